@@ -1,0 +1,1 @@
+"""Teaches multimodal models to reason in chains that mix words and pictures."""

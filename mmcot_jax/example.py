@@ -1,0 +1,85 @@
+"""Host nouns: questions, replies, rendered rows. numpy only, no jax.
+
+Axes: T time, A position axes, K ids of a picture, H W pixels, E embedding.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+
+class Picture(NamedTuple):
+    """An image as the model knows it: its ids always, pixels and embedding once painted."""
+
+    ids: np.ndarray
+    """int32 [K], token ids, without the begin and end marks."""
+    pixels: np.ndarray | None = None
+    """uint8 [H W 3]."""
+    embedding: np.ndarray | None = None
+    """float32 [E], unit norm."""
+
+
+Segment = str | np.ndarray | Picture
+"""A stretch of words, a uint8 [H W 3] image, or an image already turned into ids."""
+
+
+class Example(NamedTuple):
+    """One question. `prompt` and `rationale` interleave text and images, in reading order."""
+
+    id: str
+    prompt: tuple[Segment, ...]
+    answer: str
+    rationale: tuple[Segment, ...] = ()
+    extra: Mapping[str, Any] = {}
+
+
+class Reply(NamedTuple):
+    """What the model wrote, in order."""
+
+    segments: tuple[str | Picture, ...]
+
+    @property
+    def text(self) -> str:
+        """The words, each picture shown as `<image>`."""
+        return "".join(s if isinstance(s, str) else "<image>" for s in self.segments)
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures, in order."""
+        return tuple(s for s in self.segments if isinstance(s, Picture))
+
+
+class Row(NamedTuple):
+    """An example in the words of one backbone, not yet padded."""
+
+    id: str
+    tokens: np.ndarray
+    """int32 [T], image placeholders where `starts` points."""
+    positions: np.ndarray
+    """int32 [A T]."""
+    loss: np.ndarray
+    """bool [T], True where this token is learned (is a target)."""
+    images: tuple[np.ndarray, ...] = ()
+    """uint8 [H W 3] each, preprocessed to the backbone's size; one per entry of `starts`."""
+    starts: tuple[int, ...] = ()
+    """Where each image's placeholders begin in `tokens`."""
+
+
+RewardFn = Callable[[Example, Reply], float]
+
+
+class Renderer(Protocol):
+    """The words of one backbone: numpy in, numpy out."""
+
+    def prompt(self, example: Example) -> Row:
+        """Everything the model is given."""
+        ...
+
+    def supervise(self, example: Example) -> Row:
+        """The prompt, the rationale and the end of text, with the loss mask."""
+        ...
+
+    def read(self, ids: np.ndarray) -> Reply:
+        """Ids int32 [T] -> text and pictures; never raises, whatever a model wrote."""
+        ...
