@@ -1,0 +1,144 @@
+"""Device nouns: what crosses into jit, and what a backbone is, seen from above.
+
+Axes: B rows, G samples per prompt, N prompts or pictures, M images in a row, T time, S cache slots,
+V vocabulary, D width, L layers, H heads, K kv heads (of a cache) or ids (of a picture), C head
+channels, A position axes (1, or 3 for M-RoPE).
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+
+from mmcot_jax.example import Renderer
+
+Variables = dict[str, Any]
+"""{"params": frozen weights, "lora": adapters}; without "lora" the same program is the base."""
+
+
+class Pixels(NamedTuple):
+    """Images of a batch and where their placeholders begin."""
+
+    images: UInt8[Array, "B M h w 3"]
+    starts: Int[Array, "B M"]
+    """First placeholder of each image in `tokens`; -1 where the row has no such image."""
+
+
+class Batch(NamedTuple):
+    """Rows of equal length, padded on the left (prompts) or on the right (supervised)."""
+
+    tokens: Int[Array, "B T"]
+    """Image placeholders until `Backbone.prepare` fills them."""
+    positions: Int[Array, "A B T"]
+    """Computed on the host, carried, never rebuilt from pad ids."""
+    valid: Bool[Array, "B T"]
+    """False on padding; the only source of attention masks."""
+    loss: Bool[Array, "B T"]
+    """True where this token is learned: it is a target of the position before it."""
+    pixels: PyTree | None = None
+    embeds: Float[Array, "B T D"] | None = None
+
+
+class Cache(NamedTuple):
+    """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
+
+    k: Float[Array, "L B S K C"]
+    v: Float[Array, "L B S K C"]
+    valid: Bool[Array, "B S"]
+    """False on padding and on slots not written yet."""
+    length: Int[Array, ""]
+    """Slots written."""
+
+
+class Grammar(NamedTuple):
+    """Text until `boi`, then exactly `image_len` image tokens, then `eoi`. Text only: image_len 0.
+
+    State is one int a row: 0 = text, k > 0 = k - 1 image tokens and `eoi` still to come.
+    """
+
+    is_image: Bool[Array, "V"]
+    is_text: Bool[Array, "V"]
+    """What may stand in text: ids the tokenizer owns, no marks, no EOS."""
+    boi: int = -1
+    eoi: int = -1
+    eos: tuple[int, ...] = ()
+    image_len: int = 0
+
+
+class Rollout(NamedTuple):
+    """What was sampled, and all the loss needs to score it again."""
+
+    prompt: Batch
+    tokens: Int[Array, "B T"]
+    state: Int[Array, "B T"]
+    """Grammar state before each token: rebuilds its mask in the loss."""
+    room: Int[Array, "B T"]
+    """Tokens left in the budget before each token: whether an image still fitted."""
+    sampled: Bool[Array, "B T"]
+    """False where the grammar left no choice, and after EOS; EOS itself is True."""
+    valid: Bool[Array, "B T"]
+    """False after EOS."""
+    logps: Float[Array, "B T"]
+    """Nats, under the grammar, temperature and truncation that sampled."""
+
+
+class TrainState(NamedTuple):
+    """All that changes, all that is checkpointed."""
+
+    step: Int[Array, ""]
+    trained: PyTree
+    """The adapters, or everything; frozen weights travel beside it."""
+    opt: optax.OptState
+
+
+class Backbone(Protocol):
+    """A pretrained multimodal language model, seen from above.
+
+    Frozen and hashable: a static argument of jit.
+    """
+
+    renderer: Renderer
+    context: int
+    """Longest row the model takes, in tokens."""
+    position_axes: int
+
+    @property
+    def grammar(self) -> Grammar:
+        """What the model may write."""
+        ...
+
+    def init(self, key: jax.Array) -> Variables:
+        """Random weights."""
+        ...
+
+    def prepare(self, variables: Variables, batch: Batch) -> Batch:
+        """Pixels -> ids (VQGAN, SEED) or embeds (ViT)."""
+        ...
+
+    def tokenize(self, variables: Variables, images: UInt8[Array, "N h w 3"]) -> Int[Array, "N K"]:
+        """Images -> token ids, for stores and caches; raises where pixels become embeds."""
+        ...
+
+    def __call__(
+        self, variables: Variables, batch: Batch, cache: Cache | None = None,
+        *, dropout: jax.Array | None = None,
+    ) -> tuple[Float[Array, "B T D"], Cache | None]:
+        """Hidden states after the last norm; `dropout` is a key, None for none."""
+        ...
+
+    def unembed(
+        self, variables: Variables, hidden: Float[Array, "*B D"]
+    ) -> Float[Array, "*B V"]:
+        """float32 logits; the sampler and the loss both call it."""
+        ...
+
+    def init_cache(self, batch: int, slots: int) -> Cache:
+        """An empty cache."""
+        ...
+
+    def paint(
+        self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array
+    ) -> UInt8[Array, "N h w 3"]:
+        """Picture ids -> pixels."""
+        ...
