@@ -1,0 +1,1 @@
+"""Layers. Flax Linen lives here and in `models`, nowhere else."""

@@ -1,0 +1,199 @@
+"""The decoder of all three backbones: Chameleon, LLaMA and Qwen2.5-VL's language model by flags.
+
+Axes: B rows, T time, S cache slots, V vocabulary, D width, L layers, H heads, K kv heads,
+C head channels, A position axes.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmcot_jax.nn.attention import attend, causal
+from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
+from mmcot_jax.nn.rope import angles, rotate
+from mmcot_jax.types import Batch, Cache
+
+
+class DecoderConfig(NamedTuple):
+    """A LLaMA-like decoder; hashable."""
+
+    vocab: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    mlp: int
+    head_dim: int = 0
+    """Channels of a head; 0: width / heads."""
+    eps: float = 1e-5
+    rope_theta: float = 1e4
+    rope_sections: tuple[int, ...] = ()
+    qk_norm: bool = False
+    qkv_bias: bool = False
+    norm_after: bool = False
+    """Norms stand on the sublayers' outputs (Chameleon-30B's swin-norm), not on their inputs."""
+    tied: bool = False
+    lora: Lora | None = None
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+    remat: bool = True
+    """Recompute a layer's activations in the backward pass."""
+
+    @property
+    def channels(self) -> int:
+        """C, channels of a head."""
+        return self.head_dim or self.width // self.heads
+
+
+class Attention(nn.Module):
+    """Projections, qk-norm, rotation, cache, attention."""
+
+    c: DecoderConfig
+
+    @nn.compact
+    def __call__(self, x, angle, mask, slots):
+        """[B T D] -> [B T D] and the layer's updated (k, v, layer) if `slots` were given."""
+        c, b, t = self.c, *x.shape[:2]
+
+        def project(name, heads):
+            y = _linear(c, name, heads * c.channels, bias=c.qkv_bias)(x)
+            return y.reshape(b, t, heads, c.channels)
+
+        q, k, v = project("q", c.heads), project("k", c.kv_heads), project("v", c.kv_heads)
+        if c.qk_norm:
+            q = HeadNorm(param_dtype=c.param_dtype, name="q_norm")(q)
+            k = HeadNorm(param_dtype=c.param_dtype, name="k_norm")(k)
+        q, k = rotate(q, angle), rotate(k, angle)
+        if slots is not None:
+            slots, k, v = _write(slots, k, v)
+        y = attend(q, k, v, mask).reshape(b, t, c.heads * c.channels)
+        return _linear(c, "o", c.width)(y), slots
+
+
+class Mlp(nn.Module):
+    """SwiGLU (arXiv 2002.05202)."""
+
+    c: DecoderConfig
+
+    @nn.compact
+    def __call__(self, x):
+        """[B T D] -> [B T D]."""
+        c = self.c
+        gate = nn.silu(_linear(c, "gate", c.mlp)(x))
+        return _linear(c, "down", c.width)(gate * _linear(c, "up", c.mlp)(x))
+
+
+class Block(nn.Module):
+    """One layer; written as the body of a scan."""
+
+    c: DecoderConfig
+
+    @nn.compact
+    def __call__(self, carry, angle, mask):
+        """(hidden [B T D], slots) -> the same, updated."""
+        c = self.c
+        x, slots = carry
+        attention_norm = RMSNorm(c.eps, c.param_dtype, name="attention_norm")
+        mlp_norm = RMSNorm(c.eps, c.param_dtype, name="mlp_norm")
+        attention, mlp = Attention(c, name="attention"), Mlp(c, name="mlp")
+        if c.norm_after:
+            y, slots = attention(x, angle, mask, slots)
+            x = x + attention_norm(y)
+            x = x + mlp_norm(mlp(x))
+        else:
+            y, slots = attention(attention_norm(x), angle, mask, slots)
+            x = x + y
+            x = x + mlp(mlp_norm(x))
+        if slots is not None:
+            slots = slots._replace(layer=slots.layer + 1)
+        return (x, slots), None
+
+
+class Decoder(nn.Module):
+    """Tokens to hidden states, and hidden states to logits."""
+
+    c: DecoderConfig
+
+    def setup(self):
+        """Layers are stacked: one program whatever their number."""
+        c = self.c
+        self.embed = nn.Embed(
+            c.vocab, c.width, dtype=c.dtype, param_dtype=c.param_dtype,
+            embedding_init=nn.initializers.normal(0.02),
+        )
+        block = nn.remat(Block, prevent_cse=False) if c.remat else Block
+        self.layers = nn.scan(
+            block,
+            variable_axes={"params": 0, "lora": 0},
+            split_rngs={"params": True, "lora": True, "dropout": True},
+            in_axes=(nn.broadcast, nn.broadcast),
+            length=c.layers,
+        )(c)
+        self.norm = RMSNorm(c.eps, c.param_dtype)
+        if not c.tied:
+            self.head = _linear(c, None, c.vocab, out=jnp.float32)
+
+    def __call__(self, batch: Batch, cache: Cache | None = None):
+        """Batch -> (hidden [B T D] after the last norm, cache with the batch's slots written)."""
+        c = self.c
+        x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
+        angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
+        if cache is None:
+            valid, start, slots = batch.valid, 0, None
+        else:
+            start = cache.length
+            valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
+            slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start)
+        (x, slots), _ = self.layers((x, slots), angle, causal(valid, start, x.shape[1]))
+        if cache is not None:
+            cache = Cache(slots.k, slots.v, valid, start + x.shape[1])
+        return self.norm(x), cache
+
+    def unembed(self, hidden: jax.Array) -> jax.Array:
+        """[... D] -> float32 logits [... V]."""
+        if not self.c.tied:
+            return self.head(hidden)
+        table = self.embed.embedding.astype(self.c.dtype)
+        return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+
+    def everything(self, batch: Batch) -> jax.Array:
+        """Logits of a batch; touches every parameter, for initialisation."""
+        return self.unembed(self(batch)[0])
+
+
+def init_cache(c: DecoderConfig, batch: int, slots: int) -> Cache:
+    """An empty cache, of the compute dtype."""
+    shape = (c.layers, batch, slots, c.kv_heads, c.channels)
+    return Cache(
+        k=jnp.zeros(shape, c.dtype),
+        v=jnp.zeros(shape, c.dtype),
+        valid=jnp.zeros((batch, slots), bool),
+        length=jnp.zeros((), jnp.int32),
+    )
+
+
+class _Slots(NamedTuple):
+    """The cache on its way through the layers: in the carry, so that it exists once."""
+
+    k: jax.Array
+    v: jax.Array
+    layer: jax.Array
+    start: jax.Array
+
+
+def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array, jax.Array]:
+    """Writes this layer's new keys and values; returns all of the layer's."""
+    at = (slots.layer, 0, slots.start, 0, 0)
+    all_k = jax.lax.dynamic_update_slice(slots.k, k[None].astype(slots.k.dtype), at)
+    all_v = jax.lax.dynamic_update_slice(slots.v, v[None].astype(slots.v.dtype), at)
+    slots = slots._replace(k=all_k, v=all_v)
+    own = [jax.lax.dynamic_index_in_dim(x, slots.layer, keepdims=False) for x in (all_k, all_v)]
+    return slots, *own
+
+
+def _linear(c: DecoderConfig, name: str | None, features: int, bias=False, out=None) -> Linear:
+    return Linear(
+        features, bias, c.lora, jnp.dtype(c.dtype), jnp.dtype(c.param_dtype), out, name=name
+    )

@@ -1,0 +1,108 @@
+"""Linear layers with adapters, and the norms of the decoders.
+
+Axes: B rows, T time, D width, H heads, C head channels, R adapter rank.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Lora(NamedTuple):
+    """Low-rank adapters (arXiv 2106.09685): y = x W + (alpha / rank) (x A) B."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    """Probability that an input of A is dropped, when a dropout key is given."""
+    targets: tuple[str, ...] = ("q", "v")
+    """Names of the layers that carry an adapter; "head" is one."""
+
+
+class Linear(nn.Module):
+    """x W + b, with an adapter where `lora` names this layer.
+
+    The frozen kernel is in "params"; the adapter is in "lora", float32. Applied without that
+    collection, the layer is the base model.
+    """
+
+    features: int
+    use_bias: bool = False
+    lora: Lora | None = None
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+    out_dtype: jnp.dtype | None = None
+    """float32 for logits: the sum is kept, not rounded to `dtype` on the way out."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[... in] -> [... features]."""
+        out = self.out_dtype or self.dtype
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(0.02), shape, self.param_dtype)
+        y = jnp.einsum(
+            "...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype),
+            preferred_element_type=out,
+        )
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+            y = y + bias.astype(out)
+        targeted = self.lora is not None and self.name in self.lora.targets
+        if targeted and (self.is_initializing() or self.has_variable("lora", "a")):
+            y = y + self._adapter(x, shape).astype(out)
+        return y
+
+    def _adapter(self, x: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        rank = self.lora.rank
+        a = self.variable("lora", "a", self._init_a, (shape[0], rank)).value
+        b = self.variable("lora", "b", jnp.zeros, (rank, shape[1]), jnp.float32).value
+        if self.lora.dropout and self.has_rng("dropout"):
+            keep = 1.0 - self.lora.dropout
+            mask = jax.random.bernoulli(self.make_rng("dropout"), keep, x.shape)
+            x = jnp.where(mask, x / keep, 0)
+        # the adapter's weights are float32; its products run in the layer's dtype
+        low = jnp.einsum("...i,ir->...r", x.astype(self.dtype), a.astype(self.dtype))
+        delta = jnp.einsum("...r,ro->...o", low, b.astype(self.dtype))
+        return delta * (self.lora.alpha / rank)
+
+    def _init_a(self, shape: tuple[int, int]) -> jax.Array:
+        # uniform with PEFT's Kaiming bound 1 / sqrt(in)
+        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        return init(self.make_rng("lora"), shape, jnp.float32)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * scale, summed in float32 (arXiv 1910.07467)."""
+
+    eps: float = 1e-5
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[... D] -> [... D], of the dtype given."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
+        wide = x.astype(jnp.float32)
+        wide *= jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps)
+        return (wide * scale.astype(jnp.float32)).astype(x.dtype)
+
+
+class HeadNorm(nn.Module):
+    """LayerNorm over the channels of each head, with a scale and a bias of the head's own.
+
+    Source: Chameleon's qk-norm (arXiv 2405.09818, section 2.3).
+    """
+
+    eps: float = 1e-5
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B T H C] -> [B T H C], of the dtype given."""
+        scale = self.param("scale", nn.initializers.ones, x.shape[-2:], self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-2:], self.param_dtype)
+        wide = x.astype(jnp.float32)
+        wide -= jnp.mean(wide, axis=-1, keepdims=True)
+        wide *= jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps)
+        return (wide * scale.astype(jnp.float32) + bias.astype(jnp.float32)).astype(x.dtype)
