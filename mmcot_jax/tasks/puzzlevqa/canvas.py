@@ -1,0 +1,117 @@
+"""Drawing base of the puzzles: a supersampled picture in units of the 512-pixel original."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+UNITS = 512
+"""Side of the released pictures: the unit every coordinate here is measured in."""
+
+SUPERSAMPLE = 4
+"""Sub-pixels a pixel, then a Lanczos reduction, as the released pictures are made."""
+
+COLORS = {
+    "blue": "#6fa8dc",
+    "green": "#93c47d",
+    "yellow": "#ffd966",
+    "red": "#e06666",
+    "purple": "#8e7cc3",
+    "orange": "#f6b26b",
+}
+"""Fills of the named colours, in the generator's order."""
+
+BLANK = "#eeeeee"
+"""Fill of the part whose colour is asked for."""
+
+Point = tuple[float, float]
+Weight = Literal["Light", "Medium"]
+
+
+@cache
+def _font(weight: Weight, pixels: int) -> ImageFont.FreeTypeFont:
+    data = files(__package__).joinpath(f"fonts/OpenSans-{weight}.ttf").read_bytes()
+    return ImageFont.truetype(BytesIO(data), size=pixels)
+
+
+class Canvas:
+    """A white square picture; points, radii and widths are in pixels of the 512-pixel original.
+
+    Args:
+        size: side of the finished picture, pixels.
+
+    Raises:
+        ValueError: `size` is below 16, where nothing could be told apart.
+    """
+
+    def __init__(self, size: int):
+        if size < 16:
+            raise ValueError(f"picture size {size} is too small to draw a puzzle; give at least 16")
+        self.size = size
+        self._scale = size * SUPERSAMPLE / UNITS
+        side = size * SUPERSAMPLE
+        self._image = Image.new("RGB", (side, side), "white")
+        self._draw = ImageDraw.Draw(self._image)
+
+    def _points(self, points: Sequence[Point]) -> list[Point]:
+        return [(x * self._scale, y * self._scale) for x, y in points]
+
+    def _box(self, corners: Sequence[float]) -> list[float]:
+        return [corner * self._scale for corner in corners]
+
+    def _width(self, width: float) -> int:
+        return round(width * self._scale) if width == 0 else max(1, round(width * self._scale))
+
+    def polygon(self, points: Sequence[Point], fill: str | None, width: float) -> None:
+        """A filled polygon with a black outline drawn inwards from its edge."""
+        self._draw.polygon(
+            self._points(points), fill=fill, outline="black", width=self._width(width)
+        )
+
+    def circle(
+        self,
+        center: Point,
+        radius: float,
+        fill: str | None,
+        width: float,
+        outline: str | None = "black",
+    ) -> None:
+        """A disc; the outline lies inside `radius`."""
+        (x, y), r = center, radius
+        box = self._box([x - r, y - r, x + r, y + r])
+        self._draw.ellipse(box, fill=fill, outline=outline, width=self._width(width))
+
+    def rectangle(
+        self, corners: Sequence[float], fill: str | None, width: float, radius: float
+    ) -> None:
+        """A rectangle `x0 y0 x1 y1` with rounded corners; the outline lies inside."""
+        self._draw.rounded_rectangle(
+            self._box(corners),
+            radius=radius * self._scale,
+            fill=fill,
+            outline="black",
+            width=self._width(width),
+        )
+
+    def line(self, points: Sequence[Point], width: float, fill: str = "black") -> None:
+        """A line through `points`."""
+        self._draw.line(self._points(points), fill=fill, width=self._width(width))
+
+    def text(self, center: Point, text: str, height: float, weight: Weight = "Medium") -> None:
+        """Black text centred on a point; `height` is the font's size, digits are 0.71 of it."""
+        self._draw.text(
+            self._points([center])[0],
+            text,
+            fill="black",
+            font=_font(weight, round(height * self._scale)),
+            anchor="mm",
+        )
+
+    def array(self) -> np.ndarray:
+        """The finished picture, uint8 [size size 3]."""
+        reduced = self._image.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return np.asarray(reduced)
