@@ -1,0 +1,165 @@
+"""Chameleon's picture tokenizer: pixels -> codes -> pixels.
+
+Axes: N pictures, H W pixels, h w cells, K = h*w codes in raster order, E channels of a code.
+Source: arXiv 2012.09841 (VQGAN), arXiv 2405.09818 (Chameleon); codes are the nearest by squared L2.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, UInt8
+
+from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+from mmcot_jax.nn.conv import (
+    HIGHEST,
+    AttentionBlock,
+    Conv,
+    Downsample,
+    GroupNorm,
+    ResBlock,
+    Upsample,
+)
+
+CHUNK = 1024
+"""Codes compared at a time: 8192 x 1024 distances of one picture are 32 MiB, this is 4."""
+
+
+class VQGAN(nn.Module):
+    """Encoder, codebook and decoder. `dtype` is that of the convolutions; sums are float32."""
+
+    config: VQGANConfig
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        """The four parts and the codebook."""
+        c = self.config.check()
+        self.encoder = Encoder(c, self.dtype)
+        self.quant_conv = Conv(c.embed_dim, size=1, dtype=self.dtype)
+        self.codebook = self.param("codebook", _codebook, (c.codes, c.embed_dim))
+        self.post_quant_conv = Conv(c.z_channels, size=1, dtype=self.dtype)
+        self.decoder = Decoder(c, self.dtype)
+
+    def __call__(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
+        """Pixels through the codes and back; touches every weight, so `init` calls it."""
+        return self.decode(self.encode(pixels))
+
+    def latents(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N h w E"]:
+        """Pixels in [-1, 1] -> what the codebook is compared with, float32."""
+        return self.quant_conv(self.encoder(pixels)).astype(jnp.float32)
+
+    def encode(self, pixels: Float[Array, "N H W 3"]) -> Int[Array, "N K"]:
+        """Pixels in [-1, 1] -> int32 codes in raster order."""
+        z = self.latents(pixels)
+        return nearest(z.reshape(z.shape[0], -1, z.shape[-1]), self.codebook)
+
+    def embed(self, codes: Int[Array, "N K"]) -> Float[Array, "N h w E"]:
+        """Codes -> their vectors, in cells."""
+        grid = self.config.grid
+        return self.codebook[codes].reshape(codes.shape[0], grid, grid, -1)
+
+    def decode(self, codes: Int[Array, "N K"]) -> Float[Array, "N H W 3"]:
+        """Codes -> float32 pixels, about [-1, 1]."""
+        return self.decode_latents(self.embed(codes))
+
+    def decode_latents(self, z: Float[Array, "N h w E"]) -> Float[Array, "N H W 3"]:
+        """Vectors in cells -> float32 pixels, about [-1, 1]."""
+        return self.decoder(self.post_quant_conv(z)).astype(jnp.float32)
+
+
+def _codebook(key: jax.Array, shape: tuple[int, int]) -> Float[Array, "codes E"]:
+    return jax.random.uniform(key, shape, minval=-1 / shape[0], maxval=1 / shape[0])
+
+
+class Encoder(nn.Module):
+    """Pixels -> cells: residual blocks, halving between levels, attention in the middle."""
+
+    config: VQGANConfig
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N H W 3"]) -> Float[Array, "N h w Z"]:
+        """Pixels in [-1, 1] -> cells, before `quant_conv`."""
+        c, dtype = self.config, self.dtype
+        x = Conv(c.ch, dtype=dtype, name="conv_in")(x)
+        for level, width in enumerate(c.widths):
+            for block in range(c.num_res_blocks):
+                x = ResBlock(width, c.groups, dtype, name=f"down_{level}_block_{block}")(x)
+            if level < len(c.widths) - 1:
+                x = Downsample(dtype=dtype, name=f"down_{level}_downsample")(x)
+        x = _middle(c, dtype, x)
+        x = nn.swish(GroupNorm(c.groups, name="norm_out")(x))
+        return Conv(c.z_channels, dtype=dtype, name="conv_out")(x)
+
+
+class Decoder(nn.Module):
+    """Cells -> pixels: attention in the middle, residual blocks, doubling between levels."""
+
+    config: VQGANConfig
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "N h w Z"]) -> Float[Array, "N H W 3"]:
+        """Cells, after `post_quant_conv` -> pixels, about [-1, 1]."""
+        c, dtype = self.config, self.dtype
+        x = _middle(c, dtype, Conv(c.widths[-1], dtype=dtype, name="conv_in")(z))
+        for level in reversed(range(len(c.widths))):
+            for block in range(c.num_res_blocks + 1):
+                x = ResBlock(c.widths[level], c.groups, dtype, name=f"up_{level}_block_{block}")(x)
+            if level:
+                x = Upsample(dtype=dtype, name=f"up_{level}_upsample")(x)
+        x = nn.swish(GroupNorm(c.groups, name="norm_out")(x))
+        return Conv(3, dtype=dtype, name="conv_out")(x)
+
+
+def _middle(c: VQGANConfig, dtype: DTypeLike, x: Float[Array, "N h w C"]) -> jax.Array:
+    """Block, attention, block, as children of the compact module that calls it."""
+    x = ResBlock(c.widths[-1], c.groups, dtype, name="mid_block_1")(x)
+    x = AttentionBlock(c.groups, dtype, name="mid_attn_1")(x)
+    return ResBlock(c.widths[-1], c.groups, dtype, name="mid_block_2")(x)
+
+
+def nearest(z: Float[Array, "*B E"], codebook: Float[Array, "codes E"]) -> Int[Array, "*B"]:
+    """Index of the nearest code by squared L2, float32; the first of equals.
+
+    |z - e|^2 without its |z|^2, which is the same for every code; `CHUNK` codes at a time.
+    """
+    z, codebook = z.astype(jnp.float32), codebook.astype(jnp.float32)
+    count = len(codebook)
+    size = CHUNK if count % CHUNK == 0 else count
+
+    def closer(best, chunk):
+        distance, index = best
+        start, codes = chunk
+        to = jnp.square(codes).sum(-1) - 2 * jnp.einsum(
+            "...e,ce->...c", z, codes, precision=HIGHEST
+        )
+        here, at = to.min(-1), start + to.argmin(-1).astype(jnp.int32)
+        return (jnp.minimum(distance, here), jnp.where(here < distance, at, index)), None
+
+    starts = jnp.arange(0, count, size, dtype=jnp.int32)
+    nothing = jnp.full(z.shape[:-1], jnp.inf), jnp.zeros(z.shape[:-1], jnp.int32)
+    chunks = starts, codebook.reshape(-1, size, codebook.shape[-1])
+    return jax.lax.scan(closer, nothing, chunks)[0][1]
+
+
+def from_pixels(pixels: UInt8[Array, "N H W 3"], *, scale: str = "native") -> jax.Array:
+    """Pixels 0..255 -> float32 [-1, 1].
+
+    `scale` is "native" (x / 255 * 2 - 1) or "hf" (x * 0.0078 - 1: white is 0.989).
+
+    Raises:
+        ValueError: another scale.
+    """
+    x = pixels.astype(jnp.float32)
+    match scale:
+        case "native":
+            return x / 255 * 2 - 1
+        case "hf":
+            return x * 0.0078 - 1
+    raise ValueError(f"pixel scale {scale!r} is not known; choose native or hf")
+
+
+def to_pixels(x: Float[Array, "N H W 3"]) -> UInt8[Array, "N H W 3"]:
+    """Floats -> pixels 0..255: clamped to [-1, 1], truncated."""
+    return ((jnp.clip(x, -1, 1) + 1) / 2 * 255).astype(jnp.uint8)
