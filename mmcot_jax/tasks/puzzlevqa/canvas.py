@@ -64,10 +64,10 @@ class Canvas:
         return [corner * self._scale for corner in corners]
 
     def _width(self, width: float) -> int:
-        return round(width * self._scale) if width == 0 else max(1, round(width * self._scale))
+        return max(1, round(width * self._scale)) if width else 0
 
     def polygon(self, points: Sequence[Point], fill: str | None, width: float) -> None:
-        """A filled polygon with a black outline drawn inwards from its edge."""
+        """A polygon with a black outline, inside its edge; width 0 draws none."""
         self._draw.polygon(
             self._points(points), fill=fill, outline="black", width=self._width(width)
         )
@@ -78,12 +78,11 @@ class Canvas:
         radius: float,
         fill: str | None,
         width: float,
-        outline: str | None = "black",
     ) -> None:
-        """A disc; the outline lies inside `radius`."""
+        """A disc; the black outline lies inside `radius`, width 0 draws none."""
         (x, y), r = center, radius
         box = self._box([x - r, y - r, x + r, y + r])
-        self._draw.ellipse(box, fill=fill, outline=outline, width=self._width(width))
+        self._draw.ellipse(box, fill=fill, outline="black", width=self._width(width))
 
     def rectangle(
         self, corners: Sequence[float], fill: str | None, width: float, radius: float
