@@ -1,0 +1,211 @@
+"""PuzzleVQA: twenty kinds of drawn puzzles with chains of words and pictures. Host only.
+
+    load(["triangle", "venn"], count=3000, size=64, processes=2)       # to learn from
+    load(list(KINDS), count=100, split="test", released="PuzzleVQA")   # the released benchmark
+
+Source: arXiv 2403.13315; chains as in the study this package reimplements.
+"""
+
+import difflib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from os import PathLike
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from mmcot_jax.example import Example
+from mmcot_jax.tasks.puzzlevqa import chain as chains
+from mmcot_jax.tasks.puzzlevqa import draws
+from mmcot_jax.tasks.puzzlevqa.draws import Puzzle
+from mmcot_jax.tasks.puzzlevqa.kind import Kind
+from mmcot_jax.tasks.puzzlevqa.polygons import POLYGON_SIDES_COLOR, POLYGON_SIDES_NUMBER
+from mmcot_jax.tasks.puzzlevqa.rectangles import RECTANGLE_HEIGHT_COLOR, RECTANGLE_HEIGHT_NUMBER
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        POLYGON_SIDES_COLOR,
+        POLYGON_SIDES_NUMBER,
+        RECTANGLE_HEIGHT_COLOR,
+        RECTANGLE_HEIGHT_NUMBER,
+    )
+}
+"""Every kind of puzzle, by name."""
+
+IN_DOMAIN = (
+    "color_number_hexagon",
+    "grid_number_color",
+    "rectangle_height_color",
+    "polygon_sides_number",
+    "triangle",
+)
+"""The kinds the study trains on; the other fifteen test what carries over."""
+
+Split = Literal["train", "test"]
+Chain = Literal["multimodal", "textual"]
+WordingName = Literal["corrected", "original"]
+
+
+def _choose(what: str, given: object, among: Sequence[str]) -> None:
+    if given not in among:
+        near = difflib.get_close_matches(str(given), among, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown {what} {given!r}; {hint}choose from {', '.join(among)}")
+
+
+def plan(
+    kinds: Sequence[str],
+    *,
+    count: int | None,
+    seed: int = 0,
+    split: str = "train",
+    released: str | PathLike[str] | None = None,
+    test_count: int = 100,
+) -> list[Puzzle]:
+    """Which puzzles `load` would paint, in its order; cheap, no picture is drawn.
+
+    Raises:
+        ValueError: as `load`, but for what concerns pictures and chains.
+    """
+    _choose("split", split, get_args(Split))
+    for name in kinds:
+        _choose("kind", name, list(KINDS))
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"a kind is named twice in {list(kinds)}; name each once")
+    if count is None and (split == "train" or released is None):
+        raise ValueError("count=None means all released test records; give a count for drawn ones")
+    if count is not None and count < 1:
+        raise ValueError(f"count {count} is no number of puzzles a kind; give at least 1")
+    folder = Path(released) if released else None
+    puzzles: list[Puzzle] = []
+    for name in kinds:
+        kind = KINDS[name]
+        if split == "train":
+            puzzles += draws.train_set(kind, count, seed=seed, test_count=test_count, folder=folder)
+        elif folder:
+            puzzles += _first(kind, folder, count)
+        elif count > test_count:
+            raise ValueError(
+                f"count {count} of the test set is more than test_count {test_count}, which is "
+                f"what training leaves out; raise test_count for both"
+            )
+        else:
+            puzzles += draws.held_out(kind, count)
+    return puzzles
+
+
+def _first(kind: Kind, folder: Path, count: int | None) -> list[Puzzle]:
+    puzzles = draws.released(kind, folder)
+    if count is not None and count > len(puzzles):
+        raise ValueError(
+            f"{folder} has {len(puzzles)} released records of kind {kind.name!r}, fewer than the "
+            f"{count} asked for; lower count, or give None for all"
+        )
+    return puzzles[:count]
+
+
+def paint(puzzle: Puzzle, *, size: int, chain: Chain | None, wording: WordingName) -> Example:
+    """One puzzle as an example: its picture drawn (or read), its chain written and drawn.
+
+    `chain` None leaves the rationale empty, as does a released record, which is only asked.
+    """
+    word = puzzle.word
+    if puzzle.picture:
+        with Image.open(puzzle.picture) as picture:
+            side = (size, size)
+            image = np.asarray(picture.convert("RGB").resize(side, Image.Resampling.LANCZOS))
+    else:
+        image = puzzle.kind.draw(puzzle.scene, size)
+    if chain is None or puzzle.picture:
+        rationale = ()
+    elif chain == "textual":
+        rationale = chains.textual(puzzle.kind, puzzle.scene)
+    else:
+        rationale = chains.multimodal(puzzle.kind, puzzle.scene, size=size, wording=wording)
+    return Example(
+        id=puzzle.id,
+        prompt=chains.prompt(word, image),
+        answer=chains.letter(word),
+        rationale=rationale,
+        extra={
+            "kind": puzzle.kind.name,
+            "domain": "in" if puzzle.kind.name in IN_DOMAIN else "out",
+            "options": word.options,
+            "answer_text": word.answer,
+            "caption": word.caption,
+            "explanation": word.explanation,
+            "deduction": word.deduction,
+        },
+    )
+
+
+def load(
+    kinds: Sequence[str],
+    *,
+    count: int | None,
+    seed: int = 0,
+    split: str = "train",
+    size: int = 512,
+    chain: str = "multimodal",
+    wording: str = "corrected",
+    released: str | PathLike[str] | None = None,
+    test_count: int = 100,
+    processes: int = 0,
+    progress: bool = False,
+) -> list[Example]:
+    """Puzzles with their pictures, kind by kind, the same whatever the number of processes.
+
+    No two puzzles of a split are the same scene, and training holds no caption with the options
+    of a test puzzle. A sequence too large for memory (a picture of 512 pixels is 0.79 MB) is
+    painted piece by piece from `plan` with `paint`.
+
+    Args:
+        kinds: names out of `KINDS`.
+        count: puzzles a kind; None for all released records.
+        seed: of the training puzzles; the test puzzles are one set for all seeds.
+        split: "test" puzzles are asked, not taught: their rationale is empty.
+        size: side of the pictures, pixels.
+        chain: "multimodal" draws every option into the picture and judges it; "textual" deduces.
+        wording: "original" keeps the study's wrong rule in two kinds' multimodal chains.
+        released: folder of the released benchmark; then its records are the test set.
+        test_count: drawn test puzzles a kind that training leaves out, when none are released.
+        processes: worker processes that paint; 0 paints in this one.
+        progress: show a bar.
+
+    Returns:
+        Examples; `extra` has `kind`, `domain` ("in" or "out"), `options`, `answer_text`,
+        `caption`, `explanation`, `deduction`.
+
+    Raises:
+        ValueError: an unknown name, a kind with fewer distinct puzzles than `count`, a released
+            record without its picture, a multimodal chain of a kind that has none.
+    """
+    _choose("chain", chain, get_args(Chain))
+    _choose("wording", wording, get_args(WordingName))
+    if processes < 0:
+        raise ValueError(f"processes {processes} is no number of workers; 0 paints in this process")
+    puzzles = plan(
+        kinds, count=count, seed=seed, split=split, released=released, test_count=test_count
+    )
+    if split == "train" and chain == "multimodal":
+        for name in kinds:
+            chains.require_pictures(KINDS[name])
+    work = partial(paint, size=size, chain=chain if split == "train" else None, wording=wording)
+    watch = partial(
+        track, description=f"puzzles ({split})", total=len(puzzles), disable=not progress
+    )
+    if processes == 0:
+        return list(watch(map(work, puzzles)))
+    # A forked child of a process that runs jax's threads may hang: spawn.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        chunk = max(1, min(64, len(puzzles) // (4 * processes)))
+        return list(watch(pool.map(work, puzzles, chunksize=chunk)))
+
+
+__all__ = ["IN_DOMAIN", "KINDS", "Puzzle", "load", "paint", "plan"]
