@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
+from mmcot_jax.tasks.puzzlevqa.canvas import COLORS
+
 MISSING = "?"
 """The part that is asked for, in captions and pictures."""
 
@@ -65,3 +67,11 @@ def check(option: str, offered: Sequence[str]) -> None:
 def put(shown: tuple, option: str | int) -> tuple:
     """`shown` with the missing part replaced."""
     return tuple(option if part == MISSING else part for part in shown)
+
+
+def three_colors(rng: random.Random) -> list[str]:
+    """Three named colours, never orange beside yellow: hard to tell apart."""
+    while True:
+        names = rng.sample(list(COLORS), 3)
+        if not {"orange", "yellow"} <= set(names):
+            return names
