@@ -1,0 +1,320 @@
+"""The order of the data, and rows made into batches: seeded, sliced by process, resumable.
+
+Axes: B rows of this process, M images in a row, T time, A position axes, h w pixels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import grain
+import numpy as np
+
+from mmcot_jax.example import Row
+from mmcot_jax.types import Batch, Pixels
+
+T = TypeVar("T")
+Remainder = Literal["drop", "fill"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rows by number, and what has to be known of all of them before the first is read."""
+
+    lengths: np.ndarray
+    """int32 [N], tokens of each row."""
+    image_slots: int
+    """Images in the row that has most of them."""
+    image_shape: tuple[int, ...]
+    """The one shape of all images, (h, w, 3); empty without images."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+        ...
+
+    def __getitem__(self, index: int) -> Row:
+        """One row."""
+        ...
+
+
+class Rows:
+    """A source in memory.
+
+    Raises:
+        ValueError: there are no rows, or their images differ in shape.
+    """
+
+    def __init__(self, rows: Sequence[Row]):
+        if not rows:
+            raise ValueError("there are no rows: a source needs at least one")
+        self._rows = rows
+        self.lengths = np.array([len(row.tokens) for row in rows], np.int32)
+        self.image_slots = max(len(row.images) for row in rows)
+        self.image_shape = shared_shape(rows)
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Row:
+        """One row."""
+        return self._rows[index]
+
+
+def shared_shape(rows: Sequence[Row]) -> tuple[int, ...]:
+    """The one shape of all images of these rows, (h, w, 3), or () where there are none.
+
+    Raises:
+        ValueError: two images differ in shape.
+    """
+    shape: tuple[int, ...] = ()
+    for row in rows:
+        for image in row.images:
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise ValueError(
+                    f"row {row.id!r} has an image of shape {image.shape}, the others' is {shape}: "
+                    "bring the images of a run to one size"
+                )
+    return shape
+
+
+def bucket(length: int, buckets: Sequence[int], row: str) -> int:
+    """The smallest of the ascending `buckets`, in tokens, that holds `length`; `row` is its id.
+
+    Raises:
+        ValueError: no bucket is large enough.
+    """
+    for size in buckets:
+        if length <= size:
+            return size
+    raise ValueError(
+        f"row {row!r} is {length} tokens long, the limit is {buckets[-1]}: "
+        "shorten it, use smaller images, or take a model with a longer context"
+    )
+
+
+def choose_buckets(
+    lengths: np.ndarray, limit: int, count: int = 1, multiple: int = 64
+) -> tuple[int, ...]:
+    """At most `count` ascending lengths, multiples of `multiple`, that share the rows evenly.
+
+    The last one holds the longest row, or is `limit`, the model's context, where that is less.
+    """
+    quantiles = np.quantile(lengths, np.arange(1, count + 1) / count, method="higher")
+    rounded = -(-quantiles.astype(int) // multiple) * multiple
+    return tuple(sorted({min(int(size), limit) for size in rounded}))
+
+
+def pad(
+    rows: Sequence[Row],
+    length: int,
+    side: Literal["left", "right"],
+    *,
+    pad_id: int,
+    image_slots: int | None = None,
+    image_shape: tuple[int, ...] = (),
+) -> Batch:
+    """Rows made equally long, a `Batch` with numpy leaves.
+
+    tokens int32 [B T] filled with `pad_id`, positions int32 [A B T], valid and loss bool [B T];
+    pixels is `Pixels(uint8 [B M h w 3], int32 [B M])`, `starts` counted in the padded row and -1
+    where a slot is empty, or None where M is 0. M is `image_slots`, by default the most any of
+    these rows has; `image_shape` is needed where a batch without images has slots.
+
+        left:  [0 0 p p p]     right: [p p p 0 0]
+
+    Raises:
+        ValueError: a row is longer than `length`, or has more images than slots, or images of
+            two shapes.
+    """
+    tokens = np.full((len(rows), length), pad_id, np.int32)
+    positions = np.zeros((len(rows[0].positions), len(rows), length), np.int32)
+    valid = np.zeros((len(rows), length), bool)
+    loss = np.zeros((len(rows), length), bool)
+    shift = np.zeros(len(rows), np.int32)
+    for b, row in enumerate(rows):
+        n = len(row.tokens)
+        bucket(n, (length,), row.id)
+        shift[b] = length - n if side == "left" else 0
+        place = slice(shift[b], shift[b] + n)
+        tokens[b, place], positions[:, b, place] = row.tokens, row.positions
+        valid[b, place], loss[b, place] = True, row.loss
+    pixels = _pixels(rows, shift, image_slots, image_shape)
+    return Batch(tokens, positions, valid, loss, pixels)
+
+
+def _pixels(
+    rows: Sequence[Row], shift: np.ndarray, slots: int | None, shape: tuple[int, ...]
+) -> Pixels | None:
+    if slots is None:
+        slots = max(len(row.images) for row in rows)
+    shape = shared_shape(rows) or shape
+    for row in rows:
+        if len(row.images) > slots:
+            raise ValueError(f"row {row.id!r} has {len(row.images)} images, the limit is {slots}")
+    if slots == 0:
+        return None
+    images = np.zeros((len(rows), slots, *shape), np.uint8)
+    starts = np.full((len(rows), slots), -1, np.int32)
+    for b, row in enumerate(rows):
+        for m, (image, start) in enumerate(zip(row.images, row.starts, strict=True)):
+            images[b, m], starts[b, m] = image, start + shift[b]
+    return Pixels(images, starts)
+
+
+class _Order(NamedTuple):
+    """What fixes which rows are in which batch, on any number of processes."""
+
+    rows: int
+    batch_size: int
+    seed: int | None
+    remainder: str
+
+
+class Stream(Generic[T]):
+    """An iterator whose place is one small JSON object; made by `stream` and `batches`.
+
+    Two streams in the same place give the same items, whoever read them before, and the place
+    of one process is the place of all.
+    """
+
+    def __init__(self, iterator: grain.DatasetIterator, order: _Order, epoch_steps: int):
+        self._iterator = iterator
+        self._order = order
+        self.epoch_steps = epoch_steps
+        """Batches in one pass over the data."""
+
+    def __iter__(self) -> Iterator[T]:
+        """Itself."""
+        return self
+
+    def __next__(self) -> T:
+        """This process's part of the next batch."""
+        return next(self._iterator)
+
+    def get_state(self) -> dict[str, Any]:
+        """The place before the next batch: plain numbers and names."""
+        return {**self._order._asdict(), "next": self._iterator.get_state()["next_index"]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to a place that `get_state` gave.
+
+        Raises:
+            ValueError: the place belongs to other data or another order.
+        """
+        for name, here in self._order._asdict().items():
+            if state.get(name) != here:
+                raise ValueError(
+                    f"the saved place in the data has {name} {state.get(name)}, this run has "
+                    f"{here}: resume with the data and batch size it was saved with"
+                )
+        self._iterator.set_state({"next_index": state["next"]})
+
+
+def stream(
+    items: Sequence[T],
+    batch_size: int,
+    *,
+    seed: int | None,
+    epochs: int | None = None,
+    remainder: Remainder = "drop",
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Stream[list[T | None]]:
+    """Items, `batch_size` at a time over all processes, this process's part of each.
+
+    The parts in process order are the whole batch. Every epoch is shuffled anew from `seed`, or
+    keeps the order of `items` where that is None; without `epochs` it never ends. What is left
+    at the end of an epoch is dropped, or the batch is filled with None.
+
+    Raises:
+        ValueError: the processes cannot share a batch evenly, or a batch cannot be filled once.
+    """
+    order = _Order(len(items), batch_size, seed, remainder)
+
+    def load(_: list[int], part: list[int]) -> list[T | None]:
+        return [None if i < 0 else items[i] for i in part]
+
+    return _open(order, epochs, process_index, process_count, load)
+
+
+def batches(
+    source: Source,
+    batch_size: int,
+    *,
+    seed: int | None,
+    pad_id: int,
+    buckets: Sequence[int],
+    side: Literal["left", "right"] = "right",
+    epochs: int | None = None,
+    remainder: Remainder = "drop",
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Stream[Batch]:
+    """Padded batches of numpy; order and arguments as in `stream`.
+
+    A batch is as long as the bucket of its longest row, the same on every process. A filled
+    remainder repeats a row, with nothing to learn from it.
+
+    Raises:
+        ValueError: as `stream`, or a row is longer than the last bucket.
+    """
+    longest = int(np.argmax(source.lengths))
+    if source.lengths[longest] > buckets[-1]:
+        bucket(int(source.lengths[longest]), buckets, source[longest].id)
+
+    def load(whole: list[int], part: list[int]) -> Batch:
+        length = bucket(int(source.lengths[whole].max()), buckets, "")
+        rows = [source[i] if i >= 0 else _unlearned(source[whole[0]]) for i in part]
+        return pad(
+            rows,
+            length,
+            side,
+            pad_id=pad_id,
+            image_slots=source.image_slots,
+            image_shape=source.image_shape,
+        )
+
+    order = _Order(len(source), batch_size, seed, remainder)
+    return _open(order, epochs, process_index, process_count, load)
+
+
+def _unlearned(row: Row) -> Row:
+    return row._replace(loss=np.zeros_like(row.loss))
+
+
+def _open(
+    order: _Order,
+    epochs: int | None,
+    process_index: int,
+    process_count: int,
+    load: Callable[[list[int], list[int]], Any],
+) -> Stream:
+    """`load(whole, part)` has the row numbers of a batch, and this process's, -1 for no row."""
+    if order.batch_size % process_count:
+        raise ValueError(
+            f"a batch of {order.batch_size} rows cannot be shared by {process_count} processes: "
+            "make it a multiple"
+        )
+    drop = order.remainder == "drop"
+    if order.rows < (order.batch_size if drop else 1):
+        raise ValueError(
+            f"{order.rows} rows cannot fill a batch of {order.batch_size}: "
+            "lower the batch size or give more data"
+        )
+    share = order.batch_size // process_count
+    mine = slice(process_index * share, (process_index + 1) * share)
+
+    def draw(drawn: np.ndarray) -> Any:
+        whole = [int(i) for i in drawn]
+        filled = whole + [-1] * (order.batch_size - len(whole))
+        return load(whole, filled[mine])
+
+    numbers = grain.MapDataset.range(order.rows)
+    if order.seed is not None:
+        numbers = numbers.seed(order.seed).shuffle()
+    each = numbers.batch(order.batch_size, drop_remainder=drop)
+    # read a little ahead: a batch of 7B rows with their images is tens of megabytes
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    iterator = iter(each.repeat(epochs).map(draw).to_iter_dataset(options))
+    return Stream(iterator, order, len(each))

@@ -1,0 +1,193 @@
+"""Padding, buckets, the order of the data, and going on from a saved place."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmcot_jax import data
+from mmcot_jax.example import Row
+
+IMAGE = np.full((2, 2, 3), 7, np.uint8)
+
+
+def row(id: str, length: int, starts: tuple[int, ...] = ()) -> Row:
+    tokens = np.arange(10, 10 + length, dtype=np.int32)
+    positions = np.arange(length, dtype=np.int32)[None]
+    return Row(id, tokens, positions, tokens > 10, (IMAGE,) * len(starts), starts)
+
+
+def numbered(count: int) -> data.Rows:
+    """Row i holds i + 1 tokens, so its length names it."""
+    return data.Rows([row(str(i), i + 1) for i in range(count)])
+
+
+def lengths(batch) -> list[int]:
+    return batch.valid.sum(1).tolist()
+
+
+def test_right_padding_puts_the_row_first():
+    batch = data.pad([row("a", 3), row("b", 1)], 4, "right", pad_id=9)
+    assert batch.tokens.tolist() == [[10, 11, 12, 9], [10, 9, 9, 9]]
+    assert batch.positions.tolist() == [[[0, 1, 2, 0], [0, 0, 0, 0]]]
+    assert batch.valid.tolist() == [[True, True, True, False], [True, False, False, False]]
+    assert batch.loss.tolist() == [[False, True, True, False], [False] * 4]
+    assert batch.pixels is None
+    assert batch.tokens.dtype == batch.positions.dtype == np.int32
+
+
+def test_left_padding_puts_the_row_last_and_moves_its_images():
+    batch = data.pad([row("a", 3, (0, 2)), row("b", 4, (1,))], 5, "left", pad_id=0)
+    assert batch.tokens.tolist() == [[0, 0, 10, 11, 12], [0, 10, 11, 12, 13]]
+    assert batch.positions.tolist() == [[[0, 0, 0, 1, 2], [0, 0, 1, 2, 3]]]
+    assert batch.valid.tolist() == [[False, False, True, True, True], [False] + [True] * 4]
+    assert batch.pixels.starts.tolist() == [[2, 4], [2, -1]]
+    assert batch.pixels.images.shape == (2, 2, 2, 2, 3)
+    assert batch.pixels.images[:, :, 0, 0, 0].tolist() == [[7, 7], [7, 0]]
+
+
+def test_three_position_axes_are_carried():
+    positions = np.array([[0, 1], [0, 5], [0, 9]], np.int32)
+    batch = data.pad([row("a", 2)._replace(positions=positions)], 3, "right", pad_id=0)
+    assert batch.positions[:, 0].tolist() == [[0, 1, 0], [0, 5, 0], [0, 9, 0]]
+
+
+def test_slots_stay_where_a_batch_has_no_images():
+    batch = data.pad([row("a", 2)], 2, "right", pad_id=0, image_slots=2, image_shape=(4, 4, 3))
+    assert batch.pixels.images.shape == (1, 2, 4, 4, 3)
+    assert batch.pixels.starts.tolist() == [[-1, -1]]
+
+
+def test_a_row_too_long_is_named():
+    with pytest.raises(ValueError, match="row 'late' is 5 tokens long, the limit is 4"):
+        data.pad([row("early", 2), row("late", 5)], 4, "right", pad_id=0)
+
+
+def test_too_many_images_are_named():
+    with pytest.raises(ValueError, match="row 'a' has 2 images, the limit is 1"):
+        data.pad([row("a", 3, (0, 1))], 4, "right", pad_id=0, image_slots=1)
+
+
+def test_images_of_two_shapes_are_named():
+    other = row("b", 3, (0,))._replace(images=(np.zeros((4, 2, 3), np.uint8),))
+    with pytest.raises(ValueError, match=r"row 'b' has an image of shape \(4, 2, 3\)"):
+        data.Rows([row("a", 3, (0,)), other])
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match="there are no rows"):
+        data.Rows([])
+
+
+def test_a_bucket_is_the_smallest_that_holds_the_row():
+    assert [data.bucket(n, (64, 128), "a") for n in (1, 64, 65, 128)] == [64, 64, 128, 128]
+    with pytest.raises(ValueError, match="row 'a' is 129 tokens long, the limit is 128"):
+        data.bucket(129, (64, 128), "a")
+
+
+def test_buckets_are_chosen_from_the_lengths():
+    assert data.choose_buckets(np.array([1, 70, 130]), limit=4096) == (192,)
+    assert data.choose_buckets(np.array([1, 70, 130]), limit=100) == (100,)
+    assert data.choose_buckets(np.array([10, 20, 30, 200]), limit=4096, count=2) == (64, 256)
+
+
+def test_batches_have_the_length_of_their_bucket():
+    source = numbered(4)
+    found = data.batches(source, 2, seed=None, pad_id=0, buckets=(2, 8), epochs=1)
+    assert [batch.tokens.shape for batch in found] == [(2, 2), (2, 8)]
+
+
+def test_a_row_longer_than_the_last_bucket_is_refused_before_the_first_batch():
+    with pytest.raises(ValueError, match="row '4' is 5 tokens long, the limit is 4"):
+        data.batches(numbered(5), 2, seed=0, pad_id=0, buckets=(2, 4))
+
+
+def test_every_row_comes_once_an_epoch_in_another_order_each():
+    found = data.batches(numbered(6), 2, seed=3, pad_id=0, buckets=(8,), epochs=2)
+    assert found.epoch_steps == 3
+    seen = [n for batch in found for n in lengths(batch)]
+    assert sorted(seen[:6]) == sorted(seen[6:]) == [1, 2, 3, 4, 5, 6]
+    assert seen[:6] != seen[6:]
+
+
+def test_the_remainder_is_dropped_each_epoch():
+    found = data.batches(numbered(5), 2, seed=0, pad_id=0, buckets=(8,), epochs=2)
+    seen = [lengths(batch) for batch in found]
+    assert len(seen) == 4 and found.epoch_steps == 2
+    assert len({*seen[0], *seen[1]}) == 4
+
+
+def test_a_filled_remainder_repeats_a_row_with_nothing_to_learn():
+    found = data.batches(
+        numbered(3), 2, seed=None, pad_id=0, buckets=(4,), epochs=1, remainder="fill"
+    )
+    first, last = found
+    assert lengths(first) == [1, 2] and lengths(last) == [3, 3]
+    assert last.loss.sum(1).tolist() == [2, 0]
+
+
+def test_a_stream_fills_with_none():
+    found = data.stream("abc", 2, seed=None, epochs=1, remainder="fill")
+    assert list(found) == [["a", "b"], ["c", None]]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_parts_of_the_processes_are_the_whole_batch(count):
+    def order(index, count):
+        found = data.batches(
+            numbered(9),
+            4,
+            seed=1,
+            pad_id=0,
+            buckets=(3, 6, 9),
+            epochs=2,
+            remainder="fill",
+            process_index=index,
+            process_count=count,
+        )
+        return list(found)
+
+    whole = order(0, 1)
+    parts = [order(index, count) for index in range(count)]
+    assert len(whole) == 6
+    for batch, *pieces in zip(whole, *parts, strict=True):
+        assert np.array_equal(batch.tokens, np.concatenate([p.tokens for p in pieces]))
+        assert np.array_equal(batch.loss, np.concatenate([p.loss for p in pieces]))
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_going_on_from_any_place_equals_never_having_stopped(place):
+    def fresh():
+        return data.batches(numbered(7), 2, seed=5, pad_id=0, buckets=(8,), epochs=3)
+
+    whole = [batch.tokens.tolist() for batch in fresh()]
+    before = fresh()
+    for _ in range(place):
+        next(before)
+    state = json.loads(json.dumps(before.get_state()))
+    after = fresh()
+    after.set_state(state)
+    assert [batch.tokens.tolist() for batch in after] == whole[place:]
+
+
+def test_the_place_of_one_process_is_that_of_two():
+    whole = data.stream(range(8), 4, seed=0)
+    next(whole)
+    part = data.stream(range(8), 4, seed=0, process_index=1, process_count=2)
+    part.set_state(whole.get_state())
+    assert next(part) == next(whole)[2:]
+
+
+def test_the_place_in_other_data_is_refused():
+    state = data.stream(range(8), 4, seed=0).get_state()
+    with pytest.raises(ValueError, match="has rows 8, this run has 9"):
+        data.stream(range(9), 4, seed=0).set_state(state)
+    with pytest.raises(ValueError, match="has seed 0, this run has 1"):
+        data.stream(range(8), 4, seed=1).set_state(state)
+
+
+def test_a_batch_that_cannot_be_filled_or_shared_is_refused():
+    with pytest.raises(ValueError, match="3 rows cannot fill a batch of 4"):
+        data.stream(range(3), 4, seed=0)
+    with pytest.raises(ValueError, match="a batch of 4 rows cannot be shared by 3 processes"):
+        data.stream(range(8), 4, seed=0, process_count=3)
