@@ -1,0 +1,156 @@
+"""The score command on our completions, on the study's stored layout, and on bad input."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from mmcot_jax.score import main, score_puzzle
+
+OURS = {
+    "id": "venn/test/00000",
+    "kind": "venn",
+    "domain": "out_of_domain",
+    "prompt": "# Question:\n<image>Which?\n\n# Options:\n(A) 4\n(B) 8\n\n# Pattern:\n",
+    "reply": "A pattern.\n\n# Final Answer:\nThe answer is: (A). No, the answer is: (B).",
+    "options": ["4", "8"],
+    "answer": "B",
+    "letter": "B",
+    "correct": True,
+}
+STUDY = {
+    "question": "Which?",
+    "answer": "8",
+    "options": [4, 8],
+    "output_text": "# Question:\nWhich?\n\n# Options:\n(A) 4\n(B) 8\n\n# Pattern:\n"
+    "A pattern.\n\n# Final Answer:\nBased on it, among (A) (B), 8 fits.",
+    "answer_predicted_letter": "B",
+    "answer_predicted": "8",
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*rows, name="replies.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(r if isinstance(r, str) else json.dumps(r) + "\n" for r in rows))
+        return str(path)
+
+    return write
+
+
+def printed(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_one_object_per_file_for_both_layouts(write, capsys):
+    ours, study = write(OURS, OURS | {"answer": "A"}, name="ours"), write(STUDY, name="study")
+    assert main(["--metric", "puzzle", ours, study]) == 0
+    assert printed(capsys) == [
+        {"file": ours, "n": 2, "accuracy": 0.5},
+        {"file": study, "n": 1, "accuracy": 0.0},
+    ]
+
+
+def test_the_reference_parser_reads_as_the_study_did(write, capsys):
+    ours, study = write(OURS, name="ours"), write(STUDY, name="study")
+    assert main(["--metric=puzzle", "--parser=reference", "--rows", ours, study]) == 0
+    assert printed(capsys) == [
+        {"file": ours, "n": 1, "accuracy": 0.0, "letters": ["A"]},
+        {"file": study, "n": 1, "accuracy": 1.0, "letters": ["B"]},
+    ]
+
+
+def test_rows_adds_the_letters_in_order(write, capsys):
+    path = write(OURS, "\n", OURS | {"reply": "no idea"})
+    assert main(["--metric", "puzzle", "--rows", path]) == 0
+    assert printed(capsys)[0]["letters"] == ["B", None]
+
+
+def without(row, field):
+    return {key: value for key, value in row.items() if key != field}
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ('{"reply": \n', ":2: not JSON"),
+        ("[1, 2]\n", ":2: a JSON list; one object a line is expected"),
+        ({"text": "B"}, ":2: neither `reply` .* nor `output_text` .* among its fields text"),
+        (without(OURS, "options"), ":2: `options` is None: a list of 2 to 26 is expected"),
+        (OURS | {"answer": "C"}, ":2: `answer` is 'C': one of the letters AB is expected"),
+        (OURS | {"answer": 1}, ":2: `answer` is a int: a string is expected"),
+        (OURS | {"reply": None}, ":2: `reply` is a NoneType: a string is expected"),
+        (without(OURS, "prompt"), ":2: `prompt` is missing: a string is expected"),
+        (STUDY | {"answer": "5"}, ":2: `answer` is '5': one of the options"),
+        (STUDY | {"output_text": "(B)"}, ":2: `output_text` does not begin with the prompt"),
+    ],
+)
+def test_a_bad_row_is_one_line_with_file_and_line_and_nothing_is_printed(
+    write, capsys, row, complaint
+):
+    good, bad = write(OURS, name="good"), write(OURS, row, name="bad")
+    with pytest.raises(ValueError, match=complaint) as fault:
+        score_puzzle(pathlib.Path(bad), "strict", rows=False)
+    assert main(["--metric", "puzzle", good, bad]) == 2
+    assert capsys.readouterr() == ("", f"score: {fault.value}\n")
+    assert str(fault.value).startswith(f"{bad}:2: ")
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--metric", "puzzle"], "no file given"),
+        (["--metric", "puzzle", "gone.jsonl"], "gone.jsonl: no such file"),
+        (["--metric", "puzle", "x"], "unknown metric 'puzle': puzzle exists; did you mean puzzle"),
+        (["--metric", "puzzle", "--parser", "strickt", "x"], "did you mean strict?"),
+        (["--metrc=puzzle", "x"], "unknown flag --metrc: .* did you mean --metric?"),
+        (["--metric"], "expected one argument"),
+        (["x"], "required: --metric"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_status_two(capsys, arguments, complaint):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert re.search(complaint, err)
+
+
+def test_an_empty_file_is_an_error(write, capsys):
+    assert main(["--metric", "puzzle", write("\n")]) == 2
+    assert "no rows; give a file with one reply a line" in capsys.readouterr().err
+
+
+def test_the_command_runs_without_jax(write):
+    code = (
+        "import sys; from mmcot_jax.score import main; status = main(sys.argv[1:]); "
+        "assert 'jax' not in sys.modules; sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "--metric", "puzzle", write(OURS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["accuracy"] == 1.0
+
+
+STUDY_ACCURACY = {
+    "Anole-7B-5DS-CE": (0.18, 0.47, 0.15, 0.41, 0.21),
+    "Anole-7B-5DS-CE-txt": (0.29, 0.25, 0.29, 0.61, 0.24),
+}
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("model", STUDY_ACCURACY)
+def test_every_stored_letter_and_accuracy_of_the_study_is_reproduced(reference, capsys, model):
+    files = sorted((reference / "data/reference_outputs/anole" / model).glob("*.jsonl"))
+    assert main(["--metric", "puzzle", "--parser", "reference", "--rows", *map(str, files)]) == 0
+    scores = printed(capsys)
+    stored = [
+        [json.loads(line)["answer_predicted_letter"] for line in path.read_text().splitlines()]
+        for path in files
+    ]
+    assert [score["letters"] for score in scores] == stored
+    assert sum(score["n"] for score in scores) == 500
+    assert tuple(score["accuracy"] for score in scores) == STUDY_ACCURACY[model]
