@@ -5,6 +5,7 @@ Axes: B rows, T queries, S keys, H heads, K kv heads, C head channels.
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
 
@@ -18,13 +19,17 @@ def attend(
 
     A query whose mask is False everywhere (padding) attends evenly; nothing is NaN.
     """
-    b, t, h, c = q.shape
-    groups = h // k.shape[2]
-    q = q.reshape(b, t, k.shape[2], groups, c) * (c**-0.5)
-    scores = jnp.einsum("btkgc,bskc->bkgts", q, k, preferred_element_type=jnp.float32)
+    # heads before time, so that both products are plain batched matrix products
+    q = rearrange(q * q.shape[-1] ** -0.5, "b t (k g) c -> b k g t c", k=k.shape[2])
+    k, v = (rearrange(x, "b s k c -> b k s c") for x in (k, v))
+    scores = jnp.einsum("bkgtc,bksc->bkgts", q, k, preferred_element_type=jnp.float32)
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("bkgts,bskc->btkgc", weights, v).reshape(b, t, h, c)
+    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    weights = jnp.exp(scores - top)
+    # dividing the C outputs instead of the S weights saves a pass over [B H T S]
+    y = jnp.einsum("bkgts,bksc->bkgtc", weights.astype(v.dtype), v)
+    y = y / jnp.sum(weights, axis=-1, keepdims=True).astype(v.dtype)
+    return rearrange(y, "b k g t c -> b t (k g) c")
 
 
 def causal(

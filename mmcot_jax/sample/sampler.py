@@ -1,0 +1,127 @@
+"""Prefill and decode in one program: prompts in, rollouts with their log-probabilities out.
+
+Axes: N prompts, G samples per prompt, B = N G rows, T time, V vocabulary, D width.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from mmcot_jax.sample.grammar import allowed, is_eos, step
+from mmcot_jax.sample.law import Sampling, log_law
+from mmcot_jax.types import Backbone, Batch, Cache, Grammar, Rollout, Variables
+
+
+def row_keys(key: Key[Array, ""], rows: Int[Array, "B"]) -> Key[Array, "B"]:
+    """One key a row, from its global number: the same draws on any mesh and batch size."""
+    return jax.vmap(partial(jax.random.fold_in, key))(rows)
+
+
+@partial(jax.jit, static_argnames=("backbone", "sampling", "length", "num_generations"))
+def sample(
+    backbone: Backbone,
+    variables: Variables,
+    grammar: Grammar,
+    prompt: Batch,
+    keys: Key[Array, "B"],
+    *,
+    sampling: Sampling,
+    length: int,
+    num_generations: int = 1,
+) -> Rollout:
+    """Writes up to `length` tokens after each left-padded, prepared prompt.
+
+    `keys` has one key for each of the N * num_generations rows; a token's noise is a function of
+    its row's key and its place alone. The prompt is prefilled once per group. Stops when all
+    rows have ended.
+    """
+    slots = prompt.tokens.shape[1] + length
+    cache = backbone.init_cache(prompt.tokens.shape[0], slots)
+    hidden, cache = backbone(variables, prompt, cache)
+    prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, num_generations)
+    first = _first(prompt, hidden, cache, length)
+
+    def body(w: _Writing) -> _Writing:
+        room = length - w.t
+        legal = allowed(grammar, w.state, jnp.full_like(w.state, room))
+        law = log_law(backbone.unembed(variables, w.hidden), legal, sampling)
+        token = _draw(law, jax.vmap(jax.random.fold_in, (0, None))(keys, w.t), sampling)
+        token = jnp.where(w.alive, token, 0)
+        put = lambda column, value: column.at[:, w.t].set(value)  # noqa: E731
+        out = w.out._replace(
+            tokens=put(w.out.tokens, token),
+            state=put(w.out.state, w.state),
+            room=put(w.out.room, room),
+            sampled=put(w.out.sampled, w.alive & (jnp.sum(legal, axis=-1) > 1)),
+            valid=put(w.out.valid, w.alive),
+            logps=put(w.out.logps, jnp.where(w.alive, _pick(law, token), 0.0)),
+        )
+        hidden, cache = backbone(variables, _one(token, w.position, w.alive), w.cache)
+        return _Writing(
+            t=w.t + 1,
+            state=step(grammar, w.state, token),
+            alive=w.alive & ~is_eos(grammar, token),
+            hidden=hidden[:, 0],
+            position=w.position + 1,
+            cache=cache,
+            out=out,
+        )
+
+    return jax.lax.while_loop(lambda w: (w.t < length) & jnp.any(w.alive), body, first).out
+
+
+class _Writing(NamedTuple):
+    """What the loop carries."""
+
+    t: Int[Array, ""]
+    state: Int[Array, "B"]
+    alive: Array
+    hidden: Float[Array, "B D"]
+    position: Int[Array, "A B"]
+    cache: Cache
+    out: Rollout
+
+
+def _repeat(prompt: Batch, hidden: Array, cache: Cache, g: int):
+    """Each prompt G times, next to itself: rows a a b b."""
+    prompt = prompt._replace(pixels=None, embeds=None)
+    rows = lambda axis: partial(jnp.repeat, repeats=g, axis=axis)  # noqa: E731
+    prompt = jax.tree.map(rows(0), prompt)._replace(positions=rows(1)(prompt.positions))
+    k, v = rows(1)(cache.k), rows(1)(cache.v)
+    return prompt, rows(0)(hidden), cache._replace(k=k, v=v, valid=rows(0)(cache.valid))
+
+
+def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> _Writing:
+    b = hidden.shape[0]
+    ints, flags = jnp.zeros((b, length), jnp.int32), jnp.zeros((b, length), bool)
+    out = Rollout(prompt, ints, ints, ints, flags, flags, jnp.zeros((b, length), jnp.float32))
+    return _Writing(
+        t=jnp.zeros((), jnp.int32),
+        state=jnp.zeros(b, jnp.int32),
+        alive=jnp.ones(b, bool),
+        hidden=hidden,
+        # what follows stands after the largest position on any axis
+        position=jnp.broadcast_to(
+            jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2)) + 1,
+            prompt.positions.shape[:2],
+        ),
+        cache=cache,
+        out=out,
+    )
+
+
+def _one(token: Array, position: Array, alive: Array) -> Batch:
+    """A batch of one token a row."""
+    return Batch(token[:, None], position[..., None], alive[:, None], alive[:, None])
+
+
+def _draw(law: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int[Array, "B"]:
+    noise = 0.0 if s.greedy else jax.vmap(lambda k: jax.random.gumbel(k, law.shape[-1:]))(keys)
+    return jnp.argmax(law + noise, axis=-1).astype(jnp.int32)
+
+
+def _pick(x: Float[Array, "B V"], token: Int[Array, "B"]) -> Float[Array, "B"]:
+    return jnp.take_along_axis(x, token[:, None], axis=-1)[:, 0]

@@ -1,0 +1,1 @@
+"""Learning: formulas, jitted steps, and the loops over them."""
