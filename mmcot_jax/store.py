@@ -1,0 +1,138 @@
+"""Rendered rows on disk: tensorflow-datasets' array_record form, without TensorFlow.
+
+A store is one folder of one stream of rows; their pictures are ids by then, so that a pod reads
+the rows it needs from all shards and nothing is tokenised twice.
+
+Axes: N rows, T time, A position axes.
+"""
+
+import itertools
+import pathlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mmcot_jax.example import Row
+
+_NAME, _VERSION, _SPLIT = "rows", "1.0.0", "train"
+
+
+class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version(_VERSION)
+    name = _NAME
+    code_path = None  # nothing is downloaded, so no file of checksums lies beside the code
+
+    def __init__(self, folder: str, rows: Iterator[Row], axes: int, fingerprint: Mapping):
+        self._rows, self._axes, self._fingerprint = rows, axes, dict(fingerprint)
+        self._lengths: list[int] = []
+        super().__init__(data_dir=folder, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        def ids(*shape: int | None) -> tfds.features.Tensor:
+            return tfds.features.Tensor(shape=shape, dtype=np.int32)
+
+        features = {
+            "id": tfds.features.Text(),
+            "tokens": ids(None),
+            "positions": ids(self._axes, None),
+            "loss": tfds.features.Tensor(shape=(None,), dtype=np.bool_),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            # the list is filled while the rows are written, and kept when they are all there
+            metadata=tfds.core.MetadataDict(fingerprint=self._fingerprint, lengths=self._lengths),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, _: Any) -> dict[str, Iterator]:
+        return {_SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, row in enumerate(self._rows):
+            if row.images:
+                raise ValueError(
+                    f"row {row.id!r} has {len(row.images)} images: a store holds ids only, "
+                    "tokenize them first"
+                )
+            self._lengths.append(len(row.tokens))
+            yield number, {name: getattr(row, name) for name in self.info.features}
+
+
+class Source:
+    """The rows of a store by number; a `data.Source`. Nothing is read before it is asked for."""
+
+    image_slots = 0
+    image_shape: tuple[int, ...] = ()
+
+    def __init__(self, records: Any, lengths: np.ndarray):
+        self._records = records
+        self.lengths = lengths
+        """int32 [N], tokens of each row."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Row:
+        """One row."""
+        record = self._records[index]
+        return Row(**{**record, "id": record["id"].decode()})
+
+
+def _place(folder: pathlib.Path) -> pathlib.Path:
+    return folder / _NAME / _VERSION
+
+
+def write(
+    folder: str | pathlib.Path,
+    rows: Iterable[Row],
+    *,
+    shards: int,
+    fingerprint: Mapping[str, str],
+) -> None:
+    """Write rows in their order, in `shards` files; the store appears when it is whole.
+
+    `fingerprint` names all the ids depend on: the tokenizer, the VQGAN, the task and its numbers.
+
+    Raises:
+        ValueError: the folder holds a store, there are no rows, or a row has images.
+    """
+    folder = pathlib.Path(folder)
+    if _place(folder).exists():
+        raise ValueError(f"{folder} holds a store: remove it, or write to another folder")
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"there are no rows to write to {folder}")
+    builder = _Builder(
+        str(folder), itertools.chain([first], rows), len(first.positions), fingerprint
+    )
+    with tempfile.TemporaryDirectory() as unused:
+        config = tfds.download.DownloadConfig(num_shards=shards)
+        builder.download_and_prepare(download_dir=unused, download_config=config)
+
+
+def open(folder: str | pathlib.Path, fingerprint: Mapping[str, str]) -> Source:
+    """The rows of a store written with the same fingerprint.
+
+    Raises:
+        ValueError: there is no store, or one of another fingerprint; says what differs.
+    """
+    place = _place(pathlib.Path(folder))
+    if not place.is_dir():
+        raise ValueError(f"{folder} holds no prepared store: prepare one, or leave the store out")
+    builder = tfds.builder_from_directory(place)
+    metadata = builder.info.metadata
+    theirs, ours = metadata["fingerprint"], dict(fingerprint)
+    differing = [
+        f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        raise ValueError(f"the store in {folder} is of another kind: {'; '.join(differing)}")
+    return Source(builder.as_data_source(_SPLIT), np.array(metadata["lengths"], np.int32))

@@ -1,0 +1,87 @@
+"""Rows written to a store come back as they were."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mmcot_jax import data, store
+from mmcot_jax.example import Row
+
+PRINT = {"tokenizer": "aa", "vqgan": "bb", "task": "color_grid x 5"}
+
+
+def rows(count: int, axes: int = 1) -> list[Row]:
+    return [
+        Row(
+            f"grid {i} é",
+            np.arange(i, 2 * i + 1, dtype=np.int32),
+            np.arange(axes * (i + 1), dtype=np.int32).reshape(axes, -1),
+            np.arange(i + 1) % 2 == 0,
+        )
+        for i in range(count)
+    ]
+
+
+def same(a: Row, b: Row) -> bool:
+    arrays = ("tokens", "positions", "loss")
+    return (a.id, a.images, a.starts) == (b.id, b.images, b.starts) and all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        and getattr(a, name).dtype == getattr(b, name).dtype
+        for name in arrays
+    )
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_rows_come_back_in_order_and_unchanged(tmp_path, axes):
+    written = rows(11, axes)
+    store.write(tmp_path / "s", iter(written), shards=3, fingerprint=PRINT)
+    read = store.open(tmp_path / "s", PRINT)
+    assert len(read) == 11
+    assert read.lengths.tolist() == list(range(1, 12))
+    assert all(same(a, read[i]) for i, a in enumerate(written))
+    assert len(list((tmp_path / "s").rglob("*array_record*"))) == 3
+
+
+def test_a_store_and_memory_give_the_same_batches(tmp_path):
+    store.write(tmp_path / "s", rows(9), shards=2, fingerprint=PRINT)
+    sources = [store.open(tmp_path / "s", PRINT), data.Rows(rows(9))]
+    assert all(isinstance(source, data.Source) for source in sources)
+    ours, theirs = (
+        list(data.batches(s, 4, seed=2, pad_id=0, buckets=(4, 16), epochs=2)) for s in sources
+    )
+    assert len(ours) == 4
+    assert all(np.array_equal(a.tokens, b.tokens) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_another_fingerprint_is_refused_and_says_what_differs(tmp_path):
+    store.write(tmp_path / "s", rows(2), shards=1, fingerprint=PRINT)
+    with pytest.raises(ValueError, match=r"another kind: vqgan is bb there and cc here$"):
+        store.open(tmp_path / "s", {**PRINT, "vqgan": "cc"})
+
+
+def test_a_missing_store_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere holds no prepared store"):
+        store.open(tmp_path / "nowhere", PRINT)
+
+
+def test_a_store_is_never_written_over(tmp_path):
+    store.write(tmp_path / "s", rows(2), shards=1, fingerprint=PRINT)
+    with pytest.raises(ValueError, match="s holds a store"):
+        store.write(tmp_path / "s", rows(3), shards=1, fingerprint=PRINT)
+
+
+def test_rows_with_images_and_no_rows_are_refused(tmp_path):
+    drawn = rows(1)[0]._replace(images=(np.zeros((2, 2, 3), np.uint8),), starts=(0,))
+    with pytest.raises(ValueError, match="row 'grid 0 é' has 1 images"):
+        store.write(tmp_path / "s", [drawn], shards=1, fingerprint=PRINT)
+    with pytest.raises(ValueError, match="holds no prepared store"):
+        store.open(tmp_path / "s", PRINT)
+    with pytest.raises(ValueError, match="there are no rows"):
+        store.write(tmp_path / "t", [], shards=1, fingerprint=PRINT)
+
+
+def test_no_tensorflow_is_loaded():
+    code = "import sys, mmcot_jax.store; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
