@@ -1,0 +1,205 @@
+"""Weights in and out: safetensors <-> a pytree of parameters, by a key table.
+
+Axes: L layers, R adapter rank; kernels are [in out].
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from mmcot_jax import tensorfile
+from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
+
+Tensors = Mapping[str, np.ndarray]
+"""Upstream name -> array, mapped from a file: its bytes are read when it is copied."""
+
+
+def load(
+    table: Table, source: str | pathlib.Path | Tensors, like: PyTree, name: str = ""
+) -> PyTree:
+    """A checkpoint -> parameters on their devices, cast to their dtypes.
+
+    Every device's piece is read by itself, so the host never holds a checkpoint, only the pieces
+    of one parameter. `source` is a folder, a file, or tensors already opened, then called `name`
+    in errors; `like` has a `ShapeDtypeStruct` for each parameter, with its sharding or, without
+    one, for one device.
+
+    Raises:
+        ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed.
+    """
+    tensors = source if isinstance(source, Mapping) else tensorfile.read_folder(source)
+    leaves = flatten(like)
+    wanted = slots(table, {path: leaf.shape for path, leaf in leaves.items()})
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    check(table, wanted, found, name or str(source))
+    placed = {path: _place(wanted[path], tensors, leaf) for path, leaf in leaves.items()}
+    return jax.tree.unflatten(jax.tree.structure(like), list(placed.values()))
+
+
+def _place(group: Sequence[Slot], tensors: Tensors, like: jax.ShapeDtypeStruct) -> jax.Array:
+    sharding = like.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    pieces = {}
+
+    def piece(index: tuple[slice, ...]) -> np.ndarray:
+        # replicas ask for the same piece: it is read once
+        key = tuple(s.indices(n)[:2] for s, n in zip(index, like.shape, strict=True))
+        if key not in pieces:
+            pieces[key] = _read(group, tensors, index, like)
+        return pieces[key]
+
+    return jax.make_array_from_callback(like.shape, sharding, piece)
+
+
+def _read(group, tensors, index, like) -> np.ndarray:
+    if group[0].layer is None:
+        return group[0].read(tensors[group[0].name])[index].astype(like.dtype)
+    shape = [len(range(*s.indices(n))) for s, n in zip(index, like.shape, strict=True)]
+    out = np.empty(shape, like.dtype)
+    for own, slot in zip(out, group[index[0]], strict=True):
+        own[...] = slot.read(tensors[slot.name])[index[1:]].astype(like.dtype)
+    return out
+
+
+def save(
+    table: Table,
+    tree: PyTree,
+    folder: str | pathlib.Path,
+    dtype: Any = None,
+    max_bytes: int = 5_000_000_000,
+) -> list[pathlib.Path]:
+    """Parameters -> safetensors in `folder`, one file or shards with an index; the files written.
+
+    The table read backwards. One parameter at a time is on the host; `dtype` casts all of them.
+    """
+    entries, arrays = _export(table, tree, dtype)
+    return tensorfile.write_folder(folder, entries, arrays, max_bytes)
+
+
+def save_file(table: Table, tree: PyTree, path: str | pathlib.Path, dtype: Any = None) -> None:
+    """Parameters -> one safetensors file."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensorfile.write(path, *_export(table, tree, dtype))
+
+
+def _export(table: Table, tree: PyTree, dtype: Any):
+    leaves = flatten(tree)
+    wanted = slots(table, {path: leaf.shape for path, leaf in leaves.items()})
+    dtypes = {path: np.dtype(dtype or leaf.dtype) for path, leaf in leaves.items()}
+    entries = [
+        tensorfile.Entry(slot.name, slot.shape, dtypes[path])
+        for path, group in wanted.items()
+        for slot in group
+    ]
+
+    def arrays():
+        for path, group in wanted.items():
+            parameter = jax.device_get(leaves[path])
+            for slot in group:
+                yield slot.write(parameter).astype(dtypes[path])
+
+    return entries, arrays()
+
+
+def flatten(tree: PyTree) -> dict[Path, Any]:
+    """Nested dicts -> path: leaf, in jax's order of leaves."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {_names(path): leaf for path, leaf in leaves}
+
+
+def _names(path: tuple) -> Path:
+    return tuple(key.key for key in path)
+
+
+# --- adapters in PEFT's format ---------------------------------------------------------------
+
+
+def save_adapter(
+    table: Table,
+    lora: PyTree,
+    folder: str | pathlib.Path,
+    *,
+    alpha: float | int,
+    dropout: float | int,
+    base: str,
+) -> None:
+    """Adapters -> adapter_model.safetensors and adapter_config.json, as PEFT reads them.
+
+    `table` is the base's; `base` names the weights the adapters stand on.
+    """
+    leaves = flatten(lora)
+    names = adapter_table(table, tuple(leaves))
+    save_file(names, lora, pathlib.Path(folder) / "adapter_model.safetensors")
+    modules = {rule.upstream.split(".lora_")[0].split(".")[-1] for rule in names.rules}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank(lora),
+        "lora_alpha": alpha,
+        "lora_dropout": dropout,
+        "target_modules": sorted(modules),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "use_rslora": False,
+        "use_dora": False,
+    }
+    path = pathlib.Path(folder) / "adapter_config.json"
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_adapter(
+    table: Table, folder: str | pathlib.Path, like: PyTree, *, alpha: float | int
+) -> PyTree:
+    """A PEFT adapter's folder -> adapters on their devices; `table` is the base's.
+
+    Raises:
+        ValueError: no adapter there, a kind of adapter or a scaling this model does not have, or
+            tensors that do not fit, all listed.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise ValueError(f"no adapter in {folder}: give a folder with adapter_config.json")
+    config = json.loads(path.read_text())
+    other = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern")
+    used = [name for name in other if config.get(name)]
+    if config.get("bias", "none") != "none":
+        used.append("bias")
+    if used:
+        raise ValueError(f"{path} uses {', '.join(used)}; only plain LoRA fits, without them")
+    if config["lora_alpha"] * rank(like) != alpha * config["r"]:
+        raise ValueError(
+            f"{path} scales by lora_alpha {config['lora_alpha']} / r {config['r']}, "
+            f"this model by {alpha} / {rank(like)}; set rank and alpha to the adapter's"
+        )
+    names = adapter_table(table, tuple(flatten(like)))
+    return load(names, folder / "adapter_model.safetensors", like)
+
+
+def rank(lora: PyTree) -> int:
+    """R of adapters."""
+    return next(leaf.shape[-1] for path, leaf in flatten(lora).items() if path[-1] == "a")
+
+
+def merge(params: PyTree, lora: PyTree, alpha: float | int) -> PyTree:
+    """Parameters with their adapters added in: W + alpha / R * A B, summed in float32."""
+    adapters, scale = flatten(lora), alpha / rank(lora)
+
+    def merged(path, leaf):
+        path = _names(path)
+        a, b = (adapters.get((*path[:-1], name)) for name in "ab")
+        if path[-1] != "kernel" or a is None:
+            return leaf
+        delta = scale * jnp.einsum("...ir,...ro->...io", a, b, precision="highest")
+        return (leaf.astype(jnp.float32) + delta).astype(leaf.dtype)
+
+    return jax.tree.map_with_path(merged, params)

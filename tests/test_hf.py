@@ -1,0 +1,235 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from mmcot_jax import hf, tensorfile
+from mmcot_jax.keytable import TRANSFORMS, Rule, Table
+
+TABLE = Table(
+    (
+        Rule("emb.weight", ("embed", "embedding")),
+        Rule("h.{layer}.q_proj.weight", ("layers", "q", "kernel"), "linear"),
+        Rule("h.{layer}.norm.bias", ("layers", "norm", "bias")),
+    )
+)
+
+
+def tree(dtype=jnp.float32):
+    return {
+        "embed": {"embedding": jnp.arange(32, dtype=dtype).reshape(8, 4)},
+        "layers": {
+            "q": {"kernel": jnp.arange(2 * 4 * 8, dtype=dtype).reshape(2, 4, 8)},
+            "norm": {"bias": jnp.array([[1, 2], [3, 4]], dtype)},
+        },
+    }
+
+
+def shapes(t):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), t)
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert jax.tree.map(lambda x: x.dtype, a) == jax.tree.map(lambda x: x.dtype, b)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("max_bytes", [5_000_000_000, 64])
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, dtype, max_bytes):
+    files = hf.save(TABLE, tree(dtype), tmp_path, max_bytes=max_bytes)
+    assert (len(files) > 1) == (max_bytes == 64)
+    assert_same(hf.load(TABLE, tmp_path, shapes(tree(dtype))), tree(dtype))
+
+
+def test_loading_and_saving_again_writes_the_same_bytes(tmp_path):
+    (first,) = hf.save(TABLE, tree(jnp.bfloat16), tmp_path / "a")
+    loaded = hf.load(TABLE, tmp_path / "a", shapes(tree(jnp.bfloat16)))
+    (second,) = hf.save(TABLE, loaded, tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_files_hold_upstream_names_and_layouts(tmp_path):
+    hf.save(TABLE, tree(), tmp_path)
+    tensors = tensorfile.read_folder(tmp_path)
+    assert list(tensors) == [
+        "emb.weight",
+        "h.0.q_proj.weight",
+        "h.1.q_proj.weight",
+        "h.0.norm.bias",
+        "h.1.norm.bias",
+    ]
+    assert tensors["h.1.q_proj.weight"].shape == (8, 4)
+    assert tensors["h.1.q_proj.weight"][0].tolist() == [32.0, 40.0, 48.0, 56.0]
+    assert tensors["h.1.norm.bias"].tolist() == [3.0, 4.0]
+
+
+def test_dtypes_are_those_asked_for(tmp_path):
+    hf.save(TABLE, tree(), tmp_path, dtype=jnp.bfloat16)
+    assert tensorfile.read_folder(tmp_path)["emb.weight"].dtype == jnp.bfloat16
+    loaded = hf.load(TABLE, tmp_path, shapes(tree(jnp.float32)))
+    assert_same(loaded, tree(jnp.float32))  # whole numbers below 256 are exact in bfloat16
+
+
+@pytest.mark.parametrize(
+    "spec", [(None, "fsdp", "tensor"), ("fsdp", None, None), (None, None, None), (None, "tensor")]
+)
+def test_every_device_gets_its_own_piece(tmp_path, spec):
+    mesh = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+    sharding = NamedSharding(mesh, PartitionSpec(*spec))
+    like = shapes(tree())
+    like["layers"]["q"]["kernel"] = jax.ShapeDtypeStruct((2, 4, 8), jnp.float32, sharding=sharding)
+    hf.save(TABLE, tree(), tmp_path)
+    kernel = hf.load(TABLE, tmp_path, like)["layers"]["q"]["kernel"]
+    assert kernel.sharding == sharding
+    whole = np.arange(64.0).reshape(2, 4, 8)
+    assert len(kernel.addressable_shards) == 8
+    for shard in kernel.addressable_shards:
+        np.testing.assert_array_equal(np.asarray(shard.data), whole[shard.index])
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The first element of every tensor read."""
+    seen = []
+
+    def read(tensor, heads):
+        seen.append(tensor[0])
+        return tensor
+
+    monkeypatch.setitem(TRANSFORMS, "same", TRANSFORMS["same"]._replace(read=read))
+    return seen
+
+
+def test_replicas_are_read_once(reads):
+    mesh = jax.make_mesh((2, 4), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    sharding = NamedSharding(mesh, PartitionSpec("fsdp"))
+    like = {"w": jax.ShapeDtypeStruct((4, 3), jnp.float32, sharding=sharding)}
+    tensors = {f"w.{i}": np.full(3, i, np.float32) for i in range(4)}
+    loaded = hf.load(Table((Rule("w.{layer}", ("w",)),)), tensors, like)["w"]
+    assert sorted(reads) == [0.0, 1.0, 2.0, 3.0]
+    assert len(loaded.addressable_shards) == 8
+    np.testing.assert_array_equal(loaded[:, 0], [0.0, 1.0, 2.0, 3.0])
+
+
+def test_a_checkpoint_of_another_model_lists_every_fault(tmp_path):
+    hf.save(TABLE, tree(), tmp_path)
+    like = shapes(tree())
+    like["layers"]["q"]["kernel"] = jax.ShapeDtypeStruct((3, 4, 8), jnp.float32)
+    like["layers"]["norm"]["bias"] = jax.ShapeDtypeStruct((1, 5), jnp.float32)
+    with pytest.raises(ValueError) as error:
+        hf.load(TABLE, tmp_path, like)
+    assert str(error.value) == (
+        f"weights {tmp_path} do not fit this model: 1 missing (h.2.q_proj.weight); "
+        "1 unexpected (h.1.norm.bias); 1 misshapen (h.0.norm.bias is [2], fits [5]); "
+        "give the weights of this model, or the config of those weights"
+    )
+
+
+def lora():
+    return {
+        "layers": {
+            "q": {
+                "a": jnp.arange(2 * 4 * 2, dtype=jnp.float32).reshape(2, 4, 2),
+                "b": jnp.ones((2, 2, 8), jnp.float32),
+            }
+        }
+    }
+
+
+def test_an_adapter_goes_out_and_in(tmp_path):
+    hf.save_adapter(TABLE, lora(), tmp_path, alpha=4, dropout=0.1, base="anole")
+    tensors = tensorfile.read(tmp_path / "adapter_model.safetensors")
+    assert {name: x.shape for name, x in tensors.items()} == {
+        "base_model.model.h.0.q_proj.lora_A.weight": (2, 4),
+        "base_model.model.h.1.q_proj.lora_A.weight": (2, 4),
+        "base_model.model.h.0.q_proj.lora_B.weight": (8, 2),
+        "base_model.model.h.1.q_proj.lora_B.weight": (8, 2),
+    }
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (2, 4, 0.1)
+    assert config["target_modules"] == ["q_proj"]
+    assert config["base_model_name_or_path"] == "anole"
+    assert_same(hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4), lora())
+
+
+def test_merging_adds_the_scaled_product_to_the_layers_it_adapts():
+    params = tree()
+    merged = hf.merge(params, lora(), alpha=4)
+    # alpha / rank = 2; rows of a are [0 1], [2 3], ...; b is ones: each row adds 2 * its sum
+    added = merged["layers"]["q"]["kernel"] - params["layers"]["q"]["kernel"]
+    assert added[:, :, 0].tolist() == [[2.0, 10.0, 18.0, 26.0], [34.0, 42.0, 50.0, 58.0]]
+    assert_same(merged["embed"], params["embed"])
+    assert hf.merge(tree(jnp.bfloat16), lora(), alpha=4)["layers"]["q"]["kernel"].dtype == (
+        jnp.bfloat16
+    )
+
+
+def test_a_folder_without_an_adapter_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no adapter in .*give a folder with adapter_config.json"):
+        hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use_dora": True, "bias": "all"}, "uses use_dora, bias; only plain LoRA fits"),
+        ({"r": 4}, r"scales by lora_alpha 4 / r 4, this model by 4 / 2; set rank and alpha"),
+    ],
+)
+def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
+    hf.save_adapter(TABLE, lora(), tmp_path, alpha=4, dropout=0.0, base="anole")
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
+
+
+LLAMA = {
+    "attention/q": "self_attn.q_proj",
+    "attention/k": "self_attn.k_proj",
+    "attention/v": "self_attn.v_proj",
+    "attention/o": "self_attn.o_proj",
+    "mlp/gate": "mlp.gate_proj",
+    "mlp/up": "mlp.up_proj",
+    "mlp/down": "mlp.down_proj",
+}
+
+
+@pytest.mark.reference
+def test_an_adapter_saved_by_peft_is_read_merged_and_saved_as_peft_does(reference, tmp_path):
+    llama = reference / "golden" / "llama"
+    rules = tuple(
+        Rule(f"model.layers.{{layer}}.{name}.weight", (*path.split("/"), "kernel"), "linear")
+        for path, name in LLAMA.items()
+    )
+    tensors = tensorfile.read(llama / "weights.safetensors")
+    tensors = {name: x for name, x in tensors.items() if "_proj" in name}
+    like, adapters = {"attention": {}, "mlp": {}}, {"attention": {}, "mlp": {}}
+    for path, name in LLAMA.items():
+        part, layer = path.split("/")
+        o, i = tensors[f"model.layers.0.{name}.weight"].shape
+        like[part][layer] = {"kernel": jax.ShapeDtypeStruct((3, i, o), jnp.float32)}
+        adapters[part][layer] = {
+            "a": jax.ShapeDtypeStruct((3, i, 4), jnp.float32),
+            "b": jax.ShapeDtypeStruct((3, 4, o), jnp.float32),
+        }
+    params = hf.load(Table(rules), tensors, like)
+    lora = hf.load_adapter(Table(rules), llama / "adapter", adapters, alpha=8)
+    merged = hf.merge(params, lora, alpha=8)
+    golden = np.load(llama / "io.npz")
+    np.testing.assert_allclose(
+        merged["attention"]["q"]["kernel"][0].T, golden["out_merged_q_proj_layer0"], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        merged["mlp"]["down"]["kernel"][2].T, golden["out_merged_down_proj_last"], atol=1e-6
+    )
+    hf.save_adapter(Table(rules), lora, tmp_path, alpha=8, dropout=0.05, base="llama")
+    ours = tensorfile.read(tmp_path / "adapter_model.safetensors")
+    theirs = tensorfile.read(llama / "adapter" / "adapter_model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, x in theirs.items():
+        np.testing.assert_array_equal(ours[name], x)
