@@ -1,0 +1,127 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmcot_jax import tensorfile
+from mmcot_jax.keytable import slots
+from mmcot_jax.models.chameleon import keys, originals, weights
+from mmcot_jax.models.chameleon.vqgan import VQGAN
+from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+from mmcot_jax.nn.decoder import Decoder, DecoderConfig
+from mmcot_jax.types import Batch
+
+SMALL = DecoderConfig(vocab=11, width=8, layers=2, heads=2, kv_heads=1, mlp=6, qk_norm=True)
+PICTURES = VQGANConfig(
+    ch=4,
+    ch_mult=(1, 2),
+    num_res_blocks=1,
+    z_channels=4,
+    embed_dim=4,
+    codes=8,
+    resolution=8,
+    groups=2,
+)
+
+
+@pytest.fixture(scope="module")
+def params():
+    flags = jnp.ones((1, 1), bool)
+    token = Batch(jnp.zeros((1, 1), int), jnp.zeros((1, 1, 1), int), flags, flags)
+    shapes = {
+        "decoder": jax.eval_shape(
+            lambda key: Decoder(SMALL).init(key, token, method="everything"), jax.random.key(0)
+        )["params"],
+        "vqgan": jax.eval_shape(
+            lambda key: VQGAN(PICTURES).init(key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0)
+        )["params"],
+    }
+    random = np.random.default_rng(0)
+    full = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), shapes)
+    attention = full["decoder"]["layers"]["attention"]
+    for norm in (attention["q_norm"], attention["k_norm"]):  # the original has one for all heads
+        norm.update({name: np.broadcast_to(x[:, :1], x.shape) for name, x in norm.items()})
+    return full
+
+
+def like(params):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+
+
+def load(folder, params):
+    return weights.load(folder, like(params), PICTURES, heads=2, kv_heads=1)
+
+
+def test_the_hugging_face_layout_goes_out_and_in(tmp_path, params):
+    files = weights.save(params, tmp_path, PICTURES)
+    assert [f.name for f in files] == ["model.safetensors", "vqgan.safetensors"]
+    names = tensorfile.read(files[0])
+    assert "model.vqmodel.encoder.conv_in.weight" in names
+    assert not any(".vqmodel.decoder." in name for name in names)
+    jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
+
+
+def original(params):
+    """What the original release would hold: interleaved q and k, one norm for all heads."""
+    table = keys.original_table(PICTURES, heads=2, kv_heads=1)
+    leaves = {tuple(k.key for k in p): np.asarray(x) for p, x in jax.tree.leaves_with_path(params)}
+    groups = slots(table, {path: x.shape for path, x in leaves.items()})
+    return {slot.name: slot.write(leaves[path]) for path, g in groups.items() for slot in g}
+
+
+def test_the_original_layout_is_read_through_its_pickles(tmp_path, params, monkeypatch):
+    tensors = original(params)
+    prefix = keys.VQGAN_PREFIX
+    files = {
+        "consolidated.pth": {n: x for n, x in tensors.items() if not n.startswith(prefix)},
+        "vqgan.ckpt": {
+            n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)
+        }
+        | {"loss.logvar": np.zeros(())},
+    }
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(originals, "read_pickle", lambda path: files[path.name])
+    jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
+
+
+def test_the_original_layout_is_read_with_torch(tmp_path, params):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.tensor(np.array(x)) for name, x in original(params).items()}
+    prefix = keys.VQGAN_PREFIX
+    (tmp_path / "models/7b").mkdir(parents=True)
+    (tmp_path / "tokenizer").mkdir()
+    torch.save(
+        {n: x for n, x in tensors.items() if not n.startswith(prefix)},
+        tmp_path / "models/7b/consolidated.pth",
+    )
+    vqgan = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
+    torch.save({"state_dict": vqgan}, tmp_path / "tokenizer/vqgan.ckpt")
+    jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
+
+
+def test_a_folder_without_the_vqgans_decoder_says_where_to_get_it(tmp_path, params):
+    weights.save(params, tmp_path, PICTURES)
+    (tmp_path / "vqgan.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"has no VQGAN decoder .*tokenizer/vqgan.ckpt there"):
+        load(tmp_path, params)
+
+
+def test_a_vqgan_may_lie_elsewhere(tmp_path, params):
+    weights.save(params, tmp_path, PICTURES)
+    (tmp_path / "vqgan.safetensors").rename(tmp_path / "other.safetensors")
+    elsewhere = tmp_path / "other.safetensors"
+    loaded = weights.load(tmp_path, like(params), PICTURES, 2, 1, vqgan_file=elsewhere)
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    with pytest.raises(ValueError, match=r"no VQGAN at .*nowhere: give the file vqgan.ckpt or"):
+        weights.load(tmp_path, like(params), PICTURES, 2, 1, vqgan_file=tmp_path / "nowhere")
+
+
+def test_weights_of_another_size_are_refused_by_name(tmp_path, params):
+    weights.save(params, tmp_path, PICTURES)
+    other = like(params)
+    other["decoder"]["head"]["kernel"] = jax.ShapeDtypeStruct((8, 12), jnp.float32)
+    with pytest.raises(
+        ValueError, match=r"1 misshapen \(lm_head.weight is \[11 8\], fits \[12 8\]"
+    ):
+        weights.load(tmp_path, other, PICTURES, heads=2, kv_heads=1)
