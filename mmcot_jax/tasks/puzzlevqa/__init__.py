@@ -22,18 +22,42 @@ from rich.progress import track
 from mmcot_jax.example import Example
 from mmcot_jax.tasks.puzzlevqa import chain as chains
 from mmcot_jax.tasks.puzzlevqa import draws
+from mmcot_jax.tasks.puzzlevqa.changes import SHAPE_MORPH, SHAPE_REFLECT
+from mmcot_jax.tasks.puzzlevqa.circle_grids import COLOR_GRID, SIZE_GRID
+from mmcot_jax.tasks.puzzlevqa.circles import CIRCLE_SIZE_NUMBER, COLOR_SIZE_CIRCLE, SIZE_CYCLE
 from mmcot_jax.tasks.puzzlevqa.draws import Puzzle
+from mmcot_jax.tasks.puzzlevqa.hexagons import COLOR_HEXAGON
 from mmcot_jax.tasks.puzzlevqa.kind import Kind
+from mmcot_jax.tasks.puzzlevqa.number_grids import GRID_NUMBER, GRID_NUMBER_COLOR
+from mmcot_jax.tasks.puzzlevqa.numbers import COLOR_NUMBER_HEXAGON, TRIANGLE, VENN
 from mmcot_jax.tasks.puzzlevqa.polygons import POLYGON_SIDES_COLOR, POLYGON_SIDES_NUMBER
 from mmcot_jax.tasks.puzzlevqa.rectangles import RECTANGLE_HEIGHT_COLOR, RECTANGLE_HEIGHT_NUMBER
+from mmcot_jax.tasks.puzzlevqa.shapes import SHAPE_SIZE_GRID, SHAPE_SIZE_HEXAGON
+from mmcot_jax.tasks.puzzlevqa.squares import COLOR_OVERLAP_SQUARES
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
+        CIRCLE_SIZE_NUMBER,
+        COLOR_GRID,
+        COLOR_HEXAGON,
+        COLOR_NUMBER_HEXAGON,
+        COLOR_OVERLAP_SQUARES,
+        COLOR_SIZE_CIRCLE,
+        GRID_NUMBER,
+        GRID_NUMBER_COLOR,
         POLYGON_SIDES_COLOR,
         POLYGON_SIDES_NUMBER,
         RECTANGLE_HEIGHT_COLOR,
         RECTANGLE_HEIGHT_NUMBER,
+        SHAPE_MORPH,
+        SHAPE_REFLECT,
+        SHAPE_SIZE_GRID,
+        SHAPE_SIZE_HEXAGON,
+        SIZE_CYCLE,
+        SIZE_GRID,
+        TRIANGLE,
+        VENN,
     )
 }
 """Every kind of puzzle, by name."""
