@@ -1,0 +1,247 @@
+"""What a run writes and shows: metrics.jsonl, TensorBoard events, a progress bar, completions."""
+
+import json
+import math
+import numbers
+import os
+import pathlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rich.console
+import rich.progress
+import tensorboardX
+from PIL import Image
+
+METRICS = "metrics.jsonl"
+PLAIN_SECONDS = 30.0
+"""Time between two lines of progress where there is no terminal."""
+
+
+class Log:
+    """The progress and the numbers of one stage; a context. Only process 0 writes and shows.
+
+    `start` is the step a resumed run goes on with: lines of this stage from there on are dropped,
+    so metrics.jsonl has each step once. Write a step before its checkpoint is saved and a resumed
+    run loses none. `shown` are the metrics beside the bar, those of them that are logged.
+
+    Raises:
+        ValueError: metrics.jsonl has a broken line that is not its last.
+    """
+
+    def __init__(
+        self,
+        workdir: str | pathlib.Path,
+        stage: str,
+        total_steps: int,
+        *,
+        start: int = 0,
+        shown: Sequence[str] = ("loss", "reward", "tokens_per_second"),
+        process_index: int = 0,
+        console: rich.console.Console | None = None,
+    ):
+        self._stage, self._total, self._shown = stage, total_steps, shown
+        self._silent = process_index != 0
+        if self._silent:
+            return
+        workdir = pathlib.Path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        keep_before(workdir / METRICS, stage, start)
+        self._file = open(workdir / METRICS, "a", buffering=1)
+        self._events = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard" / stage), purge_step=start or None, write_to_disk=True
+        )
+        self._show = _progress(console or rich.console.Console(stderr=True), stage, start)
+
+    def __enter__(self) -> "Log":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Close the files and leave the bar as it stands."""
+        if not self._silent:
+            self._show.stop()
+            self._events.close()
+            self._file.close()
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """One line for `step`, counted from 0: {"stage", "step", numbers}; JSON knows no NaN: null.
+
+        Raises:
+            ValueError: a metric is not a number of the host.
+        """
+        values = {name: number(name, value) for name, value in metrics.items()}
+        if self._silent:
+            return
+        line = {"stage": self._stage, "step": step, **_finite(values)}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        shown = "  ".join(f"{k} {_short(values[k])}" for k in self._shown if k in values)
+        self._show.note(shown)
+
+    def advance(self, step: int) -> None:
+        """Show that `step`, counted from 0, is done; every step, logged or not."""
+        if not self._silent:
+            self._show.done(step + 1, self._total)
+
+
+def number(name: str, value: Any) -> int | float:
+    """A Python number from a host one.
+
+    Raises:
+        ValueError: it is something else, an array of the device or a string for instance.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, numbers.Integral | np.bool_):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise ValueError(f"metric {name!r} is a {type(value).__name__}: log a number of the host")
+
+
+def _finite(values: Mapping[str, int | float]) -> dict[str, int | float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def keep_before(path: pathlib.Path, stage: str, start: int) -> None:
+    """Drop the lines of `stage` from step `start` on, and a last line a killed run did not finish.
+
+    Raises:
+        ValueError: another line is broken.
+    """
+    if not path.exists():
+        return
+    *lines, unfinished = path.read_text().split("\n")
+    kept = []
+    for count, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            late = entry["stage"] == stage and entry["step"] >= start
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(
+                f"{path}:{count} is not a line of metrics: repair or remove the file"
+            ) from None
+        if not late:
+            kept.append(line + "\n")
+    if unfinished or len(kept) < len(lines):
+        write_text(path, "".join(kept))
+
+
+class _Clock:
+    """Time left, from the steps done since this process began."""
+
+    def __init__(self, start: int):
+        self._start, self._began = start, time.monotonic()
+
+    def left(self, done: int, total: int) -> str:
+        steps = done - self._start
+        if steps <= 0:
+            return "-:--"
+        seconds = (time.monotonic() - self._began) / steps * (total - done)
+        hours, rest = divmod(round(seconds), 3600)
+        return (
+            f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+        )
+
+
+class _Bar:
+    """A bar that redraws itself on a terminal."""
+
+    def __init__(self, console: rich.console.Console, stage: str, start: int):
+        self._clock = _Clock(start)
+        columns = (
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[note]}"),
+            rich.progress.TextColumn("{task.fields[left]} left"),
+        )
+        self._bar = rich.progress.Progress(*columns, console=console)
+        self._task = self._bar.add_task(stage, completed=start, total=None, note="", left="-:--")
+        self._bar.start()
+
+    def note(self, text: str) -> None:
+        self._bar.update(self._task, note=text)
+
+    def done(self, done: int, total: int) -> None:
+        left = self._clock.left(done, total)
+        self._bar.update(self._task, completed=done, total=total, left=left)
+
+    def stop(self) -> None:
+        self._bar.stop()
+
+
+class _Lines:
+    """A line every PLAIN_SECONDS, and one for the first and the last step."""
+
+    def __init__(self, console: rich.console.Console, stage: str, start: int):
+        self._console, self._stage, self._clock = console, stage, _Clock(start)
+        self._note, self._next = "", time.monotonic()
+
+    def note(self, text: str) -> None:
+        self._note = text
+
+    def done(self, done: int, total: int) -> None:
+        if time.monotonic() < self._next and done < total:
+            return
+        self._next = time.monotonic() + PLAIN_SECONDS
+        parts = (f"{self._stage} {done}/{total}", self._note, self._clock.left(done, total))
+        line = "  ".join(part for part in parts if part)
+        self._console.print(f"{line} left", highlight=False, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        pass
+
+
+def _progress(console: rich.console.Console, stage: str, start: int) -> _Bar | _Lines:
+    return (_Bar if console.is_terminal else _Lines)(console, stage, start)
+
+
+def write_text(path: str | pathlib.Path, text: str) -> None:
+    """Write a file whole or not at all; its folder is made."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def write_json(path: str | pathlib.Path, value: Any) -> None:
+    """Write plain values, indented, whole or not at all.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_completions(
+    path: str | pathlib.Path,
+    rows: Iterable[Mapping[str, Any]],
+    pictures: Iterable[Sequence[np.ndarray]],
+) -> None:
+    """One JSON object a line; the pictures of each row, uint8 [H W 3], as PNG files beside.
+
+    Row 3 of step_10.jsonl has its pictures in step_10/3-0.png, step_10/3-1.png, named from the
+    folder of the file under "pictures".
+    """
+    path = pathlib.Path(path)
+    lines = []
+    for count, (row, drawn) in enumerate(zip(rows, pictures, strict=True)):
+        names = [f"{path.stem}/{count}-{k}.png" for k in range(len(drawn))]
+        for name, pixels in zip(names, drawn, strict=True):
+            (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path.parent / name)
+        lines.append(json.dumps({**row, "pictures": names}, ensure_ascii=False) + "\n")
+    write_text(path, "".join(lines))

@@ -1,0 +1,118 @@
+"""What a run leaves on disk and shows on the way."""
+
+import io
+import json
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import rich.console
+from PIL import Image
+
+from mmcot_jax import log
+
+
+def lines(workdir) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def quiet() -> rich.console.Console:
+    return rich.console.Console(file=io.StringIO(), width=200)
+
+
+def run(workdir, steps, stage="sft", **options):
+    with log.Log(workdir, stage, 10, console=quiet(), **options) as entries:
+        for step in steps:
+            entries.write(step, {"loss": 1 / (step + 1)})
+            entries.advance(step)
+
+
+def test_numbers_are_written_as_numbers(tmp_path):
+    metrics = {"loss": np.float32(0.5), "tokens": np.int64(7), "kl": math.nan, "lr": np.array(1e-3)}
+    with log.Log(tmp_path, "sft", 2, console=quiet()) as entries:
+        entries.write(0, metrics)
+    assert lines(tmp_path) == [
+        {"stage": "sft", "step": 0, "loss": 0.5, "tokens": 7, "kl": None, "lr": 0.001}
+    ]
+
+
+def test_a_resumed_run_has_every_step_once(tmp_path):
+    run(tmp_path, range(2), stage="warm")
+    run(tmp_path, range(5))
+    run(tmp_path, range(3, 6), start=3)
+    found = [(entry["stage"], entry["step"]) for entry in lines(tmp_path)]
+    assert found == [("warm", 0), ("warm", 1)] + [("sft", step) for step in range(6)]
+
+
+def test_the_line_a_killed_run_did_not_finish_is_dropped(tmp_path):
+    run(tmp_path, range(2))
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"stage": "sft", "st')
+    run(tmp_path, range(2, 4), start=2)
+    assert [entry["step"] for entry in lines(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_a_broken_line_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"stage": "sft", "step": 0}\n{"step"\n{}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl:2 is not a line of metrics"):
+        log.Log(tmp_path, "sft", 10)
+
+
+@pytest.mark.parametrize("value", ["0.5", np.ones(2), jnp.float32(1)])
+def test_only_numbers_of_the_host_are_logged(tmp_path, value):
+    with log.Log(tmp_path, "sft", 2, console=quiet()) as entries:
+        with pytest.raises(ValueError, match="metric 'loss' is a"):
+            entries.write(0, {"loss": value})
+
+
+def test_other_processes_write_nothing(tmp_path):
+    with log.Log(tmp_path / "run", "sft", 2, process_index=1) as entries:
+        entries.write(0, {"loss": 1.0})
+        entries.advance(0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_events_are_written(tmp_path):
+    run(tmp_path, range(3))
+    (events,) = (tmp_path / "tensorboard" / "sft").glob("events.out.tfevents*")
+    assert events.read_bytes().count(b"loss") == 3
+
+
+def test_without_a_terminal_progress_is_lines(tmp_path):
+    console = quiet()
+    with log.Log(tmp_path, "sft", 4, console=console) as entries:
+        for step in range(4):
+            entries.write(step, {"loss": 0.25, "tokens_per_second": 12345.6, "other": 1})
+            entries.advance(step)
+    first, last = console.file.getvalue().splitlines()
+    assert first.startswith("sft 1/4  loss 0.25  tokens_per_second 12,346  0:0")
+    assert last == "sft 4/4  loss 0.25  tokens_per_second 12,346  0:00 left"
+
+
+def test_on_a_terminal_progress_is_a_bar(tmp_path):
+    console = rich.console.Console(file=io.StringIO(), width=120, force_terminal=True)
+    with log.Log(tmp_path, "sft", 4, console=console) as entries:
+        entries.write(3, {"loss": 0.25})
+        entries.advance(3)
+    shown = console.file.getvalue()
+    assert "4/4" in shown and "loss 0.25" in shown and "0:00 left" in shown
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a" / "results.json"
+    log.write_json(path, {"puzzlevqa": {"accuracy": 0.5}})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        log.write_json(path, {"accuracy": math.inf})
+    assert json.loads(path.read_text()) == {"puzzlevqa": {"accuracy": 0.5}}
+    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_completions_keep_their_pictures_beside(tmp_path):
+    picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    path = tmp_path / "completions" / "step_10.jsonl"
+    log.write_completions(path, [{"reply": "é <image>"}, {"reply": "no"}], [[picture], []])
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert first == {"reply": "é <image>", "pictures": ["step_10/0-0.png"]}
+    assert second == {"reply": "no", "pictures": []}
+    assert np.array_equal(np.asarray(Image.open(path.parent / "step_10/0-0.png")), picture)
