@@ -28,7 +28,8 @@ COLORS = {
 BLANK = "#eeeeee"
 """Fill of the part whose colour is asked for."""
 
-Point = tuple[float, float]
+Number = float | int
+Point = tuple[Number, Number]
 Weight = Literal["Light", "Medium"]
 
 
@@ -57,16 +58,16 @@ class Canvas:
         self._image = Image.new("RGB", (side, side), "white")
         self._draw = ImageDraw.Draw(self._image)
 
-    def _points(self, points: Sequence[Point]) -> list[Point]:
+    def _points(self, points: Sequence[Point]) -> list[tuple[float, float]]:
         return [(x * self._scale, y * self._scale) for x, y in points]
 
-    def _box(self, corners: Sequence[float]) -> list[float]:
+    def _box(self, corners: Sequence[Number]) -> list[float]:
         return [corner * self._scale for corner in corners]
 
-    def _width(self, width: float) -> int:
+    def _width(self, width: Number) -> int:
         return max(1, round(width * self._scale)) if width else 0
 
-    def polygon(self, points: Sequence[Point], fill: str | None, width: float) -> None:
+    def polygon(self, points: Sequence[Point], fill: str | None, width: Number) -> None:
         """A polygon with a black outline, inside its edge; width 0 draws none."""
         self._draw.polygon(
             self._points(points), fill=fill, outline="black", width=self._width(width)
@@ -75,9 +76,9 @@ class Canvas:
     def circle(
         self,
         center: Point,
-        radius: float,
+        radius: Number,
         fill: str | None,
-        width: float,
+        width: Number,
     ) -> None:
         """A disc; the black outline lies inside `radius`, width 0 draws none."""
         (x, y), r = center, radius
@@ -85,7 +86,7 @@ class Canvas:
         self._draw.ellipse(box, fill=fill, outline="black", width=self._width(width))
 
     def rectangle(
-        self, corners: Sequence[float], fill: str | None, width: float, radius: float
+        self, corners: Sequence[Number], fill: str | None, width: Number, radius: Number
     ) -> None:
         """A rectangle `x0 y0 x1 y1` with rounded corners; the outline lies inside."""
         self._draw.rounded_rectangle(
@@ -96,11 +97,11 @@ class Canvas:
             width=self._width(width),
         )
 
-    def line(self, points: Sequence[Point], width: float, fill: str = "black") -> None:
+    def line(self, points: Sequence[Point], width: Number, fill: str = "black") -> None:
         """A line through `points`."""
         self._draw.line(self._points(points), fill=fill, width=self._width(width))
 
-    def text(self, center: Point, text: str, height: float, weight: Weight = "Medium") -> None:
+    def text(self, center: Point, text: str, height: Number, weight: Weight = "Medium") -> None:
         """Black text centred on a point; `height` is the font's size, digits are 0.71 of it."""
         self._draw.text(
             self._points([center])[0],

@@ -1,4 +1,4 @@
-"""What a kind of puzzle is: how to draw its parameters, word them, paint them and read them back."""
+"""What a kind of puzzle is: how its parameters are drawn, worded, painted and read back."""
 
 import random
 from collections.abc import Callable, Mapping

@@ -65,7 +65,7 @@ def _center(index: int) -> Point:
     )
 
 
-def _polygon(canvas: Canvas, center: Point, sides: int, fill: str, width: float) -> None:
+def _polygon(canvas: Canvas, center: Point, sides: int, fill: str, width: int) -> None:
     angles = [2 * math.pi * side / sides for side in range(sides)]
     x, y = center
     corners = [(x + RADIUS * math.cos(a), y + RADIUS * math.sin(a)) for a in angles]

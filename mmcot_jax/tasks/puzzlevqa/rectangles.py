@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmcot_jax.tasks.puzzlevqa import words
-from mmcot_jax.tasks.puzzlevqa.canvas import BLANK, COLORS, UNITS, Canvas
+from mmcot_jax.tasks.puzzlevqa.canvas import BLANK, COLORS, UNITS, Canvas, Point
 from mmcot_jax.tasks.puzzlevqa.kind import Kind, Reasoning, Wording
 from mmcot_jax.tasks.puzzlevqa.words import MISSING
 
@@ -54,7 +54,7 @@ class NumberScene(NamedTuple):
     options: tuple[str, ...]
 
 
-def _rectangle(canvas: Canvas, index: int, length: str, fill: str) -> tuple[float, float]:
+def _rectangle(canvas: Canvas, index: int, length: str, fill: str) -> Point:
     x, y, half = (index + 1) * STEP, UNITS / 2, (LENGTHS.index(length) + 1) * STEP
     canvas.rectangle([x - STEP / 2, y - half, x + STEP / 2, y + half], fill, 2.5, radius=25.5)
     return x, y

@@ -92,7 +92,7 @@ def _draw(scene: SquaresScene, size: int) -> np.ndarray:
     canvas = Canvas(size)
     first, second, third = (COLORS.get(color, BLANK) for color in scene.squares)
     low_mix, high_mix = (COLORS[color] for color in scene.mixes)
-    middle = _square((UNITS / 2, UNITS / 2), 0)
+    middle = _square((UNITS / 2, UNITS / 2), 0.0)
     high, low = _square(middle[0], math.pi / 4), _square(middle[2], math.pi / 4)
     canvas.polygon(middle, second, LINE)
     canvas.polygon(high, third, LINE)
