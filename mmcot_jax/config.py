@@ -1,0 +1,254 @@
+"""From `configs/m2m.py:tiny` and flags to one locked config, and back to JSON.
+
+A config file is Python: `get_config(preset)` gives an ml_collections.ConfigDict of plain values
+and names, `PRESETS` the names it knows, the first of them the default.
+"""
+
+import argparse
+import ast
+import difflib
+import importlib.util
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from ml_collections import ConfigDict
+
+Tree = ConfigDict | Mapping
+
+_MISSING = object()
+
+
+class Args(NamedTuple):
+    """What a command line says."""
+
+    config: ConfigDict
+    workdir: pathlib.Path
+
+
+def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The config of `file.py` or `file.py:preset`, with overrides like `sft.steps=10`; locked.
+
+    Values are read as the type they replace; `1e3` is an int where it is whole, tuples are
+    `(1, 2)` or `1,2`, and where the default is None any Python literal or else a string.
+
+    Raises:
+        ValueError: no such file, preset or key, or a value of another type.
+    """
+    path, _, preset = spec.partition(":")
+    module = _module(pathlib.Path(path))
+    preset = preset or module.PRESETS[0]
+    if preset not in module.PRESETS:
+        raise ValueError(
+            f"{path} has no preset {preset!r}{suggest(preset, module.PRESETS)}; "
+            f"it has {', '.join(module.PRESETS)}"
+        )
+    config = module.get_config(preset)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ValueError(f"{override!r} sets nothing: write {key}=VALUE")
+        _set(config, key, value)
+    return config.lock()
+
+
+def _module(path: pathlib.Path) -> Any:
+    if not path.is_file():
+        near = sorted(p.as_posix() for p in path.parent.glob("*.py"))
+        there = f"; there are {', '.join(near)}" if near else ""
+        raise ValueError(f"there is no config file {path}{suggest(path.as_posix(), near)}{there}")
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file: a config is FILE.py or FILE.py:PRESET")
+    module = importlib.util.module_from_spec(spec)
+    root = str(path.resolve().parent.parent)  # so that it can say `from configs import base`
+    sys.path.insert(0, root)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(root)
+    for name in ("get_config", "PRESETS"):
+        if not hasattr(module, name):
+            raise ValueError(f"{path} is no config: it has no {name}")
+    return module
+
+
+def flat(config: Tree, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, for every leaf; an empty group is a leaf."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Tree) and len(value):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`", did you mean 'sft.steps'?"`, or nothing where no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _set(config: ConfigDict, key: str, text: str) -> None:
+    leaves = flat(config)
+    if key not in leaves:
+        inside = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
+        if inside:
+            raise ValueError(f"config key {key!r} is a group: set one of {', '.join(inside)}")
+        hint = suggest(key, leaves) or _namesake(key, leaves) or f"; keys are {', '.join(leaves)}"
+        raise ValueError(f"there is no config key {key!r}{hint}")
+    *groups, last = key.split(".")
+    for group in groups:
+        config = config[group]
+    value = _read(key, text, leaves[key])
+    with config.ignore_type():
+        config[last] = value
+
+
+def _namesake(key: str, leaves: Iterable[str]) -> str:
+    """`steps` -> `sft.steps, grpo.steps`: right at the end, wrong in the groups."""
+    last = key.rpartition(".")[2]
+    names = {leaf.rpartition(".")[2] for leaf in leaves}
+    near = difflib.get_close_matches(last, names, n=1)
+    found = [leaf for leaf in leaves if near and leaf.rpartition(".")[2] == near[0]]
+    return f", did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _read(key: str, text: str, default: Any) -> Any:
+    """`text` as the type of `default`."""
+    if isinstance(default, str):
+        return text
+    value = _literal(text)
+    if default is None:
+        return text if value is _MISSING else value
+    if isinstance(default, bool):
+        value = {"true": True, "false": False}.get(text.lower(), _MISSING)
+    elif isinstance(default, int | float) and isinstance(value, bool):
+        value = _MISSING
+    elif isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif isinstance(default, float) and isinstance(value, int):
+        value = float(value)
+    elif isinstance(default, tuple | list):
+        value = _sequence(text, value, default)
+    if value is _MISSING or not isinstance(value, type(default)):
+        raise ValueError(
+            f"config key {key!r} takes {_kind(default)} like {default!r}, not {text!r}"
+        )
+    return value
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return _MISSING
+
+
+def _sequence(text: str, value: Any, default: tuple | list) -> Any:
+    if isinstance(value, tuple | list):
+        return type(default)(value)
+    if all(isinstance(item, str) for item in default):  # color_grid,size_grid without quotes
+        return type(default)(item.strip() for item in text.split(",") if item.strip())
+    return _MISSING if value is _MISSING else type(default)([value])
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def to_json(config: ConfigDict) -> str:
+    """The resolved config as JSON.
+
+    Raises:
+        ValueError: a value is not plain.
+    """
+    try:
+        return json.dumps(config.to_dict(), indent=2) + "\n"
+    except TypeError as error:
+        raise ValueError(f"a config holds plain values and names only: {error}") from None
+
+
+def differences(ours: Tree, theirs: Tree) -> list[str]:
+    """`"sft.steps is 10 here and 20 there"` for every key that differs; lists equal tuples."""
+    here, there = (
+        {key: _plain(value) for key, value in flat(config).items()} for config in (ours, theirs)
+    )
+    return [
+        f"{key} is {_shown(here, key)} here and {_shown(there, key)} there"
+        for key in {**here, **there}
+        if here.get(key, _MISSING) != there.get(key, _MISSING)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    value = value.to_dict() if isinstance(value, ConfigDict) else value
+    return json.loads(json.dumps(value))
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "missing"
+
+
+def claim(workdir: pathlib.Path, config: ConfigDict) -> bool:
+    """Write config.json into the workdir, or see that the one there is the same: whether it was.
+
+    Raises:
+        ValueError: the workdir holds a run of another config; says what differs.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        try:
+            theirs = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON ({error}): remove it or the workdir") from None
+        differing = differences(config, theirs)
+        if differing:
+            raise ValueError(
+                f"{workdir} holds a run of another config: {'; '.join(differing)}: "
+                "give another --workdir, or remove this one"
+            )
+        return True
+    workdir.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}")
+    beside.write_text(to_json(config))
+    os.replace(beside, path)
+    return False
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def parse_args(argv: Sequence[str]) -> Args:
+    """`--config FILE[:PRESET] --workdir DIR [--config.KEY=VALUE ...]`; `argv` has no program name.
+
+    Raises:
+        ValueError: an unknown or missing flag, or what `load` raises.
+    """
+    parser = _Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
+    parser.add_argument("--config", required=True, metavar="FILE[:PRESET]", help="what to run")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="what the run leaves")
+    parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
+    known, rest = parser.parse_known_args(argv)
+    return Args(load(known.config, _overrides(rest)), known.workdir)
+
+
+def _overrides(rest: Sequence[str]) -> list[str]:
+    """`--config.a=1` and `--config.a 1` -> `a=1`."""
+    found = []
+    words = iter(rest)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--config."):
+            hint = suggest(flag, ("--config", "--workdir")) or "; flags are --config, --workdir"
+            raise ValueError(f"there is no flag {flag!r}{hint} and --config.KEY=VALUE")
+        key = flag.removeprefix("--config.")
+        found.append(f"{key}={value if equals else next(words, '')}")
+    return found

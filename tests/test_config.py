@@ -1,0 +1,187 @@
+"""From a config file and flags to one config; what is wrong is said in a line."""
+
+import json
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+from mmcot_jax import config
+
+FILE = """
+from ml_collections import ConfigDict
+
+PRESETS = ("big", "tiny")
+
+
+def get_config(preset="big"):
+    c = ConfigDict()
+    c.seed = 0
+    c.stages = ("sft", "eval")
+    c.sft = ConfigDict({"steps": 100, "learning_rate": 2e-5, "packed": False, "clip": None})
+    c.model = ConfigDict({"weights": "", "sizes": (1, 2), "what": "all"})
+    if preset == "tiny":
+        c.sft.steps = 5
+    return c
+"""
+
+
+@pytest.fixture
+def file(tmp_path) -> str:
+    path = tmp_path / "configs" / "m2x.py"
+    path.parent.mkdir()
+    path.write_text(FILE)
+    return str(path)
+
+
+def test_a_preset_is_named_behind_the_file_and_the_first_is_the_default(file):
+    assert config.load(f"{file}:tiny").sft.steps == 5
+    assert config.load(file).sft.steps == 100
+
+
+def test_overrides_are_read_as_the_type_they_replace(file):
+    found = config.load(
+        file,
+        ["sft.steps=1e3", "sft.learning_rate=1", "sft.packed=true", "model.weights=7", "seed=-1"],
+    )
+    assert found.sft.steps == 1000 and isinstance(found.sft.steps, int)
+    assert found.sft.learning_rate == 1.0 and isinstance(found.sft.learning_rate, float)
+    assert found.sft.packed is True
+    assert found.model.weights == "7"
+    assert found.seed == -1
+
+
+def test_sequences_are_read_with_or_without_brackets(file):
+    found = config.load(file, ["stages=eval", "model.sizes=(3,4,5)"])
+    assert found.stages == ("eval",) and found.model.sizes == (3, 4, 5)
+    found = config.load(file, ["stages=sft, eval", "model.sizes=6"])
+    assert found.stages == ("sft", "eval") and found.model.sizes == (6,)
+
+
+def test_where_the_default_is_none_a_value_is_what_it_looks_like(file):
+    assert config.load(file, ["sft.clip=0.5"]).sft.clip == 0.5
+    assert config.load(file, ["sft.clip=norm"]).sft.clip == "norm"
+
+
+def test_a_config_is_locked(file):
+    with pytest.raises(AttributeError):
+        config.load(file).sft.stepz = 1
+
+
+def test_an_unknown_preset_lists_those_there_are(file):
+    with pytest.raises(ValueError, match=r"no preset 'tony', did you mean 'tiny'.*has big, tiny"):
+        config.load(f"{file}:tony")
+
+
+def test_a_missing_file_lists_those_there_are(file):
+    with pytest.raises(ValueError, match=r"there is no config file .*m2y.py.*did you mean.*m2x.py"):
+        config.load(file.replace("m2x", "m2y"))
+
+
+def test_a_file_that_is_no_config_is_named(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1")
+    (tmp_path / "a.txt").write_text("x = 1")
+    with pytest.raises(ValueError, match=r"a.py is no config: it has no get_config"):
+        config.load(str(tmp_path / "a.py"))
+    with pytest.raises(ValueError, match=r"a.txt is no Python file"):
+        config.load(str(tmp_path / "a.txt"))
+
+
+def test_a_config_may_import_its_neighbour(tmp_path):
+    folder = tmp_path / "neighbours"
+    folder.mkdir()
+    (folder / "common.py").write_text("STEPS = 9\n")
+    (folder / "x.py").write_text("from neighbours.common import STEPS\n" + FILE)
+    assert config.load(str(folder / "x.py")).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sft.stepz=1", "no config key 'sft.stepz', did you mean 'sft.steps'"),
+        ("optimizer.learning_rat=1", "did you mean 'sft.learning_rate'"),
+        ("zzz=1", "no config key 'zzz'; keys are model.sizes, model.weights"),
+        ("sft=1", "'sft' is a group: set one of sft.clip, sft.learning_rate"),
+        ("sft.steps", "'sft.steps' sets nothing: write sft.steps=VALUE"),
+        ("sft.steps=ten", "'sft.steps' takes a whole number like 100, not 'ten'"),
+        ("sft.steps=1.5", "'sft.steps' takes a whole number like 100, not '1.5'"),
+        ("sft.steps=True", "'sft.steps' takes a whole number like 100, not 'True'"),
+        ("sft.learning_rate=fast", "takes a number like 2e-05, not 'fast'"),
+        ("sft.packed=1", "'sft.packed' takes true or false like False, not '1'"),
+        ("model.sizes=a", r"'model.sizes' takes a tuple like \(1, 2\), not 'a'"),
+    ],
+)
+def test_a_wrong_override_is_explained(file, override, message):
+    with pytest.raises(ValueError, match=message):
+        config.load(file, [override])
+
+
+def test_a_config_goes_to_json_and_back_without_a_difference(file):
+    found = config.load(file)
+    assert config.differences(found, json.loads(config.to_json(found))) == []
+
+
+def test_values_that_are_not_plain_are_refused():
+    with pytest.raises(ValueError, match="plain values and names only"):
+        config.to_json(ConfigDict({"path": pathlib.Path("a")}))
+
+
+def test_differences_name_both_sides(file):
+    ours = config.load(file, ["sft.steps=10"])
+    theirs = json.loads(config.to_json(config.load(file)))
+    del theirs["seed"]
+    theirs["extra"] = [1]
+    assert config.differences(ours, theirs) == [
+        "seed is 0 here and missing there",
+        "sft.steps is 10 here and 100 there",
+        "extra is missing here and [1] there",
+    ]
+
+
+def test_a_workdir_belongs_to_one_config(file, tmp_path):
+    workdir = tmp_path / "runs" / "a"
+    assert config.claim(workdir, config.load(file)) is False
+    assert config.claim(workdir, config.load(file)) is True
+    assert [p.name for p in workdir.iterdir()] == ["config.json"]
+    with pytest.raises(ValueError, match=r"config: sft.steps is 5 here and 100 there: give"):
+        config.claim(workdir, config.load(f"{file}:tiny"))
+
+
+def test_a_broken_config_json_is_named(file, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json is not JSON"):
+        config.claim(tmp_path, config.load(file))
+
+
+def test_a_command_line_is_read(file):
+    args = config.parse_args(
+        [
+            "--config.sft.steps=7",
+            "--workdir",
+            "runs/x",
+            "--config",
+            f"{file}:tiny",
+            "--config.seed",
+            "3",
+        ]
+    )
+    assert args.workdir == pathlib.Path("runs/x")
+    assert (args.config.sft.steps, args.config.seed) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--wrokdir=a"], "there is no flag '--wrokdir', did you mean '--workdir'"),
+        (["--config.sft.stepz=1"], "did you mean 'sft.steps'"),
+        (["stray"], "there is no flag 'stray'; flags are --config, --workdir"),
+    ],
+)
+def test_a_wrong_flag_is_explained(file, extra, message):
+    with pytest.raises(ValueError, match=message):
+        config.parse_args(["--config", file, "--workdir", "a", *extra])
+
+
+def test_a_missing_flag_is_named(file):
+    with pytest.raises(ValueError, match="arguments are required: --workdir"):
+        config.parse_args(["--config", file])
