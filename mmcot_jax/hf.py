@@ -53,16 +53,19 @@ def _place(group: Sequence[Slot], tensors: Tensors, like: jax.ShapeDtypeStruct) 
             pieces[key] = _read(group, tensors, index, like)
         return pieces[key]
 
-    return jax.make_array_from_callback(like.shape, sharding, piece)
+    placed = jax.make_array_from_callback(like.shape, sharding, piece)
+    for slot in group:
+        tensorfile.forget(tensors[slot.name])
+    return placed
 
 
 def _read(group, tensors, index, like) -> np.ndarray:
     if group[0].layer is None:
-        return group[0].read(tensors[group[0].name])[index].astype(like.dtype)
+        return np.array(group[0].read(tensors[group[0].name])[index], like.dtype, order="C")
     shape = [len(range(*s.indices(n))) for s, n in zip(index, like.shape, strict=True)]
     out = np.empty(shape, like.dtype)
     for own, slot in zip(out, group[index[0]], strict=True):
-        own[...] = slot.read(tensors[slot.name])[index[1:]].astype(like.dtype)
+        own[...] = slot.read(tensors[slot.name])[index[1:]].astype(like.dtype, copy=False)
     return out
 
 

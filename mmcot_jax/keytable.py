@@ -190,15 +190,15 @@ def adapter_table(base: Table, paths: Sequence[Path]) -> Table:
     strangers = sorted({"/".join(p) for p in paths if p[:-1] not in modules or p[-1] not in "ab"})
     if strangers:
         raise ValueError(f"no linear layer for {listed({'adapters': strangers})}; see the table")
-    return Table(
-        tuple(
-            Rule(
-                "base_model.model."
-                + modules[path[:-1]].removesuffix("weight")
-                + f"lora_{path[-1].upper()}.weight",
-                path,
-                "linear",
-            )
-            for path in paths
+    rules = tuple(
+        Rule(
+            "base_model.model."
+            + modules[path[:-1]].removesuffix("weight")
+            + f"lora_{path[-1].upper()}.weight",
+            path,
+            "linear",
         )
+        for path in paths
     )
+    # beside an adapted head PEFT saves the frozen head too
+    return Table(rules, ("*.base_layer.*",))

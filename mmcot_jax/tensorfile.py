@@ -4,6 +4,7 @@ Source of the format: https://huggingface.co/docs/safetensors, "Format".
 """
 
 import json
+import mmap
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,6 +74,15 @@ def _view(data: np.ndarray, name: str, info: Mapping, path: pathlib.Path) -> np.
             f"{path} is cut short: {name} ends at byte {end} of {data.size}; fetch it again"
         )
     return data[begin:end].view(DTYPES[info["dtype"]]).reshape(info["shape"])
+
+
+def forget(view: np.ndarray) -> None:
+    """Gives back the memory of a mapped file's pages; reading the view again reads them again."""
+    base = view
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def read_folder(path: str | pathlib.Path) -> dict[str, np.ndarray]:

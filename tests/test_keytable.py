@@ -125,6 +125,7 @@ def test_adapters_take_the_name_of_their_layer():
         ("base_model.model.h.{layer}.fc.lora_A.weight", "linear"),
         ("base_model.model.h.{layer}.fc.lora_B.weight", "linear"),
     ]
+    check(table, {}, {"base_model.model.lm_head.base_layer.weight": (2, 2)}, "of PEFT")
 
 
 def test_an_adapter_on_no_linear_layer_is_refused():

@@ -42,6 +42,14 @@ def test_reading_maps_the_file_and_copies_nothing(tmp_path):
     assert not tensorfile.read(tmp_path / "x")["w"].flags.owndata
 
 
+def test_a_forgotten_view_reads_the_same_again(tmp_path):
+    tensorfile.write(tmp_path / "x", [Entry("w", (2,), F32)], [np.array([1, 2], F32)])
+    view = tensorfile.read(tmp_path / "x")["w"]
+    tensorfile.forget(view)
+    assert view.tolist() == [1.0, 2.0]
+    tensorfile.forget(np.zeros(2))  # not of a file: nothing to give back
+
+
 def test_a_folder_is_cut_into_shards_of_the_given_size(tmp_path):
     entries = [Entry(name, (2,), F32) for name in "abc"]  # 8 bytes each
     files = tensorfile.write_folder(tmp_path, entries, [np.full(2, i, F32) for i in range(3)], 16)
