@@ -233,11 +233,15 @@ def parse_args(argv: Sequence[str]) -> Args:
         ValueError: an unknown or missing flag, or what `load` raises.
     """
     parser = _Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
-    parser.add_argument("--config", required=True, metavar="FILE[:PRESET]", help="what to run")
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="what the run leaves")
+    parser.add_argument("--config", metavar="FILE[:PRESET]", help="what to run")
+    parser.add_argument("--workdir", type=pathlib.Path, help="what the run leaves")
     parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
     known, rest = parser.parse_known_args(argv)
-    return Args(load(known.config, _overrides(rest)), known.workdir)
+    overrides = _overrides(rest)  # a misspelt flag is named before the one it leaves missing
+    missing = [f"--{name}" for name, value in vars(known).items() if value is None]
+    if missing:
+        raise ValueError(f"missing {' and '.join(missing)}: {parser.format_usage().strip()}")
+    return Args(load(known.config, overrides), known.workdir)
 
 
 def _overrides(rest: Sequence[str]) -> list[str]:

@@ -183,5 +183,9 @@ def test_a_wrong_flag_is_explained(file, extra, message):
 
 
 def test_a_missing_flag_is_named(file):
-    with pytest.raises(ValueError, match="arguments are required: --workdir"):
+    with pytest.raises(ValueError, match="missing --workdir: usage: python -m mmcot_jax"):
         config.parse_args(["--config", file])
+    with pytest.raises(ValueError, match="there is no flag '--confg', did you mean '--config'"):
+        config.parse_args(["--confg", file])
+    with pytest.raises(ValueError, match="--config: expected one argument"):
+        config.parse_args(["--config"])
