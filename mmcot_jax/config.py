@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 Tree = ConfigDict | Mapping
 
 _MISSING = object()
+_USAGE = "give --config FILE[:PRESET] --workdir DIR [--config.KEY=VALUE ...]"
 
 
 class Args(NamedTuple):
@@ -240,7 +241,7 @@ def parse_args(argv: Sequence[str]) -> Args:
     overrides = _overrides(rest)  # a misspelt flag is named before the one it leaves missing
     missing = [f"--{name}" for name, value in vars(known).items() if value is None]
     if missing:
-        raise ValueError(f"missing {' and '.join(missing)}: {parser.format_usage().strip()}")
+        raise ValueError(f"missing {' and '.join(missing)}: {_USAGE}")
     return Args(load(known.config, overrides), known.workdir)
 
 
@@ -251,8 +252,8 @@ def _overrides(rest: Sequence[str]) -> list[str]:
     for word in words:
         flag, equals, value = word.partition("=")
         if not flag.startswith("--config."):
-            hint = suggest(flag, ("--config", "--workdir")) or "; flags are --config, --workdir"
-            raise ValueError(f"there is no flag {flag!r}{hint} and --config.KEY=VALUE")
+            hint = suggest(flag, ("--config", "--workdir")) or f": {_USAGE}"
+            raise ValueError(f"there is no flag {flag!r}{hint}")
         key = flag.removeprefix("--config.")
         found.append(f"{key}={value if equals else next(words, '')}")
     return found
