@@ -193,8 +193,11 @@ def rank(lora: PyTree) -> int:
     return next(leaf.shape[-1] for path, leaf in flatten(lora).items() if path[-1] == "a")
 
 
-def merge(params: PyTree, lora: PyTree, alpha: float | int) -> PyTree:
-    """Parameters with their adapters added in: W + alpha / R * A B, summed in float32."""
+def merge(params: PyTree, lora: PyTree, alpha: float | int, dtype: Any = None) -> PyTree:
+    """Parameters with their adapters added in: W + alpha / R * A B, summed in float32.
+
+    What is adapted is then rounded to `dtype`, by default its own.
+    """
     adapters, scale = flatten(lora), alpha / rank(lora)
 
     def merged(path, leaf):
@@ -203,6 +206,6 @@ def merge(params: PyTree, lora: PyTree, alpha: float | int) -> PyTree:
         if path[-1] != "kernel" or a is None:
             return leaf
         delta = scale * jnp.einsum("...ir,...ro->...io", a, b, precision="highest")
-        return (leaf.astype(jnp.float32) + delta).astype(leaf.dtype)
+        return (leaf.astype(jnp.float32) + delta).astype(dtype or leaf.dtype)
 
     return jax.tree.map_with_path(merged, params)

@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mmcot_jax import hf, tensorfile
+from mmcot_jax.keytable import Table
 from mmcot_jax.models.chameleon import keys, originals
+from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 
 
@@ -59,16 +61,21 @@ def _vqgan(
     return {keys.VQGAN_PREFIX + name: tensor for name, tensor in read(path).items()}
 
 
+def table(backbone: Chameleon) -> Table:
+    """Hugging Face's names of what adapters may stand on."""
+    return keys.hf_table(backbone.vqgan, paint=False)
+
+
 def save(
-    params: PyTree, folder: str | pathlib.Path, vqgan: VQGANConfig, dtype: Any = None
+    backbone: Chameleon, params: PyTree, folder: str | pathlib.Path, dtype: Any = None
 ) -> list[pathlib.Path]:
     """Parameters -> the Hugging Face layout, and vqgan.safetensors with the VQGAN's decoder.
 
     `load` reads both back; Hugging Face's class reads the first. Returns the files written.
     """
     vqgan_file = pathlib.Path(folder) / "vqgan.safetensors"
-    table = keys.hf_table(vqgan, paint=False)
     seeing = {name: x for name, x in params["vqgan"].items() if name != keys.PAINTER}
-    files = hf.save(table, {**params, "vqgan": seeing}, folder, dtype)
-    hf.save_file(keys.vqgan_table(vqgan), {"vqgan": params["vqgan"]}, vqgan_file, dtype)
+    files = hf.save(table(backbone), {**params, "vqgan": seeing}, folder, dtype)
+    # uncast: rounded weights would give some cells of a picture other codes
+    hf.save_file(keys.vqgan_table(backbone.vqgan), {"vqgan": params["vqgan"]}, vqgan_file)
     return [*files, vqgan_file]

@@ -2,10 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from mmcot_jax import tensorfile
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.chameleon import keys, originals, weights
+from mmcot_jax.models.chameleon.backbone import Chameleon
+from mmcot_jax.models.chameleon.render import ChameleonRenderer
 from mmcot_jax.models.chameleon.vqgan import VQGAN
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
@@ -22,6 +26,8 @@ PICTURES = VQGANConfig(
     resolution=8,
     groups=2,
 )
+RENDERER = ChameleonRenderer(Tokenizer(WordLevel({"a": 0}, "a")), 8, 16, 8)
+BACKBONE = Chameleon(SMALL, PICTURES, RENDERER, context=16)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,7 @@ def load(folder, params):
 
 
 def test_the_hugging_face_layout_goes_out_and_in(tmp_path, params):
-    files = weights.save(params, tmp_path, PICTURES)
+    files = weights.save(BACKBONE, params, tmp_path)
     assert [f.name for f in files] == ["model.safetensors", "vqgan.safetensors"]
     names = tensorfile.read(files[0])
     assert "model.vqmodel.encoder.conv_in.weight" in names
@@ -101,14 +107,14 @@ def test_the_original_layout_is_read_with_torch(tmp_path, params):
 
 
 def test_a_folder_without_the_vqgans_decoder_says_where_to_get_it(tmp_path, params):
-    weights.save(params, tmp_path, PICTURES)
+    weights.save(BACKBONE, params, tmp_path)
     (tmp_path / "vqgan.safetensors").unlink()
     with pytest.raises(ValueError, match=r"has no VQGAN decoder .*tokenizer/vqgan.ckpt there"):
         load(tmp_path, params)
 
 
 def test_a_vqgan_may_lie_elsewhere(tmp_path, params):
-    weights.save(params, tmp_path, PICTURES)
+    weights.save(BACKBONE, params, tmp_path)
     (tmp_path / "vqgan.safetensors").rename(tmp_path / "other.safetensors")
     elsewhere = tmp_path / "other.safetensors"
     loaded = weights.load(tmp_path, like(params), PICTURES, 2, 1, vqgan_file=elsewhere)
@@ -118,7 +124,7 @@ def test_a_vqgan_may_lie_elsewhere(tmp_path, params):
 
 
 def test_weights_of_another_size_are_refused_by_name(tmp_path, params):
-    weights.save(params, tmp_path, PICTURES)
+    weights.save(BACKBONE, params, tmp_path)
     other = like(params)
     other["decoder"]["head"]["kernel"] = jax.ShapeDtypeStruct((8, 12), jnp.float32)
     with pytest.raises(

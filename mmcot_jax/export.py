@@ -1,0 +1,144 @@
+"""A run's weights for others: a PEFT adapter, or everything merged as Hugging Face safetensors.
+
+python -m mmcot_jax.export runs/m2m --to peft adapter/
+python -m mmcot_jax.export runs/m2m --to merged model/ --dtype float32
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from mmcot_jax import hf, models
+from mmcot_jax import mesh as meshes
+
+DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
+# what a Hugging Face folder holds beside its weights
+_BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")
+
+
+def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16") -> list[str]:
+    """Writes `out` from the last checkpoint of a run; the names of the files in it.
+
+    `to` is "peft" or "merged"; `dtype` is that of merged weights, adapters stay float32.
+
+    Raises:
+        ValueError: no run or no checkpoint at `run`, something at `out`, or a run without adapters
+            asked for them.
+    """
+    config = read_config(run)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already; give a folder that is new or empty")
+    mesh = meshes.make(data=1, fsdp=-1)
+    trained = restore_trained(last_checkpoint(run, config["stages"]), mesh)
+    write = {"peft": _write_adapter, "merged": _write_merged}[to]
+    write(config["model"], trained, out, mesh, DTYPES[dtype])
+    return sorted(path.name for path in out.iterdir())
+
+
+def _write_adapter(c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: Mesh, _) -> None:
+    if not is_adapter(trained):
+        raise ValueError("this run trained all weights, it has no adapter; export it --to merged")
+    module = models.get(c["backbone"])
+    hf.save_adapter(
+        module.weights.table(module.build(c)),
+        trained,
+        out,
+        alpha=c["lora"]["alpha"],
+        dropout=c["lora"]["dropout"],
+        base=c["weights"],
+    )
+
+
+def _write_merged(c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: Mesh, dtype) -> None:
+    module = models.get(c["backbone"])
+    backbone = module.build(c)
+    params = module.load(backbone, c, jax.random.key(0), mesh)["params"]
+    if is_adapter(trained):
+        params = hf.merge(params, trained, c["lora"]["alpha"], dtype)
+    else:
+        params = params | {"decoder": trained}
+    module.weights.save(backbone, params, out, dtype)
+    base = pathlib.Path(c["weights"])
+    if c["weights"] and base.is_dir():
+        for path in sorted(p for pattern in _BESIDE for p in base.glob(pattern)):
+            if not path.name.endswith(".index.json"):
+                shutil.copyfile(path, out / path.name)
+
+
+def is_adapter(trained: PyTree) -> bool:
+    """Whether what a run trained is its adapters, not its decoder."""
+    return all(path[-1] in ("a", "b") for path in hf.flatten(trained))
+
+
+def read_config(run: pathlib.Path) -> dict[str, Any]:
+    """A run's config.json, its lists as tuples.
+
+    Raises:
+        ValueError: no run there.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise ValueError(f"no run at {run}: it has no config.json; give the --workdir of a run")
+    return _tuples(json.loads(path.read_text()))
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(x) for key, x in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def last_checkpoint(run: pathlib.Path, stages: Sequence[str]) -> pathlib.Path:
+    """The folder of the last step of the last stage that saved one.
+
+    Raises:
+        ValueError: no stage did.
+    """
+    for stage in reversed(stages):
+        folder = run / "checkpoints" / stage
+        steps = [int(p.name) for p in folder.glob("*") if p.name.isdigit()]
+        if steps:
+            return folder / str(max(steps))
+    raise ValueError(f"no checkpoint in {run / 'checkpoints'}; train it first")
+
+
+def restore_trained(step: pathlib.Path, mesh: Mesh) -> PyTree:
+    """What a checkpoint's step holds of trained weights, on `mesh`, wherever it was written."""
+    with ocp.StandardCheckpointer() as reader:
+        path = step.absolute() / "state"
+        there = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+            reader.metadata(path).item_metadata.tree,
+        )
+        return reader.restore(path, meshes.shapes(there, mesh))["trained"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; 2 and one line on standard error where it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m mmcot_jax.export", allow_abbrev=False)
+    parser.add_argument("run", type=pathlib.Path, metavar="RUN", help="the --workdir of a run")
+    parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
+    parser.add_argument("--to", required=True, choices=("peft", "merged"))
+    parser.add_argument("--dtype", default="bfloat16", choices=tuple(DTYPES), help="of --to merged")
+    args = parser.parse_args(argv)
+    try:
+        names = export(args.run, args.to, args.out, args.dtype)
+    except ValueError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: {', '.join(names)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

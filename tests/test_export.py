@@ -1,0 +1,170 @@
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from mmcot_jax import export, hf, models, tensorfile
+from mmcot_jax import mesh as meshes
+from mmcot_jax.ckpt import Checkpoints
+from mmcot_jax.models.chameleon import weights
+from mmcot_jax.models.chameleon.backbone import Chameleon
+from mmcot_jax.models.chameleon.render import ChameleonRenderer
+from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+from mmcot_jax.nn.decoder import DecoderConfig
+from mmcot_jax.nn.linear import Lora
+from mmcot_jax.types import TrainState
+
+BACKBONE = Chameleon(
+    DecoderConfig(
+        vocab=16,
+        width=8,
+        layers=2,
+        heads=2,
+        kv_heads=2,
+        mlp=6,
+        qk_norm=True,
+        lora=Lora(rank=2, alpha=4.0, targets=("q", "v")),
+    ),
+    VQGANConfig(
+        ch=4,
+        ch_mult=(1, 2),
+        num_res_blocks=1,
+        z_channels=4,
+        embed_dim=4,
+        codes=8,
+        resolution=8,
+        groups=2,
+    ),
+    ChameleonRenderer(Tokenizer(WordLevel({"a": 0}, "a")), 8, 16, 8),
+    context=16,
+)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    shapes = jax.eval_shape(BACKBONE.init, jax.random.key(0))
+    random = np.random.default_rng(0)
+    return jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), x.dtype), shapes)
+
+
+@pytest.fixture
+def base(tmp_path, variables):
+    """A folder of base weights, as downloaded."""
+    weights.save(BACKBONE, variables["params"], tmp_path / "base")
+    for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
+        (tmp_path / "base" / name).write_text("{}")
+    (tmp_path / "base" / "model.safetensors.index.json").unlink()
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def run(tmp_path, base, monkeypatch):
+    """Makes a run's folder with a checkpoint of what it trained."""
+    fake = types.SimpleNamespace(
+        weights=weights,
+        build=lambda c: BACKBONE,
+        load=lambda backbone, c, key, mesh: {
+            "params": weights.load(
+                c["weights"],
+                meshes.shapes(jax.eval_shape(BACKBONE.init, key)["params"], mesh),
+                BACKBONE.vqgan,
+                heads=2,
+                kv_heads=2,
+            )
+        },
+    )
+    monkeypatch.setattr(models, "get", {"chameleon": fake}.__getitem__)
+
+    def make(trained, stage="sft"):
+        folder = tmp_path / "run"
+        lora = {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": ["q", "v"]}
+        model = {"backbone": "chameleon", "weights": str(base), "lora": lora}
+        folder.mkdir()
+        (folder / "config.json").write_text(
+            json.dumps({"stages": ["sft", "grpo", "eval"], "model": model})
+        )
+        opt = optax.adamw(1e-3).init(trained)
+        with Checkpoints(folder / "checkpoints" / stage) as checkpoints:
+            checkpoints.save(
+                3, TrainState(jnp.asarray(2), jax.tree.map(jnp.zeros_like, trained), opt), {}
+            )
+            checkpoints.save(12, TrainState(jnp.asarray(12), trained, opt), {})
+        return folder
+
+    return make
+
+
+def test_adapters_are_exported_from_the_last_step(run, variables, tmp_path, base, capsys):
+    out = tmp_path / "adapter"
+    assert export.main([str(run(variables["lora"])), "--to", "peft", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: adapter_config.json, adapter_model.safetensors\n"
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables["lora"])
+    loaded = hf.load_adapter(weights.table(BACKBONE), out, like, alpha=4.0)
+    jax.tree.map(np.testing.assert_array_equal, loaded, variables["lora"])
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(base)
+    assert config["target_modules"] == ["q_proj", "v_proj"]
+
+
+def test_merged_weights_hold_base_and_adapter(run, variables, tmp_path):
+    names = export.export(run(variables["lora"], "grpo"), "merged", tmp_path / "out", "float32")
+    assert names == ["config.json", "model.safetensors", "tokenizer.json", "vqgan.safetensors"]
+    tensors = tensorfile.read(tmp_path / "out" / "model.safetensors")
+    layer = jax.tree.map(lambda x: np.asarray(x[1]), variables["lora"]["decoder"]["layers"])
+    q = layer["attention"]["q"]
+    kernel = np.asarray(variables["params"]["decoder"]["layers"]["attention"]["q"]["kernel"][1])
+    np.testing.assert_allclose(
+        tensors["model.layers.1.self_attn.q_proj.weight"],
+        (kernel + 2.0 * q["a"] @ q["b"]).T,  # alpha 4 / rank 2
+        rtol=1e-5,
+    )
+    k = variables["params"]["decoder"]["layers"]["attention"]["k"]["kernel"][1]
+    np.testing.assert_array_equal(tensors["model.layers.1.self_attn.k_proj.weight"], k.T)
+
+
+def test_merged_weights_are_bfloat16_unless_said_otherwise_the_painter_stays_whole(
+    run, variables, tmp_path
+):
+    export.export(run(variables["lora"]), "merged", tmp_path / "out")
+    tensors = tensorfile.read(tmp_path / "out" / "model.safetensors")
+    assert {x.dtype for x in tensors.values()} == {np.dtype(jnp.bfloat16)}
+    pictures = tensorfile.read(tmp_path / "out" / "vqgan.safetensors")
+    assert {x.dtype for x in pictures.values()} == {np.dtype(np.float32)}
+
+
+def test_a_run_that_trained_everything_is_exported_whole(run, variables, tmp_path):
+    trained = jax.tree.map(lambda x: x + 1, variables["params"]["decoder"])
+    export.export(run(trained), "merged", tmp_path / "out", "float32")
+    tensors = tensorfile.read(tmp_path / "out" / "model.safetensors")
+    np.testing.assert_array_equal(tensors["model.norm.weight"], trained["norm"]["scale"])
+
+
+def test_a_run_that_trained_everything_has_no_adapter(run, variables, tmp_path, capsys):
+    folder = run(variables["params"]["decoder"])
+    assert export.main([str(folder), "--to", "peft", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "export: this run trained all weights, it has no adapter; export it --to merged\n"
+    )
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"no run at .*: it has no config.json; give the --workdir"
+    ):
+        export.read_config(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no checkpoint in .*checkpoints; train it first"):
+        export.last_checkpoint(tmp_path, ("sft", "eval"))
+
+
+def test_nothing_is_overwritten(run, variables, tmp_path, base):
+    with pytest.raises(ValueError, match="is there already; give a folder that is new or empty"):
+        export.export(run(variables["lora"]), "peft", base)
