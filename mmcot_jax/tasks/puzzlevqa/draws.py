@@ -65,12 +65,12 @@ def released(kind: Kind, folder: Path) -> list[Puzzle]:
 
 
 def _fresh(kind: Kind, seed: str) -> Iterator[tuple[Scene, Wording]]:
-    # Nothing new in 50 draws for every puzzle found: the chance that one of n equally likely
-    # puzzles is still hidden then is about n exp(-50).
+    # Nothing new in 20 draws for every puzzle found: the chance that one of n equally likely
+    # puzzles is still hidden then is about exp(-20).
     rng = random.Random(seed)
     seen: set[Scene] = set()
     vain = 0
-    while vain < 50 * (len(seen) + 20):
+    while vain < 20 * (len(seen) + 50):
         scene = kind.sample(rng)
         vain = vain + 1 if scene in seen else 0
         if vain == 0:
@@ -99,11 +99,10 @@ def drawn(
         puzzles.append(Puzzle(f"{kind.name}/{split}/{len(puzzles):05}", kind, word, scene))
         if len(puzzles) == count:
             return puzzles
-    held = f" once those of the test set ({len(without | without_scenes)}) are taken out"
+    left = " once the questions of the test set are taken out" if without or without_scenes else ""
     raise ValueError(
-        f"kind {kind.name!r} has {len(puzzles)} distinct puzzles"
-        f"{held if without or without_scenes else ''}, fewer than the {count} asked for; "
-        f"lower count, or leave the kind out"
+        f"kind {kind.name!r} has {len(puzzles)} distinct puzzles{left}, fewer than the {count} "
+        f"asked for; lower count, or leave the kind out"
     )
 
 

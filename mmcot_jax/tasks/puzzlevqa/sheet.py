@@ -1,0 +1,72 @@
+"""A contact sheet of all kinds of puzzle, one pair a kind.
+
+    python -m mmcot_jax.tasks.puzzlevqa.sheet sheet.png --released PuzzleVQA --size 64
+
+With the released benchmark a pair is our drawing of its first record, then its picture; without,
+a drawn puzzle, then the same with its answer filled in.
+"""
+
+import argparse
+import random
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mmcot_jax.tasks.puzzlevqa import KINDS
+from mmcot_jax.tasks.puzzlevqa.draws import released
+from mmcot_jax.tasks.puzzlevqa.kind import Kind
+
+CELL = 180
+"""Side of a picture on the sheet, pixels."""
+
+HEAD = 22
+"""Height of a pair's heading."""
+
+COLUMNS = 4
+
+
+def pair(kind: Kind, size: int, folder: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Two pictures to compare, uint8 [H W 3] each: ours of `size`, and its counterpart."""
+    if folder:
+        record = released(kind, folder)[0]
+        scene = kind.parse(record.word._asdict())
+        with Image.open(record.picture) as picture:
+            return kind.draw(scene, size), np.asarray(picture.convert("RGB"))
+    scene = kind.sample(random.Random(0))
+    filled = kind.fill(scene, kind.word(scene).answer) if kind.fill else scene
+    return kind.draw(scene, size), kind.draw(filled, size)
+
+
+def sheet(size: int, folder: Path | None = None) -> Image.Image:
+    """All pairs under their names; small pictures are enlarged pixel by pixel."""
+    width, height = 2 * CELL + 12, CELL + HEAD
+    rows = -(-len(KINDS) // COLUMNS)
+    page = Image.new("RGB", (COLUMNS * width, rows * height), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
+    filter_ = Image.Resampling.NEAREST if size < CELL else Image.Resampling.LANCZOS
+    for index, (name, kind) in enumerate(KINDS.items()):
+        x, y = index % COLUMNS * width, index // COLUMNS * height
+        draw.text((x + 4, y + 3), name, fill="black", font=font)
+        for side, picture in enumerate(pair(kind, size, folder)):
+            shown = Image.fromarray(picture).resize((CELL, CELL), filter_)
+            page.paste(shown, (x + side * CELL, y + HEAD))
+        draw.rectangle((x, y, x + width - 1, y + height - 1), outline="#cccccc")
+    return page
+
+
+def main() -> None:
+    """Writes the sheet."""
+    parser = argparse.ArgumentParser(description="Draws a contact sheet of all kinds of puzzle.")
+    parser.add_argument("out", type=Path, help="where the picture goes")
+    parser.add_argument("--released", type=Path, help="folder of the released benchmark")
+    parser.add_argument("--size", type=int, default=512, help="side of our pictures, pixels")
+    given = parser.parse_args()
+    try:
+        sheet(given.size, given.released).save(given.out)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmcot_jax.tasks import puzzlevqa
+from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS, load, paint, plan
+
+
+def same(one, other):
+    assert one._replace(prompt=(), rationale=()) == other._replace(prompt=(), rationale=())
+    for a, b in zip(one.prompt + one.rationale, other.prompt + other.rationale, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_there_are_twenty_kinds_and_five_in_domain():
+    assert len(KINDS) == 20
+    assert all(name == kind.name for name, kind in KINDS.items())
+    assert set(IN_DOMAIN) < set(KINDS)
+
+
+def test_an_example_holds_question_chain_letter_and_facts():
+    (example,) = load(["venn"], count=1, size=32)
+    assert example.id == "venn/train/00000"
+    head, image, tail = example.prompt
+    assert head == "# Question:\n"
+    assert image.shape == (32, 32, 3)
+    assert image.dtype == np.uint8
+    assert tail.endswith("\n\n# Pattern:\n")
+    options = example.extra["options"]
+    assert options["ABCD".index(example.answer)] == example.extra["answer_text"]
+    assert example.extra["kind"] == "venn"
+    assert example.extra["domain"] == "out"
+    assert len(example.rationale) == 9
+    assert example.rationale[-1].endswith(f"the answer is: ({example.answer}).")
+
+
+def test_puzzles_come_kind_by_kind():
+    ids = [example.id for example in load(["venn", "triangle"], count=2, size=16, chain="textual")]
+    assert ids == [
+        "venn/train/00000",
+        "venn/train/00001",
+        "triangle/train/00000",
+        "triangle/train/00001",
+    ]
+
+
+def test_a_seed_gives_the_same_puzzles_another_seed_others():
+    one, again, other = (
+        load(["venn"], count=3, size=16, seed=seed, chain="textual") for seed in (1, 1, 2)
+    )
+    for a, b in zip(one, again, strict=True):
+        same(a, b)
+    assert one[0].rationale != other[0].rationale
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_paints_the_same():
+    here = load(["venn", "shape_morph"], count=5, size=32)
+    there = load(["venn", "shape_morph"], count=5, size=32, processes=2)
+    for one, other in zip(here, there, strict=True):
+        same(one, other)
+
+
+def test_test_puzzles_are_asked_not_taught_and_one_set_for_all_seeds():
+    one, other = (load(["size_cycle"], count=2, size=16, split="test", seed=s) for s in (1, 2))
+    for a, b in zip(one, other, strict=True):
+        same(a, b)
+        assert a.rationale == ()
+        assert a.id.startswith("size_cycle/test/")
+
+
+def test_a_plan_is_painted_piece_by_piece():
+    puzzles = plan(["venn"], count=3)
+    example = paint(puzzles[2], size=16, chain="multimodal", wording="corrected")
+    same(example, load(["venn"], count=3, size=16)[2])
+
+
+def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
+    (puzzle,) = plan(["venn"], count=1)
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.full((512, 512, 3), 7, np.uint8)).save(path)
+    example = paint(puzzle._replace(picture=path), size=64, chain=None, wording="corrected")
+    assert (example.prompt[1] == np.full((64, 64, 3), 7)).all()
+    assert example.rationale == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kinds": ["triangel"]}, "unknown kind 'triangel'; did you mean 'triangle'"),
+        ({"kinds": ["venn", "venn"]}, "named twice"),
+        ({"split": "valid"}, "unknown split 'valid'; choose from train, test"),
+        ({"chain": "spoken"}, "unknown chain 'spoken'; choose from multimodal, textual"),
+        ({"wording": "orginal"}, "unknown wording 'orginal'; did you mean 'original'"),
+        ({"count": 0}, "count 0 is no number of puzzles"),
+        ({"count": None}, "count=None means all released test records"),
+        ({"count": 101, "split": "test"}, "count 101 of the test set is more than test_count 100"),
+        ({"processes": -1}, "processes -1 is no number of workers"),
+        ({"kinds": ["size_cycle"]}, "'size_cycle' has no multimodal chain"),
+        ({"size": 8}, "picture size 8 is too small"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        load(**({"kinds": ["venn"], "count": 1} | given))
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+def test_the_released_records_are_the_test_set(reference):
+    folder = reference / "data" / "puzzlevqa"
+    examples = load(list(KINDS), count=None, split="test", size=64, released=folder)
+    assert len(examples) == 400
+    assert examples[0].id == "circle_size_number/test/00000"
+    assert examples[0].extra["options"] == ("6", "3", "4", "2")
+    assert examples[0].answer == "C"
+    with pytest.raises(ValueError, match="has 20 released records of kind 'venn', fewer than the"):
+        load(["venn"], count=21, split="test", released=folder)
+
+
+def test_no_jax_is_needed_to_draw():
+    code = f"import sys, {puzzlevqa.__name__}; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
