@@ -66,9 +66,11 @@ def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """Where a parameter lies; an axis that its mesh axis does not divide is replicated."""
     for pattern, letters in PARAMS:
         if re.search(f"(^|/){pattern}$", path) and len(letters) == len(shape):
-            names = [RULES[letter] for letter in letters]
-            fits = [n if n and size % mesh.shape[n] == 0 else None for n, size in zip(names, shape)]
-            return PartitionSpec(*fits)
+            names = (RULES[letter] for letter in letters)
+            pairs = zip(names, shape, strict=True)
+            return PartitionSpec(
+                *(n if n and size % mesh.shape[n] == 0 else None for n, size in pairs)
+            )
     return PartitionSpec()
 
 

@@ -121,15 +121,17 @@ class Backbone(Protocol):
         ...
 
     def __call__(
-        self, variables: Variables, batch: Batch, cache: Cache | None = None,
-        *, dropout: jax.Array | None = None,
+        self,
+        variables: Variables,
+        batch: Batch,
+        cache: Cache | None = None,
+        *,
+        dropout: jax.Array | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """Hidden states after the last norm; `dropout` is a key, None for none."""
         ...
 
-    def unembed(
-        self, variables: Variables, hidden: Float[Array, "*B D"]
-    ) -> Float[Array, "*B V"]:
+    def unembed(self, variables: Variables, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """float32 logits; the sampler and the loss both call it."""
         ...
 

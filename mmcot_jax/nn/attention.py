@@ -32,9 +32,7 @@ def attend(
     return rearrange(y, "b k g t c -> b t (k g) c")
 
 
-def causal(
-    valid: Bool[Array, "B S"], start: jax.Array | int, queries: int
-) -> Bool[Array, "B T S"]:
+def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> Bool[Array, "B T S"]:
     """Which slots each of `queries` queries sees, the first of them standing in slot `start`.
 
     valid [0 1 1 1], start 0 -> rows [0 0 0 0] [0 1 0 0] [0 1 1 0] [0 1 1 1]

@@ -120,7 +120,10 @@ class Decoder(nn.Module):
         """Layers are stacked: one program whatever their number."""
         c = self.c
         self.embed = nn.Embed(
-            c.vocab, c.width, dtype=c.dtype, param_dtype=c.param_dtype,
+            c.vocab,
+            c.width,
+            dtype=c.dtype,
+            param_dtype=c.param_dtype,
             embedding_init=nn.initializers.normal(0.02),
         )
         block = nn.remat(Block, prevent_cse=False) if c.remat else Block
@@ -194,6 +197,4 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array
 
 
 def _linear(c: DecoderConfig, name: str | None, features: int, bias=False, out=None) -> Linear:
-    return Linear(
-        features, bias, c.lora, jnp.dtype(c.dtype), jnp.dtype(c.param_dtype), out, name=name
-    )
+    return Linear(features, bias, c.lora, c.dtype, c.param_dtype, out, name=name)

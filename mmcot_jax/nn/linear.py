@@ -8,6 +8,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 
 class Lora(NamedTuple):
@@ -31,9 +32,9 @@ class Linear(nn.Module):
     features: int
     use_bias: bool = False
     lora: Lora | None = None
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
-    out_dtype: jnp.dtype | None = None
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+    out_dtype: DTypeLike | None = None
     """float32 for logits: the sum is kept, not rounded to `dtype` on the way out."""
 
     @nn.compact
@@ -43,7 +44,9 @@ class Linear(nn.Module):
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(0.02), shape, self.param_dtype)
         y = jnp.einsum(
-            "...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype),
+            "...i,io->...o",
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
             preferred_element_type=out,
         )
         if self.use_bias:
@@ -77,7 +80,7 @@ class RMSNorm(nn.Module):
     """x / rms(x) * scale, summed in float32 (arXiv 1910.07467)."""
 
     eps: float = 1e-5
-    param_dtype: jnp.dtype = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -95,7 +98,7 @@ class HeadNorm(nn.Module):
     """
 
     eps: float = 1e-5
-    param_dtype: jnp.dtype = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

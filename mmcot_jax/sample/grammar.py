@@ -9,9 +9,7 @@ from jaxtyping import Array, Bool, Int
 from mmcot_jax.types import Grammar
 
 
-def allowed(
-    g: Grammar, state: Int[Array, "*B"], room: Int[Array, "*B"]
-) -> Bool[Array, "*B V"]:
+def allowed(g: Grammar, state: Int[Array, "*B"], room: Int[Array, "*B"]) -> Bool[Array, "*B V"]:
     """Legal next tokens.
 
     In text (state 0): text tokens, EOS, and BOI while a whole image fits in `room`, the tokens

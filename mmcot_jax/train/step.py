@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from mmcot_jax.train.logps import score
 from mmcot_jax.types import Backbone, Batch, Grammar, TrainState, Variables
@@ -64,7 +64,10 @@ def schedule(c: Mapping[str, Any], steps: int) -> optax.Schedule:
 def optimizer(c: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
     """Global-norm clipping, then AdamW."""
     adamw = optax.adamw(
-        schedule(c, steps), c["adam_beta1"], c["adam_beta2"], c["adam_epsilon"],
+        schedule(c, steps),
+        c["adam_beta1"],
+        c["adam_beta2"],
+        c["adam_epsilon"],
         weight_decay=c["weight_decay"],
     )
     return optax.chain(optax.clip_by_global_norm(c["max_grad_norm"]), adamw)
@@ -86,8 +89,12 @@ class Sums(NamedTuple):
 
 
 def sft_sums(
-    backbone: Backbone, grammar: Grammar, variables: Variables, batch: Batch,
-    dropout: jax.Array | None, chunk: int,
+    backbone: Backbone,
+    grammar: Grammar,
+    variables: Variables,
+    batch: Batch,
+    dropout: jax.Array | None,
+    chunk: int,
 ) -> Sums:
     """Negative log-likelihood in nats, and tokens, summed over what `batch.loss` marks."""
     batch = backbone.prepare(variables, batch)
@@ -100,8 +107,11 @@ def sft_sums(
     image = mask & grammar.is_image[targets]
     total = partial(jnp.sum, dtype=jnp.float32)
     return Sums(
-        total(nll), total(mask), total(mask & scores.right),
-        total(jnp.where(image, nll, 0.0)), total(image),
+        total(nll),
+        total(mask),
+        total(mask & scores.right),
+        total(jnp.where(image, nll, 0.0)),
+        total(image),
     )
 
 
@@ -167,7 +177,9 @@ def accumulate(
         return gradient(trained, batch, key)
     position = Batch(0, 1, 0, 0, 0, 0)
     axes = jax.tree.map(
-        lambda axis, sub: jax.tree.map(lambda _: axis, sub), tuple(position), tuple(batch),
+        lambda axis, sub: jax.tree.map(lambda _: axis, sub),
+        tuple(position),
+        tuple(batch),
         is_leaf=lambda x: isinstance(x, int),
     )
 

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from mmcot_jax import hf, mesh as meshes
+from mmcot_jax import hf
+from mmcot_jax import mesh as meshes
 from mmcot_jax.models.chameleon import weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.keys import vqgan_table
@@ -51,23 +52,24 @@ def load(backbone: Chameleon, c: Mapping[str, Any], key: jax.Array, mesh: Mesh) 
         ValueError: files that are not there or do not fit, all faults listed.
     """
     like = meshes.shapes(jax.eval_shape(backbone.init, key), mesh)
+    vqgan_file = _path(c["vqgan_weights"]) if c["vqgan_weights"] else None
     if not c["weights"]:
         variables = jax.jit(backbone.init, out_shardings=_shardings(like))(key)
-    else:
-        params = weights.load(
-            _path(c["weights"]), like["params"], backbone.vqgan, backbone.c.heads,
-            backbone.c.kv_heads,
-        )
-        adapters = {name: tree for name, tree in like.items() if name != "params"}
-        fresh = jax.jit(
-            lambda key: {name: backbone.init(key)[name] for name in adapters},
-            out_shardings=_shardings(adapters),
-        )
-        variables = {"params": params} | fresh(key)
-    if c["vqgan_weights"]:
-        table, wanted = vqgan_table(backbone.vqgan), {"vqgan": like["params"]["vqgan"]}
-        variables["params"] |= hf.load(table, _path(c["vqgan_weights"]), wanted)
-    return variables
+        if vqgan_file:
+            table, wanted = vqgan_table(backbone.vqgan), {"vqgan": like["params"]["vqgan"]}
+            variables["params"] |= hf.load(table, vqgan_file, wanted)
+        return variables
+    decoder = backbone.c
+    params = weights.load(
+        _path(c["weights"]), like["params"], backbone.vqgan, decoder.heads, decoder.kv_heads,
+        vqgan_file=vqgan_file,
+    )  # fmt: skip
+    adapters = {name: tree for name, tree in like.items() if name != "params"}
+    fresh = jax.jit(
+        lambda key: {name: backbone.init(key)[name] for name in adapters},
+        out_shardings=_shardings(adapters),
+    )
+    return {"params": params} | fresh(key)
 
 
 def _shardings(like):

@@ -72,9 +72,7 @@ class Chameleon:
         tokens = batch.tokens.at[rows, at].set(ids.reshape(b, m, -1), mode="drop")
         return batch._replace(tokens=tokens, pixels=None)
 
-    def tokenize(
-        self, variables: Variables, images: UInt8[Array, "N h w 3"]
-    ) -> Int[Array, "N K"]:
+    def tokenize(self, variables: Variables, images: UInt8[Array, "N h w 3"]) -> Int[Array, "N K"]:
         """Preprocessed images -> picture ids."""
         pixels = from_pixels(images, scale=self.renderer.variant)
         codes = self._vqgan(variables, "encode", pixels)
@@ -92,9 +90,7 @@ class Chameleon:
         rngs = None if dropout is None else {"dropout": dropout}
         return Decoder(self.c).apply(_words(variables), batch, cache, rngs=rngs)
 
-    def unembed(
-        self, variables: Variables, hidden: Float[Array, "*B D"]
-    ) -> Float[Array, "*B V"]:
+    def unembed(self, variables: Variables, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """float32 logits over all ids; the grammar masks, not the head."""
         return Decoder(self.c).apply(_words(variables), hidden, method="unembed")
 

@@ -1,0 +1,95 @@
+"""Makes the tokenizer of `tiny` from the puzzles' own words.
+
+    python -m mmcot_jax.models.chameleon.fit_tokenizer --out tokenizer.json
+
+What varies between puzzles (a colour, a size, a shape, a digit, a letter) is a token of its own;
+what stays the same merges into long tokens, so that a chain of a thousand characters is about a
+hundred tokens. Any text still round-trips, byte by byte. Host only, no jax.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
+from mmcot_jax.tasks import puzzlevqa
+from mmcot_jax.tasks.puzzlevqa import chain
+
+COLORS = "red|orange|yellow|green|blue|purple|pink|gray|grey|brown|black|white"
+SIZES = "small|medium|large|short|long"
+SHAPES = "triangle|square|pentagon|hexagon|heptagon|octagon|circle|rectangle|diamond|star"
+# a word takes the space or the comma before it; a header, the line breaks around it
+VARIES = "|".join(
+    (
+        r"\n*# [^\n]*\n+(?:\([A-D]\))?|\n+(?:\([A-D]\))?",
+        r"(?:, | )?'(?:\?|[a-z]+)'",
+        r"(?:, | )?\d",
+        rf" ?\b(?:{COLORS}|{SIZES}|{SHAPES})(?:e?s)?\b",
+        r" ?\([A-D]\)",
+    )
+)
+
+
+def special(codes: int) -> list[str]:
+    """The marks and pictures' ids, named as in Chameleon's own tokenizer, in order of id."""
+
+    def name(code: int) -> str:
+        return "IMGIMG" + "".join(chr(ord("A") + int(digit)) for digit in str(code)) + "Z"
+
+    return ["<s>", "<pad>", "</s>", "<unk>", *map(name, range(codes)), "<eoss>", "<racm3:break>"]
+
+
+def train(texts: Iterable[str], codes: int, vocab: int) -> Tokenizer:
+    """A byte-level BPE of at most `vocab` ids, pictures' ids included."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(VARIES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=special(codes),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def words(kinds: Sequence[str], count: int) -> list[str]:
+    """Every stretch of text of `count` puzzles a kind: prompts and both chains."""
+    found: list[str] = []
+    for name in kinds:
+        kind = puzzlevqa.KINDS[name]
+        for puzzle in puzzlevqa.plan([name], count=count, seed=1, test_count=1):
+            segments = [*chain.textual(kind, puzzle.scene)]
+            if kind.fill:
+                segments += chain.multimodal(kind, puzzle.scene, size=16)
+            example = puzzlevqa.paint(puzzle, size=16, chain=None, wording="corrected")
+            found += [s for s in (*example.prompt, *segments) if isinstance(s, str)]
+    return found
+
+
+def main() -> None:
+    """Writes tokenizer.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--codes", type=int, default=512, help="size of the VQGAN's codebook")
+    parser.add_argument("--vocab", type=int, default=2048)
+    parser.add_argument("--count", type=int, default=200, help="puzzles a kind")
+    c = parser.parse_args()
+    texts = words(list(puzzlevqa.KINDS), c.count)
+    tokenizer = train(texts, c.codes, c.vocab)
+    tokenizer.save(c.out)
+    ids = sum(len(e.ids) for e in tokenizer.encode_batch(texts))
+    each = sum(map(len, texts)) / ids
+    print(f"{c.out}: {tokenizer.get_vocab_size()} ids, {each:.1f} characters a token")
+
+
+if __name__ == "__main__":
+    main()
