@@ -1,7 +1,9 @@
-"""Eight virtual CPU devices, set before jax is imported; the folder of reference data."""
+"""Eight virtual CPU devices, set before jax is imported; reference data; a tiny Chameleon."""
 
+import dataclasses
 import os
 import pathlib
+from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
@@ -19,3 +21,56 @@ def reference() -> pathlib.Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"no reference data at {folder}")
     return folder
+
+
+class Tiny(NamedTuple):
+    """A backbone and its weights."""
+
+    backbone: Any
+    variables: dict
+
+    def variant(self, **fields) -> Any:
+        """The backbone with other fields of its decoder."""
+        c = self.backbone.c._replace(**fields)
+        return dataclasses.replace(self.backbone, c=c)
+
+
+@pytest.fixture(scope="session")
+def chameleon() -> Tiny:
+    """A random Chameleon that draws pictures of 2 x 2 codes.
+
+    32 ids: 0 1 2 3 marks, 4..15 codes, 16 EOI, 17 BOI, 18..27 the words a..j, 28..31 nobody's.
+    """
+    import jax
+    import jax.numpy as jnp
+    from tokenizers import Regex, Tokenizer, pre_tokenizers
+    from tokenizers.decoders import Fuse
+    from tokenizers.models import WordLevel
+
+    from mmcot_jax.models.chameleon.backbone import Chameleon
+    from mmcot_jax.models.chameleon.fit_tokenizer import special
+    from mmcot_jax.models.chameleon.render import ChameleonRenderer
+    from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+    from mmcot_jax.nn.decoder import DecoderConfig
+    from mmcot_jax.nn.linear import Lora
+
+    vocab = {token: id for id, token in enumerate([*special(12), *"abcdefghij"])}
+    tokenizer = Tokenizer(WordLevel(vocab, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = Fuse()
+    vqgan = VQGANConfig(
+        ch=4, ch_mult=(1, 2), num_res_blocks=1, z_channels=4, embed_dim=4, codes=12,
+        resolution=4, groups=2,
+    )  # fmt: skip
+    every = ("q", "k", "v", "o", "gate", "up", "down", "head")
+    decoder = DecoderConfig(
+        vocab=32, width=32, layers=2, heads=4, kv_heads=2, mlp=48, qk_norm=True,
+        lora=Lora(rank=4, alpha=8.0, targets=every),
+    )  # fmt: skip
+    renderer = ChameleonRenderer(tokenizer, vqgan.codes, vqgan.image_len, vqgan.resolution)
+    backbone = Chameleon(decoder, vqgan, renderer, context=64)
+    leaves, tree = jax.tree.flatten(backbone.init(jax.random.key(0)))
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    # louder than at initialisation, so that logits differ by whole nats and adapters are not zero
+    loud = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return Tiny(backbone, jax.tree.unflatten(tree, [jnp.asarray(x) for x in loud]))
