@@ -40,6 +40,8 @@ class DecoderConfig(NamedTuple):
     param_dtype: str = "float32"
     remat: bool = True
     """Recompute a layer's activations in the backward pass."""
+    unroll: int = 1
+    """Layers written out in one turn of the loop over layers; all of them suits a CPU."""
 
     @property
     def channels(self) -> int:
@@ -133,6 +135,7 @@ class Decoder(nn.Module):
             split_rngs={"params": True, "lora": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast),
             length=c.layers,
+            unroll=c.unroll,
         )(c)
         self.norm = RMSNorm(c.eps, c.param_dtype)
         if not c.tied:

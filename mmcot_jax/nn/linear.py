@@ -43,12 +43,10 @@ class Linear(nn.Module):
         out = self.out_dtype or self.dtype
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(0.02), shape, self.param_dtype)
-        y = jnp.einsum(
-            "...i,io->...o",
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            preferred_element_type=out,
-        )
+        # rows as one axis: on a CPU the weight's gradient is twice as fast so
+        rows = x.astype(self.dtype).reshape(-1, shape[0])
+        y = jnp.dot(rows, kernel.astype(self.dtype), preferred_element_type=out)
+        y = y.reshape(*x.shape[:-1], self.features)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
             y = y + bias.astype(out)
