@@ -3,16 +3,16 @@
     python -m mmcot_jax.models.chameleon.fit_tokenizer --out tokenizer.json
 
 What varies between puzzles (a colour, a size, a shape, a digit, a letter) is a token of its own;
-what stays the same merges into long tokens, so that a chain of a thousand characters is about a
-hundred tokens. Any text still round-trips, byte by byte. Host only, no jax.
+each stretch of words between two of them is one token as well, so that a chain of fifteen hundred
+characters is about a hundred tokens. Any text still round-trips, byte by byte. Host only, no jax.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
-from tokenizers.trainers import BpeTrainer
+from tokenizers.models import Unigram
 
 from mmcot_jax.tasks import puzzlevqa
 from mmcot_jax.tasks.puzzlevqa import chain
@@ -42,22 +42,27 @@ def special(codes: int) -> list[str]:
 
 
 def train(texts: Iterable[str], codes: int, vocab: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocab` ids, pictures' ids included."""
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+    """A byte-level unigram tokenizer of at most `vocab` ids, pictures' ids included.
+
+    Its tokens are the pieces themselves, the most frequent first, and all single bytes.
+    """
+    split = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(VARIES), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+    counts = Counter(piece for text in texts for piece, _ in split.pre_tokenize_str(text))
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    marks = special(codes)
+    pieces = [p for p, _ in sorted(counts.items(), key=lambda x: (-x[1], x[0])) if len(p) > 1]
+    pieces = pieces[: vocab - len(marks) - len(alphabet)]
+    # a piece costs 1, a byte 10: the fewest pieces win
+    scores = [(token, 0.0) for token in marks]
+    scores += [(byte, -10.0) for byte in alphabet] + [(piece, -1.0) for piece in pieces]
+    tokenizer = Tokenizer(Unigram(scores, unk_id=marks.index("<unk>")))
+    tokenizer.pre_tokenizer = split
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = BpeTrainer(
-        vocab_size=vocab,
-        special_tokens=special(codes),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
