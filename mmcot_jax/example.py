@@ -4,7 +4,7 @@ Axes: T time, A position axes, K ids of a picture, H W pixels, E embedding.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -69,6 +69,7 @@ class Row(NamedTuple):
 RewardFn = Callable[[Example, Reply], float]
 
 
+@runtime_checkable
 class Renderer(Protocol):
     """The words of one backbone: numpy in, numpy out."""
 

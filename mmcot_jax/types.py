@@ -5,7 +5,7 @@ V vocabulary, D width, L layers, H heads, K kv heads (of a cache) or ids (of a p
 channels, A position axes (1, or 3 for M-RoPE).
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import optax
@@ -92,6 +92,7 @@ class TrainState(NamedTuple):
     opt: optax.OptState
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A pretrained multimodal language model, seen from above.
 

@@ -1,0 +1,215 @@
+"""Laws of sampling, on the tiny Chameleon: 4..15 codes, 16 EOI, 17 BOI, 2 EOS, 18..27 words."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmcot_jax import mesh as meshes
+from mmcot_jax.sample.grammar import allowed
+from mmcot_jax.sample.law import Sampling, log_law
+from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.types import Batch
+
+EOS, EOI, BOI = 2, 16, 17
+CODES, WORDS = set(range(4, 16)), set(range(18, 28))
+ROWS, PROMPT, LENGTH, PICTURE = 8, 9, 24, 6
+NUCLEUS = Sampling(temperature=0.7, top_p=0.9)
+
+
+def prompts():
+    """Eight rows of words and a picture, left padded by 0 .. 5."""
+    random = np.random.default_rng(0)
+    tokens = random.integers(18, 28, (ROWS, PROMPT)).astype(np.int32)
+    tokens[::2, 3:] = [BOI, 4, 9, 15, 7, EOI][:PICTURE]
+    valid = np.arange(PROMPT) >= np.arange(ROWS)[:, None] % 4
+    tokens = np.where(valid, tokens, 1)
+    positions = np.maximum(np.cumsum(valid, axis=1) - 1, 0).astype(np.int32)
+    return jax.tree.map(jnp.asarray, Batch(tokens, positions[None], valid, np.zeros_like(valid)))
+
+
+def rows(batch, index):
+    """Some rows of a batch without pictures' pixels."""
+    take = lambda x: x[jnp.asarray(index)]  # noqa: E731
+    return Batch(
+        take(batch.tokens), batch.positions[:, jnp.asarray(index)], take(batch.valid),
+        take(batch.loss),
+    )  # fmt: skip
+
+
+def recompute(backbone, variables, rollout, grammar, sampling):
+    """The trainer's log-probabilities: one full forward over prompt and completion, no cache."""
+    prompt, width = rollout.prompt, rollout.prompt.tokens.shape[1]
+    last = prompt.positions.max(axis=-1, keepdims=True)
+    after = last + 1 + jnp.arange(rollout.tokens.shape[1])
+    whole = Batch(
+        tokens=jnp.concatenate([prompt.tokens, rollout.tokens], 1),
+        positions=jnp.concatenate([prompt.positions, after], 2),
+        valid=jnp.concatenate([prompt.valid, rollout.valid], 1),
+        loss=jnp.concatenate([prompt.loss, rollout.valid], 1),
+    )
+    hidden, _ = backbone(variables, whole)
+    logits = backbone.unembed(variables, hidden[:, width - 1 : -1])
+    law = log_law(logits, allowed(grammar, rollout.state, rollout.room), sampling)
+    logps = jnp.take_along_axis(law, rollout.tokens[..., None], axis=-1)[..., 0]
+    return jnp.where(rollout.valid, logps, 0.0)
+
+
+class Run(NamedTuple):
+    """Eight rollouts and what they were made of."""
+
+    draw: partial
+    prompt: Batch
+    keys: jax.Array
+    rollout: object
+
+
+@pytest.fixture(scope="module")
+def run(chameleon):
+    backbone, variables = chameleon
+    draw = partial(sample, backbone, variables, backbone.grammar, sampling=NUCLEUS, length=LENGTH)
+    prompt, keys = prompts(), row_keys(jax.random.key(3), jnp.arange(ROWS))
+    return Run(draw, prompt, keys, draw(prompt, keys))
+
+
+def written(rollout):
+    """Each row's tokens up to its end, as lists."""
+    pairs = zip(np.asarray(rollout.tokens), np.asarray(rollout.valid), strict=True)
+    return [tokens[valid].tolist() for tokens, valid in pairs]
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+    np.testing.assert_array_equal(a.valid, b.valid)
+    np.testing.assert_array_equal(a.state, b.state)
+    np.testing.assert_allclose(a.logps, b.logps, atol=1e-5)
+
+
+def test_every_rollout_obeys_the_grammar(run):
+    pictures, ended = 0, 0
+    for row in written(run.rollout):
+        rest = iter(row)
+        for token in rest:
+            if token == BOI:
+                pictures += 1
+                assert all(next(rest) in CODES for _ in range(4))
+                assert next(rest) == EOI
+            else:
+                assert token in WORDS | {EOS}
+            ended += token == EOS
+        assert EOS not in row[:-1]
+        assert row[-1] == EOS or len(row) == LENGTH
+    assert pictures >= 3
+    assert ended >= 1
+
+
+def test_state_room_and_choice_are_told_for_each_token(run):
+    out = jax.tree.map(np.asarray, run.rollout)
+    for tokens, state, room, valid, sampled in zip(
+        out.tokens, out.state, out.room, out.valid, out.sampled, strict=True
+    ):
+        expected = 0
+        for t in np.flatnonzero(valid):
+            assert state[t] == expected
+            assert room[t] == LENGTH - t
+            assert sampled[t] == (tokens[t] != EOI)  # the end of a picture is no choice
+            expected = 5 if tokens[t] == BOI else max(expected - 1, 0)
+        assert not sampled[~valid].any()
+        assert (tokens[~valid] == 0).all()
+    assert (out.logps[~out.valid] == 0).all()
+    assert (out.logps[out.valid & ~out.sampled] == 0).all()
+
+
+def test_its_log_probabilities_are_the_trainers(run, chameleon):
+    backbone, variables = chameleon
+    again = recompute(backbone, variables, run.rollout, backbone.grammar, NUCLEUS)
+    assert float(jnp.abs(again - run.rollout.logps).max()) < 1e-5
+    assert float(run.rollout.logps.min()) < -0.5
+
+
+def test_a_trainer_without_the_grammar_is_off_by_tenths_of_nats(run, chameleon):
+    backbone, variables = chameleon
+    everything = backbone.grammar._replace(is_text=jnp.ones(32, bool), is_image=jnp.ones(32, bool))
+    plain = Sampling(NUCLEUS.temperature)  # truncation would make the difference infinite
+    draw = sample(
+        backbone, variables, backbone.grammar, run.prompt, run.keys, sampling=plain, length=LENGTH
+    )
+    right = recompute(backbone, variables, draw, backbone.grammar, plain)
+    wrong = recompute(backbone, variables, draw, everything, plain)
+    assert float(jnp.abs(right - draw.logps).max()) < 1e-5
+    assert float(jnp.abs(wrong - draw.logps).max()) > 0.1
+
+
+def test_a_group_is_its_prompt_as_often_with_the_same_keys(run):
+    two = rows(run.prompt, [2, 5])
+    grouped = run.draw(two, run.keys[:6], num_generations=3)
+    apart = run.draw(rows(run.prompt, [2, 2, 2, 5, 5, 5]), run.keys[:6])
+    same(grouped, apart)
+    np.testing.assert_array_equal(grouped.prompt.tokens, apart.prompt.tokens)
+    assert written(grouped)[0] != written(grouped)[1]
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(run):
+    chosen = [5, 2]
+    some = run.draw(rows(run.prompt, chosen), run.keys[jnp.array(chosen)])
+    same(some, jax.tree.map(lambda x: x[jnp.array(chosen)], run.rollout._replace(prompt=None)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 2, 2), (8, 1, 1)])
+def test_a_row_does_not_depend_on_the_mesh(run, chameleon, shape):
+    mesh = meshes.make(*shape)
+    backbone, variables = chameleon
+    variables = jax.device_put(variables, meshes.shardings(variables, mesh))
+    axes = Batch(0, 1, 0, 0)
+    prompt = Batch(*meshes.put(tuple(run.prompt[:4]), mesh, tuple(axes[:4])))
+    with jax.set_mesh(mesh):
+        keys = row_keys(jax.random.key(3), meshes.put(np.arange(ROWS), mesh))
+        out = sample(
+            backbone, variables, backbone.grammar, prompt, keys, sampling=NUCLEUS, length=LENGTH
+        )
+    same(jax.tree.map(meshes.get, out._replace(prompt=None)), run.rollout._replace(prompt=None))
+
+
+@pytest.mark.parametrize(("length", "opens"), [(PICTURE - 1, False), (PICTURE, True)])
+def test_a_budget_that_ends_one_short_opens_no_picture(run, chameleon, length, opens):
+    backbone, variables = chameleon
+    one_word = backbone.grammar._replace(is_text=jnp.arange(32) == 18, eos=())
+    out = sample(
+        backbone, variables, one_word, run.prompt, run.keys, sampling=Sampling(5.0), length=length
+    )
+    drawn = [row for row in written(out) if BOI in row]
+    assert bool(drawn) == opens
+    assert all(row[0] == BOI and row[-1] == EOI for row in drawn)
+
+
+def test_the_textual_twin_draws_nothing(run, chameleon):
+    backbone, variables = chameleon
+    textual = backbone.grammar._replace(image_len=0)
+    out = sample(
+        backbone, variables, textual, run.prompt, run.keys, sampling=NUCLEUS, length=LENGTH
+    )
+    assert {token for row in written(out) for token in row} <= WORDS | {EOS}
+
+
+def test_greedy_is_the_likeliest_token_of_a_full_forward(run, chameleon):
+    backbone, variables = chameleon
+    grammar, greedy = backbone.grammar, Sampling(greedy=True)
+    prompt = rows(run.prompt, [0, 3])
+    out = sample(backbone, variables, grammar, prompt, run.keys[:2], sampling=greedy, length=8)
+    again = recompute(backbone, variables, out, grammar, greedy)
+    np.testing.assert_allclose(again, out.logps, atol=1e-5)
+    hidden, _ = backbone(variables, prompt)
+    first = backbone.unembed(variables, hidden[:, -1])
+    legal = allowed(grammar, jnp.zeros(2, jnp.int32), jnp.full(2, 8))
+    np.testing.assert_array_equal(out.tokens[:, 0], jnp.where(legal, first, -jnp.inf).argmax(-1))
+
+
+def test_keys_are_made_of_row_numbers():
+    whole = jax.random.key_data(row_keys(jax.random.key(0), jnp.arange(4)))
+    part = jax.random.key_data(row_keys(jax.random.key(0), jnp.array([3, 1])))
+    np.testing.assert_array_equal(part, whole[jnp.array([3, 1])])
+    assert len(np.unique(whole, axis=0)) == 4
