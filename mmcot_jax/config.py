@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -243,6 +244,13 @@ def parse_args(argv: Sequence[str]) -> Args:
     if missing:
         raise ValueError(f"missing {' and '.join(missing)}: {_USAGE}")
     return Args(load(known.config, overrides), known.workdir)
+
+
+def ours(error: ValueError) -> bool:
+    """Whether this project raised it, which means one line says it all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    here = pathlib.Path(__file__).parent
+    return here in pathlib.Path(frames[-1].filename).parents
 
 
 def _overrides(rest: Sequence[str]) -> list[str]:

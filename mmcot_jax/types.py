@@ -40,6 +40,11 @@ class Batch(NamedTuple):
     embeds: Float[Array, "B T D"] | None = None
 
 
+def row_axes(batch: Batch) -> Batch:
+    """Which axis of each array is that of the rows."""
+    return jax.tree.map(lambda _: 0, batch)._replace(positions=1)
+
+
 class Cache(NamedTuple):
     """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
 

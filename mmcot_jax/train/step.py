@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from mmcot_jax.train.logps import score
-from mmcot_jax.types import Backbone, Batch, Grammar, TrainState, Variables
+from mmcot_jax.types import Backbone, Batch, Grammar, TrainState, Variables, row_axes
 
 SCHEDULES = ("constant", "linear", "cosine")
 WHAT = ("lora", "all")
@@ -43,14 +43,14 @@ def join(trained: PyTree, frozen: Variables, what: str) -> Variables:
 
 
 def schedule(c: Mapping[str, Any], steps: int) -> optax.Schedule:
-    """Learning rate by step: warm-up from 0, then `c.schedule` down to 0 (constant stays).
+    """Learning rate by step: warm-up from 0, then `c.lr_scheduler_type` down to 0 (constant stays).
 
     Raises:
         ValueError: an unknown schedule.
     """
-    peak, kind = c["learning_rate"], c["schedule"]
+    peak, kind = c["learning_rate"], c["lr_scheduler_type"]
     if kind not in SCHEDULES:
-        raise ValueError(f"schedule is {kind!r}; choose {', '.join(SCHEDULES)}")
+        raise ValueError(f"lr_scheduler_type is {kind!r}; choose {', '.join(SCHEDULES)}")
     warm = int(c["warmup_steps"])
     rest = max(steps - warm, 1)
     after = {
@@ -175,20 +175,13 @@ def accumulate(
     gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
         return gradient(trained, batch, key)
-    position = Batch(0, 1, 0, 0, 0, 0)
-    axes = jax.tree.map(
-        lambda axis, sub: jax.tree.map(lambda _: axis, sub),
-        tuple(position),
-        tuple(batch),
-        is_leaf=lambda x: isinstance(x, int),
-    )
 
     def cut(x: Array, axis: int) -> Array:
         x = jnp.moveaxis(x, axis, 0)
         x = jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
         return jnp.moveaxis(x, 1, axis + 1)
 
-    pieces = Batch(*jax.tree.map(cut, tuple(batch), axes))
+    pieces = jax.tree.map(cut, batch, row_axes(batch))
     shape = jax.eval_shape(gradient, trained, jax.tree.map(lambda x: x[0], pieces), key)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shape)
 

@@ -7,13 +7,14 @@ Source: arXiv 2403.13315; chains as in the study this package reimplements.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -169,7 +170,7 @@ def paint(puzzle: Puzzle, *, size: int, chain: Chain | None, wording: WordingNam
     )
 
 
-def load(
+def stream(
     kinds: Sequence[str],
     *,
     count: int | None,
@@ -182,12 +183,12 @@ def load(
     test_count: int = 100,
     processes: int = 0,
     progress: bool = False,
-) -> list[Example]:
+) -> Iterator[Example]:
     """Puzzles with their pictures, kind by kind, the same whatever the number of processes.
 
     No two puzzles of a split are the same scene, and training holds no caption with the options
-    of a test puzzle. A sequence too large for memory (a picture of 512 pixels is 0.79 MB) is
-    painted piece by piece from `plan` with `paint`.
+    of a test puzzle. All faults are raised at the call; pictures are painted as they are taken, a
+    block ahead (a picture of 512 pixels is 0.79 MB).
 
     Args:
         kinds: names out of `KINDS`.
@@ -221,15 +222,27 @@ def load(
         for name in kinds:
             chains.require_pictures(KINDS[name])
     work = partial(paint, size=size, chain=chain if split == "train" else None, wording=wording)
-    watch = partial(
-        track, description=f"puzzles ({split})", total=len(puzzles), disable=not progress
-    )
-    if processes == 0:
-        return list(watch(map(work, puzzles)))
-    # A forked child of a process that runs jax's threads may hang: spawn.
+    painted = map(work, puzzles) if processes == 0 else _pooled(work, puzzles, processes)
+    return iter(track(painted, f"puzzles ({split})", total=len(puzzles), disable=not progress))
+
+
+def _pooled(
+    work: Callable[[Puzzle], Example], puzzles: Sequence[Puzzle], processes: int
+) -> Iterator[Example]:
+    # a forked child of a process that runs jax's threads may hang: spawn
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        chunk = max(1, min(64, len(puzzles) // (4 * processes)))
-        return list(watch(pool.map(work, puzzles, chunksize=chunk)))
+        size = 256 * processes
+        blocks = [puzzles[at : at + size] for at in range(0, len(puzzles), size)]
+        ahead = deque(pool.map(work, block, chunksize=32) for block in blocks[:1])
+        for number in range(len(blocks)):
+            if number + 1 < len(blocks):
+                ahead.append(pool.map(work, blocks[number + 1], chunksize=32))
+            yield from ahead.popleft()
 
 
-__all__ = ["IN_DOMAIN", "KINDS", "Puzzle", "load", "paint", "plan"]
+def load(kinds: Sequence[str], **options: Any) -> list[Example]:
+    """All of `stream`, in memory."""
+    return list(stream(kinds, **options))
+
+
+__all__ = ["IN_DOMAIN", "KINDS", "Puzzle", "load", "paint", "plan", "stream"]

@@ -1,0 +1,143 @@
+"""m2m: Anole-7B learns PuzzleVQA in chains of words and pictures.
+
+    python -m mmcot_jax.main --config configs/m2m.py:tiny --workdir runs/m2m        # a laptop
+    python -m mmcot_jax.main --config configs/m2m.py:tiny-text --workdir runs/m2m-text
+    python -m mmcot_jax.prepare --config configs/m2m.py --config.model.weights=Anole-7b-v0.1 \
+        --workdir gs://bucket/m2m-store
+    python -m mmcot_jax.main --config configs/m2m.py --config.model.weights=Anole-7b-v0.1 \
+        --config.data.store=gs://bucket/m2m-store --workdir runs/m2m-7b             # a pod
+
+`7b` needs Anole-7B's weights (Hugging Face layout with vqgan.ckpt beside it, or the original
+release); `tiny` needs nothing that is not in the package.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS
+
+PRESETS = ("7b", "7b-text", "tiny", "tiny-text")
+
+TINY_KINDS = ("rectangle_height_color", "color_grid", "polygon_sides_number")
+
+
+def get_config(preset: str = PRESETS[0]) -> ConfigDict:
+    """The study's settings at full size, or a few million parameters from scratch."""
+    size, _, text = preset.partition("-")
+    config = {"7b": full, "tiny": tiny}[size]()
+    if text:
+        config.model.draws = False
+        config.data.train.chain = "textual"
+        config.eval.max_completion_length = {"7b": 512, "tiny": 96}[size]
+    return config
+
+
+def full() -> ConfigDict:
+    """Anole-7B, adapters on q and v, 25,000 puzzles of five kinds, 20 epochs (31,240 steps)."""
+    return base.config(
+        stages=("sft", "eval"),
+        model={
+            "backbone": "chameleon",
+            "weights": "Anole-7b-v0.1",
+            "tokenizer": "",
+            "vqgan_weights": "",
+            "preprocess": "native",
+            "context": 6144,
+            "draws": True,
+            "decoder": {
+                "vocab": 65536,
+                "width": 4096,
+                "layers": 32,
+                "heads": 32,
+                "kv_heads": 32,
+                "mlp": 11008,
+                "dtype": "bfloat16",
+                "param_dtype": "bfloat16",
+            },
+            "vqgan": {},
+            "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.1, "targets": ("q", "v")},
+        },
+        data={
+            "task": "puzzlevqa",
+            "train": {
+                "kinds": IN_DOMAIN,
+                "count": 5000,
+                "size": 512,
+                "chain": "multimodal",
+                "wording": "corrected",
+                "released": "",
+                "seed": 0,
+                "processes": 16,
+                "progress": True,
+            },
+            "store": "",
+            "shards": 64,
+            "tokenize_batch": 64,
+        },
+        sft=base.sft(2e-5, num_train_epochs=20.0, batch_size=16, save_steps=1562),
+        eval=base.sampling(5120)
+        | {
+            "data": {
+                "kinds": tuple(KINDS),
+                "split": "test",
+                "count": 100,
+                "size": 512,
+                "released": "",
+            }
+        },
+    )
+
+
+def tiny() -> ConfigDict:
+    """Three kinds at 64 pixels, 64 ids a picture, a decoder of 2.2 million from scratch."""
+    config = full()
+    config.model.update(
+        {
+            "weights": "",
+            "tokenizer": "packaged:tiny_tokenizer.json",
+            "vqgan_weights": "packaged:tiny_vqgan.safetensors",
+            "context": 640,
+        }
+    )
+    config.model.decoder = {
+        "vocab": 1280,
+        "width": 192,
+        "layers": 4,
+        "heads": 3,
+        "kv_heads": 3,
+        "mlp": 512,
+        "remat": False,
+        "unroll": 4,
+    }
+    config.model.vqgan = {
+        "ch": 8,
+        "ch_mult": (1, 2, 4, 6),
+        "num_res_blocks": 1,
+        "z_channels": 16,
+        "embed_dim": 8,
+        "codes": 512,
+        "resolution": 64,
+        "groups": 4,
+    }
+    config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
+    config.data.train.update({"kinds": TINY_KINDS, "count": 3000, "size": 64, "processes": 2})
+    config.sft.update(
+        {
+            "what": "all",
+            "learning_rate": 2e-3,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 50,
+            "adam_beta2": 0.95,
+            "weight_decay": 0.1,
+            "num_train_epochs": 0.0,
+            "max_steps": 700,
+            "batch_size": 32,
+            "gradient_accumulation_steps": 4,
+            "length_multiple": 8,
+            "logging_steps": 10,
+            "save_steps": 100,
+        }
+    )
+    config.eval.update({"max_completion_length": 400, "batch_size": 100, "length_multiple": 1})
+    config.eval.data.size = 64
+    return config

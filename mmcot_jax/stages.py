@@ -1,0 +1,155 @@
+"""The stages a config names, and what they share: mesh, backbone, weights, questions."""
+
+import logging
+import os
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import rich.console
+from ml_collections import ConfigDict
+
+from mmcot_jax import data, models, store, tasks
+from mmcot_jax import mesh as meshes
+from mmcot_jax.evals import puzzlevqa, run, table
+from mmcot_jax.example import Example
+from mmcot_jax.log import Log, write_completions, write_json
+from mmcot_jax.train import rows, sft
+from mmcot_jax.types import Variables
+
+SUMMARIES = {"puzzlevqa": puzzlevqa.summarize}
+"""How a task's answers become results."""
+
+
+def check(c: ConfigDict) -> None:
+    """What can be seen to be wrong in a config alone.
+
+    Raises:
+        ValueError: a stage, task or backbone that does not exist.
+    """
+    for name in c.stages:
+        if name not in STAGES:
+            raise ValueError(f"stages has {name!r}; there are: {', '.join(STAGES)}")
+    tasks.get(c.data.task)
+    models.get(c.model.backbone)
+
+
+class Job:
+    """What stages share, each made when first used: questions before weights, weights before steps."""
+
+    def __init__(self, c: ConfigDict, workdir: pathlib.Path):
+        self.c, self.workdir = c, workdir
+        quieten()
+        compile_cache()
+        self.task = tasks.get(c.data.task)
+        self.backbone = models.get(c.model.backbone).build(
+            c.model, learn=c.sft.learn, eos=c.sft.eos
+        )
+        self.mesh = meshes.make(**c.mesh)
+        self.key = jax.random.key(c.seed)
+        self.questions = self._questions()
+        self._variables: Variables | None = None
+
+    def _questions(self) -> list[Example]:
+        """What the evaluation asks; each checked against the context before anything is trained."""
+        if "eval" not in self.c.stages:
+            return []
+        examples = self.task.load(**self.c.eval.data)
+        rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
+        return examples
+
+    @property
+    def variables(self) -> Variables:
+        """The weights as the stages so far left them."""
+        if self._variables is None:
+            module = models.get(self.c.model.backbone)
+            key = jax.random.fold_in(self.key, 0)
+            self._variables = module.load(self.backbone, self.c.model, key, self.mesh)
+        return self._variables
+
+    @variables.setter
+    def variables(self, variables: Variables) -> None:
+        self._variables = variables
+
+    def source(self) -> data.Source:
+        """Supervised rows, pictures as ids: from the store the config names, or made now."""
+        if self.c.data.store:
+            return store.open(self.c.data.store, fingerprint(self.c))
+        return data.Rows(list(self.supervised()))
+
+    def supervised(self) -> Iterator[data.Row]:
+        """The training split, rendered and tokenised, a block at a time."""
+        examples = self.task.stream(**self.c.data.train)
+        rendered = map(self.backbone.renderer.supervise, examples)
+        return rows.tokenize(
+            self.backbone,
+            self.variables,
+            rows.check(rendered, self.backbone.context),
+            self.mesh,
+            batch=self.c.data.tokenize_batch,
+        )
+
+
+def train_sft(job: Job) -> None:
+    """Learns the chains."""
+    job.variables = sft.run(
+        job.backbone,
+        job.variables,
+        job.source(),
+        job.c.sft,
+        mesh=job.mesh,
+        key=jax.random.fold_in(job.key, 1),
+        seed=job.c.seed,
+        workdir=job.workdir,
+    )
+
+
+def evaluate(job: Job) -> None:
+    """Asks, scores, prints the table, writes results.json and completions/eval.jsonl."""
+    c = job.c.eval
+    batches = -(-len(job.questions) // c.batch_size)
+    with Log(job.workdir, "eval", batches, process_index=jax.process_index()) as log:
+        answered = run.answer(
+            job.backbone,
+            job.variables,
+            job.questions,
+            c,
+            mesh=job.mesh,
+            key=jax.random.fold_in(job.key, 2),
+            log=log,
+        )
+    results, kept = SUMMARIES[job.c.data.task](answered, job.c.data.train.kinds)
+    drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
+    write_completions(job.workdir / "completions" / "eval.jsonl", kept, drawn)
+    write_json(job.workdir / "results.json", {job.c.data.task: results})
+    layout = table.layout({job.workdir.name: {job.c.data.task: results}}, job.c.data.task)
+    rich.console.Console().print(table.console(layout))
+
+
+STAGES = {"sft": train_sft, "eval": evaluate}
+"""Every stage, by the name a config gives it."""
+
+
+def fingerprint(c: ConfigDict) -> dict[str, str]:
+    """What a store of rows depends on; a store of another is refused."""
+    model = c.model
+    return {
+        "data": repr(sorted(c.data.train.items())),
+        "tokenizer": model.tokenizer or model.weights,
+        "vqgan": repr((model.vqgan_weights or model.weights, sorted(model.vqgan.items()))),
+        "preprocess": model.preprocess,
+        "supervision": f"learn {c.sft.learn}, eos {c.sft.eos}",
+    }
+
+
+def compile_cache() -> None:
+    """Compiled programs are kept between runs, as JAX_COMPILATION_CACHE_DIR says or in ~/.cache."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = pathlib.Path.home() / ".cache" / "mmcot_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def quieten() -> None:
+    """Libraries' notes on their own workings stay out of the progress."""
+    for name in ("absl", "orbax", "grain"):
+        logging.getLogger(name).setLevel(logging.ERROR)

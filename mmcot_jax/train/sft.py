@@ -1,0 +1,148 @@
+"""Supervised fine-tuning: rows -> batches -> steps, logged, checkpointed, resumed.
+
+data.batches -> mesh.put -> step.sft_step -> device_get(metrics) -> log, ckpt
+"""
+
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from mmcot_jax import data
+from mmcot_jax import mesh as meshes
+from mmcot_jax.ckpt import Checkpoints
+from mmcot_jax.log import Log
+from mmcot_jax.train import step as steps
+from mmcot_jax.types import Backbone, TrainState, Variables, row_axes
+
+STAGE = "sft"
+
+
+def run(
+    backbone: Backbone,
+    variables: Variables,
+    source: data.Source,
+    c: Mapping[str, Any],
+    *,
+    mesh: Mesh,
+    key: jax.Array,
+    seed: int,
+    workdir: pathlib.Path,
+) -> Variables:
+    """Trains on `source` as `config.sft` says; returns the variables with what was learned.
+
+    Resumes from the last checkpoint in `workdir`. `variables` is given away.
+
+    Raises:
+        ValueError: a row longer than the model's context, a batch that does not divide, a loss
+            that is not finite.
+    """
+    parts = c["gradient_accumulation_steps"]
+    _check_batch(c["batch_size"], parts, mesh)
+    stream = data.batches(
+        source,
+        c["batch_size"],
+        seed=seed,
+        pad_id=c["pad_id"],
+        buckets=data.choose_buckets(
+            source.lengths, backbone.context, multiple=c["length_multiple"]
+        ),
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    total = c["max_steps"] or math.ceil(c["num_train_epochs"] * stream.epoch_steps)
+    optimizer = steps.optimizer(c, total)
+    trained, frozen = steps.split(variables, c["what"])
+    begin = jax.jit(lambda trained: steps.start(trained, optimizer))
+    like = meshes.shapes(jax.eval_shape(begin, trained), mesh)
+    with Checkpoints(workdir / "checkpoints" / STAGE, keep=c["save_total_limit"]) as checkpoints:
+        restored = checkpoints.restore(like)
+        if restored:
+            state, place = restored
+            stream.set_state(place)
+        else:
+            state = jax.jit(
+                lambda trained: steps.start(trained, optimizer),
+                out_shardings=jax.tree.map(lambda x: x.sharding, like),
+            )(trained)
+        del variables, trained
+        first = int(state.step)
+        with Log(workdir, STAGE, total, start=first, process_index=jax.process_index()) as log:
+            update = _Update(backbone, optimizer, frozen, c, mesh, key)
+            report = _Report(log, c["logging_steps"])
+            for number in range(first, total):
+                state, metrics = update(state, next(stream))
+                # read behind the next step's dispatch, so that the device does not wait
+                report.hand_in(number, metrics)
+                last = number + 1 == total
+                if last or (number + 1) % c["save_steps"] == 0:
+                    report.read()
+                    checkpoints.save(number + 1, state, stream.get_state())
+    return steps.join(state.trained, frozen, c["what"])
+
+
+def _check_batch(batch: int, parts: int, mesh: Mesh) -> None:
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch % (parts * devices):
+        raise ValueError(
+            f"sft.batch_size {batch} is not a multiple of gradient_accumulation_steps {parts} x "
+            f"{devices} devices along data and fsdp; choose a multiple of {parts * devices}"
+        )
+
+
+class _Update:
+    """One call of the jitted step, all that does not change bound."""
+
+    def __init__(self, backbone, optimizer, frozen, c, mesh, key):
+        self._fixed = dict(
+            backbone=backbone,
+            optimizer=optimizer,
+            what=c["what"],
+            micro_batches=c["gradient_accumulation_steps"],
+            dropout=c["what"] == "lora",
+            chunk=c["logps_chunk"],
+        )
+        self._frozen, self._mesh, self._key = frozen, mesh, key
+        self._grammar = backbone.grammar
+
+    def __call__(self, state: TrainState, rows) -> tuple[TrainState, dict[str, jax.Array]]:
+        batch = meshes.put(rows, self._mesh, row_axes(rows))
+        return steps.sft_step(state, self._frozen, batch, self._grammar, self._key, **self._fixed)
+
+
+class _Report:
+    """Metrics, read one step late; stops the run at a loss that is no number."""
+
+    def __init__(self, log: Log, every: int):
+        self._log, self._every = log, every
+        self._waiting: tuple[int, dict[str, jax.Array]] | None = None
+        self._tokens, self._since = 0.0, time.monotonic()
+
+    def hand_in(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        self.read()
+        self._waiting = step, metrics
+
+    def read(self) -> None:
+        if self._waiting is None:
+            return
+        step, metrics = self._waiting
+        self._waiting = None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        bad = [name for name in ("loss", "grad_norm") if not math.isfinite(values[name])]
+        if bad:
+            raise ValueError(
+                f"sft step {step}: {' and '.join(f'{n} is {values[n]}' for n in bad)}; nothing of "
+                "this step was saved. Lower sft.learning_rate or sft.max_grad_norm, or look at "
+                "the data of this step"
+            )
+        self._tokens += values["num_tokens"]
+        if (step + 1) % self._every == 0:
+            now = time.monotonic()
+            values["tokens_per_second"] = self._tokens / (now - self._since)
+            self._tokens, self._since = 0.0, now
+            self._log.write(step, values)
+        self._log.advance(step)
