@@ -48,8 +48,8 @@ def row_axes(batch: Batch) -> Batch:
 class Cache(NamedTuple):
     """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
 
-    k: Float[Array, "L B S K C"]
-    v: Float[Array, "L B S K C"]
+    k: Float[Array, "L B K S C"]
+    v: Float[Array, "L B K S C"]
     valid: Bool[Array, "B S"]
     """False on padding and on slots not written yet."""
     length: Int[Array, ""]

@@ -11,17 +11,17 @@ from jaxtyping import Array, Bool, Float
 
 def attend(
     q: Float[Array, "B T H C"],
-    k: Float[Array, "B S K C"],
-    v: Float[Array, "B S K C"],
+    k: Float[Array, "B K S C"],
+    v: Float[Array, "B K S C"],
     mask: Bool[Array, "B T S"],
 ) -> Float[Array, "B T H C"]:
     """Softmax attention with grouped heads, scores and softmax in float32.
 
+    Keys come heads first, as the cache holds them: a step of decoding then moves none of them.
     A query whose mask is False everywhere (padding) attends evenly; nothing is NaN.
     """
     # heads before time, so that both products are plain batched matrix products
-    q = rearrange(q * q.shape[-1] ** -0.5, "b t (k g) c -> b k g t c", k=k.shape[2])
-    k, v = (rearrange(x, "b s k c -> b k s c") for x in (k, v))
+    q = rearrange(q * q.shape[-1] ** -0.5, "b t (k g) c -> b k g t c", k=k.shape[1])
     scores = jnp.einsum("bkgtc,bksc->bkgts", q, k, preferred_element_type=jnp.float32)
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
     top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 
 from mmcot_jax.nn.attention import attend, causal
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
@@ -68,6 +69,7 @@ class Attention(nn.Module):
             q = HeadNorm(param_dtype=c.param_dtype, name="q_norm")(q)
             k = HeadNorm(param_dtype=c.param_dtype, name="k_norm")(k)
         q, k = rotate(q, angle), rotate(k, angle)
+        k, v = (rearrange(x, "b t k c -> b k t c") for x in (k, v))
         if slots is not None:
             slots, k, v = _write(slots, k, v)
         y = attend(q, k, v, mask).reshape(b, t, c.heads * c.channels)
@@ -171,7 +173,7 @@ class Decoder(nn.Module):
 
 def init_cache(c: DecoderConfig, batch: int, slots: int) -> Cache:
     """An empty cache, of the compute dtype."""
-    shape = (c.layers, batch, slots, c.kv_heads, c.channels)
+    shape = (c.layers, batch, c.kv_heads, slots, c.channels)
     return Cache(
         k=jnp.zeros(shape, c.dtype),
         v=jnp.zeros(shape, c.dtype),
@@ -191,7 +193,7 @@ class _Slots(NamedTuple):
 
 def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array, jax.Array]:
     """Writes this layer's new keys and values; returns all of the layer's."""
-    at = (slots.layer, 0, slots.start, 0, 0)
+    at = (slots.layer, 0, 0, slots.start, 0)
     all_k = jax.lax.dynamic_update_slice(slots.k, k[None].astype(slots.k.dtype), at)
     all_v = jax.lax.dynamic_update_slice(slots.v, v[None].astype(slots.v.dtype), at)
     slots = slots._replace(k=all_k, v=all_v)
