@@ -62,6 +62,20 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3)
 
 
+def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
+    """That a batch of `rows`, taken in `parts`, is shared evenly; `name` is its config key.
+
+    Raises:
+        ValueError: it is not.
+    """
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % (parts * devices):
+        raise ValueError(
+            f"{name} is {rows}, no multiple of {parts} (gradient_accumulation_steps) x {devices} "
+            f"(devices along data and fsdp); choose a multiple of {parts * devices}"
+        )
+
+
 def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """Where a parameter lies; an axis that its mesh axis does not divide is replicated."""
     for pattern, letters in PARAMS:

@@ -35,7 +35,7 @@ def check(c: ConfigDict) -> None:
 
 
 class Job:
-    """What stages share, each made when first used: questions before weights, weights before steps."""
+    """What stages share: the questions are read before the weights, the weights before a step."""
 
     def __init__(self, c: ConfigDict, workdir: pathlib.Path):
         self.c, self.workdir = c, workdir
@@ -46,6 +46,11 @@ class Job:
             c.model, learn=c.sft.learn, eos=c.sft.eos
         )
         self.mesh = meshes.make(**c.mesh)
+        if "sft" in c.stages:
+            parts = c.sft.gradient_accumulation_steps
+            meshes.check_rows("sft.batch_size", c.sft.batch_size, self.mesh, parts)
+        if "eval" in c.stages:
+            meshes.check_rows("eval.batch_size", c.eval.batch_size, self.mesh)
         self.key = jax.random.key(c.seed)
         self.questions = self._questions()
         self._variables: Variables | None = None
@@ -121,8 +126,9 @@ def evaluate(job: Job) -> None:
     results, kept = SUMMARIES[job.c.data.task](answered, job.c.data.train.kinds)
     drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
     write_completions(job.workdir / "completions" / "eval.jsonl", kept, drawn)
-    write_json(job.workdir / "results.json", {job.c.data.task: results})
-    layout = table.layout({job.workdir.name: {job.c.data.task: results}}, job.c.data.task)
+    results = {job.c.data.task: results, "eval": run.lengths(answered)}
+    write_json(job.workdir / "results.json", results)
+    layout = table.layout({job.workdir.name: results}, job.c.data.task)
     rich.console.Console().print(table.console(layout))
 
 

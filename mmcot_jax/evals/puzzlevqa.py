@@ -27,12 +27,6 @@ def summarize(
     ]
     scored = {parser: metrics.puzzle(rows, parser) for parser in metrics.PARSERS}
     results = {p: metrics.by_kind(kinds, domains, s.correct) for p, s in scored.items()}
-    results["replies"] = {
-        "n": len(answered),
-        "mean_length": sum(a.tokens for a in answered) / len(answered),
-        "ended": sum(a.ended for a in answered) / len(answered),
-        "pictures": sum(len(a.reply.pictures) for a in answered) / len(answered),
-    }
     strict = scored["strict"]
     kept = [
         {

@@ -47,7 +47,11 @@ def answer(
 
     `c` has `batch_size`, `max_completion_length` and the sampling's fields. Row i draws with
     `fold_in(key, i)`, whatever the batch size.
+
+    Raises:
+        ValueError: a batch that the mesh does not divide.
     """
+    meshes.check_rows("eval.batch_size", c["batch_size"], mesh)
     sampling = Sampling(c["temperature"], c["top_p"], c["top_k"], c["greedy"])
     rows = [backbone.renderer.prompt(example) for example in examples]
     width = max(len(row.tokens) for row in rows)
@@ -91,6 +95,17 @@ def answer(
         log.write(step, {"tokens_per_second": written / (time.monotonic() - began)})
         log.advance(step)
     return answered
+
+
+def lengths(answered: Sequence[Answered]) -> dict[str, float]:
+    """How the answers went, whatever the task: TRL's names."""
+    n = len(answered)
+    return {
+        "n": n,
+        "completions/mean_length": sum(a.tokens for a in answered) / n,
+        "completions/clipped_ratio": sum(not a.ended for a in answered) / n,
+        "image/count": sum(len(a.reply.pictures) for a in answered) / n,
+    }
 
 
 def _written(rollout: Rollout, eos: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -42,15 +42,15 @@ def run(
             that is not finite.
     """
     parts = c["gradient_accumulation_steps"]
-    _check_batch(c["batch_size"], parts, mesh)
+    meshes.check_rows("sft.batch_size", c["batch_size"], mesh, parts)
+    multiple = c["length_multiple"]
+    buckets = data.choose_buckets(source.lengths, backbone.context, multiple=multiple)
     stream = data.batches(
         source,
         c["batch_size"],
         seed=seed,
         pad_id=c["pad_id"],
-        buckets=data.choose_buckets(
-            source.lengths, backbone.context, multiple=c["length_multiple"]
-        ),
+        buckets=buckets,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -83,15 +83,6 @@ def run(
                     report.read()
                     checkpoints.save(number + 1, state, stream.get_state())
     return steps.join(state.trained, frozen, c["what"])
-
-
-def _check_batch(batch: int, parts: int, mesh: Mesh) -> None:
-    devices = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch % (parts * devices):
-        raise ValueError(
-            f"sft.batch_size {batch} is not a multiple of gradient_accumulation_steps {parts} x "
-            f"{devices} devices along data and fsdp; choose a multiple of {parts * devices}"
-        )
 
 
 class _Update:

@@ -1,0 +1,193 @@
+"""The command: what it refuses, what it leaves, and that a killed run repeats itself exactly."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from mmcot_jax import main as command
+from mmcot_jax.models import chameleon
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = str(ROOT / "configs/m2m.py")
+SMALL = (
+    "data.train.kinds=color_grid",
+    "data.train.count=24",
+    "data.train.processes=0",
+    "sft.max_steps=6",
+    "sft.batch_size=16",
+    "sft.gradient_accumulation_steps=2",
+    "sft.logging_steps=1",
+    "sft.save_steps=2",
+    "model.decoder.width=48",
+    "model.decoder.mlp=64",
+    "eval.data.kinds=color_grid,size_cycle",
+    "eval.data.count=3",
+    "eval.batch_size=8",
+    "eval.max_completion_length=72",
+)
+
+
+def flags(workdir, *overrides: str, preset: str = "tiny") -> list[str]:
+    changes = [f"--config.{o}" for o in (*SMALL, *overrides)]
+    return ["--config", f"{CONFIG}:{preset}", "--workdir", str(workdir), *changes]
+
+
+def refused(capfd, workdir, *overrides: str, preset: str = "tiny") -> str:
+    """The one line a wrong command prints; nothing was trained."""
+    assert command.main(flags(workdir, *overrides, preset=preset)) == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert not (pathlib.Path(workdir) / "metrics.jsonl").exists()
+    return lines[0]
+
+
+def metrics(workdir) -> list[dict]:
+    lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def losses(workdir) -> dict[int, tuple[float, float]]:
+    return {m["step"]: (m["loss"], m["grad_norm"]) for m in metrics(workdir) if m["stage"] == "sft"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small run from start to end."""
+    workdir = tmp_path_factory.mktemp("run")
+    assert command.main(flags(workdir)) == 0
+    return workdir
+
+
+@pytest.mark.slow
+def test_a_run_leaves_config_metrics_results_completions_and_checkpoints(finished):
+    assert json.loads((finished / "config.json").read_text())["sft"]["max_steps"] == 6
+    assert [m["step"] for m in metrics(finished) if m["stage"] == "sft"] == list(range(6))
+    results = json.loads((finished / "results.json").read_text())["puzzlevqa"]
+    assert set(results["strict"]["kinds"]) == {"color_grid", "size_cycle"}
+    assert results["strict"]["kinds"]["color_grid"]["domain"] == "in_domain"
+    assert results["strict"]["kinds"]["size_cycle"]["domain"] == "out_of_domain"
+    rows = [
+        json.loads(line) for line in (finished / "completions/eval.jsonl").read_text().splitlines()
+    ]
+    assert len(rows) == 6 and {"id", "prompt", "reply", "letter", "pictures"} <= set(rows[0])
+    for row in rows:
+        for name in row["pictures"]:
+            assert np.asarray(Image.open(finished / "completions" / name)).shape == (64, 64, 3)
+    assert sorted(p.name for p in (finished / "checkpoints/sft").iterdir()) == ["2", "4", "6"]
+    assert list((finished / "tensorboard/sft").iterdir())
+
+
+@pytest.mark.slow
+def test_score_gives_the_accuracy_of_the_results(finished, capsys):
+    from mmcot_jax import score
+
+    assert score.main(["--metric", "puzzle", str(finished / "completions/eval.jsonl")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    results = json.loads((finished / "results.json").read_text())["puzzlevqa"]["strict"]
+    assert said["n"] == 6 and said["accuracy"] == pytest.approx(results["accuracy"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_killed_run_resumes_and_repeats_the_uninterrupted_losses_exactly(
+    finished, tmp_path, last
+):
+    """SIGKILL once step `last` is logged; the same command again ends the run."""
+    log = tmp_path / "metrics.jsonl"
+    arguments = [sys.executable, "-m", "mmcot_jax.main", *flags(tmp_path)]
+    process = subprocess.Popen(arguments, cwd=ROOT)
+    deadline = time.monotonic() + 240
+    while not (log.exists() and len(log.read_text().splitlines()) > last):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert command.main(flags(tmp_path)) == 0
+    assert losses(tmp_path) == losses(finished)
+    assert (tmp_path / "results.json").read_text() == (finished / "results.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_and_names_the_step(capfd, tmp_path):
+    assert command.main(flags(tmp_path, "sft.learning_rate=1e30", "sft.warmup_steps=0")) == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: sft step ") and "nan" in line
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_an_unknown_preset_is_refused_with_the_presets(capfd, tmp_path):
+    assert "7b, 7b-text, tiny, tiny-text" in refused(capfd, tmp_path, preset="small")
+
+
+def test_a_misspelt_key_is_refused_with_the_key_that_is_meant(capfd, tmp_path):
+    assert "did you mean 'sft.learning_rate'" in refused(capfd, tmp_path, "sft.learning_rat=1")
+
+
+def test_missing_weights_are_refused(capfd, tmp_path):
+    line = refused(capfd, tmp_path, "model.weights=/nowhere/anole")
+    assert "/nowhere/anole" in line
+
+
+def test_every_fault_of_a_checkpoint_is_listed(capfd, tmp_path):
+    whole = load_file(chameleon.PACKAGED / "tiny_vqgan.safetensors")
+    names = sorted(whole)
+    broken = {k: v for k, v in whole.items() if k != names[0]}
+    broken[names[1]] = np.zeros((1, 2, 3), np.float16)
+    save_file(broken | {"surplus.weight": np.zeros(3, np.float16)}, tmp_path / "broken.safetensors")
+    path = tmp_path / "broken.safetensors"
+    line = refused(capfd, tmp_path / "run", f"model.vqgan_weights={path}")
+    assert names[0] in line and names[1] in line and "surplus.weight" in line
+
+
+def test_a_workdir_of_another_config_is_refused_with_the_difference(capfd, tmp_path):
+    from mmcot_jax import config
+
+    config.claim(tmp_path, config.parse_args(flags(tmp_path)).config)
+    line = refused(capfd, tmp_path, "sft.max_steps=7")
+    assert "sft.max_steps is 7 here and 6 there" in line
+
+
+def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):
+    record = {
+        "image": "images/color_grid/color_grid_0000.png",
+        "question": "What is the color of the missing part denoted with a question mark?",
+        "answer": "orange",
+        "options": ["green", "red", "orange", "yellow"],
+        "caption": "There are circles with different colors arranged with a grid formation in the "
+        "image. The colors in the first row are ['red', 'orange', 'red'], the colors in the second "
+        "row are ['orange', 'blue', 'orange'], and the colors in the third row are ['red', '?', "
+        "'red'].",
+        "explanation": "",
+        "deduction": "",
+    }
+    (tmp_path / "color_grid.json").write_text(json.dumps(record) + "\n")
+    line = refused(
+        capfd,
+        tmp_path / "run",
+        f"eval.data.released={tmp_path}",
+        "eval.data.kinds=color_grid",
+        "eval.data.count=1",
+    )
+    assert "color_grid" in line and "image" in line
+
+
+def test_a_prompt_longer_than_the_context_is_refused_with_record_length_and_limit(capfd, tmp_path):
+    line = refused(capfd, tmp_path, "model.context=70")
+    assert "color_grid/test/" in line and "77 tokens" in line and "context is 70" in line
+
+
+def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):
+    assert "there are: sft, eval" in refused(capfd, tmp_path, "stages=sft,evaluate")
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_both_numbers(capfd, tmp_path):
+    line = refused(capfd, tmp_path, "sft.batch_size=6", "sft.gradient_accumulation_steps=4")
+    assert "6" in line and "4" in line
