@@ -10,6 +10,7 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
+import numpy as np
 import pytest
 
 
@@ -39,7 +40,7 @@ class Tiny(NamedTuple):
 def chameleon() -> Tiny:
     """A random Chameleon that draws pictures of 2 x 2 codes.
 
-    32 ids: 0 1 2 3 marks, 4..15 codes, 16 EOI, 17 BOI, 18..27 the words a..j, 28..31 nobody's.
+    36 ids: 0 1 2 3 marks, 4..15 codes, 16 EOI, 17 BOI, 18..27 the words a..j, 28..35 nobody's.
     """
     import jax
     import jax.numpy as jnp
@@ -64,13 +65,16 @@ def chameleon() -> Tiny:
     )  # fmt: skip
     every = ("q", "k", "v", "o", "gate", "up", "down", "head")
     decoder = DecoderConfig(
-        vocab=32, width=32, layers=2, heads=4, kv_heads=2, mlp=48, qk_norm=True,
+        vocab=36, width=32, layers=2, heads=4, kv_heads=2, mlp=48, qk_norm=True,
         lora=Lora(rank=4, alpha=8.0, targets=every),
     )  # fmt: skip
     renderer = ChameleonRenderer(tokenizer, vqgan.codes, vqgan.image_len, vqgan.resolution)
     backbone = Chameleon(decoder, vqgan, renderer, context=64)
-    leaves, tree = jax.tree.flatten(backbone.init(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    # louder than at initialisation, so that logits differ by whole nats and adapters are not zero
-    loud = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return Tiny(backbone, jax.tree.unflatten(tree, [jnp.asarray(x) for x in loud]))
+    random = np.random.default_rng(0)
+
+    def draw(path, x):  # louder than at initialisation: logits differ by nats, adapters are not 0
+        about = float(path[-1].key == "scale")
+        return jnp.asarray(about + 0.2 * random.standard_normal(x.shape), x.dtype)
+
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0))
+    return Tiny(backbone, jax.tree.map_with_path(draw, shapes))

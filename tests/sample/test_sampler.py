@@ -40,6 +40,7 @@ def rows(batch, index):
     )  # fmt: skip
 
 
+@partial(jax.jit, static_argnums=(0, 4))
 def recompute(backbone, variables, rollout, grammar, sampling):
     """The trainer's log-probabilities: one full forward over prompt and completion, no cache."""
     prompt, width = rollout.prompt, rollout.prompt.tokens.shape[1]
@@ -71,7 +72,7 @@ class Run(NamedTuple):
 def run(chameleon):
     backbone, variables = chameleon
     draw = partial(sample, backbone, variables, backbone.grammar, sampling=NUCLEUS, length=LENGTH)
-    prompt, keys = prompts(), row_keys(jax.random.key(3), jnp.arange(ROWS))
+    prompt, keys = prompts(), row_keys(jax.random.key(5), jnp.arange(ROWS))
     return Run(draw, prompt, keys, draw(prompt, keys))
 
 
@@ -132,7 +133,7 @@ def test_its_log_probabilities_are_the_trainers(run, chameleon):
 
 def test_a_trainer_without_the_grammar_is_off_by_tenths_of_nats(run, chameleon):
     backbone, variables = chameleon
-    everything = backbone.grammar._replace(is_text=jnp.ones(32, bool), is_image=jnp.ones(32, bool))
+    everything = backbone.grammar._replace(is_text=jnp.ones(36, bool), is_image=jnp.ones(36, bool))
     plain = Sampling(NUCLEUS.temperature)  # truncation would make the difference infinite
     draw = sample(
         backbone, variables, backbone.grammar, run.prompt, run.keys, sampling=plain, length=LENGTH
@@ -167,7 +168,7 @@ def test_a_row_does_not_depend_on_the_mesh(run, chameleon, shape):
     axes = Batch(0, 1, 0, 0)
     prompt = Batch(*meshes.put(tuple(run.prompt[:4]), mesh, tuple(axes[:4])))
     with jax.set_mesh(mesh):
-        keys = row_keys(jax.random.key(3), meshes.put(np.arange(ROWS), mesh))
+        keys = row_keys(jax.random.key(5), meshes.put(np.arange(ROWS), mesh))
         out = sample(
             backbone, variables, backbone.grammar, prompt, keys, sampling=NUCLEUS, length=LENGTH
         )
@@ -177,7 +178,7 @@ def test_a_row_does_not_depend_on_the_mesh(run, chameleon, shape):
 @pytest.mark.parametrize(("length", "opens"), [(PICTURE - 1, False), (PICTURE, True)])
 def test_a_budget_that_ends_one_short_opens_no_picture(run, chameleon, length, opens):
     backbone, variables = chameleon
-    one_word = backbone.grammar._replace(is_text=jnp.arange(32) == 18, eos=())
+    one_word = backbone.grammar._replace(is_text=jnp.arange(36) == 18, eos=())
     out = sample(
         backbone, variables, one_word, run.prompt, run.keys, sampling=Sampling(5.0), length=length
     )

@@ -1,0 +1,216 @@
+"""The decoder against transformers: logits, and continuations through the sampler."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mmcot_jax import hf
+from mmcot_jax.keytable import Table, adapter_table
+from mmcot_jax.models.chameleon.keys import hf_table
+from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+from mmcot_jax.nn.decoder import Decoder, DecoderConfig
+from mmcot_jax.nn.linear import Lora
+from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.sampler import sample
+from mmcot_jax.types import Batch, Grammar
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+EVERY = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+def table(c):
+    """Llama's names are Chameleon's without qk-norm and VQGAN."""
+    rules = [r for r in hf_table(VQGANConfig(), paint=False).rules if r.path[0] == "decoder"]
+    if not c.qk_norm:
+        rules = [r for r in rules if "_norm.weight" not in r.upstream.replace("layernorm", "")]
+        rules = [r for r in rules if "_norm.bias" not in r.upstream]
+    return Table(tuple(r for r in rules if not (c.tied and r.path[1] == "head")))
+
+
+class Golden(NamedTuple):
+    """What a decoder was given and what it gave, and ours beside it."""
+
+    backbone: Any
+    variables: dict
+    ids: np.ndarray
+    mask: np.ndarray
+
+
+def golden(chameleon, c, weights, ids, mask):
+    like = jax.eval_shape(Decoder(c).init, rngs(), batch(ids[:1, :1], mask[:1, :1]))
+    head = {} if c.tied else {"head": {"kernel": jax.ShapeDtypeStruct((c.width, c.vocab), "f4")}}
+    params = hf.load(table(c), weights, {"decoder": dict(like["params"]) | head})
+    backbone = dataclasses.replace(chameleon.backbone, c=c)
+    return Golden(backbone, {"params": params}, ids, mask.astype(bool))
+
+
+def rngs():
+    return {"params": jax.random.key(0), "lora": jax.random.key(0)}
+
+
+def batch(ids, mask):
+    positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[None]
+    whole = Batch(ids, positions.astype(np.int32), mask.astype(bool), np.zeros(ids.shape, bool))
+    return jax.tree.map(jnp.asarray, whole)
+
+
+def logits(g, ids=None, mask=None):
+    given = batch(g.ids if ids is None else ids, g.mask if mask is None else mask)
+
+    def run(variables, given):
+        hidden, _ = g.backbone(variables, given)
+        return g.backbone.unembed(variables, hidden), hidden
+
+    return jax.tree.map(np.asarray, jax.jit(run)(g.variables, given))
+
+
+def near(ours, theirs, mask):
+    scale = np.abs(theirs[mask]).max()
+    np.testing.assert_allclose(ours[mask], theirs[mask], atol=1e-4 * scale)
+
+
+def continues(g, expected, forbidden=()):
+    """Greedily, with the cache; then each token anew from a full forward over what it follows."""
+    vocab, count = g.backbone.c.vocab, expected.shape[1]
+    legal = ~np.isin(np.arange(vocab), list(forbidden))
+    grammar = Grammar(jnp.zeros(vocab, bool), jnp.asarray(legal))
+    keys = jax.random.split(jax.random.key(0), len(g.ids))
+    out = sample(
+        g.backbone, g.variables, grammar, batch(g.ids, g.mask), keys,
+        sampling=Sampling(greedy=True), length=count,
+    )  # fmt: skip
+    np.testing.assert_array_equal(out.tokens, expected)
+    ids, mask = np.concatenate([g.ids, expected], 1), np.pad(g.mask, ((0, 0), (0, count)))
+    mask[:, -count:] = True
+    again = logits(g, ids, mask)[0][:, -count - 1 : -1]
+    np.testing.assert_array_equal(np.where(legal, again, -np.inf).argmax(-1), expected)
+
+
+CHAMELEONS = {
+    "chameleon": DecoderConfig(48, 40, 2, 5, 1, 56, qk_norm=True),
+    "chameleon_swin": DecoderConfig(48, 32, 2, 4, 4, 56, qk_norm=True, norm_after=True),
+}
+
+
+@pytest.mark.parametrize("name", CHAMELEONS)
+def test_a_chameleon_has_upstreams_logits_and_continuations(chameleon, name):
+    z = np.load(GOLDEN / f"{name}.npz")
+    weights = {k.removeprefix("weights/"): z[k] for k in z if k.startswith("weights/")}
+    g = golden(chameleon, CHAMELEONS[name], weights, z["ids"], z["mask"])
+    near(logits(g)[0], z["logits"], g.mask)
+    continues(g, z["free"])
+    continues(g, z["words"], forbidden=range(4, 16))
+
+
+@pytest.fixture(scope="module")
+def llama(chameleon):
+    z = np.load(GOLDEN / "llama.npz")
+    weights = {k.removeprefix("weights/"): z[k] for k in z if k.startswith("weights/")}
+    c = DecoderConfig(40, 32, 2, 4, 2, 40, eps=1e-6, rope_theta=500.0, tied=True)
+    return golden(chameleon, c, weights, z["ids"], z["mask"]), z
+
+
+def adapted(g, lora, load):
+    """The same model with adapters, from `load(table, shapes)`."""
+    c = g.backbone.c._replace(lora=lora)
+    like = jax.eval_shape(Decoder(c).init, rngs(), batch(g.ids[:1, :1], g.mask[:1, :1]))["lora"]
+    variables = g.variables | {"lora": load(table(c), {"decoder": like})}
+    return g._replace(backbone=dataclasses.replace(g.backbone, c=c), variables=variables)
+
+
+def merged(g):
+    params = hf.merge(g.variables["params"], g.variables["lora"], g.backbone.c.lora.alpha)
+    return g._replace(variables={"params": params})
+
+
+def test_a_llama_has_upstreams_logits_and_continuations(llama):
+    g, z = llama
+    near(logits(g)[0], z["off"], g.mask)
+    continues(g, z["plain"])
+
+
+def test_a_llamas_adapter_is_pefts_on_off_and_merged(llama):
+    g, z = llama
+    given = {k.removeprefix("adapter/"): z[k] for k in z if k.startswith("adapter/")}
+
+    def load(table, like):
+        return hf.load(adapter_table(table, tuple(hf.flatten(like))), given, like)
+
+    on = adapted(g, Lora(rank=3, alpha=12.0, targets=("q", "v", "down")), load)
+    near(logits(on)[0], z["on"], g.mask)
+    near(logits(merged(on))[0], z["on"], g.mask)
+    near(logits(on._replace(variables=g.variables))[0], z["off"], g.mask)
+    continues(on, z["adapted"])
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("name", ["mha", "gqa", "swin"])
+def test_released_chameleon_goldens(chameleon, reference, name):
+    folder = reference / "golden" / "chameleon_text" / name
+    c, io = json.loads((folder / "config.json").read_text()), np.load(folder / "io.npz")
+    config = DecoderConfig(
+        c["vocab_size"], c["hidden_size"], c["num_hidden_layers"], c["num_attention_heads"],
+        c["num_key_value_heads"], c["intermediate_size"], qk_norm=True, norm_after=c["swin_norm"],
+    )  # fmt: skip
+    weights, pictures = load_file(folder / "weights.safetensors"), range(4, 44)
+    for rows in ("single", "batch"):
+        ids, mask = io[f"in_{rows}_input_ids"], io[f"in_{rows}_attention_mask"]
+        g = golden(chameleon, config, weights, ids, mask)
+        ours, hidden = logits(g)
+        near(ours, io[f"out_{rows}_logits_unmasked"], g.mask)
+        if rows == "single":
+            near(hidden, io[f"out_single_hidden{config.layers}"], g.mask)
+        continues(g, io[f"out_{rows}_greedy_unmasked_tokens"])
+        continues(g, io[f"out_{rows}_greedy_image_masked_tokens"], forbidden=pictures)
+
+
+@pytest.mark.reference
+def test_the_released_llama_golden(chameleon, reference):
+    folder = reference / "golden" / "llama"
+    io = np.load(folder / "io.npz")
+    c = DecoderConfig(150, 64, 3, 4, 2, 104, eps=1e-6)
+    weights = load_file(folder / "weights.safetensors")
+    g = golden(chameleon, c, weights, io["in_input_ids"], io["in_attention_mask"])
+    ours, hidden = logits(g)
+    near(ours, io["out_logits"], g.mask)
+    near(hidden, io["out_hidden3"], g.mask)
+    continues(g, io["out_greedy_tokens"])
+
+    def load(table, like):
+        return hf.load_adapter(table, folder / "adapter", like, alpha=8)
+
+    on = adapted(g, Lora(rank=4, alpha=8.0, targets=EVERY), load)
+    near(logits(on)[0], io["out_adapter_on_logits"], g.mask)
+    near(logits(merged(on))[0], io["out_adapter_merged_logits"], g.mask)
+    near(logits(on._replace(variables=g.variables))[0], io["out_adapter_off_logits"], g.mask)
+    continues(on, io["out_adapter_greedy_tokens"])
+    kernels = merged(on).variables["params"]["decoder"]["layers"]
+    np.testing.assert_allclose(
+        kernels["attention"]["q"]["kernel"][0].T, io["out_merged_q_proj_layer0"], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        kernels["mlp"]["down"]["kernel"][2].T, io["out_merged_down_proj_last"], atol=1e-6
+    )
+
+
+def test_a_cache_of_bfloat16_is_bfloat16(chameleon):
+    cache = chameleon.variant(dtype="bfloat16").init_cache(3, 7)
+    assert (cache.k.shape, cache.k.dtype) == ((2, 3, 2, 7, 8), jnp.bfloat16)
+    assert cache.v.shape == cache.k.shape
+    assert not cache.valid.any()
+    assert int(cache.length) == 0
+
+
+@pytest.mark.parametrize("fields", [{"remat": False}, {"unroll": 2}])
+def test_how_layers_are_run_changes_nothing(chameleon, fields):
+    given = batch(np.arange(18, 26).reshape(2, 4), np.ones((2, 4)))
+    other = chameleon.variant(**fields)
+    expected, _ = chameleon.backbone(chameleon.variables, given)
+    np.testing.assert_allclose(other(chameleon.variables, given)[0], expected, atol=1e-5)
