@@ -5,7 +5,7 @@ Axes: T time, K ids of a picture, V vocabulary.
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from itertools import takewhile
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -72,20 +72,20 @@ class ChameleonRenderer:
                 segments.append(self.tokenizer.decode(text, skip_special_tokens=False))
                 text.clear()
 
-        rest = iter(np.asarray(ids).tolist())
+        # an end within a picture ends the reply as well
+        rest = takewhile(lambda token: token != EOS, np.asarray(ids).tolist())
         for token in rest:
-            if token == EOS:
-                break
             if token == self.boi:
                 flush()
-                segments.append(Picture(np.array(list(_until(rest, self.eoi)), np.int32)))
+                picture = takewhile(lambda token: token != self.eoi, rest)
+                segments.append(Picture(np.array(list(picture), np.int32)))
             else:
                 text.append(token)
         flush()
         return Reply(tuple(segments))
 
     def is_text(self, vocab: int) -> np.ndarray:
-        """bool [V]: ids the tokenizer owns that may stand in text (REFERENCE: Anole's rule).
+        """bool [V]: ids the tokenizer owns that may stand in text.
 
         Not pictures' ids, and no mark: marks are written `<...>`.
         """
@@ -147,10 +147,3 @@ def read_tokenizer(path: str | pathlib.Path) -> Tokenizer:
         return Tokenizer.from_file(str(found[0]))
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ValueError(f"model.tokenizer: {found[0]} is not a tokenizer.json ({error})") from None
-
-
-def _until(tokens: Iterator[int], end: int) -> Iterator[int]:
-    for token in tokens:
-        if token in (end, EOS):
-            return
-        yield token
