@@ -1,0 +1,227 @@
+"""Fits the small VQGAN of `tiny` on drawn puzzles.
+
+    python -m mmcot_jax.models.chameleon.fit --out tiny_vqgan.safetensors   # minutes on two cores
+
+The codebook comes first: the k-means of the pictures' cells, in their principal components. Then
+the encoder learns to tell each cell's code, and the decoder to paint from the codes. So a code
+depends on its own cell and nothing else, and the same cell has the same code in every picture.
+Axes: N pictures, H W pixels, h w cells, M cells of many pictures, P values of a cell's pixels,
+E channels of a code.
+"""
+
+import argparse
+import random
+import time
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from einops import rearrange
+from jaxtyping import Array, Float, Int, UInt8
+from rich.progress import track
+from safetensors.numpy import save_file
+
+from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, nearest, to_pixels
+from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig, upstream_keys
+from mmcot_jax.tasks.puzzlevqa import KINDS, draws
+
+TINY = VQGANConfig(
+    ch=8, ch_mult=(1, 1, 4, 6), num_res_blocks=1, z_channels=32, embed_dim=32,
+    codes=512, resolution=64, groups=4,
+)  # fmt: skip
+"""64 codes a picture of 64 pixels: a cell is 64 of the puzzles' 512 units, which most of their
+grids are laid out in, so that a cell shows few things."""
+
+CARE = 4.0
+"""Weight of a pixel that differs wholly from the mean of its neighbours, over a flat one's 1."""
+
+
+class Codes(NamedTuple):
+    """What a cell's code is, by definition: the nearest vector to its principal components."""
+
+    mean: Float[np.ndarray, "P"]
+    basis: Float[np.ndarray, "P E"]
+    vectors: Float[np.ndarray, "codes E"]
+    """The codebook."""
+
+
+def draw(seed: int, count: int, size: int) -> UInt8[np.ndarray, "N H W 3"]:
+    """`count` pictures, all kinds in equal parts, half of them with an option filled in.
+
+    None shows a puzzle of the drawn test set.
+    """
+    rng = random.Random(seed)
+    kinds = list(KINDS.values())
+    test = {kind.name: {puzzle.scene for puzzle in draws.held_out(kind, 100)} for kind in kinds}
+    pictures = []
+    for i in track(range(count), "pictures"):
+        kind = kinds[i % len(kinds)]
+        scene = kind.sample(rng)
+        while scene in test[kind.name]:
+            scene = kind.sample(rng)
+        if kind.fill and rng.random() < 0.5:
+            scene = kind.fill(scene, rng.choice(kind.word(scene).options))
+        pictures.append(kind.draw(scene, size))
+    return np.stack(pictures)
+
+
+def cells(pictures: Array | np.ndarray, factor: int) -> Array | np.ndarray:
+    """Pictures [N H W 3] -> their cells' pixels [N h w P]."""
+    return rearrange(pictures, "n (h y) (w x) c -> n h w (y x c)", y=factor, x=factor)
+
+
+def define(pictures: UInt8[np.ndarray, "N H W 3"], config: VQGANConfig, seed: int) -> Codes:
+    """The codes of the pictures' cells: weighted k-means, then its principal components.
+
+    A cell counts by the square root of how often it is there: with its number, half of all would
+    be white; once each, rare borders would take the codes of the common ones.
+    """
+    all_cells = cells(pictures, config.factor).reshape(-1, config.factor**2 * 3)
+    distinct, times = np.unique(all_cells, axis=0, return_counts=True)
+    points = distinct.astype(np.float32) / 127.5 - 1
+    centres = kmeans(points, np.sqrt(times), config.codes, np.random.default_rng(seed))
+    mean = centres.mean(0)
+    _, _, components = np.linalg.svd(centres - mean, full_matrices=False)
+    basis = components[: config.embed_dim].T
+    vectors = (centres - mean) @ basis
+    scale = 1 / vectors.std()
+    return Codes(mean, basis * scale, vectors * scale)
+
+
+def kmeans(
+    points: Float[np.ndarray, "M P"],
+    weight: Float[np.ndarray, "M"],
+    count: int,
+    rng: np.random.Generator,
+    rounds: int = 12,
+) -> Float[np.ndarray, "codes P"]:
+    """Centres of `count` clusters, started far apart (k-means++, by weight and distance)."""
+    squares = np.square(points).sum(1)
+    centres = points[[weight.argmax()]]
+    away = np.full(len(points), np.inf)
+    while len(centres) < count:
+        last = centres[-1]
+        away = np.minimum(away, np.maximum(squares - 2 * points @ last + last @ last, 0))
+        chance = weight * away
+        centres = np.vstack([centres, points[rng.choice(len(points), p=chance / chance.sum())]])
+    for _ in range(rounds):
+        index = (np.square(centres).sum(1) - 2 * points @ centres.T).argmin(1)
+        order = np.argsort(index, kind="stable")
+        found, starts = np.unique(index[order], return_index=True)
+        sums = np.add.reduceat((points * weight[:, None])[order], starts)
+        centres[found] = sums / np.add.reduceat(weight[order], starts)[:, None]
+    return centres
+
+
+def care(x: Float[Array, "N H W 3"]) -> Float[Array, "N H W 1"]:
+    """How much an error costs at each pixel: thin strokes are few, and a digit is its strokes."""
+    window = (1, 5, 5, 1)
+    total = jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME")
+    return 1 + CARE * jnp.abs(x - total / 25).max(-1, keepdims=True) / 2
+
+
+def loss(
+    params: dict[str, Any], x: Float[Array, "N H W 3"], model: VQGAN, codes: Codes
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The decoder's weighted error from the codes as defined, plus the encoder's error in them."""
+    apply = partial(model.apply, {"params": params})
+    parts = (cells(x, model.config.factor) - codes.mean) @ codes.basis
+    index = nearest(parts, codes.vectors)
+    vectors = jnp.asarray(codes.vectors)[index]
+    z = apply(x, method="latents")
+    error = apply(vectors, method="decode_latents") - x
+    painted = (care(x) * (jnp.abs(error) + jnp.square(error))).mean()
+    told = jnp.square(z - vectors).mean()
+    right = (nearest(jax.lax.stop_gradient(z), codes.vectors) == index).mean()
+    return painted + told, {"error": jnp.abs(error).mean() * 127.5, "right": right}
+
+
+def fit(
+    pictures: UInt8[np.ndarray, "N H W 3"],
+    config: VQGANConfig,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Params of a VQGAN fitted on the pictures; reports every 100 steps."""
+    model, key = VQGAN(config), jax.random.key(seed)
+    codes = define(pictures, config, seed)
+    params = jax.jit(model.init)(key, from_pixels(jnp.asarray(pictures[:1])))["params"]
+    params |= {"codebook": jnp.asarray(codes.vectors)}
+    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, steps // 20, steps, rate / 100)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(params, opt, pixels):
+        grads, metrics = jax.grad(loss, has_aux=True)(params, from_pixels(pixels), model, codes)
+        updates, opt = optimizer.update(grads, opt)
+        return optax.apply_updates(params, updates), opt, metrics
+
+    opt, order, logged, start = optimizer.init(params), np.random.default_rng(seed), [], time.time()
+    for i in track(range(steps), "fitting"):
+        rows = order.integers(0, len(pictures), batch)
+        params, opt, metrics = update(params, opt, pictures[rows])
+        logged.append(metrics)
+        if (i + 1) % 100 == 0:
+            error, right = (
+                float(np.mean([m[name] for m in logged[-100:]])) for name in ("error", "right")
+            )
+            passed = f"{time.time() - start:.0f} s"
+            print(f"step {i + 1}: error {error:.2f} of 255, codes right {right:.3f}, {passed}")
+    return params
+
+
+def save(path: str, params: dict[str, Any], config: VQGANConfig) -> None:
+    """float16, in the original's names and layout."""
+    tensors = {}
+    for name, place, transform in upstream_keys(config):
+        value = params
+        for part in place:
+            value = value[part]
+        value = np.asarray(value, np.float16)
+        value = value.transpose(3, 2, 0, 1) if transform == "conv" else value
+        tensors[name] = np.ascontiguousarray(value)
+    save_file(tensors, path)
+
+
+def judge(
+    pictures: UInt8[np.ndarray, "N H W 3"], params: dict[str, Any], config: VQGANConfig
+) -> tuple[UInt8[np.ndarray, "N H W 3"], Int[np.ndarray, "N K"]]:
+    """What the VQGAN makes of the pictures, and their codes."""
+    model = VQGAN(config)
+
+    @jax.jit
+    def both(params, x):
+        codes = model.apply({"params": params}, from_pixels(x), method="encode")
+        return to_pixels(model.apply({"params": params}, codes, method="decode")), codes
+
+    parts = [both(params, pictures[i : i + 50]) for i in range(0, len(pictures), 50)]
+    drawn, codes = zip(*parts, strict=True)
+    return np.concatenate(drawn), np.concatenate(codes)
+
+
+def main() -> None:
+    """Draws, fits, judges on pictures not seen, saves."""
+    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    flags.add_argument("--out", required=True, help="the safetensors file to write")
+    flags.add_argument("--pictures", type=int, default=12000)
+    flags.add_argument("--steps", type=int, default=2000)
+    flags.add_argument("--batch", type=int, default=16)
+    flags.add_argument("--rate", type=float, default=3e-3)
+    flags.add_argument("--seed", type=int, default=0)
+    f = flags.parse_args()
+    pictures = draw(f.seed, f.pictures + 500, TINY.resolution)
+    params = fit(pictures[500:], TINY, steps=f.steps, batch=f.batch, rate=f.rate, seed=f.seed)
+    drawn, codes = judge(pictures[:500], params, TINY)
+    error = np.abs(drawn.astype(int) - pictures[:500]).mean()
+    print(f"unseen: error {error:.2f} of 255, {len(np.unique(codes))} of {TINY.codes} codes used")
+    save(f.out, params, TINY)
+
+
+if __name__ == "__main__":
+    main()
