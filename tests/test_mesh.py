@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from mmcot_jax import mesh as meshes
+from mmcot_jax.types import Batch, row_axes
+
+
+@pytest.fixture(scope="module")
+def cube():
+    return meshes.make(2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [((), (8, 1, 1)), ((2, -1, 2), (2, 2, 2)), ((1, 1, -1), (1, 1, 8)), ((4, 2, 1), (4, 2, 1))],
+)
+def test_one_axis_may_be_what_is_left(given, shape):
+    mesh = meshes.make(*given)
+    assert tuple(mesh.shape.items()) == tuple(zip(("data", "fsdp", "tensor"), shape, strict=True))
+
+
+@pytest.mark.parametrize("given", [(3, 1, 1), (-1, -1, 1), (-1, 3, 1), (16, 1, 1), (0, 8, 1)])
+def test_a_mesh_that_does_not_fit_the_devices_is_refused(given):
+    with pytest.raises(ValueError, match="does not fit 8 devices; choose sizes whose product"):
+        meshes.make(*given)
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "expected"),
+    [
+        ("params/decoder/embed/embedding", (10, 4), ("tensor", "fsdp")),
+        ("params/decoder/head/kernel", (4, 10), ("fsdp", "tensor")),
+        ("params/decoder/layers/attention/q/kernel", (3, 4, 6), (None, "fsdp", "tensor")),
+        ("params/decoder/layers/attention/v/bias", (3, 6), (None, "tensor")),
+        ("params/decoder/layers/attention/k_norm/scale", (3, 2, 5), (None, "tensor", None)),
+        ("params/decoder/layers/attention/o/kernel", (3, 6, 4), (None, "tensor", "fsdp")),
+        ("params/decoder/layers/mlp/up/kernel", (3, 4, 8), (None, "fsdp", "tensor")),
+        ("params/decoder/layers/mlp/down/kernel", (3, 8, 4), (None, "tensor", "fsdp")),
+        ("lora/decoder/layers/attention/q/a", (3, 4, 2), (None, "fsdp", None)),
+        ("lora/decoder/layers/attention/q/b", (3, 2, 6), (None, None, "tensor")),
+        ("lora/decoder/layers/mlp/down/a", (3, 8, 2), (None, "tensor", None)),
+        ("lora/decoder/head/b", (2, 10), (None, "tensor")),
+        # not divided by 2, or no axis to split
+        ("params/decoder/layers/attention/q_norm/scale", (3, 5, 4), (None, None, None)),
+        ("params/decoder/embed/embedding", (9, 4), (None, "fsdp")),
+        ("params/decoder/norm/scale", (4,), ()),
+        ("params/vqgan/encoder/conv_in/kernel", (3, 3, 3, 4), ()),
+        ("params/vqgan/encoder/mid_attn_1/q/kernel", (1, 1, 4, 4), ()),
+    ],
+)
+def test_where_a_parameter_lies_follows_from_its_path(cube, path, shape, expected):
+    assert meshes.spec(path, shape, cube) == PartitionSpec(*expected)
+
+
+def test_every_weight_of_the_decoder_but_norms_is_split(cube, chameleon):
+    placed = meshes.shardings(chameleon.variables, cube)
+    whole = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, s in jax.tree.leaves_with_path(placed)
+        if not any(s.spec) and not path[1].key == "vqgan"
+    }
+    norms = {"norm/scale", "layers/attention_norm/scale", "layers/mlp_norm/scale"}
+    assert whole == {f"params/decoder/{name}" for name in norms}
+
+
+def test_optimizer_state_lies_like_what_it_belongs_to(cube):
+    state = {"mu": {"decoder": {"head": {"kernel": jnp.zeros((4, 10))}}}, "count": jnp.zeros(())}
+    placed = meshes.shardings(state, cube)
+    assert placed["mu"]["decoder"]["head"]["kernel"].spec == PartitionSpec("fsdp", "tensor")
+    assert placed["count"].spec == PartitionSpec()
+
+
+def test_shapes_carry_dtype_and_place(cube):
+    tree = {"head": {"kernel": jax.ShapeDtypeStruct((4, 10), jnp.bfloat16)}}
+    leaf = meshes.shapes(tree, cube)["head"]["kernel"]
+    assert (leaf.shape, leaf.dtype) == ((4, 10), jnp.bfloat16)
+    assert leaf.sharding == NamedSharding(cube, PartitionSpec("fsdp", "tensor"))
+
+
+def test_rows_go_out_and_come_back_in_order(cube):
+    flags = np.ones((8, 3), bool)
+    tokens = np.arange(24, dtype=np.int32).reshape(8, 3)
+    batch = Batch(tokens, tokens[None], flags, flags)
+    placed = meshes.put(batch, cube, row_axes(batch))
+    assert placed.tokens.sharding.spec == PartitionSpec(("data", "fsdp"))
+    assert placed.positions.sharding.spec == PartitionSpec(None, ("data", "fsdp"))
+    assert {s.data.shape for s in placed.positions.addressable_shards} == {(1, 2, 3)}
+    back = meshes.get(placed)
+    np.testing.assert_array_equal(back.tokens, tokens)
+    np.testing.assert_array_equal(back.positions, tokens[None])
+    assert meshes.put({"n": np.arange(8)}, cube)["n"].sharding.spec == PartitionSpec(
+        ("data", "fsdp")
+    )
+
+
+def test_inside_strict_nothing_crosses_unnamed(cube):
+    double = jax.jit(lambda x: x * 2)
+    with meshes.strict(cube):
+        x = meshes.put(np.arange(8), cube)
+        assert meshes.get(double(x)).tolist() == list(range(0, 16, 2))
+        with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+            double(np.arange(8))
+
+
+@pytest.mark.parametrize(("rows", "parts", "fits"), [(8, 2, True), (8, 4, False), (6, 1, False)])
+def test_a_batch_has_to_be_shared_evenly(cube, rows, parts, fits):
+    if fits:
+        meshes.check_rows("sft.batch_size", rows, cube, parts)
+        return
+    with pytest.raises(ValueError, match=f"sft.batch_size is {rows}, no multiple of {parts} "):
+        meshes.check_rows("sft.batch_size", rows, cube, parts)
