@@ -66,7 +66,7 @@ def chameleon() -> Tiny:
     every = ("q", "k", "v", "o", "gate", "up", "down", "head")
     decoder = DecoderConfig(
         vocab=36, width=32, layers=2, heads=4, kv_heads=2, mlp=48, qk_norm=True,
-        lora=Lora(rank=4, alpha=8.0, targets=every),
+        lora=Lora(rank=4, alpha=8.0, targets=every), remat=False,
     )  # fmt: skip
     renderer = ChameleonRenderer(tokenizer, vqgan.codes, vqgan.image_len, vqgan.resolution)
     backbone = Chameleon(decoder, vqgan, renderer, context=64)

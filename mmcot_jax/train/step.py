@@ -199,7 +199,7 @@ def update(
     """The next state, and the gradient's norm before clipping."""
     change, opt = optimizer.update(gradient, state.opt, state.trained)
     trained = optax.apply_updates(state.trained, change)
-    return TrainState(state.step + 1, trained, opt), optax.global_norm(gradient)
+    return TrainState(state.step + 1, trained, opt), optax.tree.norm(gradient)
 
 
 def _mean(total: Float[Array, ""], count: Float[Array, ""]) -> Float[Array, ""]:
