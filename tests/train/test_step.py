@@ -72,7 +72,7 @@ def close(a, b, atol=1e-5):
 def test_the_loss_is_the_mean_over_learned_tokens_of_all_rows(chameleon, rows, step):
     backbone, variables = chameleon
     given = jax.tree.map(jnp.asarray, rows)
-    logits = backbone.unembed(variables, backbone(variables, given)[0])[:, :-1]
+    logits = jax.jit(lambda v, b: backbone.unembed(v, backbone(v, b)[0]))(variables, given)[:, :-1]
     logps = np.asarray(jax.nn.log_softmax(logits))
     picked = np.take_along_axis(logps, rows.tokens[:, 1:, None], -1)[..., 0]
     mask = rows.loss[:, 1:]
@@ -189,15 +189,13 @@ def test_join_is_split_backwards(chameleon, what):
     assert all(a is b for a, b in zip(*map(jax.tree.leaves, (back, variables)), strict=True))
 
 
-def test_dropout_is_drawn_anew_for_each_key_and_not_without(chameleon, rows, step):
+def test_dropout_is_drawn_anew_for_each_key(chameleon, rows, step):
     lora = chameleon.backbone.c.lora._replace(dropout=0.5)
     dropping = chameleon.variant(lora=lora)
     losses = [
         float(step(rows, key=key, dropout=True, backbone=dropping)[1]["loss"]) for key in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
-    quiet = [step(rows, key=key, backbone=dropping)[1]["loss"] for key in (0, 1)]
-    assert quiet[0] == quiet[1]
 
 
 @pytest.mark.parametrize(
