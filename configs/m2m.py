@@ -18,7 +18,8 @@ from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS
 
 PRESETS = ("7b", "7b-text", "tiny", "tiny-text")
 
-TINY_KINDS = ("rectangle_height_color", "color_grid", "polygon_sides_number")
+TINY_KINDS = ("rectangle_height_number", "color_overlap_squares", "color_grid")
+"""Kinds that two million parameters learn from a few thousand puzzles, at 64 pixels."""
 
 
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
@@ -77,13 +78,14 @@ def full() -> ConfigDict:
         sft=base.sft(2e-5, num_train_epochs=20.0, batch_size=16, save_steps=1562),
         eval=base.sampling(5120)
         | {
+            "count": 100,
+            "transfer_count": 100,
             "data": {
                 "kinds": tuple(KINDS),
                 "split": "test",
-                "count": 100,
                 "size": 512,
                 "released": "",
-            }
+            },
         },
     )
 
@@ -103,41 +105,49 @@ def tiny() -> ConfigDict:
         "vocab": 1280,
         "width": 192,
         "layers": 4,
-        "heads": 3,
-        "kv_heads": 3,
+        "heads": 6,
+        "kv_heads": 6,
         "mlp": 512,
         "remat": False,
         "unroll": 4,
+        "embed_init": 0.2,
+        "out_init": 0.0,
     }
     config.model.vqgan = {
         "ch": 8,
-        "ch_mult": (1, 2, 4, 6),
+        "ch_mult": (1, 1, 4, 6),
         "num_res_blocks": 1,
-        "z_channels": 16,
-        "embed_dim": 8,
+        "z_channels": 32,
+        "embed_dim": 32,
         "codes": 512,
         "resolution": 64,
         "groups": 4,
     }
     config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
-    config.data.train.update({"kinds": TINY_KINDS, "count": 3000, "size": 64, "processes": 2})
+    config.data.train.update({"kinds": TINY_KINDS, "count": 1200, "size": 64, "processes": 2})
     config.sft.update(
         {
             "what": "all",
-            "learning_rate": 2e-3,
+            "learning_rate": 1.5e-3,
             "lr_scheduler_type": "cosine",
             "warmup_steps": 50,
             "adam_beta2": 0.95,
             "weight_decay": 0.1,
             "num_train_epochs": 0.0,
-            "max_steps": 700,
-            "batch_size": 32,
-            "gradient_accumulation_steps": 4,
+            "max_steps": 1000,
+            "batch_size": 8,
             "length_multiple": 8,
             "logging_steps": 10,
             "save_steps": 100,
         }
     )
-    config.eval.update({"max_completion_length": 400, "batch_size": 100, "length_multiple": 1})
+    config.eval.update(
+        {
+            "transfer_count": 20,
+            "max_completion_length": 400,
+            "batch_size": 50,
+            "length_multiple": 1,
+        }
+    )
     config.eval.data.size = 64
     return config

@@ -59,7 +59,16 @@ class Job:
         """What the evaluation asks; each checked against the context before anything is trained."""
         if "eval" not in self.c.stages:
             return []
-        examples = self.task.load(**self.c.eval.data)
+        c, trained = self.c.eval, self.c.data.train.kinds
+        options = dict(c.data.items())
+        kinds = options.pop("kinds")
+        examples = [
+            example
+            for known, count in ((True, c.count), (False, c.transfer_count))
+            for example in self.task.load(
+                [kind for kind in kinds if (kind in trained) == known], count=count, **options
+            )
+        ]
         rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
         return examples
 

@@ -29,7 +29,8 @@ SMALL = (
     "model.decoder.width=48",
     "model.decoder.mlp=64",
     "eval.data.kinds=color_grid,size_cycle",
-    "eval.data.count=3",
+    "eval.count=3",
+    "eval.transfer_count=3",
     "eval.batch_size=8",
     "eval.max_completion_length=72",
 )
@@ -174,7 +175,7 @@ def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):
         tmp_path / "run",
         f"eval.data.released={tmp_path}",
         "eval.data.kinds=color_grid",
-        "eval.data.count=1",
+        "eval.count=1",
     )
     assert "color_grid" in line and "image" in line
 

@@ -41,6 +41,11 @@ class DecoderConfig(NamedTuple):
     param_dtype: str = "float32"
     remat: bool = True
     """Recompute a layer's activations in the backward pass."""
+    embed_init: float = 0.02
+    """Standard deviation of new embeddings."""
+    out_init: float = 0.02
+    """Of new weights that write to the residual stream (o, down). 0: a new model begins as its
+    embeddings alone, and learns to look words up much sooner."""
     unroll: int = 1
     """Layers written out in one turn of the loop over layers; all of them suits a CPU."""
 
@@ -73,7 +78,7 @@ class Attention(nn.Module):
         if slots is not None:
             slots, k, v = _write(slots, k, v)
         y = attend(q, k, v, mask).reshape(b, t, c.heads * c.channels)
-        return _linear(c, "o", c.width)(y), slots
+        return _linear(c, "o", c.width, init=c.out_init)(y), slots
 
 
 class Mlp(nn.Module):
@@ -86,7 +91,7 @@ class Mlp(nn.Module):
         """[B T D] -> [B T D]."""
         c = self.c
         gate = nn.silu(_linear(c, "gate", c.mlp)(x))
-        return _linear(c, "down", c.width)(gate * _linear(c, "up", c.mlp)(x))
+        return _linear(c, "down", c.width, init=c.out_init)(gate * _linear(c, "up", c.mlp)(x))
 
 
 class Block(nn.Module):
@@ -128,7 +133,7 @@ class Decoder(nn.Module):
             c.width,
             dtype=c.dtype,
             param_dtype=c.param_dtype,
-            embedding_init=nn.initializers.normal(0.02),
+            embedding_init=nn.initializers.normal(c.embed_init),
         )
         block = nn.remat(Block, prevent_cse=False) if c.remat else Block
         self.layers = nn.scan(
@@ -201,5 +206,7 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array
     return slots, *own
 
 
-def _linear(c: DecoderConfig, name: str | None, features: int, bias=False, out=None) -> Linear:
-    return Linear(features, bias, c.lora, c.dtype, c.param_dtype, out, name=name)
+def _linear(
+    c: DecoderConfig, name: str | None, features: int, bias=False, out=None, init=0.02
+) -> Linear:
+    return Linear(features, bias, c.lora, c.dtype, c.param_dtype, out, init, name=name)

@@ -20,10 +20,12 @@ from mmcot_jax.tasks.puzzlevqa import chain
 COLORS = "red|orange|yellow|green|blue|purple|pink|gray|grey|brown|black|white"
 SIZES = "small|medium|large|short|long"
 SHAPES = "triangle|square|pentagon|hexagon|heptagon|octagon|circle|rectangle|diamond|star"
-# a word takes the space or the comma before it; a header, the line breaks around it
+# a word takes the space or the comma before it, a header the line breaks around it; an option is
+# one token with its letter, so that finding a word among the options is finding its letter
 VARIES = "|".join(
     (
-        r"\n*# [^\n]*\n+(?:\([A-D]\))?|\n+(?:\([A-D]\))?",
+        r"\n?\([A-D]\) [^\n()]+(?=\n|$)",
+        r"\n*# [^\n]*\n+|\n+",
         r"(?:, | )?'(?:\?|[a-z]+)'",
         r"(?:, | )?\d",
         rf" ?\b(?:{COLORS}|{SIZES}|{SHAPES})(?:e?s)?\b",
