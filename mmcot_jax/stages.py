@@ -147,9 +147,9 @@ STAGES = {"sft": train_sft, "eval": evaluate}
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:
     """What a store of rows depends on; a store of another is refused."""
-    model = c.model
+    model, how = c.model, ("processes", "progress")
     return {
-        "data": repr(sorted(c.data.train.items())),
+        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in how)),
         "tokenizer": model.tokenizer or model.weights,
         "vqgan": repr((model.vqgan_weights or model.weights, sorted(model.vqgan.items()))),
         "preprocess": model.preprocess,

@@ -9,36 +9,12 @@ import time
 
 import numpy as np
 import pytest
+from flags import ROOT, flags
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from mmcot_jax import main as command
 from mmcot_jax.models import chameleon
-
-ROOT = pathlib.Path(__file__).parents[1]
-CONFIG = str(ROOT / "configs/m2m.py")
-SMALL = (
-    "data.train.kinds=color_grid",
-    "data.train.count=24",
-    "data.train.processes=0",
-    "sft.max_steps=6",
-    "sft.batch_size=16",
-    "sft.gradient_accumulation_steps=2",
-    "sft.logging_steps=1",
-    "sft.save_steps=2",
-    "model.decoder.width=48",
-    "model.decoder.mlp=64",
-    "eval.data.kinds=color_grid,size_cycle",
-    "eval.count=3",
-    "eval.transfer_count=3",
-    "eval.batch_size=8",
-    "eval.max_completion_length=72",
-)
-
-
-def flags(workdir, *overrides: str, preset: str = "tiny") -> list[str]:
-    changes = [f"--config.{o}" for o in (*SMALL, *overrides)]
-    return ["--config", f"{CONFIG}:{preset}", "--workdir", str(workdir), *changes]
 
 
 def refused(capfd, workdir, *overrides: str, preset: str = "tiny") -> str:

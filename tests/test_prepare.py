@@ -1,0 +1,34 @@
+"""A prepared store holds the rows that a run without one makes."""
+
+import numpy as np
+import pytest
+from flags import flags
+
+from mmcot_jax import config, data, prepare, stages, store
+
+
+@pytest.mark.slow
+def test_a_prepared_store_holds_the_rows_made_in_memory(tmp_path, capfd):
+    arguments = flags(tmp_path / "store", "data.train.count=8", "data.shards=2")
+    assert prepare.main(arguments) == 0
+    c = config.parse_args(arguments).config
+    kept = store.open(tmp_path / "store", stages.fingerprint(c))
+    with c.unlocked():
+        c.stages = ()
+    made = list(stages.Job(c, tmp_path).supervised())
+    assert len(kept) == len(made) == 8
+    for number, row in enumerate(made):
+        np.testing.assert_array_equal(kept[number].tokens, row.tokens)
+        np.testing.assert_array_equal(kept[number].loss, row.loss)
+    assert data.Rows(made).lengths.tolist() == kept.lengths.tolist()
+    assert prepare.main(arguments) == 2
+    assert "holds a store" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_store_of_other_supervision_is_refused(tmp_path):
+    arguments = flags(tmp_path / "store", "data.train.count=2", "data.shards=1")
+    assert prepare.main(arguments) == 0
+    other = config.parse_args([*arguments, "--config.sft.eos=false"]).config
+    with pytest.raises(ValueError, match="supervision"):
+        store.open(tmp_path / "store", stages.fingerprint(other))
