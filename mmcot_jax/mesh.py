@@ -131,6 +131,11 @@ def get(rows: PyTree, axis: int = 0) -> PyTree:
     return jax.tree.map(one, rows)
 
 
+def everywhere(tree: PyTree, mesh: Mesh) -> PyTree:
+    """The same values on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
 @contextlib.contextmanager
 def strict(mesh: Mesh) -> Iterator[None]:
     """Inside, host and device exchange only what `put` and `get` carry."""

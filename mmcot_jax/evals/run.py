@@ -58,6 +58,7 @@ def answer(
     width = -(-width // c["length_multiple"]) * c["length_multiple"]
     numbered = list(enumerate(rows))
     grammar, prepare = backbone.grammar, jax.jit(backbone.prepare)
+    rules = meshes.everywhere(grammar, mesh)
     painter = _Painter(backbone, variables, mesh, c["batch_size"])
     answered: list[Answered] = []
     began, written = time.monotonic(), 0
@@ -76,15 +77,16 @@ def answer(
         batch = data.pad([row for _, row in filled], width, "left", pad_id=c["pad_id"])
         batch = meshes.put(batch, mesh, row_axes(batch))
         numbers = meshes.put(np.array([number for number, _ in filled], np.int32), mesh)
-        rollout = sample(
-            backbone,
-            variables,
-            grammar,
-            prepare(variables, batch),
-            row_keys(key, numbers),
-            sampling=sampling,
-            length=c["max_completion_length"],
-        )
+        with meshes.strict(mesh):
+            rollout = sample(
+                backbone,
+                variables,
+                rules,
+                prepare(variables, batch),
+                row_keys(key, numbers),
+                sampling=sampling,
+                length=c["max_completion_length"],
+            )
         ids, valid, ended = _written(rollout, grammar.eos)
         replies = [backbone.renderer.read(i[v]) for i, v in zip(ids, valid, strict=True)]
         replies = painter(replies[: len(there)])

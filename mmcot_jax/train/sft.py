@@ -75,7 +75,8 @@ def run(
             update = _Update(backbone, optimizer, frozen, c, mesh, key)
             report = _Report(log, c["logging_steps"])
             for number in range(first, total):
-                state, metrics = update(state, next(stream))
+                with meshes.strict(mesh):
+                    state, metrics = update(state, next(stream))
                 # read behind the next step's dispatch, so that the device does not wait
                 report.hand_in(number, metrics)
                 last = number + 1 == total
@@ -98,7 +99,7 @@ class _Update:
             chunk=c["logps_chunk"],
         )
         self._frozen, self._mesh, self._key = frozen, mesh, key
-        self._grammar = backbone.grammar
+        self._grammar = meshes.everywhere(backbone.grammar, mesh)
 
     def __call__(self, state: TrainState, rows) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = meshes.put(rows, self._mesh, row_axes(rows))
