@@ -19,8 +19,8 @@ from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS
 PRESETS = ("7b", "7b-text", "tiny", "tiny-text")
 
 TINY_KINDS = ("rectangle_height_number", "color_overlap_squares")
-"""Kinds whose rule two million parameters find in ten minutes: what is missing follows from one length,
-or from two colours."""
+"""Kinds whose rule two million parameters find in ten minutes: what is missing follows from one
+length, or from two colours."""
 
 
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
