@@ -36,7 +36,7 @@ class Linear(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     out_dtype: DTypeLike | None = None
     """float32 for logits: the sum is kept, not rounded to `dtype` on the way out."""
-    init: float = 0.02
+    stddev: float = 0.02
     """Standard deviation of a new kernel."""
 
     @nn.compact
@@ -44,7 +44,7 @@ class Linear(nn.Module):
         """[... in] -> [... features]."""
         out = self.out_dtype or self.dtype
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(self.init), shape, self.param_dtype)
+        kernel = self.param("kernel", nn.initializers.normal(self.stddev), shape, self.param_dtype)
         # rows as one axis: on a CPU the weight's gradient is twice as fast so
         rows = x.astype(self.dtype).reshape(-1, shape[0])
         y = jnp.dot(rows, kernel.astype(self.dtype), preferred_element_type=out)
