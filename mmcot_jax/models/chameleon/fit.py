@@ -129,13 +129,14 @@ def loss(
     """The decoder's weighted error from the codes as defined, plus the encoder's error in them."""
     apply = partial(model.apply, {"params": params})
     parts = (cells(x, model.config.factor) - codes.mean) @ codes.basis
-    index = nearest(parts, codes.vectors)
-    vectors = jnp.asarray(codes.vectors)[index]
+    codebook = jnp.asarray(codes.vectors)
+    index = nearest(parts, codebook)
+    vectors = codebook[index]
     z = apply(x, method="latents")
     error = apply(vectors, method="decode_latents") - x
     painted = (care(x) * (jnp.abs(error) + jnp.square(error))).mean()
     told = jnp.square(z - vectors).mean()
-    right = (nearest(jax.lax.stop_gradient(z), codes.vectors) == index).mean()
+    right = (nearest(jax.lax.stop_gradient(z), codebook) == index).mean()
     return painted + told, {"error": jnp.abs(error).mean() * 127.5, "right": right}
 
 
@@ -209,9 +210,9 @@ def main() -> None:
     """Draws, fits, judges on pictures not seen, saves."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--out", required=True, help="the safetensors file to write")
-    flags.add_argument("--pictures", type=int, default=12000)
-    flags.add_argument("--steps", type=int, default=2000)
-    flags.add_argument("--batch", type=int, default=16)
+    flags.add_argument("--pictures", type=int, default=6000)
+    flags.add_argument("--steps", type=int, default=3000)
+    flags.add_argument("--batch", type=int, default=4)
     flags.add_argument("--rate", type=float, default=3e-3)
     flags.add_argument("--seed", type=int, default=0)
     f = flags.parse_args()
