@@ -43,7 +43,7 @@ class Job:
         compile_cache()
         self.task = tasks.get(c.data.task)
         self.backbone = models.get(c.model.backbone).build(
-            c.model, learn=c.sft.learn, eos=c.sft.eos
+            c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
         self.mesh = meshes.make(**c.mesh)
         if "sft" in c.stages:
@@ -78,7 +78,7 @@ class Job:
         if self._variables is None:
             module = models.get(self.c.model.backbone)
             key = jax.random.fold_in(self.key, 0)
-            self._variables = module.load(self.backbone, self.c.model, key, self.mesh)
+            self._variables = module.load(self.backbone, self.c.model.to_dict(), key, self.mesh)
         return self._variables
 
     @variables.setter
@@ -110,7 +110,7 @@ def train_sft(job: Job) -> None:
         job.backbone,
         job.variables,
         job.source(),
-        job.c.sft,
+        job.c.sft.to_dict(),
         mesh=job.mesh,
         key=jax.random.fold_in(job.key, 1),
         seed=job.c.seed,
@@ -127,7 +127,7 @@ def evaluate(job: Job) -> None:
             job.backbone,
             job.variables,
             job.questions,
-            c,
+            c.to_dict(),
             mesh=job.mesh,
             key=jax.random.fold_in(job.key, 2),
             log=log,

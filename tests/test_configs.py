@@ -38,7 +38,7 @@ def test_the_7b_has_the_studys_4194304_trained_weights():
         f"{CONFIGS}/m2m.py:7b",
         [f"model.tokenizer={models.__path__[0]}/chameleon/tiny_tokenizer.json"],
     )
-    backbone = models.get("chameleon").build(c.model)
+    backbone = models.get("chameleon").build(c.model.to_dict())
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
     assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes["lora"])) == 4_194_304
 
