@@ -58,7 +58,7 @@ def answer(
     width = -(-width // c["length_multiple"]) * c["length_multiple"]
     numbered = list(enumerate(rows))
     grammar, prepare = backbone.grammar, jax.jit(backbone.prepare)
-    rules = meshes.everywhere(grammar, mesh)
+    rules, key = meshes.everywhere((grammar, key), mesh)
     painter = _Painter(backbone, variables, mesh, c["batch_size"])
     answered: list[Answered] = []
     began, written = time.monotonic(), 0
@@ -99,7 +99,7 @@ def answer(
     return answered
 
 
-def lengths(answered: Sequence[Answered]) -> dict[str, float]:
+def lengths(answered: Sequence[Answered]) -> dict[str, int | float]:
     """How the answers went, whatever the task: TRL's names."""
     n = len(answered)
     return {

@@ -98,7 +98,7 @@ class _Update:
             dropout=c["what"] == "lora",
             chunk=c["logps_chunk"],
         )
-        self._frozen, self._mesh, self._key = frozen, mesh, key
+        self._frozen, self._mesh, self._key = frozen, mesh, meshes.everywhere(key, mesh)
         self._grammar = meshes.everywhere(backbone.grammar, mesh)
 
     def __call__(self, state: TrainState, rows) -> tuple[TrainState, dict[str, jax.Array]]:
