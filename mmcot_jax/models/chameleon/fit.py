@@ -5,6 +5,8 @@
 The codebook comes first: the k-means of the pictures' cells, in their principal components. Then
 the encoder learns to tell each cell's code, and the decoder to paint from the codes. So a code
 depends on its own cell and nothing else, and the same cell has the same code in every picture.
+Its limits: 512 codes for the cells of twenty kinds keep colours, sizes and most shapes, but not the
+small digits; on unseen pictures the mean error is 4.4 of 255.
 Axes: N pictures, H W pixels, h w cells, M cells of many pictures, P values of a cell's pixels,
 E channels of a code.
 """
