@@ -3,9 +3,9 @@
     python -m mmcot_jax.main --config configs/m2m.py:tiny --workdir runs/m2m        # a laptop
     python -m mmcot_jax.main --config configs/m2m.py:tiny-text --workdir runs/m2m-text
     python -m mmcot_jax.prepare --config configs/m2m.py --config.model.weights=Anole-7b-v0.1 \
-        --workdir gs://bucket/m2m-store
+        --workdir m2m-store
     python -m mmcot_jax.main --config configs/m2m.py --config.model.weights=Anole-7b-v0.1 \
-        --config.data.store=gs://bucket/m2m-store --workdir runs/m2m-7b             # a pod
+        --config.data.store=m2m-store --workdir runs/m2m-7b                         # a TPU host
 
 `7b` needs Anole-7B's weights (Hugging Face layout with vqgan.ckpt beside it, or the original
 release); `tiny` needs nothing that is not in the package.
