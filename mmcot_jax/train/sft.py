@@ -7,6 +7,7 @@ import math
 import pathlib
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -57,7 +58,7 @@ def run(
     total = c["max_steps"] or math.ceil(c["num_train_epochs"] * stream.epoch_steps)
     optimizer = steps.optimizer(c, total)
     trained, frozen = steps.split(variables, c["what"])
-    begin = jax.jit(lambda trained: steps.start(trained, optimizer))
+    begin = partial(steps.start, optimizer=optimizer)
     like = meshes.shapes(jax.eval_shape(begin, trained), mesh)
     with Checkpoints(workdir / "checkpoints" / STAGE, keep=c["save_total_limit"]) as checkpoints:
         restored = checkpoints.restore(like)
@@ -65,10 +66,8 @@ def run(
             state, place = restored
             stream.set_state(place)
         else:
-            state = jax.jit(
-                lambda trained: steps.start(trained, optimizer),
-                out_shardings=jax.tree.map(lambda x: x.sharding, like),
-            )(trained)
+            places = jax.tree.map(lambda x: x.sharding, like)
+            state = jax.jit(begin, out_shardings=places)(trained)
         del variables, trained
         first = int(state.step)
         with Log(workdir, STAGE, total, start=first, process_index=jax.process_index()) as log:
