@@ -1,0 +1,104 @@
+"""Rendered prompts to replies: pad, put, prepare, sample, get, read; and paint, where asked.
+
+Axes: N prompts, G samples per prompt, B = N G rows of this process, T time, K ids of a picture.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mmcot_jax import data
+from mmcot_jax import mesh as meshes
+from mmcot_jax.example import Picture, Reply, Row
+from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.types import Backbone, Rollout, Variables, row_axes
+
+
+class Asked(NamedTuple):
+    """What was sampled, on the device, and what this process's rows of it say."""
+
+    rollout: Rollout
+    replies: list[Reply]
+    tokens: np.ndarray
+    """int [B], written, EOS included."""
+    ended: np.ndarray
+    """bool [B], by EOS, not by the budget."""
+
+
+class Asker:
+    """Samples G replies to each of a batch of prompts; a group's rows are next to each other."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        mesh: Mesh,
+        sampling: Sampling,
+        *,
+        length: int,
+        pad_id: int,
+        num_generations: int = 1,
+    ):
+        self._backbone, self._mesh, self._pad_id = backbone, mesh, pad_id
+        self._fixed = dict(sampling=sampling, length=length, num_generations=num_generations)
+        self._g = num_generations
+        self._prepare = jax.jit(backbone.prepare)
+        self._paint = jax.jit(lambda variables, ids: backbone.paint(variables, ids, None))
+        self._eos = list(backbone.grammar.eos)
+        self._image_len = int(backbone.grammar.image_len)
+        self._grammar = meshes.everywhere(backbone.grammar, mesh)
+
+    def __call__(
+        self,
+        variables: Variables,
+        rows: Sequence[Row],
+        width: int,
+        key: jax.Array,
+        numbers: np.ndarray,
+    ) -> Asked:
+        """Prompts padded on the left to `width`; prompt n's sample g draws by number n G + g."""
+        batch = data.pad(rows, width, "left", pad_id=self._pad_id)
+        batch = meshes.put(batch, self._mesh, row_axes(batch))
+        each = (numbers[:, None] * self._g + np.arange(self._g)).reshape(-1).astype(np.int32)
+        numbers = meshes.put(each, self._mesh)
+        key = meshes.everywhere(key, self._mesh)
+        with meshes.strict(self._mesh):
+            rollout = sample(
+                self._backbone,
+                variables,
+                self._grammar,
+                self._prepare(variables, batch),
+                row_keys(key, numbers),
+                **self._fixed,
+            )
+        ids, valid = meshes.get((rollout.tokens, rollout.valid))
+        replies = [self._backbone.renderer.read(i[v]) for i, v in zip(ids, valid, strict=True)]
+        tokens = valid.sum(axis=1)
+        last = ids[np.arange(len(ids)), np.maximum(tokens - 1, 0)]
+        return Asked(rollout, replies, tokens, np.isin(last, self._eos))
+
+    def painted(self, variables: Variables, replies: Sequence[Reply], batch: int) -> list[Reply]:
+        """The replies with every whole picture's pixels; `batch` pictures a call."""
+        whole = [p for r in replies for p in r.pictures if len(p.ids) == self._image_len]
+        pixels = iter(self._pixels(variables, [picture.ids for picture in whole], batch))
+
+        def fill(segment: str | Picture) -> str | Picture:
+            if isinstance(segment, Picture) and len(segment.ids) == self._image_len:
+                return segment._replace(pixels=next(pixels))
+            return segment
+
+        return [Reply(tuple(map(fill, reply.segments))) for reply in replies]
+
+    def _pixels(
+        self, variables: Variables, ids: Sequence[np.ndarray], batch: int
+    ) -> list[np.ndarray]:
+        pixels: list[np.ndarray] = []
+        for at in range(0, len(ids), batch):
+            part = ids[at : at + batch]
+            filled = np.stack([*part, *[part[0]] * (batch - len(part))]).astype(np.int32)
+            images = self._paint(variables, meshes.put(filled, self._mesh))
+            pixels += list(meshes.get(images)[: len(part)])
+        return pixels
