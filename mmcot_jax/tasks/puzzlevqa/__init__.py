@@ -72,7 +72,7 @@ IN_DOMAIN = (
 )
 """The kinds the study trains on; the other fifteen test what carries over."""
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 Chain = Literal["multimodal", "textual"]
 WordingName = Literal["corrected", "original"]
 
@@ -92,6 +92,7 @@ def plan(
     split: str = "train",
     released: str | PathLike[str] | None = None,
     test_count: int = 100,
+    validation_count: int = 0,
 ) -> list[Puzzle]:
     """Which puzzles `load` would paint, in its order; cheap, no picture is drawn.
 
@@ -103,7 +104,7 @@ def plan(
         _choose("kind", name, list(KINDS))
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"a kind is named twice in {list(kinds)}; name each once")
-    if count is None and (split == "train" or released is None):
+    if count is None and (split != "test" or released is None):
         raise ValueError("count=None means all released test records; give a count for drawn ones")
     if count is not None and count < 1:
         raise ValueError(f"count {count} is no number of puzzles a kind; give at least 1")
@@ -111,8 +112,13 @@ def plan(
     puzzles: list[Puzzle] = []
     for name in kinds:
         kind = KINDS[name]
+        if split != "test":
+            test = draws.test_set(kind, test_count, folder)
         if split == "train":
-            puzzles += draws.train_set(kind, count, seed=seed, test_count=test_count, folder=folder)
+            kept = draws.validation(kind, validation_count, test) if validation_count else []
+            puzzles += draws.train_set(kind, count, seed=seed, without=[*test, *kept])
+        elif split == "validation":
+            puzzles += draws.validation(kind, count, test)
         elif folder:
             puzzles += _first(kind, folder, count)
         elif count > test_count:
@@ -181,6 +187,7 @@ def stream(
     wording: str = "corrected",
     released: str | PathLike[str] | None = None,
     test_count: int = 100,
+    validation_count: int = 0,
     processes: int = 0,
     progress: bool = False,
 ) -> Iterator[Example]:
@@ -193,13 +200,14 @@ def stream(
     Args:
         kinds: names out of `KINDS`.
         count: puzzles a kind; None for all released records.
-        seed: of the training puzzles; the test puzzles are one set for all seeds.
-        split: "test" puzzles are asked, not taught: their rationale is empty.
+        seed: of the training puzzles; the others are one set for all seeds.
+        split: "validation" and "test" puzzles are asked, not taught: their rationale is empty.
         size: side of the pictures, pixels.
         chain: "multimodal" draws every option into the picture and judges it; "textual" deduces.
         wording: "original" keeps the study's wrong rule in two kinds' multimodal chains.
         released: folder of the released benchmark; then its records are the test set.
         test_count: drawn test puzzles a kind that training leaves out, when none are released.
+        validation_count: drawn validation puzzles a kind that training leaves out.
         processes: worker processes that paint; 0 paints in this one.
         progress: show a bar.
 
@@ -216,7 +224,13 @@ def stream(
     if processes < 0:
         raise ValueError(f"processes {processes} is no number of workers; 0 paints in this process")
     puzzles = plan(
-        kinds, count=count, seed=seed, split=split, released=released, test_count=test_count
+        kinds,
+        count=count,
+        seed=seed,
+        split=split,
+        released=released,
+        test_count=test_count,
+        validation_count=validation_count,
     )
     if split == "train" and chain == "multimodal":
         for name in kinds:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,22 +111,28 @@ def held_out(kind: Kind, count: int) -> list[Puzzle]:
     return drawn(kind, "test", count, seed=f"{kind.name}/test")
 
 
-def train_set(
-    kind: Kind, count: int, *, seed: int, test_count: int, folder: Path | None
-) -> list[Puzzle]:
-    """Puzzles to learn from, none of them in the test set (released, or else our own).
+def test_set(kind: Kind, count: int, folder: Path | None) -> list[Puzzle]:
+    """What no other split may hold: the released records, or else our own puzzles."""
+    return released(kind, folder) if folder else held_out(kind, count)
 
-    Where the caption does not fix the picture (no `fill`), a kind has only tens of keys and the
-    released set holds them all; there the scene is compared with our test set's, and with the
-    released set nothing, as in the study.
+
+def validation(kind: Kind, count: int, test: Sequence[Puzzle]) -> list[Puzzle]:
+    """Puzzles to choose by, so that the test set is not: the same for every run."""
+    seed = f"{kind.name}/validation"
+    return drawn(kind, "validation", count, seed=seed, **_other_than(kind, test))
+
+
+def train_set(kind: Kind, count: int, *, seed: int, without: Sequence[Puzzle]) -> list[Puzzle]:
+    """Puzzles to learn from, none of them a question of `without`."""
+    seed = f"{kind.name}/train/{seed}"
+    return drawn(kind, "train", count, seed=seed, **_other_than(kind, without))
+
+
+def _other_than(kind: Kind, puzzles: Sequence[Puzzle]) -> dict[str, frozenset]:
+    """Where the caption does not fix the picture (no `fill`), a kind has only tens of keys.
+
+    There drawn puzzles are compared by their scenes, and released ones not at all, as in the study.
     """
-    test = released(kind, folder) if folder else held_out(kind, test_count)
-    keyed = kind.fill is not None
-    return drawn(
-        kind,
-        "train",
-        count,
-        seed=f"{kind.name}/train/{seed}",
-        without=frozenset(key(p.word) for p in test) if keyed else frozenset(),
-        without_scenes=frozenset() if keyed or folder else frozenset(p.scene for p in test),
-    )
+    if kind.fill:
+        return {"without": frozenset(key(p.word) for p in puzzles)}
+    return {"without_scenes": frozenset(p.scene for p in puzzles if p.scene)}

@@ -77,26 +77,35 @@ def test_a_kind_with_too_few_puzzles_says_how_many_it_has():
 
 def test_training_holds_no_question_of_the_test_set():
     test = {draws.key(p.word) for p in draws.held_out(MORPH, 20)}
-    train = draws.train_set(MORPH, 300, seed=0, test_count=20, folder=None)
+    train = draws.train_set(MORPH, 300, seed=0, without=draws.test_set(MORPH, 20, None))
     assert len(train) == 300
     assert not test & {draws.key(p.word) for p in train}
 
 
 def test_training_holds_no_scene_of_the_test_set_where_captions_repeat():
     test = {p.scene for p in draws.held_out(CYCLE, 1000)}
-    train = draws.train_set(CYCLE, 1000, seed=0, test_count=1000, folder=None)
+    train = draws.train_set(CYCLE, 1000, seed=0, without=draws.test_set(CYCLE, 1000, None))
     assert not test & {p.scene for p in train}
 
 
 def test_training_holds_no_released_question(tmp_path):
-    scene = draws.train_set(TRIANGLE, 1, seed=0, test_count=1, folder=None)[0].scene
+    scene = draws.train_set(TRIANGLE, 1, seed=0, without=draws.test_set(TRIANGLE, 1, None))[0].scene
     record = TRIANGLE.word(scene)._asdict() | {"image": RECORD["image"]}
     folder = release(tmp_path, record | {"options": record["options"][::-1]})
-    train = draws.train_set(TRIANGLE, 100, seed=0, test_count=1, folder=folder)
+    train = draws.train_set(TRIANGLE, 100, seed=0, without=draws.test_set(TRIANGLE, 1, folder))
     assert scene not in {p.scene for p in train}
+
+
+def test_validation_is_apart_from_the_test_set_and_from_training():
+    test = draws.test_set(MORPH, 20, None)
+    kept = draws.validation(MORPH, 20, test)
+    assert kept == draws.validation(MORPH, 30, test)[:20]
+    train = draws.train_set(MORPH, 300, seed=0, without=[*test, *kept])
+    of_test, of_kept, of_train = ({draws.key(p.word) for p in part} for part in (test, kept, train))
+    assert not of_test & of_kept and not of_kept & of_train
 
 
 def test_what_the_test_set_leaves_is_counted():
     still = CYCLE._replace(sample=lambda rng: CYCLE.sample(rng)._replace(turn=0))
     with pytest.raises(ValueError, match="has 44 distinct puzzles once the questions of the test"):
-        draws.train_set(still, 50, seed=0, test_count=10, folder=None)
+        draws.train_set(still, 50, seed=0, without=draws.test_set(still, 10, None))

@@ -92,7 +92,7 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
     [
         ({"kinds": ["triangel"]}, "unknown kind 'triangel'; did you mean 'triangle'"),
         ({"kinds": ["venn", "venn"]}, "named twice"),
-        ({"split": "valid"}, "unknown split 'valid'; choose from train, test"),
+        ({"split": "valid"}, "unknown split 'valid'; did you mean 'validation'"),
         ({"chain": "spoken"}, "unknown chain 'spoken'; choose from multimodal, textual"),
         ({"wording": "orginal"}, "unknown wording 'orginal'; did you mean 'original'"),
         ({"count": 0}, "count 0 is no number of puzzles"),
