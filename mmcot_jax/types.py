@@ -40,9 +40,13 @@ class Batch(NamedTuple):
     embeds: Float[Array, "B T D"] | None = None
 
 
-def row_axes(batch: Batch) -> Batch:
-    """Which axis of each array is that of the rows."""
-    return jax.tree.map(lambda _: 0, batch)._replace(positions=1)
+def row_axes(tree: Any) -> Any:
+    """Which axis of each array of a batch, a rollout or experience is that of the rows."""
+
+    def axis(path, _):
+        return int(getattr(path[-1], "name", None) == "positions")
+
+    return jax.tree_util.tree_map_with_path(axis, tree)
 
 
 class Cache(NamedTuple):
@@ -86,6 +90,18 @@ class Rollout(NamedTuple):
     """False after EOS."""
     logps: Float[Array, "B T"]
     """Nats, under the grammar, temperature and truncation that sampled."""
+
+
+class Experience(NamedTuple):
+    """Rollouts, how good each was, and what other policies say of them."""
+
+    rollout: Rollout
+    advantage: Float[Array, "B"]
+    """NaN where there is no reward: the row teaches nothing."""
+    old_logps: Float[Array, "B T"] | None = None
+    """Nats, by the trainer, before the first update on these rollouts; None: this is the first."""
+    ref_logps: Float[Array, "B T"] | None = None
+    """Nats, of the reference policy; None: not compared."""
 
 
 class TrainState(NamedTuple):

@@ -3,13 +3,18 @@
 Axes: B rows, T time, D width, V vocabulary.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from mmcot_jax.types import Backbone, Variables
+from mmcot_jax import mesh as meshes
+from mmcot_jax.sample.grammar import allowed
+from mmcot_jax.sample.law import Sampling, log_law
+from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables
 
 
 class Scores(NamedTuple):
@@ -31,23 +36,167 @@ def score(
 
     The backward pass computes a chunk's logits anew.
     """
+    variables = _gather_head(variables)
 
-    @jax.checkpoint
     def one(hidden, targets):
         logits = backbone.unembed(variables, hidden)
-        picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        picked = _pick(logits, targets)
         top = jnp.max(logits, axis=-1)
         return Scores(picked - jax.nn.logsumexp(logits, axis=-1), picked >= top)
 
-    b, t, _ = hidden.shape
+    return _by_chunks(one, (hidden, targets), chunk)
+
+
+class Policy(NamedTuple):
+    """Of each token of a completion, under the law that sampled; 0 where it is not `valid`."""
+
+    logps: Float[Array, "B T"]
+    """Nats."""
+    entropy: Float[Array, "B T"]
+    """Nats, of the law the token was drawn from; without gradient."""
+
+
+def score_rollout(
+    backbone: Backbone,
+    variables: Variables,
+    grammar: Grammar,
+    rollout: Rollout,
+    sampling: Sampling,
+    chunk: int,
+) -> Policy:
+    """Scores a rollout's tokens again: one forward over prompts and completions, no cache.
+
+    Grammar, temperature and truncation are the sampler's, so these are its log-probabilities as
+    long as the weights are.
+
+    Top-k and top-p are taken anew from these logits. Where the last bit of a sum, or an update
+    since, leaves the token outside the set, the set is what it was and the token: its
+    log-probability stays a number, and falls as the token gets unlikelier. What the grammar
+    forbids has float32's minimum: another grammar wrote the rollout.
+    """
+    variables = _gather_head(variables)
+    width = rollout.prompt.tokens.shape[1]
+    hidden, _ = backbone(variables, whole(rollout))
+
+    def one(hidden, targets, state, room):
+        logits = backbone.unembed(variables, hidden)
+        legal = allowed(grammar, state, room)
+        law = log_law(logits, legal, sampling)
+        entropy = -jnp.sum(jnp.exp(law) * law, axis=-1)
+        return Policy(_including(law, logits, legal, targets, sampling), entropy)
+
+    # hidden t predicts token t + 1: [p p t t t] -> the hidden states of p t t
+    given = (hidden[:, width - 1 : -1], rollout.tokens, rollout.state, rollout.room)
+    policy = _by_chunks(one, given, chunk)
+    return Policy(
+        jnp.where(rollout.valid, policy.logps, 0.0),
+        jax.lax.stop_gradient(jnp.where(rollout.valid, policy.entropy, 0.0)),
+    )
+
+
+def whole(rollout: Rollout) -> Batch:
+    """Prompts and completions as one batch; positions go on after each prompt's largest."""
+    prompt = rollout.prompt
+    largest = jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2))
+    after = largest[:, None] + 1 + jnp.arange(rollout.tokens.shape[1])
+    after = jnp.broadcast_to(after, (prompt.positions.shape[0], *after.shape))
+    return Batch(
+        tokens=jnp.concatenate([prompt.tokens, rollout.tokens], axis=1),
+        positions=jnp.concatenate([prompt.positions, after], axis=2),
+        valid=jnp.concatenate([prompt.valid, rollout.valid], axis=1),
+        loss=jnp.concatenate([jnp.zeros_like(prompt.valid), rollout.sampled], axis=1),
+    )
+
+
+def _including(
+    law: Float[Array, "B T V"],
+    logits: Float[Array, "B T V"],
+    legal: Bool[Array, "B T V"],
+    targets: Int[Array, "B T"],
+    s: Sampling,
+) -> Float[Array, "B T"]:
+    """The law at `targets`, as if truncation had kept them."""
+    logps = _pick(law, targets)
+    if not s.top_k and s.top_p >= 1:
+        return logps
+    scaled = jnp.where(legal, logits.astype(jnp.float32) / s.temperature, -jnp.inf)
+    # the likeliest token is always kept, so its law tells what all were divided by
+    total = jnp.max(scaled, axis=-1) - jnp.max(law, axis=-1)
+    # by `where` and not by -inf, whose gradient is no number
+    kept, ours = logps > jnp.finfo(jnp.float32).min, _pick(legal, targets)
+    own = jnp.where(ours & ~kept, _pick(scaled, targets), total)
+    return jnp.where(ours & ~kept, own - jnp.logaddexp(total, own), logps)
+
+
+def _pick(x: Array, targets: Int[Array, "B T"]) -> Array:
+    return jnp.take_along_axis(x, targets[..., None], axis=-1)[..., 0]
+
+
+def _by_chunks(one: Callable[..., Any], arrays: tuple[Array, ...], chunk: int) -> Any:
+    """`one(*arrays)`, `chunk` positions at a time; the backward pass computes each anew."""
+    one = jax.checkpoint(one)
+    b, t = arrays[0].shape[:2]
     if t <= chunk:
-        return one(hidden, targets)
+        return one(*arrays)
     pieces = -(-t // chunk)
     short = pieces * chunk - t
 
     def cut(x):
         x = jnp.pad(x, [(0, 0), (0, short), *[(0, 0)] * (x.ndim - 2)])
-        return jnp.moveaxis(x.reshape(b, pieces, chunk, *x.shape[2:]), 1, 0)
+        x = jnp.moveaxis(x.reshape(b, pieces, chunk, *x.shape[2:]), 1, 0)
+        return _place(x, None, *meshes.ROWS)
 
-    scores = jax.lax.map(lambda piece: one(*piece), (cut(hidden), cut(targets)))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, -1)[:, :t], scores)
+    done = jax.lax.map(lambda piece: one(*piece), tuple(map(cut, arrays)))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, -1)[:, :t], done)
+
+
+def _gather_head(variables: Variables) -> Variables:
+    """The output layer whole along the width, split over the vocabulary alone.
+
+    Once, before the chunks: with the width split, each chunk's logits would be summed over the
+    devices, [B chunk V] in float32.
+    """
+
+    named = jax.tree_util.tree_leaves_with_path(variables)
+    tied = not any("head/" in _name(path) for path, _ in named)
+
+    def place(path, x):
+        end = "/".join(_name(path).split("/")[-2:])
+        if end.startswith("head/") or (tied and end == "embed/embedding"):
+            return _place(x, *("tensor" if axis == "v" else None for axis in _HEAD[end]))
+        return x
+
+    return jax.tree_util.tree_map_with_path(place, variables)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return "/".join(str(getattr(k, "key", k)) for k in path)
+
+
+_HEAD = {
+    "head/kernel": "dv",
+    "head/bias": "v",
+    "head/a": "dr",
+    "head/b": "rv",
+    "embed/embedding": "vd",
+}
+"""Axes of the output layer's parameters, r the adapter's rank; tied, the embedding is it."""
+
+
+def _place(x: Array, *axes: Any) -> Array:
+    """Constrained to the mesh that is set, if one is; an axis it does not divide is whole."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    fits = (
+        axis if axis and size % _size(mesh, axis) == 0 else None
+        for axis, size in zip(axes, x.shape[: len(axes)], strict=True)
+    )
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*fits))
+
+
+def _size(mesh: Any, axis: str | tuple[str, ...]) -> int:
+    size = 1
+    for name in (axis,) if isinstance(axis, str) else axis:
+        size *= mesh.shape[name]
+    return size

@@ -10,10 +10,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
-from mmcot_jax.train.logps import score
-from mmcot_jax.types import Backbone, Batch, Grammar, TrainState, Variables, row_axes
+from mmcot_jax.sample.grammar import is_eos
+from mmcot_jax.sample.law import Sampling
+from mmcot_jax.train import objective as formulas
+from mmcot_jax.train.logps import score, score_rollout
+from mmcot_jax.train.objective import Objective, Terms
+from mmcot_jax.types import (
+    Backbone,
+    Batch,
+    Experience,
+    Grammar,
+    Rollout,
+    TrainState,
+    Variables,
+    row_axes,
+)
 
 SCHEDULES = ("constant", "linear", "cosine")
 WHAT = ("lora", "all")
@@ -161,36 +174,178 @@ def sft_step(
     }
 
 
+def terms(
+    backbone: Backbone,
+    grammar: Grammar,
+    variables: Variables,
+    experience: Experience,
+    objective: Objective,
+    sampling: Sampling,
+    chunk: int,
+) -> Terms:
+    """The objective's terms, and what is watched beside them, summed over these rows."""
+    rollout = experience.rollout
+    policy = score_rollout(backbone, variables, grammar, rollout, sampling, chunk)
+    image = grammar.is_image[rollout.tokens]
+    t = formulas.terms(
+        objective,
+        policy.logps,
+        experience.old_logps,
+        experience.ref_logps,
+        experience.advantage,
+        formulas.weigh(
+            objective, rollout.sampled, image, ended(grammar, rollout), experience.advantage
+        ),
+    )
+    # the trainer, before any update on these rollouts, against the sampler: rounding, or a bug
+    trainer = policy.logps if experience.old_logps is None else experience.old_logps
+    gap = jnp.where(rollout.sampled, jax.lax.stop_gradient(trainer) - rollout.logps, 0.0)
+    total = partial(jnp.sum, where=rollout.sampled, dtype=jnp.float32)
+    sums = {
+        "choices": total(jnp.ones_like(gap)),
+        "image_choices": total(image),
+        "entropy": total(policy.entropy),
+        "image_entropy": total(policy.entropy * image),
+        "gap": total(jnp.abs(gap)),
+        "ratio": total(jnp.exp(gap)),
+    }
+    largest = {
+        "gap": jnp.max(jnp.abs(gap)),
+        "ratio": jnp.max(jnp.exp(gap), where=rollout.sampled, initial=0.0),
+        "inverse_ratio": jnp.max(jnp.exp(-gap), where=rollout.sampled, initial=0.0),
+    }
+    return t._replace(sums=t.sums | sums, largest=t.largest | largest)
+
+
+def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "B"]:
+    """Whether a row ends in EOS; the others were cut by the budget."""
+    return jnp.any(rollout.valid & is_eos(grammar, rollout.tokens), axis=1)
+
+
+@partial(
+    jax.jit,
+    static_argnames=(
+        "backbone", "optimizer", "what", "objective", "sampling", "micro_batches", "chunk"
+    ),
+    donate_argnames=("state",),
+)  # fmt: skip
+def grpo_step(
+    state: TrainState,
+    frozen: Variables,
+    experience: Experience,
+    grammar: Grammar,
+    *,
+    backbone: Backbone,
+    optimizer: optax.GradientTransformation,
+    what: str,
+    objective: Objective,
+    sampling: Sampling,
+    micro_batches: int,
+    chunk: int,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update from B sampled rows, taken in `micro_batches` parts. No dropout.
+
+    `sampling` is that of the rollouts. Returns the state and scalars by TRL's names: `loss`,
+    `grad_norm` before clipping, `entropy` of the tokens that were a choice, in nats, of text and
+    image tokens apart too, what `objective.finish` gives, and how far the sampler's
+    log-probabilities are from the trainer's: `sampling/...`, 0 and ratio 1 but for rounding.
+    """
+
+    def numerator(trained, part, _):
+        variables = join(trained, frozen, what)
+        t = terms(backbone, grammar, variables, part, objective, sampling, chunk)
+        return t.numerator, t
+
+    gradient, t = accumulate(
+        numerator, state.trained, experience, None, micro_batches, formulas.merge
+    )
+    by = jnp.where(t.denominator > 0, t.denominator, 1.0)
+    state, norm = update(state, jax.tree.map(lambda g: g / by, gradient), optimizer)
+    loss, metrics = formulas.finish(objective, t)
+    s, choices = t.sums, t.sums["choices"]
+    text_entropy, text_choices = s["entropy"] - s["image_entropy"], choices - s["image_choices"]
+    return state, metrics | {
+        "loss": loss,
+        "grad_norm": norm,
+        "entropy": _mean(s["entropy"], choices),
+        "entropy/text": _mean(text_entropy, text_choices),
+        "entropy/image": _mean(s["image_entropy"], s["image_choices"]),
+        "sampling/sampling_logp_difference/mean": _mean(s["gap"], choices),
+        "sampling/sampling_logp_difference/max": t.largest["gap"],
+        "sampling/importance_sampling_ratio/min": 1 / t.largest["inverse_ratio"],
+        "sampling/importance_sampling_ratio/mean": _mean(s["ratio"], choices),
+        "sampling/importance_sampling_ratio/max": t.largest["ratio"],
+    }
+
+
+@partial(jax.jit, static_argnames=("backbone", "sampling", "micro_batches", "chunk"))
+def rollout_logps(
+    variables: Variables,
+    rollout: Rollout,
+    grammar: Grammar,
+    *,
+    backbone: Backbone,
+    sampling: Sampling,
+    micro_batches: int,
+    chunk: int,
+) -> Float[Array, "B T"]:
+    """Log-probabilities in nats of what was sampled, for `Experience`, in `micro_batches` parts.
+
+    Of the policy before its updates (`old_logps`), or of the reference: the variables without
+    adapters, or a copy of the first.
+    """
+
+    def one(part):
+        return score_rollout(backbone, variables, grammar, part, sampling, chunk).logps
+
+    if micro_batches == 1:
+        return one(rollout)
+    logps = jax.lax.map(one, _cut(rollout, micro_batches))
+    return jnp.moveaxis(logps, 0, 1).reshape(rollout.tokens.shape)
+
+
+def _add(a: Any, b: Any) -> Any:
+    return jax.tree.map(lambda x, y: x + y.astype(jnp.float32), a, b)
+
+
 def accumulate(
     loss: Callable[..., tuple[Float[Array, ""], Any]],
     trained: PyTree,
-    batch: Batch,
-    key: jax.Array,
+    batch: Batch | Experience,
+    key: jax.Array | None,
     parts: int,
+    merge: Callable[[Any, Any], Any] = _add,
 ) -> tuple[PyTree, Any]:
     """Sums of gradients (float32) and of what `loss(trained, part, key)` returns beside its sum.
 
-    Row b goes to part b mod `parts`, so that every device has a share of each part.
+    Row b goes to part b mod `parts`, so that every device has a share of each part. `merge` is
+    how two parts' values become one, zeros being those of no part; `key` None is handed on.
     """
     gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
         return gradient(trained, batch, key)
+    pieces = _cut(batch, parts)
+    shape = jax.eval_shape(gradient, trained, jax.tree.map(lambda x: x[0], pieces), key)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shape)
+
+    def add(sums, piece):
+        number, part = piece
+        own = None if key is None else jax.random.fold_in(key, number)
+        new, values = gradient(trained, part, own)
+        return (_add(sums[0], new), merge(sums[1], values)), None
+
+    return jax.lax.scan(add, zeros, (jnp.arange(parts), pieces))[0]
+
+
+def _cut(rows: Any, parts: int) -> Any:
+    """Each array as [parts, ...]: row b in part b mod `parts`."""
 
     def cut(x: Array, axis: int) -> Array:
         x = jnp.moveaxis(x, axis, 0)
         x = jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
         return jnp.moveaxis(x, 1, axis + 1)
 
-    pieces = jax.tree.map(cut, batch, row_axes(batch))
-    shape = jax.eval_shape(gradient, trained, jax.tree.map(lambda x: x[0], pieces), key)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shape)
-
-    def add(sums, piece):
-        number, part = piece
-        new = gradient(trained, part, jax.random.fold_in(key, number))
-        return jax.tree.map(lambda a, b: a + b.astype(jnp.float32), sums, new), None
-
-    return jax.lax.scan(add, zeros, (jnp.arange(parts), pieces))[0]
+    return jax.tree.map(cut, rows, row_axes(rows))
 
 
 def update(

@@ -1,0 +1,355 @@
+"""The formulas of GRPO and its kin: rewards to advantages, log-probabilities to a loss.
+
+Axes: N prompts, G samples per prompt, R rewards, B = N G rows, T time (completions only).
+Names and values of options are TRL's; so are the numbers, to 1e-6.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mmcot_jax.config import suggest
+
+LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
+LEVELS = ("token", "sequence")
+SCALES = ("group", "batch", "none")
+_CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo")
+_BY_ROW = ("grpo", "sapo")
+_EPS = 1e-4
+
+
+class Objective(NamedTuple):
+    """What is minimised; hashable. The defaults are TRL's."""
+
+    loss_type: str = "dapo"
+    """grpo, sapo: mean over rows of each row's mean; dapo, cispo, bnpo: mean over all tokens of
+    the update; dr_grpo: sum over tokens / (rows * max_completion_length)."""
+    importance_sampling_level: str = "token"
+    """What has a ratio of its own: a token, or a sequence (GSPO, arXiv 2507.18071)."""
+    epsilon: float = 0.2
+    """The ratio is clipped at 1 - epsilon below ..."""
+    epsilon_high: float | None = None
+    """... and at 1 + epsilon_high above; None: epsilon. cispo: the cap on the ratio itself."""
+    delta: float | None = None
+    """Cap on the unclipped ratio too, for advantages below 0 (two-sided clipping)."""
+    beta: float = 0.0
+    """Weight of the divergence from the reference, k3 (http://joschu.net/blog/kl-approx.html)."""
+    use_bias_correction_kl: bool = True
+    """Multiplies the divergence by the ratio, which makes it unbiased off-policy."""
+    sapo_temperature_pos: float = 1.0
+    sapo_temperature_neg: float = 1.05
+    max_completion_length: int = 512
+    """Tokens; dr_grpo's divisor."""
+    text_weight: float = 1.0
+    image_weight: float = 1.0
+    """A token of weight w counts as w tokens; 0: as if it were not there."""
+    mask_truncated_completions: bool = False
+    """Rows that no EOS ended teach nothing."""
+
+
+PRESETS = {
+    "grpo": Objective("grpo"),
+    "dapo": Objective("dapo", epsilon_high=0.28, mask_truncated_completions=True),
+    "dr_grpo": Objective("dr_grpo"),
+    "vlm_r1": Objective("grpo", beta=0.04, use_bias_correction_kl=False, max_completion_length=256),
+    # its ratio is never clipped
+    "seed": Objective(
+        "grpo", epsilon=1.0, epsilon_high=math.inf, beta=0.04, use_bias_correction_kl=False
+    ),
+}  # fmt: skip
+"""By name: the papers' (2402.03300, 2503.14476, 2503.20783), and the original's two trainers."""
+
+
+def make(preset: str = "dapo", **options: Any) -> Objective:
+    """A preset with some options changed, checked.
+
+    Raises:
+        ValueError: no such preset or option, or what `check` raises.
+    """
+    if preset not in PRESETS:
+        raise ValueError(
+            f"there is no objective {preset!r}{suggest(preset, PRESETS)}; "
+            f"choose {', '.join(PRESETS)}"
+        )
+    unknown = [name for name in options if name not in Objective._fields]
+    if unknown:
+        raise ValueError(
+            f"an objective has no option {unknown[0]!r}{suggest(unknown[0], Objective._fields)}; "
+            f"it has {', '.join(Objective._fields)}"
+        )
+    return check(PRESETS[preset]._replace(**options))
+
+
+def check(o: Objective) -> Objective:
+    """The same, if it makes sense.
+
+    Raises:
+        ValueError: an unknown name, or a number out of its range.
+    """
+    _choose("loss_type", o.loss_type, LOSS_TYPES)
+    _choose("importance_sampling_level", o.importance_sampling_level, LEVELS)
+    high = _high(o)
+    faults = [
+        (o.epsilon < 0 or high < 0, f"epsilon is {o.epsilon} and epsilon_high {o.epsilon_high}",
+         "give numbers from 0 on"),
+        (o.loss_type == "cispo" and o.epsilon_high is None, "epsilon_high is None",
+         "cispo caps the ratio itself there; give a number like 5.0"),
+        (o.delta is not None and o.delta <= 1 + high, f"delta is {o.delta}",
+         f"it caps what is clipped at {1 + high} already; give more than that, or None"),
+        (o.beta < 0, f"beta is {o.beta}", "give a number from 0 on"),
+        (min(o.sapo_temperature_pos, o.sapo_temperature_neg) <= 0, "a sapo_temperature is not > 0",
+         "give positive numbers"),
+        (o.loss_type == "dr_grpo" and o.max_completion_length < 1,
+         f"max_completion_length is {o.max_completion_length}",
+         "dr_grpo divides by it; give the sampling budget in tokens"),
+        (min(o.text_weight, o.image_weight) < 0 or o.text_weight + o.image_weight <= 0,
+         f"text_weight is {o.text_weight} and image_weight {o.image_weight}",
+         "give numbers from 0 on, not both 0"),
+    ]  # fmt: skip
+    for wrong, given, remedy in faults:
+        if wrong:
+            raise ValueError(f"{given}; {remedy}")
+    return o
+
+
+def _choose(name: str, value: str, values: tuple[str, ...]) -> None:
+    if value not in values:
+        raise ValueError(
+            f"{name} is {value!r}{suggest(str(value), values)}; choose {', '.join(values)}"
+        )
+
+
+def _high(o: Objective) -> float:
+    return o.epsilon if o.epsilon_high is None else o.epsilon_high
+
+
+class Advantages(NamedTuple):
+    """How much better than its group each sample is, and what is logged of the rewards."""
+
+    advantage: Float[Array, "N G"]
+    """NaN where the sample has no reward: `weigh` leaves it out."""
+    reward: Float[Array, ""]
+    reward_std: Float[Array, ""]
+    """Over all samples."""
+    frac_reward_zero_std: Float[Array, ""]
+    """Of the groups (scale batch: of the batch), those whose rewards do not differ."""
+
+
+def weighted(rewards: Float[Array, "N G R"], weights: Float[Array, "R"]) -> Float[Array, "N G"]:
+    """Their weighted sum; NaN = not applicable, left out. A sample with none stays NaN."""
+    total = jnp.nansum(rewards.astype(jnp.float32) * weights, axis=-1)
+    return jnp.where(jnp.all(jnp.isnan(rewards), axis=-1), jnp.nan, total)
+
+
+def advantages(rewards: Float[Array, "N G"], scale: str = "group") -> Advantages:
+    """(r - mean of the group) / (std + 1e-4), std that of the group or batch, or undivided.
+
+    The std is unbiased (n - 1). NaN rewards are in no mean and no std. A group whose rewards are
+    equal, or with one reward only, gets exact zeros.
+
+    Raises:
+        ValueError: an unknown scale.
+    Source: arXiv 2402.03300 section 4.1.2; scale none: arXiv 2503.20783; batch: 2508.08221.
+    """
+    _choose("scale_rewards", scale, SCALES)
+    rewards = rewards.astype(jnp.float32)
+    group, batch = _moments(rewards, axis=1), _moments(rewards, axis=None)
+    std = batch.std if scale == "batch" else group.std
+    centred = jnp.where(group.std > 0, rewards - group.mean, 0.0)
+    # a group with one reward has no std
+    scaled = centred if scale == "none" else jnp.nan_to_num(centred / (std + _EPS))
+    return _advantages(scaled, rewards, batch, std)
+
+
+def normalize_then_sum(rewards: Float[Array, "N G R"], weights: Float[Array, "R"]) -> Advantages:
+    """The same with each reward scaled by its own group's std, then summed, then by the batch's.
+
+    Source: arXiv 2601.05242 (GDPO).
+    """
+    rewards = rewards.astype(jnp.float32)
+    group = _moments(rewards, axis=1)
+    each = jnp.where(group.std > 0, (rewards - group.mean) / (group.std + _EPS), 0.0)
+    plain = weighted(rewards, weights)
+    total = jnp.where(jnp.isnan(plain), jnp.nan, jnp.nansum(each * weights, axis=-1))
+    batch = _moments(total, axis=None)
+    scaled = (total - batch.mean) / (batch.std + _EPS)
+    return _advantages(scaled, plain, _moments(plain, axis=None), batch.std)
+
+
+def _advantages(scaled, rewards, batch, std) -> Advantages:
+    return Advantages(
+        jnp.where(jnp.isnan(rewards), jnp.nan, scaled),
+        batch.mean.reshape(()),
+        batch.std.reshape(()),
+        jnp.mean(std <= 1e-8, dtype=jnp.float32),
+    )
+
+
+class _Moments(NamedTuple):
+    mean: Array
+    std: Array
+
+
+def _moments(x: Array, axis: int | None) -> _Moments:
+    """Of what is not NaN; unbiased; 0 exactly where all are equal, NaN where there is but one."""
+    mean = jnp.nanmean(x, axis=axis, keepdims=True)
+    std = jnp.nanstd(x, axis=axis, keepdims=True, ddof=1)
+    equal = jnp.nanmax(x, axis=axis, keepdims=True) == jnp.nanmin(x, axis=axis, keepdims=True)
+    return _Moments(mean, jnp.where(equal & ~jnp.isnan(std), 0.0, std))
+
+
+def weigh(
+    o: Objective,
+    sampled: Bool[Array, "B T"],
+    image: Bool[Array, "B T"],
+    ended: Bool[Array, "B"],
+    advantage: Float[Array, "B"],
+) -> Float[Array, "B T"]:
+    """As how many tokens each counts: 0 where nothing is learned, else its modality's weight.
+
+    `sampled`: where there was a choice; `ended`: by EOS. Rows with a NaN advantage count nothing.
+    """
+    row = ~jnp.isnan(advantage) & (ended | (not o.mask_truncated_completions))
+    weight = jnp.where(image, o.image_weight, o.text_weight)
+    return jnp.where(sampled & row[:, None], weight, 0.0).astype(jnp.float32)
+
+
+class Terms(NamedTuple):
+    """What micro-batches add up (`largest`: take the larger of), divided once, at the end."""
+
+    numerator: Float[Array, ""]
+    denominator: Float[Array, ""]
+    sums: dict[str, Float[Array, ""]]
+    largest: dict[str, Float[Array, ""]]
+    """Numbers from 0 on."""
+
+
+def merge(a: Terms, b: Terms) -> Terms:
+    """The terms of two parts of a batch; zeros are those of no rows."""
+    largest = jax.tree.map(jnp.maximum, a.largest, b.largest)
+    return jax.tree.map(jnp.add, a, b)._replace(largest=largest)
+
+
+def terms(
+    o: Objective,
+    logps: Float[Array, "B T"],
+    old_logps: Float[Array, "B T"] | None,
+    ref_logps: Float[Array, "B T"] | None,
+    advantage: Float[Array, "B"],
+    weight: Float[Array, "B T"],
+) -> Terms:
+    """The loss as a sum and what divides it; only `logps` has a gradient.
+
+    `weight` is `weigh`'s; what stands where it is 0 is never looked at. `old_logps` None: those
+    of this policy. With `ref_logps` there is a `kl`, which at beta 0 only informs.
+
+    Raises:
+        ValueError: beta without reference log-probabilities.
+    """
+    if o.beta and ref_logps is None:
+        raise ValueError(
+            f"beta is {o.beta} and there are no reference log-probabilities; "
+            "compute them with rollout_logps, or set beta to 0"
+        )
+    still = jax.lax.stop_gradient
+    counts = weight > 0
+    logps = jnp.where(counts, logps, 0.0)
+    old_logps = still(logps if old_logps is None else jnp.where(counts, old_logps, 0.0))
+    advantage = jnp.nan_to_num(advantage)[:, None]
+    length = jnp.sum(weight, axis=1)
+    rows, tokens = jnp.float32(weight.shape[0]), jnp.sum(length)
+    by_sequence = o.importance_sampling_level == "sequence"
+
+    log_ratio = logps - old_logps
+    if by_sequence:
+        log_ratio = _divide(jnp.sum(log_ratio * weight, axis=1), length)[:, None]
+    ratio = jnp.exp(log_ratio)
+    losses, clipped = _policy(o, ratio, logps, advantage)
+    sums = {"tokens": tokens, "rows": rows}
+    if ref_logps is not None:
+        kl = _k3(logps, jnp.where(counts, ref_logps, 0.0))
+        kl = kl * ratio if o.use_bias_correction_kl else kl
+        losses = losses + o.beta * kl
+        sums["kl"] = still(jnp.sum(kl * weight))
+
+    by_row = jnp.sum(losses * weight, axis=1)
+    if o.loss_type in _BY_ROW:
+        numerator, denominator = jnp.sum(_divide(by_row, length)), rows
+    elif o.loss_type == "dr_grpo":
+        numerator, denominator = jnp.sum(by_row), rows * o.max_completion_length
+    else:
+        numerator, denominator = jnp.sum(by_row), tokens
+
+    largest = {}
+    for name, where in clipped.items():
+        # one ratio a row: the row is clipped or not, however long
+        share = jnp.where(by_sequence, where[:, 0], _divide(jnp.sum(where * weight, 1), length))
+        sums[name] = jnp.sum(share if by_sequence else where * weight)
+        largest[f"{name}_most"], largest[f"{name}_rest"] = jnp.max(share), jnp.max(1 - share)
+    return Terms(numerator, denominator, sums, largest)
+
+
+def _policy(
+    o: Objective, ratio: Array, logps: Float[Array, "B T"], advantage: Float[Array, "B 1"]
+) -> tuple[Array, dict[str, Array]]:
+    """Losses by token (or row), and where the ratio was clipped, as 0 and 1."""
+    high, mark = _high(o), lambda x: x.astype(jnp.float32)
+    if o.loss_type == "cispo":  # arXiv 2506.13585: a weight, so it has no gradient of its own
+        cap = jax.lax.stop_gradient(jnp.minimum(ratio, high))
+        return -cap * advantage * logps, {"cispo": mark((ratio > high) & (advantage > 0))}
+    if o.loss_type == "sapo":  # arXiv 2511.20347: a soft gate in the place of the clip
+        heat = jnp.where(advantage > 0, o.sapo_temperature_pos, o.sapo_temperature_neg)
+        return -jax.nn.sigmoid(heat * (ratio - 1)) * 4 / heat * advantage, {}
+    inside = jnp.clip(ratio, 1 - o.epsilon, 1 + high)
+    ratio = ratio if o.delta is None else jnp.minimum(ratio, o.delta)
+    low_clipped = mark((ratio < 1 - o.epsilon) & (advantage < 0))
+    high_clipped = mark((ratio > 1 + high) & (advantage > 0))
+    losses = -jnp.minimum(ratio * advantage, inside * advantage)
+    return losses, {"low": low_clipped, "high": high_clipped}
+
+
+def _k3(logps: Array, ref_logps: Array) -> Array:
+    """Divergence from the reference in nats, never below 0; its mean's gradient is the KL's."""
+    difference = jax.lax.stop_gradient(ref_logps) - logps
+    return jnp.exp(difference) - difference - 1
+
+
+def _divide(total: Array, count: Array) -> Array:
+    """0 where there is nothing to divide by."""
+    return jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
+
+
+def finish(o: Objective, t: Terms) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The loss, and metrics by TRL's names: `kl` in nats, shares clipped of tokens (or rows)."""
+    s = t.sums
+    units = s["rows"] if o.importance_sampling_level == "sequence" else s["tokens"]
+    metrics = {}
+    if "kl" in s:
+        metrics["kl"] = _divide(s["kl"], s["tokens"])
+    if "cispo" in s:
+        metrics["cispo_clip_ratio"] = _divide(s["cispo"], units)
+    if "low" in s:
+        low, high = _divide(s["low"], units), _divide(s["high"], units)
+        metrics |= {
+            "clip_ratio/low_mean": low,
+            "clip_ratio/low_min": 1 - t.largest["low_rest"],
+            "clip_ratio/high_mean": high,
+            "clip_ratio/high_max": t.largest["high_most"],
+            "clip_ratio/region_mean": low + high,
+        }
+    return _divide(t.numerator, t.denominator), metrics
+
+
+def loss(
+    o: Objective,
+    logps: Float[Array, "B T"],
+    old_logps: Float[Array, "B T"] | None,
+    ref_logps: Float[Array, "B T"] | None,
+    advantage: Float[Array, "B"],
+    weight: Float[Array, "B T"],
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """`terms` of a whole batch, finished: (loss, metrics)."""
+    return finish(o, terms(o, logps, old_logps, ref_logps, advantage, weight))
