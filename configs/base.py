@@ -24,6 +24,7 @@ def sft(learning_rate: float, **changes) -> dict:
         | {
             "what": "lora",
             "learn": "chain",
+            "image_weight": 1.0,
             "eos": True,
             "num_train_epochs": 1.0,
             "max_steps": 0,

@@ -4,6 +4,7 @@ Axes: B rows, T time, S cache slots, V vocabulary, D width, L layers, H heads, K
 C head channels, A position axes.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -46,6 +47,9 @@ class DecoderConfig(NamedTuple):
     out_init: float = 0.02
     """Of new weights that write to the residual stream (o, down). 0: a new model begins as its
     embeddings alone, and learns to look words up much sooner."""
+    qk_init: float = 1.0
+    """Of new qk-norm scales. The logits of C normalised channels reach qk_init^2 sqrt(C): to look
+    at one token of hundreds takes 8 or more, which a small model else has to learn first."""
     unroll: int = 1
     """Layers written out in one turn of the loop over layers; all of them suits a CPU."""
 
@@ -71,8 +75,8 @@ class Attention(nn.Module):
 
         q, k, v = project("q", c.heads), project("k", c.kv_heads), project("v", c.kv_heads)
         if c.qk_norm:
-            q = HeadNorm(param_dtype=c.param_dtype, name="q_norm")(q)
-            k = HeadNorm(param_dtype=c.param_dtype, name="k_norm")(k)
+            norm = partial(HeadNorm, init=c.qk_init, param_dtype=c.param_dtype)
+            q, k = norm(name="q_norm")(q), norm(name="k_norm")(k)
         q, k = rotate(q, angle), rotate(k, angle)
         k, v = (rearrange(x, "b t k c -> b k t c") for x in (k, v))
         if slots is not None:

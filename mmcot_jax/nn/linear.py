@@ -98,12 +98,15 @@ class HeadNorm(nn.Module):
     """
 
     eps: float = 1e-5
+    init: float = 1.0
+    """Of the scale of a new model."""
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B T H C] -> [B T H C], of the dtype given."""
-        scale = self.param("scale", nn.initializers.ones, x.shape[-2:], self.param_dtype)
+        start = nn.initializers.constant(self.init)
+        scale = self.param("scale", start, x.shape[-2:], self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, x.shape[-2:], self.param_dtype)
         wide = x.astype(jnp.float32)
         wide -= jnp.mean(wide, axis=-1, keepdims=True)

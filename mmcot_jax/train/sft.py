@@ -96,6 +96,7 @@ class _Update:
             micro_batches=c["gradient_accumulation_steps"],
             dropout=c["what"] == "lora",
             chunk=c["logps_chunk"],
+            image_weight=c["image_weight"],
         )
         self._frozen, self._mesh, self._key = frozen, mesh, meshes.everywhere(key, mesh)
         self._grammar = meshes.everywhere(backbone.grammar, mesh)

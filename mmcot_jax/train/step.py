@@ -130,9 +130,11 @@ def sft_sums(
 
 @partial(
     jax.jit,
-    static_argnames=("backbone", "optimizer", "what", "micro_batches", "dropout", "chunk"),
+    static_argnames=(
+        "backbone", "optimizer", "what", "micro_batches", "dropout", "chunk", "image_weight"
+    ),
     donate_argnames=("state",),
-)
+)  # fmt: skip
 def sft_step(
     state: TrainState,
     frozen: Variables,
@@ -146,25 +148,31 @@ def sft_step(
     micro_batches: int,
     dropout: bool,
     chunk: int,
+    image_weight: float = 1.0,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update from the next-token loss of B rows, taken in `micro_batches` parts.
 
-    Returns the state and scalars: `loss` in nats a token, the same of text and image tokens
-    apart, `mean_token_accuracy`, `grad_norm` before clipping, `num_tokens`, `learned_tokens`.
+    An image token counts as `image_weight` tokens of text. Returns the state and scalars: `loss`
+    in nats a token, the same of text and image tokens apart, `mean_token_accuracy`, `grad_norm`
+    before clipping, `num_tokens`, `learned_tokens`.
     """
     key = jax.random.fold_in(key, state.step)
 
     def nll(trained, part, key):
         variables = join(trained, frozen, what)
         sums = sft_sums(backbone, grammar, variables, part, key if dropout else None, chunk)
-        return sums.nll, sums
+        return weigh(sums.nll, sums.image_nll), sums
+
+    def weigh(total, image):
+        return total - (1 - image_weight) * image
 
     gradient, sums = accumulate(nll, state.trained, batch, key, micro_batches)
-    gradient = jax.tree.map(lambda g: g / jnp.maximum(sums.count, 1.0), gradient)
+    count = weigh(sums.count, sums.image_count)
+    gradient = jax.tree.map(lambda g: g / jnp.maximum(count, 1.0), gradient)
     state, norm = update(state, gradient, optimizer)
     text_nll, text_count = sums.nll - sums.image_nll, sums.count - sums.image_count
     return state, {
-        "loss": _mean(sums.nll, sums.count),
+        "loss": _mean(weigh(sums.nll, sums.image_nll), count),
         "loss_text": _mean(text_nll, text_count),
         "loss_image": _mean(sums.image_nll, sums.image_count),
         "mean_token_accuracy": _mean(sums.right, sums.count),

@@ -51,13 +51,15 @@ def rows():
 def step(chameleon):
     """One update with plain gradient descent: (trained, metrics)."""
 
-    def run(batch, what="lora", parts=1, key=0, dropout=False, backbone=None, variables=None):
+    def run(batch, what="lora", parts=1, key=0, dropout=False, backbone=None, variables=None,
+            image_weight=1.0):  # fmt: skip
         trained, frozen = split(variables or chameleon.variables, what)
         state = start(jax.tree.map(jnp.copy, trained), SGD)  # the step donates it
         state, metrics = sft_step(
             state, frozen, jax.tree.map(jnp.asarray, batch), chameleon.backbone.grammar,
             jax.random.key(key), backbone=backbone or chameleon.backbone, optimizer=SGD,
             what=what, micro_batches=parts, dropout=dropout, chunk=4,
+            image_weight=image_weight,
         )  # fmt: skip
         assert int(state.step) == 1
         return jax.tree.map(np.asarray, (state.trained, metrics))
@@ -123,6 +125,17 @@ def test_meshes_change_nothing(chameleon, rows, step, shape, parts):
     kernel = state.trained["layers"]["attention"]["q"]["kernel"]
     axes = (None, "fsdp", "tensor")
     assert kernel.sharding.is_equivalent_to(jax.NamedSharding(mesh, jax.P(*axes)), kernel.ndim)
+
+
+def test_an_image_token_counts_as_image_weight_tokens_of_text(chameleon, rows, step):
+    _, plain = step(rows)
+    s = sums(chameleon, rows)
+    text, words = s.nll - s.image_nll, s.count - s.image_count
+    both = (text + s.image_nll / 2) / (words + s.image_count / 2)
+    for weight, expected in ((0.0, text / words), (0.5, both)):
+        _, metrics = step(rows, image_weight=weight)
+        np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+        np.testing.assert_allclose(metrics["loss_image"], plain["loss_image"], rtol=1e-6)
 
 
 SUMS = jax.jit(sft_sums, static_argnames=("backbone", "chunk"))

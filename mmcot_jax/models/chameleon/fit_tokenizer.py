@@ -86,8 +86,8 @@ def main() -> None:
     """Writes tokenizer.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True)
-    parser.add_argument("--codes", type=int, default=512, help="size of the VQGAN's codebook")
-    parser.add_argument("--vocab", type=int, default=2048)
+    parser.add_argument("--codes", type=int, default=1024, help="size of the VQGAN's codebook")
+    parser.add_argument("--vocab", type=int, default=1792)
     parser.add_argument("--count", type=int, default=200, help="puzzles a kind")
     c = parser.parse_args()
     texts = words(list(puzzlevqa.KINDS), c.count)

@@ -49,19 +49,26 @@ def test_strokes_cost_more_than_flat_areas():
     np.testing.assert_allclose(fit.care(stroke)[0, 8, 8, 0], 1 + fit.CARE * 0.4, rtol=1e-5)
 
 
-def test_kmeans_finds_the_heaps_however_unequal():
-    heaps = np.array([[0, 0], [1, 0], [9, 0], [0, 9]], np.float32)
-    centres = fit.kmeans(heaps, np.array([3.0, 1, 1, 1]), 3, np.random.default_rng(1))
-    # the first heap's centre is (3 * 0 + 1 * 1) / 4
-    assert sorted(centres.tolist()) == [[0, 9], [0.25, 0], [9, 0]]
+def test_centres_cover_what_is_common_not_what_is_far():
+    points = np.array([[0, 0], [1, 0], [4, 0], [99, 0]], np.float32)
+    centres = fit.cover(points, np.array([6, 2, 3, 1], np.float32), 2)
+    # 99 gains 1 * 2, 4 gains 3 * 2; the mean of the first is (6 * 0 + 2 * 1) / 8
+    assert centres.tolist() == [[0.25, 0], [4, 0]]
+
+
+def test_strokes_are_doubled_and_flat_colours_are_kept():
+    flat = np.tile([0.5, -0.5, 0.2], 4).astype(np.float32)
+    grey = np.repeat([1, -1, 1, -1], 3).astype(np.float32)
+    np.testing.assert_allclose(flat @ fit.strokes(2), flat, atol=1e-6)
+    np.testing.assert_allclose(grey @ fit.strokes(2), 2 * grey, atol=1e-6)
 
 
 def test_codes_are_principal_components_of_the_cells():
     colours = np.array([[255, 0, 0], [0, 0, 255], [255, 255, 255]], np.uint8)
     pictures = colours[:, None, None].repeat(16, 1).repeat(16, 2)
     config = fit.TINY._replace(codes=3, embed_dim=2, resolution=16)
-    codes = fit.define(pictures, config, seed=0)
-    flat = (pictures[:, :8, :8].reshape(3, -1) / 127.5 - 1 - codes.mean) @ codes.basis
+    codes = fit.define(pictures, config)
+    flat = (pictures[:, :8, :8].reshape(3, -1) / 127.5 - 1) @ codes.basis - codes.mean
     apart = np.linalg.norm(flat[:, None] - codes.vectors, axis=-1)
     assert sorted(apart.argmin(1).tolist()) == [0, 1, 2]
     np.testing.assert_allclose(apart.min(1), 0, atol=1e-4)
