@@ -288,7 +288,8 @@ def terms(
         # one ratio a row: the row is clipped or not, however long
         share = jnp.where(by_sequence, where[:, 0], _divide(jnp.sum(where * weight, 1), length))
         sums[name] = jnp.sum(share if by_sequence else where * weight)
-        largest[f"{name}_most"], largest[f"{name}_rest"] = jnp.max(share), jnp.max(1 - share)
+        rest = jnp.where(by_sequence | (length > 0), 1 - share, 0.0)
+        largest[f"{name}_most"], largest[f"{name}_rest"] = jnp.max(share), jnp.max(rest)
     return Terms(numerator, denominator, sums, largest)
 
 
@@ -335,7 +336,8 @@ def finish(o: Objective, t: Terms) -> tuple[Float[Array, ""], dict[str, Float[Ar
         low, high = _divide(s["low"], units), _divide(s["high"], units)
         metrics |= {
             "clip_ratio/low_mean": low,
-            "clip_ratio/low_min": 1 - t.largest["low_rest"],
+            # where no row has a token there is no rest, and the mean is 0
+            "clip_ratio/low_min": jnp.minimum(1 - t.largest["low_rest"], low),
             "clip_ratio/high_mean": high,
             "clip_ratio/high_max": t.largest["high_most"],
             "clip_ratio/region_mean": low + high,
