@@ -1,7 +1,5 @@
 """The GRPO step on the tiny Chameleon: 4..15 codes, 16 EOI, 17 BOI, 2 EOS, 18..27 words."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +9,8 @@ import pytest
 from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
-from mmcot_jax.train import step as steps
-from mmcot_jax.train.objective import Objective, make
-from mmcot_jax.train.step import grpo_step, rollout_logps, split, start
+from mmcot_jax.train.objective import Objective
+from mmcot_jax.train.step import ended, grpo_step, join, rollout_logps, split, start
 from mmcot_jax.types import Batch, Experience, row_axes
 
 EOS, EOI, BOI = 2, 16, 17
@@ -97,14 +94,6 @@ def close(a, b, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=1e-4), a, b)
 
 
-def moved(chameleon, trained, atol=1e-6):
-    base = chameleon.variables["lora"]
-    return any(
-        np.abs(a - b).max() > atol
-        for a, b in zip(jax.tree.leaves(trained), jax.tree.leaves(base), strict=True)
-    )
-
-
 def written(rollout):
     pairs = zip(np.asarray(rollout.tokens), np.asarray(rollout.valid), strict=True)
     return [tokens[valid].tolist() for tokens, valid in pairs]
@@ -130,15 +119,135 @@ def test_the_metrics_say_so_too(rollout, step):
     assert "kl" not in metrics
 
 
-def test_a_grammar_dropped_by_the_trainer_is_off_by_tenths_of_nats(chameleon, logps):
-    backbone = chameleon.backbone
-    plain = Sampling(SAMPLING.temperature)  # truncation would hide what the grammar forbids
-    prompt = Batch(*(jnp.ones((1, B, 1) if n == 1 else (B, 1), t) for n, t in enumerate(
-        (jnp.int32, jnp.int32, bool, bool))))  # fmt: skip
-    keys = row_keys(jax.random.key(0), jnp.arange(B))
-    drawn = sample(
-        backbone, chameleon.variables, backbone.grammar, prompt, keys, sampling=plain, length=T
+def test_a_grammar_dropped_by_the_trainer_is_off_by_tenths_of_nats(chameleon, rollout, logps):
+    nothing = chameleon.backbone.grammar._replace(
+        is_text=jnp.ones(36, bool), is_image=jnp.ones(36, bool)
     )
-    nothing = backbone.grammar._replace(is_text=jnp.ones(36, bool), is_image=jnp.ones(36, bool))
-    assert np.abs(logps(drawn, sampling=plain) - drawn.logps).max() < 1e-5
-    assert np.abs(logps(drawn, grammar=nothing, sampling=plain) - drawn.logps).max() > 0.1
+    gap = np.abs(logps(rollout, grammar=nothing) - rollout.logps)
+    assert 0.1 < gap.max() < 100
+
+
+@pytest.mark.parametrize("sampling", [Sampling(1.0, 0.9), Sampling(0.7)])
+def test_another_temperature_or_truncation_is_off_too(rollout, logps, sampling):
+    assert np.abs(logps(rollout, sampling=sampling) - rollout.logps).max() > 0.1
+
+
+def test_log_probabilities_in_parts_are_those_of_the_whole(rollout, logps):
+    np.testing.assert_allclose(logps(rollout, parts=4), logps(rollout), atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradient_accumulation_changes_nothing(experience, step, expected, parts):
+    close(step(experience, parts=parts), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "parts"), [((1, 1, 1), 2), ((2, 2, 2), 2), ((8, 1, 1), 1)])
+def test_meshes_change_nothing_and_nothing_crosses_in_between(
+    chameleon, experience, expected, shape, parts
+):
+    devices = jax.devices()[: int(np.prod(shape))]
+    auto = (jax.sharding.AxisType.Auto,) * 3
+    mesh = jax.make_mesh(shape, meshes.AXES, axis_types=auto, devices=devices)
+    variables = jax.device_put(chameleon.variables, meshes.shardings(chameleon.variables, mesh))
+    trained, frozen = split(variables, "lora")
+    state = meshes.everywhere(start(jax.tree.map(jnp.copy, trained), SGD), mesh)
+    rows = jax.tree.map(np.asarray, experience)
+    rows = meshes.put(rows, mesh, row_axes(rows))
+    grammar = meshes.everywhere(chameleon.backbone.grammar, mesh)
+    with meshes.strict(mesh):
+        state, metrics = grpo_step(
+            state, frozen, rows, grammar, backbone=chameleon.backbone, optimizer=SGD, what="lora",
+            objective=OBJECTIVE, sampling=SAMPLING, micro_batches=parts, chunk=5,
+        )  # fmt: skip
+        logps = rollout_logps(
+            variables, rows.rollout, grammar, backbone=chameleon.backbone, sampling=SAMPLING,
+            micro_batches=parts, chunk=5,
+        )  # fmt: skip
+    close(jax.tree.map(np.asarray, (state.trained, metrics)), expected)
+    np.testing.assert_allclose(logps, rows.rollout.logps, atol=1e-5)
+
+
+def test_the_metrics_of_a_policy_that_moved(experience, rollout, expected):
+    metrics = expected[1]
+    gap = np.asarray(experience.old_logps - rollout.logps)[np.asarray(rollout.sampled)]
+    assert metrics["sampling/sampling_logp_difference/mean"] == pytest.approx(np.abs(gap).mean())
+    assert metrics["sampling/sampling_logp_difference/max"] == pytest.approx(np.abs(gap).max())
+    ratio = metrics["sampling/importance_sampling_ratio/min"], np.exp(gap).min()
+    assert ratio[0] == pytest.approx(ratio[1], rel=1e-5)
+    assert metrics["kl"] > 0.01 and metrics["grad_norm"] > 0
+    assert 0 < metrics["clip_ratio/region_mean"] < 1
+    assert metrics["entropy/text"] != metrics["entropy/image"] > 0
+    entropies = sorted(metrics[f"entropy{kind}"] for kind in ("/text", "", "/image"))
+    assert entropies[1] == metrics["entropy"]
+
+
+def only(experience, where):
+    """The same, but nothing else is learned."""
+    rollout = experience.rollout
+    return experience._replace(rollout=rollout._replace(sampled=rollout.sampled & where))
+
+
+def test_the_end_is_learned(experience, step):
+    ends = only(experience, experience.rollout.tokens == EOS)
+    assert int(ends.rollout.sampled.sum()) >= 1
+    assert step(ends)[1]["grad_norm"] > 1e-3
+
+
+def test_masks_are_carried_and_not_made_of_pad_ids(experience, step, expected):
+    """What stands on padding and after the end changes nothing; id 0 or 1 inside would."""
+    rollout = experience.rollout
+    prompt = rollout.prompt
+    junk = rollout._replace(
+        tokens=jnp.where(rollout.valid, rollout.tokens, 20),
+        prompt=prompt._replace(tokens=jnp.where(prompt.valid, prompt.tokens, 25)),
+    )
+    close(step(experience._replace(rollout=junk)), expected)
+
+
+def test_text_only_leaves_pictures_a_gradient_of_exactly_0(chameleon, experience, step):
+    image = chameleon.backbone.grammar.is_image[experience.rollout.tokens]
+    pictures, text_only = only(experience, image), OBJECTIVE._replace(image_weight=0.0)
+    adapters, metrics = step(pictures, text_only)
+    assert metrics["grad_norm"] == metrics["loss"] == 0
+    close(adapters, chameleon.variables["lora"], atol=0)
+    words = step(only(experience, ~image))
+    close(step(experience, text_only)[0], words[0])
+    assert step(pictures)[1]["grad_norm"] > 1e-3
+
+
+def test_groups_without_a_difference_move_nothing(chameleon, rollout, step):
+    adapters, metrics = step(Experience(rollout, jnp.zeros(B)), Objective())
+    assert metrics["grad_norm"] == metrics["loss"] == 0
+    close(adapters, chameleon.variables["lora"], atol=0)
+
+
+def test_rows_without_reward_and_truncated_rows_teach_nothing(chameleon, experience, step):
+    done = ended(chameleon.backbone.grammar, experience.rollout)
+    assert 0 < int(done.sum()) < B
+    left_out = step(only(experience, done[:, None]))[0]
+    close(step(experience, OBJECTIVE._replace(mask_truncated_completions=True))[0], left_out)
+    advantage = jnp.where(done, experience.advantage, jnp.nan)
+    close(step(experience._replace(advantage=advantage))[0], left_out)
+
+
+def test_dropout_is_never_drawn(chameleon, experience, step, expected):
+    lora = chameleon.backbone.c.lora._replace(dropout=0.5)
+    close(step(experience, backbone=chameleon.variant(lora=lora)), expected)
+
+
+def test_a_second_update_on_the_same_rollouts_is_off_policy(chameleon, rollout, logps, step):
+    first = Experience(rollout, jnp.asarray(ADVANTAGE), old_logps=logps(rollout))
+    o = Objective(epsilon=0.01)
+    adapters, at_first = step(first, o)
+    moved = join(jax.tree.map(jnp.asarray, adapters), split(chameleon.variables, "lora")[1], "lora")
+    second = step(first, o, variables=moved)[1]
+    assert at_first["clip_ratio/region_mean"] == 0 < second["clip_ratio/region_mean"]
+    # how the sampler and the trainer agreed then does not depend on what was learned since
+    assert second["sampling/sampling_logp_difference/max"] < 1e-5
+    assert step(first._replace(old_logps=None), o, variables=moved)[1]["loss"] != second["loss"]
+
+
+def test_beta_without_a_reference_is_refused(rollout, step):
+    with pytest.raises(ValueError, match=r"beta is 0.1 and there are no reference"):
+        step(Experience(rollout, jnp.asarray(ADVANTAGE)))

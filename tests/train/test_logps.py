@@ -3,7 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmcot_jax.train.logps import score
+from mmcot_jax import mesh as meshes
+from mmcot_jax.sample.law import Sampling
+from mmcot_jax.train.logps import score, score_rollout, whole
+from mmcot_jax.types import Backbone, Batch, Grammar, Rollout
 
 B, T, V = 2, 10, 36
 
@@ -48,3 +51,145 @@ def test_chunked_it_never_holds_all_logits(chameleon, given, chunk, whole):
     program = str(jax.make_jaxpr(total(chameleon, chunk))(chameleon.variables, *given))
     assert (f"f32[{B},{T},{V}]" in program) == whole
     assert f"f32[{B},{chunk},{V}]" in program
+
+
+# ---------------------------------------------------------------------------- rollouts
+
+NEVER = jnp.finfo(jnp.float32).min
+
+
+class Fixed(Backbone):
+    """A backbone that says the same logits everywhere."""
+
+    def __call__(self, variables, batch):
+        logits = variables["logits"]
+        return jnp.broadcast_to(logits, (*batch.tokens.shape, logits.shape[-1])), None
+
+    def unembed(self, variables, hidden):
+        return hidden
+
+
+def fixed_rollout(tokens, state=0):
+    tokens = jnp.asarray([tokens], jnp.int32)
+    yes, zeros = jnp.ones(tokens.shape, bool), jnp.zeros(tokens.shape, jnp.int32)
+    one = jnp.ones((1, 1), bool)
+    prompt = Batch(jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, 1), jnp.int32), one, one)
+    return Rollout(prompt, tokens, zeros + state, zeros, yes, yes, 0.0 * tokens)
+
+
+def fixed_logps(probabilities, tokens, sampling, state=0):
+    """Log-probabilities and entropies at a law given by its probabilities; token 3 is an image."""
+    image = jnp.arange(len(probabilities)) == 3
+    grammar = Grammar(is_image=image, is_text=~image)
+    logits = jnp.log(jnp.asarray(probabilities, jnp.float32))
+    rollout = fixed_rollout(tokens, state)
+
+    def f(logits):
+        return score_rollout(Fixed(), {"logits": logits}, grammar, rollout, sampling, chunk=2)
+
+    policy = f(logits)
+    gradient = jax.grad(lambda x: f(x).logps.sum())(logits)
+    return np.asarray(policy.logps[0]), np.asarray(policy.entropy[0]), np.asarray(gradient)
+
+
+def test_it_is_the_law_of_grammar_temperature_and_truncation():
+    # 3 is not text; of 0.4 0.2 0.1 the temperature 0.5 makes 16 4 1, top-k 2 keeps 16 4
+    logps, entropy, gradient = fixed_logps([0.4, 0.2, 0.1, 0.3], [0, 1], Sampling(0.5, top_k=2))
+    np.testing.assert_allclose(np.exp(logps), [0.8, 0.2], rtol=1e-5)
+    np.testing.assert_allclose(entropy, [0.500402] * 2, rtol=1e-5)
+    np.testing.assert_allclose(gradient, [-1.2, 1.2, 0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(top_k=2), Sampling(top_p=0.8)])
+def test_a_token_that_fell_out_of_the_truncated_set_stays_a_number(sampling):
+    """Rounding at the set's edge: the law is then that of the set and the token."""
+    logps, _, gradient = fixed_logps([0.5, 0.3, 0.2, 0.0], [2, 0, 1], sampling)
+    np.testing.assert_allclose(np.exp(logps), [0.2, 0.625, 0.375], rtol=1e-5)
+    # of the first alone: 1 - 0.2 for the token, minus the others' share; then those of two
+    expected = [-0.5 + 1 - 2 * 0.625, -0.3 + 1 - 2 * 0.375, 0.8, 0]
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(top_k=2)])
+def test_what_the_grammar_forbids_is_not_excused(sampling):
+    logps, _, gradient = fixed_logps([0.4, 0.3, 0.2, 0.1], [3, 0], sampling)
+    assert logps[0] == NEVER and np.isfinite(gradient).all()
+    forced, entropy, gradient = fixed_logps([0.4, 0.3, 0.2, 0.1], [3], sampling, state=2)
+    assert forced[0] == entropy[0] == 0 and not gradient.any()
+
+
+def test_positions_go_on_after_the_prompts_largest_on_any_axis():
+    # three axes, two rows of three, the second padded by one; an image spans 2 on one axis
+    positions = np.zeros((3, 2, 3), np.int32)
+    positions[:, 0] = [[0, 1, 1], [0, 1, 2], [0, 1, 1]]
+    positions[:, 1] = [[9, 0, 1]] * 3
+    valid = np.array([[1, 1, 1], [0, 1, 1]], bool)
+    prompt = jax.tree.map(jnp.asarray, Batch(valid.astype(np.int32), positions, valid, valid))
+    ints = jnp.zeros((2, 2), jnp.int32)
+    flags = jnp.array([[True, True], [True, False]])
+    batch = whole(Rollout(prompt, ints + 7, ints, ints, flags, flags, 0.0 * ints))
+    np.testing.assert_array_equal(batch.positions[1], [[0, 1, 2, 3, 4], [9, 0, 1, 2, 3]])
+    np.testing.assert_array_equal(batch.positions[0, 0], [0, 1, 1, 3, 4])
+    np.testing.assert_array_equal(batch.tokens, [[1, 1, 1, 7, 7], [0, 1, 1, 7, 7]])
+    np.testing.assert_array_equal(batch.valid, [[1, 1, 1, 1, 1], [0, 1, 1, 1, 0]])
+    np.testing.assert_array_equal(batch.loss, [[0, 0, 0, 1, 1], [0, 0, 0, 1, 0]])
+
+
+def a_rollout(b=2, width=4, length=10):
+    random = np.random.default_rng(0)
+    tokens = jnp.asarray(random.integers(18, 28, (b, width + length)), jnp.int32)
+    yes = jnp.ones((b, width + length), bool)
+    positions = jnp.broadcast_to(jnp.arange(width), (1, b, width))
+    prompt = Batch(tokens[:, :width], positions, yes[:, :width], yes[:, :width])
+    zeros = jnp.zeros((b, length), jnp.int32)
+    yes = yes[:, :length]
+    return Rollout(prompt, tokens[:, width:], zeros, zeros + 9, yes, yes, 0.0 * zeros)
+
+
+def rollout_total(chameleon, rollout, chunk, backbone=None):
+    backbone = backbone or chameleon.backbone
+    sampling, grammar = Sampling(0.7, top_p=0.9), backbone.grammar
+
+    def f(variables):
+        policy = score_rollout(backbone, variables, grammar, rollout, sampling, chunk)
+        return policy.logps.sum(), policy
+
+    return jax.value_and_grad(f, has_aux=True)
+
+
+@pytest.mark.parametrize(("chunk", "all_of_it"), [(5, False), (10, True)])
+def test_rollouts_are_scored_without_ever_holding_all_logits(chameleon, chunk, all_of_it):
+    rollout = a_rollout()
+    program = str(jax.make_jaxpr(rollout_total(chameleon, rollout, chunk))(chameleon.variables))
+    assert ("f32[2,10,36]" in program) == all_of_it
+    assert f"f32[2,{chunk},36]" in program
+    assert "f32[2,14,36]" not in program  # completions only
+
+
+def test_bfloat16_weights_still_give_float32_logits_to_the_law(chameleon):
+    backbone = chameleon.variant(dtype="bfloat16")
+    _, policy = jax.jit(rollout_total(chameleon, a_rollout(), 4, backbone))(chameleon.variables)[0]
+    assert policy.logps.dtype == policy.entropy.dtype == jnp.float32
+    fine = np.asarray(policy.logps).view(np.uint32) & 0xFFFF  # the bits bfloat16 has not
+    assert (fine != 0).any()
+
+
+@pytest.mark.slow
+def test_the_head_is_gathered_once_and_logits_never(chameleon):
+    """On 2 x 2 x 2 devices a chunk's logits lie split by rows and vocabulary."""
+    mesh = meshes.make(2, 2, 2)
+    variables = jax.device_put(chameleon.variables, meshes.shardings(chameleon.variables, mesh))
+    rollout = a_rollout(b=8)
+    hidden = meshes.put(np.ones((8, 10, 32), np.float32), mesh)
+    targets = meshes.put(np.asarray(rollout.tokens), mesh)
+
+    def f(variables, hidden):
+        return score(chameleon.backbone, variables, hidden, targets, 5).logps.sum()
+
+    with jax.set_mesh(mesh):
+        program = jax.jit(jax.grad(f, (0, 1))).lower(variables, hidden).compile().as_text()
+    assert "f32[2,5,18]" in program or "f32[10,18]" in program  # 8 / 4 rows, 36 / 2 ids
+    for line in program.splitlines():
+        if " all-gather(" in line or " all-reduce(" in line:
+            shape = line.split("=")[1].split("(")[0]
+            assert "5,18]" not in shape and "5,36]" not in shape and "10,18]" not in shape, line
