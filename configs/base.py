@@ -41,6 +41,63 @@ def sft(learning_rate: float, **changes) -> dict:
     )
 
 
+def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
+    """Learning from rewards on groups of sampled chains; TRL's names."""
+    return (
+        adamw(learning_rate)
+        | {
+            "what": "lora",
+            "num_train_epochs": 1.0,
+            "max_steps": 0,
+            "prompts_per_step": 32,
+            "num_generations": 8,
+            "num_iterations": 1,
+            "gradient_accumulation_steps": 1,
+            # how chains are sampled
+            "max_completion_length": max_completion_length,
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "top_k": 0,
+            # rewards, the first of which says whether a chain is right
+            "reward_funcs": ("accuracy", "format"),
+            "reward_weights": (1.0, 0.5),
+            "reward_timeout": 30.0,
+            "reward_processes": 2,
+            "scale_rewards": "group",
+            # the objective
+            "loss_type": "dapo",
+            "importance_sampling_level": "token",
+            "epsilon": 0.2,
+            "epsilon_high": 0.28,
+            "delta": None,
+            "beta": 0.0,
+            "use_bias_correction_kl": True,
+            "text_weight": 1.0,
+            "image_weight": 1.0,
+            "mask_truncated_completions": False,
+            # what is seen
+            "preflight": True,
+            "logging_steps": 1,
+            "log_completions_steps": 10,
+            "num_completions_to_print": 0,
+            "kl_steps": 0,
+            "eval_steps": 0,
+            "eval_count": 20,
+            "num_generations_eval": 1,
+            "metric_for_best_model": "accuracy",
+            "load_best_model_at_end": False,
+            "save_steps": 50,
+            "save_total_limit": 2,
+            # shapes
+            "prompt_buckets": 1,
+            "length_multiple": 64,
+            "logps_chunk": 512,
+            "pad_id": 1,
+        }
+        | changes
+    )
+
+
 def sampling(max_completion_length: int, **changes) -> dict:
     """How answers are written."""
     return {

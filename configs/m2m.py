@@ -30,7 +30,8 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     if text:
         config.model.draws = False
         config.data.train.chain = "textual"
-        config.eval.max_completion_length = {"7b": 512, "tiny": 96}[size]
+        budget = {"7b": 512, "tiny": 96}[size]
+        config.eval.max_completion_length = config.grpo.max_completion_length = budget
     if preset == "tiny-text":  # its rows are a third as long
         config.sft.max_steps = 1500
     return config
@@ -39,7 +40,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 def full() -> ConfigDict:
     """Anole-7B, adapters on q and v, 25,000 puzzles of five kinds, 20 epochs (31,240 steps)."""
     return base.config(
-        stages=("sft", "eval"),
+        stages=("sft", "grpo", "eval"),
         model={
             "backbone": "chameleon",
             "weights": "Anole-7b-v0.1",
@@ -70,7 +71,19 @@ def full() -> ConfigDict:
                 "chain": "multimodal",
                 "wording": "corrected",
                 "released": "",
+                "validation_count": 100,
                 "seed": 0,
+                "processes": 16,
+                "progress": True,
+            },
+            "grpo": {
+                "kinds": IN_DOMAIN,
+                "count": 1000,
+                "size": 512,
+                "chain": "none",
+                "released": "",
+                "validation_count": 100,
+                "seed": 1,
                 "processes": 16,
                 "progress": True,
             },
@@ -79,6 +92,7 @@ def full() -> ConfigDict:
             "tokenize_batch": 64,
         },
         sft=base.sft(2e-5, num_train_epochs=20.0, batch_size=16, save_steps=1562),
+        grpo=base.grpo(1e-5, 5120, eval_steps=50),
         eval=base.sampling(5120)
         | {
             "count": 100,
@@ -128,7 +142,9 @@ def tiny() -> ConfigDict:
         "groups": 4,
     }
     config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
-    config.data.train.update({"kinds": TINY_KINDS, "count": 1200, "size": 64, "processes": 2})
+    drawn = {"kinds": TINY_KINDS, "count": 800, "size": 64, "processes": 2}
+    config.data.train.update(drawn | {"validation_count": 20})
+    config.data.grpo.update(drawn | {"validation_count": 20, "count": 200})
     config.sft.update(
         {
             "what": "all",
@@ -144,6 +160,20 @@ def tiny() -> ConfigDict:
             "length_multiple": 8,
             "logging_steps": 10,
             "save_steps": 100,
+        }
+    )
+    config.grpo.update(
+        {
+            "what": "all",
+            "learning_rate": 1e-4,
+            "adam_beta2": 0.95,
+            "max_completion_length": 400,
+            "prompts_per_step": 8,
+            "max_steps": 30,
+            "mask_truncated_completions": True,
+            "eval_steps": 10,
+            "save_steps": 10,
+            "length_multiple": 8,
         }
     )
     config.eval.update(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import rich.console
 import rich.progress
+import rich.table
+import rich.text
 import tensorboardX
 from PIL import Image
 
@@ -206,6 +208,23 @@ class _Lines:
 
 def _progress(console: rich.console.Console, stage: str, start: int) -> _Bar | _Lines:
     return (_Bar if console.is_terminal else _Lines)(console, stage, start)
+
+
+def completions_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str
+) -> rich.table.Table:
+    """Prompt, completion and the numbers of `columns`, as TRL shows them."""
+    table = rich.table.Table(title=title, title_style="bold white", show_lines=True)
+    table.add_column("Prompt", ratio=2)
+    table.add_column("Completion", ratio=5)
+    for name in columns:
+        table.add_column(name.capitalize(), justify="right")
+    for row in rows:
+        values = (row[name] for name in columns)
+        numbers = ("-" if value is None else f"{value:.2f}" for value in values)
+        words = (rich.text.Text(row[name]) for name in ("prompt", "reply"))
+        table.add_row(*words, *numbers)
+    return table
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:

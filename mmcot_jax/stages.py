@@ -4,8 +4,10 @@ import logging
 import os
 import pathlib
 from collections.abc import Iterator
+from functools import partial
 
 import jax
+import numpy as np
 import rich.console
 from ml_collections import ConfigDict
 
@@ -14,11 +16,13 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import puzzlevqa, run, table
 from mmcot_jax.example import Example
 from mmcot_jax.log import Log, write_completions, write_json
-from mmcot_jax.train import rows, sft
+from mmcot_jax.train import grpo, rows, sft
 from mmcot_jax.types import Variables
 
 SUMMARIES = {"puzzlevqa": puzzlevqa.summarize}
 """How a task's answers become results."""
+CORRECT = {"puzzlevqa": puzzlevqa.correct}
+"""Which of a task's answers are right: what GRPO watches while it trains on rewards."""
 
 
 def check(c: ConfigDict) -> None:
@@ -49,6 +53,8 @@ class Job:
         if "sft" in c.stages:
             parts = c.sft.gradient_accumulation_steps
             meshes.check_rows("sft.batch_size", c.sft.batch_size, self.mesh, parts)
+        if "grpo" in c.stages:
+            grpo.check(c.grpo.to_dict(), self.mesh, metrics=grpo_metrics(c))
         if "eval" in c.stages:
             meshes.check_rows("eval.batch_size", c.eval.batch_size, self.mesh)
         self.key = jax.random.key(c.seed)
@@ -118,6 +124,58 @@ def train_sft(job: Job) -> None:
     )
 
 
+def train_grpo(job: Job) -> None:
+    """Learns from rewards on its own chains."""
+    c = job.c
+    job.variables = grpo.run(
+        job.backbone,
+        job.variables,
+        job.task.load(**c.data.grpo),
+        c.grpo.to_dict(),
+        mesh=job.mesh,
+        key=jax.random.fold_in(job.key, 3),
+        seed=c.seed,
+        workdir=job.workdir,
+        assess=_assess(job) if c.grpo.eval_steps else None,
+    )
+
+
+def grpo_metrics(c: ConfigDict) -> tuple[str, ...]:
+    """Names of what `_assess` finds."""
+    g = c.grpo.num_generations_eval
+    return ("accuracy", *(("pass@1", f"pass@{g}") if g > 1 else ()))
+
+
+def _assess(job: Job) -> grpo.Assess:
+    """Greedy accuracy, and pass@k of sampled answers, on the validation questions."""
+    c, correct = job.c, CORRECT[job.c.data.task]
+    kinds = c.data.grpo.kinds
+    options = {"kinds": kinds, "size": c.data.grpo.size, "split": "validation"}
+    examples = job.task.load(count=c.grpo.eval_count, **options)
+    g = c.grpo.num_generations_eval
+    sampled = {name: c.grpo[name] for name in ("temperature", "top_p", "top_k")}
+    ask = partial(
+        run.answer,
+        job.backbone,
+        examples=examples,
+        mesh=job.mesh,
+        key=jax.random.fold_in(job.key, 4),
+        paint=False,
+    )
+
+    def assess(variables: Variables) -> dict[str, float]:
+        right = grpo.gather(np.array(correct(ask(variables, c=c.eval.to_dict()))))
+        found = {"accuracy": float(right.mean())}
+        if g > 1:
+            several = c.eval.to_dict() | sampled | {"greedy": False, "num_generations": g}
+            right = np.array(correct(ask(variables, c=several))).reshape(-1, g)
+            right = grpo.gather(right)
+            found |= {"pass@1": float(right.mean()), f"pass@{g}": float(right.any(1).mean())}
+        return found
+
+    return assess
+
+
 def evaluate(job: Job) -> None:
     """Asks, scores, prints the table, writes results.json and completions/eval.jsonl."""
     c = job.c.eval
@@ -141,7 +199,7 @@ def evaluate(job: Job) -> None:
     rich.console.Console().print(table.console(layout))
 
 
-STAGES = {"sft": train_sft, "eval": evaluate}
+STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
 """Every stage, by the name a config gives it."""
 
 

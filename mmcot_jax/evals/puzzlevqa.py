@@ -16,15 +16,7 @@ def summarize(
     """
     kinds = [a.example.extra["kind"] for a in answered]
     domains = [metrics.DOMAINS[kind not in trained] for kind in kinds]
-    rows = [
-        metrics.Answered(
-            options=tuple(a.example.extra["options"]),
-            answer=a.example.extra["answer_text"],
-            reply=a.reply.text,
-            prompt=a.prompt,
-        )
-        for a in answered
-    ]
+    rows = _rows(answered)
     scored = {parser: metrics.puzzle(rows, parser) for parser in metrics.PARSERS}
     results = {p: metrics.by_kind(kinds, domains, s.correct) for p, s in scored.items()}
     strict = scored["strict"]
@@ -47,3 +39,20 @@ def summarize(
         )
     ]
     return results, kept
+
+
+def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
+    """Whether each answer is right, by the strict parser."""
+    return metrics.puzzle(_rows(answered), "strict").correct
+
+
+def _rows(answered: Sequence[Answered]) -> list[metrics.Answered]:
+    return [
+        metrics.Answered(
+            options=tuple(a.example.extra["options"]),
+            answer=a.example.extra["answer_text"],
+            reply=a.reply.text,
+            prompt=a.prompt,
+        )
+        for a in answered
+    ]

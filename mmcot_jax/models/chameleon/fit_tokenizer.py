@@ -77,7 +77,7 @@ def words(kinds: Sequence[str], count: int) -> list[str]:
             segments = [*chain.textual(kind, puzzle.scene)]
             if kind.fill:
                 segments += chain.multimodal(kind, puzzle.scene, size=16)
-            example = puzzlevqa.paint(puzzle, size=16, chain=None, wording="corrected")
+            example = puzzlevqa.paint(puzzle, size=16, chain="none", wording="corrected")
             found += [s for s in (*example.prompt, *segments) if isinstance(s, str)]
     return found
 

@@ -73,7 +73,7 @@ IN_DOMAIN = (
 """The kinds the study trains on; the other fifteen test what carries over."""
 
 Split = Literal["train", "validation", "test"]
-Chain = Literal["multimodal", "textual"]
+Chain = Literal["multimodal", "textual", "none"]
 WordingName = Literal["corrected", "original"]
 
 
@@ -141,10 +141,10 @@ def _first(kind: Kind, folder: Path, count: int | None) -> list[Puzzle]:
     return puzzles[:count]
 
 
-def paint(puzzle: Puzzle, *, size: int, chain: Chain | None, wording: WordingName) -> Example:
+def paint(puzzle: Puzzle, *, size: int, chain: Chain, wording: WordingName) -> Example:
     """One puzzle as an example: its picture drawn (or read), its chain written and drawn.
 
-    `chain` None leaves the rationale empty, as does a released record, which is only asked.
+    `chain` "none" leaves the rationale empty, as does a released record, which is only asked.
     """
     word = puzzle.word
     if puzzle.picture:
@@ -153,7 +153,7 @@ def paint(puzzle: Puzzle, *, size: int, chain: Chain | None, wording: WordingNam
             image = np.asarray(picture.convert("RGB").resize(side, Image.Resampling.LANCZOS))
     else:
         image = puzzle.kind.draw(puzzle.scene, size)
-    if chain is None or puzzle.picture:
+    if chain == "none" or puzzle.picture:
         rationale = ()
     elif chain == "textual":
         rationale = chains.textual(puzzle.kind, puzzle.scene)
@@ -203,7 +203,8 @@ def stream(
         seed: of the training puzzles; the others are one set for all seeds.
         split: "validation" and "test" puzzles are asked, not taught: their rationale is empty.
         size: side of the pictures, pixels.
-        chain: "multimodal" draws every option into the picture and judges it; "textual" deduces.
+        chain: "multimodal" draws every option into the picture and judges it; "textual" deduces;
+            "none" leaves the rationale empty.
         wording: "original" keeps the study's wrong rule in two kinds' multimodal chains.
         released: folder of the released benchmark; then its records are the test set.
         test_count: drawn test puzzles a kind that training leaves out, when none are released.
@@ -235,7 +236,7 @@ def stream(
     if split == "train" and chain == "multimodal":
         for name in kinds:
             chains.require_pictures(KINDS[name])
-    work = partial(paint, size=size, chain=chain if split == "train" else None, wording=wording)
+    work = partial(paint, size=size, chain=chain if split == "train" else "none", wording=wording)
     painted = map(work, puzzles) if processes == 0 else _pooled(work, puzzles, processes)
     return iter(track(painted, f"puzzles ({split})", total=len(puzzles), disable=not progress))
 

@@ -82,7 +82,7 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
     (puzzle,) = plan(["venn"], count=1)
     path = tmp_path / "picture.png"
     Image.fromarray(np.full((512, 512, 3), 7, np.uint8)).save(path)
-    example = paint(puzzle._replace(picture=path), size=64, chain=None, wording="corrected")
+    example = paint(puzzle._replace(picture=path), size=64, chain="none", wording="corrected")
     assert (example.prompt[1] == np.full((64, 64, 3), 7)).all()
     assert example.rationale == ()
 

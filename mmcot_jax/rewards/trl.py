@@ -1,0 +1,80 @@
+"""A reward written for TRL's GRPOTrainer, called as TRL calls it.
+
+`f(prompts, completions, **columns) -> list[float | None]`, plain or async; None = not applicable.
+Columns are the example's: `id`, `answer` (also as `solution`), and everything in `extra`. A
+function is given what it names; one with `**kwargs` is given all.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from mmcot_jax.example import Example, Reply
+
+
+class Called(NamedTuple):
+    """What a function returned and what it logged."""
+
+    values: list[Any]
+    metrics: dict[str, float]
+    """Of `log_metric`: the mean where a name was logged more than once."""
+    extra: dict[str, list[Any]]
+    """Of `log_extra`: a column of the completions table, one entry a row."""
+
+
+def call(
+    function: Callable[..., Any], examples: Sequence[Example], replies: Sequence[Reply], step: int
+) -> Called:
+    """Calls it once for all rows.
+
+    Raises:
+        ValueError: it did not return one value a row, or logged a column of another length.
+        Exception: whatever it raises.
+    """
+    metrics: dict[str, list[float]] = {}
+    extra: dict[str, list[Any]] = {}
+
+    def log_metric(name: str, value: float) -> None:
+        metrics.setdefault(name, []).append(float(value))
+
+    def log_extra(column: str, values: Sequence[Any]) -> None:
+        if len(values) != len(replies):
+            raise ValueError(f"column {column!r} has {len(values)} entries for {len(replies)} rows")
+        extra[column] = list(values)
+
+    given = {
+        "prompts": [_words(example.prompt) for example in examples],
+        "completions": [reply.text for reply in replies],
+        "trainer_state": SimpleNamespace(global_step=step),
+        "log_metric": log_metric,
+        "log_extra": log_extra,
+        **_columns(examples),
+    }
+    parameters = inspect.signature(function).parameters.values()
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        given = {p.name: given[p.name] for p in parameters if p.name in given}
+    values = function(**given)
+    if inspect.isawaitable(values):
+        values = asyncio.run(_awaited(values))
+    values = list(values)
+    if len(values) != len(replies):
+        raise ValueError(f"it returned {len(values)} values for {len(replies)} completions")
+    means = {name: sum(found) / len(found) for name, found in metrics.items()}
+    return Called(values, means, extra)
+
+
+async def _awaited(values: Any) -> Any:
+    return await values
+
+
+def _columns(examples: Sequence[Example]) -> dict[str, list[Any]]:
+    names = {name: None for example in examples for name in example.extra}
+    columns = {name: [example.extra.get(name) for example in examples] for name in names}
+    answers = [example.answer for example in examples]
+    return {"solution": answers} | columns | {"id": [e.id for e in examples], "answer": answers}
+
+
+def _words(prompt: Sequence[Any]) -> str:
+    return "".join(s if isinstance(s, str) else "<image>" for s in prompt)

@@ -1,0 +1,459 @@
+"""GRPO: questions, groups of sampled chains, rewards, updates.
+
+One step, from question to update:
+
+    host    stream -> rendered prompts of N questions
+    ------- put --------------------------------------------------------------- crossing 1
+    device  prepare, prefill, sample: G chains a question
+    ------- get (this process's rows) ----------------------------------------- crossing 2
+    host    read; the reward workers begin
+    device  reference log-probabilities, meanwhile
+    host    rewards -> advantages
+    ------- put --------------------------------------------------------------- crossing 3
+    device  grpo_step, num_iterations times
+    ------- device_get(metrics) ----------------------------------------------- crossing 4
+    host    log, completions, checkpoint; every eval_steps the evaluation
+
+Axes: N questions, G samples of each, B = N G rows, R rewards, T time.
+Source: arXiv 2402.03300; names of options and metrics are TRL's.
+"""
+
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.console
+from jax.sharding import Mesh
+
+from mmcot_jax import data
+from mmcot_jax import mesh as meshes
+from mmcot_jax.ckpt import Checkpoints
+from mmcot_jax.evals.ask import Asked, Asker
+from mmcot_jax.example import Example, Row
+from mmcot_jax.log import Log, completions_table, write_completions
+from mmcot_jax.rewards.pool import Pool, Scored, TooManyFailures
+from mmcot_jax.sample.law import Sampling
+from mmcot_jax.train import objective as objectives
+from mmcot_jax.train import step as steps
+from mmcot_jax.train.groups import Groups, gather, group, outlook
+from mmcot_jax.types import Backbone, Experience, Rollout, TrainState, Variables
+
+__all__ = ["Assess", "check", "gather", "make_objective", "run"]
+STAGE = "grpo"
+Assess = Callable[[Variables], dict[str, float]]
+"""What the policy is worth on questions it does not train on, by metric."""
+
+
+def check(c: Mapping[str, Any], mesh: Mesh, metrics: Sequence[str] = ()) -> None:
+    """What can be seen to be wrong before a weight is read; `metrics` are those `Assess` gives.
+
+    Raises:
+        ValueError: numbers that do not fit one another, an unknown option or reward.
+    """
+    n, g = c["prompts_per_step"], c["num_generations"]
+    if g < 2:
+        raise ValueError(
+            f"grpo.num_generations is {g}; a sample is compared with others of its question, "
+            "so give at least 2"
+        )
+    meshes.check_rows("grpo.prompts_per_step", n, mesh)
+    meshes.check_rows(
+        f"grpo.prompts_per_step x grpo.num_generations ({n} x {g})",
+        n * g,
+        mesh,
+        c["gradient_accumulation_steps"],
+    )
+    if c["num_iterations"] < 1:
+        raise ValueError(f"grpo.num_iterations is {c['num_iterations']}; give 1 or more")
+    if c["kl_steps"] and c["beta"]:
+        raise ValueError(
+            f"grpo.kl_steps is {c['kl_steps']} and beta is {c['beta']}: with a beta the "
+            "divergence is computed in every step; set kl_steps to 0"
+        )
+    best = c["metric_for_best_model"]
+    if c["load_best_model_at_end"] and not (c["eval_steps"] and best):
+        raise ValueError(
+            "grpo.load_best_model_at_end asks for the best by an evaluation, and "
+            f"eval_steps is {c['eval_steps']}, metric_for_best_model {best!r}; give both"
+        )
+    if best and metrics and best not in metrics:
+        raise ValueError(
+            f"grpo.metric_for_best_model is {best!r}; the evaluation gives {', '.join(metrics)}"
+        )
+    make_objective(c)
+
+
+def make_objective(c: Mapping[str, Any]) -> objectives.Objective:
+    """The objective a config describes.
+
+    Raises:
+        ValueError: as `objective.check`.
+    """
+    fields = {name: c[name] for name in objectives.Objective._fields if name in c}
+    return objectives.check(objectives.Objective(**fields))
+
+
+def run(
+    backbone: Backbone,
+    variables: Variables,
+    examples: Sequence[Example],
+    c: Mapping[str, Any],
+    *,
+    mesh: Mesh,
+    key: jax.Array,
+    seed: int,
+    workdir: pathlib.Path,
+    assess: Assess | None = None,
+) -> Variables:
+    """Trains on rewards as `config.grpo` says; returns the variables with what was learned.
+
+    Resumes from the last checkpoint in `workdir`. `variables` is given away.
+
+    Raises:
+        ValueError: a prompt longer than the model's context, a batch that does not divide, groups
+            that all agree before the first step, a reward that never works, a loss that is not
+            finite.
+    """
+    check(c, mesh)
+    trainer = _Trainer(backbone, variables, examples, c, mesh=mesh, key=key, workdir=workdir)
+    del variables
+    open_stream = partial(
+        data.stream,
+        trainer.questions,
+        c["prompts_per_step"],
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    stream = open_stream()
+    total = c["max_steps"] or math.ceil(c["num_train_epochs"] * stream.epoch_steps)
+    trainer.begin(total)
+    best = -math.inf
+    folder = workdir / "checkpoints"
+    with (
+        Checkpoints(folder / STAGE, keep=c["save_total_limit"]) as checkpoints,
+        Checkpoints(folder / f"{STAGE}_best", keep=1) as kept,
+        trainer.rewards,
+    ):
+        first = 0
+        if restored := checkpoints.restore(trainer.like):
+            trainer.state, place = restored
+            stream.set_state(place["stream"])
+            first, best = place["step"], place["best"] if place["best"] is not None else best
+        accuracy = f"rewards/{c['reward_funcs'][0]}/mean"
+        shown = ("reward", accuracy, "completions/mean_length", "tokens_per_second/rollout")
+        with Log(
+            workdir, STAGE, total, start=first, shown=shown, process_index=jax.process_index()
+        ) as log:
+            if first == 0 and c["preflight"]:
+                trainer.look_ahead(next(open_stream()))
+            for number in range(first, total):
+                last = number + 1 == total
+                metrics = trainer.step(number, next(stream))
+                if assess and c["eval_steps"] and (last or (number + 1) % c["eval_steps"] == 0):
+                    began = time.monotonic()
+                    found = assess(trainer.variables)
+                    metrics |= {f"eval_{name}": value for name, value in found.items()}
+                    metrics["time/eval"] = time.monotonic() - began
+                    worth = found.get(c["metric_for_best_model"], -math.inf)
+                    if worth > best:
+                        best = worth
+                        kept.save(number + 1, trainer.state, {"step": number + 1, "best": best})
+                if last or (number + 1) % c["logging_steps"] == 0 or "time/eval" in metrics:
+                    log.write(number, metrics)
+                log.advance(number)
+                if last or (number + 1) % c["save_steps"] == 0:
+                    place = {"stream": stream.get_state(), "step": number + 1}
+                    place["best"] = best if math.isfinite(best) else None
+                    checkpoints.save(number + 1, trainer.state, place)
+        if c["load_best_model_at_end"] and (restored := kept.restore(trainer.like)):
+            trainer.state = restored.state
+    return trainer.variables
+
+
+class _Trainer:
+    """One policy on its way: what does not change bound, and the state that does."""
+
+    def __init__(self, backbone, variables, examples, c, *, mesh, key, workdir):
+        self._backbone, self._c, self._mesh, self._key = backbone, c, mesh, key
+        self._workdir = workdir
+        rows = [backbone.renderer.prompt(example) for example in examples]
+        self._check_room(rows)
+        self.questions: list[tuple[Example, Row]] = list(zip(examples, rows, strict=True))
+        lengths = np.array([len(row.tokens) for row in rows])
+        self._widths = data.choose_buckets(
+            lengths, backbone.context, c["prompt_buckets"], c["length_multiple"]
+        )
+        self._sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
+        self._asker = Asker(
+            backbone,
+            mesh,
+            self._sampling,
+            length=c["max_completion_length"],
+            pad_id=c["pad_id"],
+            num_generations=c["num_generations"],
+        )
+        self._objective = make_objective(c)
+        self._grammar = meshes.everywhere(backbone.grammar, mesh)
+        self.rewards = Pool(
+            c["reward_funcs"],
+            c["reward_weights"],
+            timeout_s=c["reward_timeout"],
+            processes=c["reward_processes"],
+        )
+        self._failures = TooManyFailures(c["reward_funcs"])
+        self._trained, self._frozen = steps.split(variables, c["what"])
+        copy = jax.jit(partial(jax.tree.map, jnp.copy))
+        # of adapters megabytes; where all is trained, the model once more
+        self._reference = copy(self._trained) if c["beta"] or c["kl_steps"] else None
+
+    def _check_room(self, rows: Sequence[Row]) -> None:
+        room = self._backbone.context - self._c["max_completion_length"]
+        for row in rows:
+            if len(row.tokens) > room:
+                raise ValueError(
+                    f"record {row.id!r} has a prompt of {len(row.tokens)} tokens; the model's "
+                    f"context of {self._backbone.context} less grpo.max_completion_length "
+                    f"{self._c['max_completion_length']} leaves {room}: shorten it, or lower that"
+                )
+
+    def begin(self, total: int) -> None:
+        """Step 0 of `total` steps of num_iterations updates each."""
+        self._schedule = steps.schedule(self._c, total * self._c["num_iterations"])
+        self._optimizer = steps.optimizer(self._c, total * self._c["num_iterations"])
+        begin = partial(steps.start, optimizer=self._optimizer)
+        self.like = meshes.shapes(jax.eval_shape(begin, self._trained), self._mesh)
+        places = jax.tree.map(lambda x: x.sharding, self.like)
+        self.state: TrainState = jax.jit(begin, out_shardings=places)(self._trained)
+        del self._trained
+
+    @property
+    def variables(self) -> Variables:
+        """The policy as it is."""
+        return steps.join(self.state.trained, self._frozen, self._c["what"])
+
+    def step(self, number: int, items: Sequence[tuple[Example, Row]]) -> dict[str, float]:
+        """One rollout and the updates it is good for."""
+        clock = _Clock()
+        key = jax.random.fold_in(self._key, number)
+        asked = self._ask(items, key)
+        clock.stop("rollout")
+        waiting = self.rewards.submit(_each(items, self._c["num_generations"]), asked.replies)
+        rollout = self._trim(asked)
+        old, ref = self._given_logps(rollout, number)
+        scored = waiting.result()
+        clock.stop("reward")
+        self._failures.count(scored)
+        groups = group(scored.values, self._c)
+        experience = Experience(rollout, meshes.put(groups.advantage, self._mesh), old, ref)
+        for _ in range(self._c["num_iterations"]):
+            metrics = self._update(experience)
+        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        clock.stop("train")
+        self._check_finite(number, metrics)
+        self._keep(number, items, asked, scored, groups)
+        return self._report(number, asked, scored, groups, metrics, clock)
+
+    def _ask(self, items: Sequence[tuple[Example, Row]], key: jax.Array) -> Asked:
+        examples_rows = [row for _, row in items]
+        longest = _most(max(len(row.tokens) for row in examples_rows))
+        width = data.bucket(longest, self._widths, examples_rows[0].id)
+        first = jax.process_index() * len(items)
+        numbers = np.arange(first, first + len(items))
+        return self._asker(self.variables, examples_rows, width, key, numbers)
+
+    def _trim(self, asked: Asked) -> Rollout:
+        """Without the columns that no row reached, up to a multiple: few shapes, less work."""
+        multiple, most = self._c["length_multiple"], self._c["max_completion_length"]
+        length = min(-(-_most(int(asked.tokens.max())) // multiple) * multiple, most)
+        with meshes.strict(self._mesh):
+            return _first_columns(asked.rollout, length)
+
+    def _given_logps(self, rollout: Rollout, number: int):
+        """Of the policy that sampled, where it will have changed; of the reference, if asked."""
+        c, every = self._c, self._c["kl_steps"]
+        old = self._logps(self.variables, rollout) if c["num_iterations"] > 1 else None
+        if not (c["beta"] or (every and number % every == 0)):
+            return old, None
+        reference = steps.join(self._reference, self._frozen, c["what"])
+        return old, self._logps(reference, rollout)
+
+    def _logps(self, variables: Variables, rollout: Rollout):
+        with meshes.strict(self._mesh):
+            return steps.rollout_logps(
+                variables,
+                rollout,
+                self._grammar,
+                backbone=self._backbone,
+                sampling=self._sampling,
+                micro_batches=self._c["gradient_accumulation_steps"],
+                chunk=self._c["logps_chunk"],
+            )
+
+    def _update(self, experience: Experience) -> dict[str, jax.Array]:
+        with meshes.strict(self._mesh):
+            self.state, metrics = steps.grpo_step(
+                self.state,
+                self._frozen,
+                experience,
+                self._grammar,
+                backbone=self._backbone,
+                optimizer=self._optimizer,
+                what=self._c["what"],
+                objective=self._objective,
+                sampling=self._sampling,
+                micro_batches=self._c["gradient_accumulation_steps"],
+                chunk=self._c["logps_chunk"],
+            )
+        return metrics
+
+    def _check_finite(self, number: int, metrics: Mapping[str, float]) -> None:
+        bad = [name for name in ("loss", "grad_norm") if not math.isfinite(metrics[name])]
+        if bad:
+            raise ValueError(
+                f"grpo step {number}: {' and '.join(f'{n} is {metrics[n]}' for n in bad)}; "
+                "nothing of this step was saved. Lower grpo.learning_rate or grpo.max_grad_norm"
+            )
+
+    def _keep(self, number, items, asked: Asked, scored: Scored, groups: Groups) -> None:
+        """Writes the chains of a step with their pictures, rewards and advantages; shows some."""
+        c = self._c
+        if not (c["log_completions_steps"] and number % c["log_completions_steps"] == 0):
+            return
+        replies = self._asker.painted(self.variables, asked.replies, c["prompts_per_step"])
+        read = self._backbone.renderer.read
+        rows = [
+            {
+                "id": example.id,
+                "prompt": read(row.tokens).text,
+                "reply": reply.text,
+                "answer": example.answer,
+                **dict(zip(c["reward_funcs"], _plain(values), strict=True)),
+                "advantage": _plain([advantage])[0],
+                "tokens": int(tokens),
+                "ended": bool(end),
+            }
+            | {name: column[i] for name, column in scored.extra.items()}
+            for i, ((example, row), reply, values, advantage, tokens, end) in enumerate(
+                zip(
+                    [item for item in items for _ in range(c["num_generations"])],
+                    replies,
+                    scored.values,
+                    groups.advantage,
+                    asked.tokens,
+                    asked.ended,
+                    strict=True,
+                )
+            )
+        ]
+        drawn = [[p.pixels for p in r.pictures if p.pixels is not None] for r in replies]
+        name = f"{STAGE}_step_{number:05}{_part()}.jsonl"
+        write_completions(self._workdir / "completions" / name, rows, drawn)
+        if c["num_completions_to_print"] and jax.process_index() == 0:
+            few = rows[: c["num_completions_to_print"]]
+            table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
+            rich.console.Console(stderr=True).print(table)
+
+    def _report(self, number, asked: Asked, scored: Scored, groups: Groups, metrics, clock):
+        """Everything of a step that is logged, by TRL's names where it has one."""
+        tokens, ended = gather(asked.tokens), gather(asked.ended)
+        written, c = float(tokens.sum()), self._c
+        pictures = [p for reply in asked.replies for p in reply.pictures]
+        whole = [len(p.ids) == self._backbone.grammar.image_len for p in pictures]
+        failures = scored.failures
+        done = tokens[ended]
+        found = {
+            "completions/mean_length": float(tokens.mean()),
+            "completions/min_length": float(tokens.min()),
+            "completions/max_length": float(tokens.max()),
+            "completions/mean_terminated_length": float(done.mean()) if done.size else 0.0,
+            "completions/clipped_ratio": float(1 - ended.mean()),
+            "image/count": len(pictures) / len(asked.replies),
+            "image/valid_rate": float(np.mean(whole)) if whole else float("nan"),
+            "learning_rate": float(self._schedule(number * c["num_iterations"])),
+            "num_tokens": written,
+            "tokens_per_second/rollout": written / clock.times["rollout"],
+            "tokens_per_second/train": written * c["num_iterations"] / clock.times["train"],
+            "step_time": sum(clock.times.values()),
+            **{f"time/{name}": seconds for name, seconds in clock.times.items()},
+            **{f"failures/{name}": 0.0 for name in c["reward_funcs"]},
+        }
+        for failure in failures:
+            found[f"failures/{failure.reward}"] += 1.0
+        return metrics | groups.metrics | found | scored.metrics
+
+    def look_ahead(self, items: Sequence[tuple[Example, Row]]) -> None:
+        """Samples one step's groups and says whether there is something to learn.
+
+        Raises:
+            ValueError: every group's rewards are equal, so no step would change anything.
+        """
+        c, mesh = self._c, self._mesh
+        asked = self._ask(items, jax.random.fold_in(self._key, np.uint32(2**32 - 1)))
+        scored = self.rewards.submit(_each(items, c["num_generations"]), asked.replies).result()
+        seen = outlook(
+            group(scored.values, c),
+            c,
+            devices=mesh.shape["data"] * mesh.shape["fsdp"],
+            prompt_tokens=[len(row.tokens) for _, row in items],
+            prompt_images=[len(row.images) for _, row in items],
+            image_tokens=int(self._backbone.grammar.image_len),
+            completion_tokens=gather(asked.tokens),
+            ended=gather(asked.ended),
+            pictures=[len(reply.pictures) for reply in asked.replies],
+        )
+        if jax.process_index() == 0:
+            console = rich.console.Console(stderr=True)
+            for line in seen.lines:
+                console.print(f"{STAGE}: {line}", highlight=False, markup=False, soft_wrap=True)
+        if seen.equal == seen.groups:
+            raise ValueError(
+                f"nothing to learn from: in all {seen.groups} groups sampled before the first "
+                f"step the rewards are equal ({seen.right} all right, {seen.wrong} all wrong). "
+                "Take harder or easier questions, a higher temperature, more num_generations or "
+                "a longer sft stage; grpo.preflight=false starts all the same"
+            )
+
+
+class _Clock:
+    """Seconds between its stops, by name."""
+
+    def __init__(self):
+        self.times: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def stop(self, name: str) -> None:
+        now = time.monotonic()
+        self.times[name], self._since = now - self._since, now
+
+
+@partial(jax.jit, static_argnames=("length",))
+def _first_columns(rollout: Rollout, length: int) -> Rollout:
+    cut = jax.tree.map(lambda x: x[:, :length], rollout._replace(prompt=None))
+    return cut._replace(prompt=rollout.prompt)
+
+
+def _most(number: int) -> int:
+    """The largest of all processes' numbers."""
+    return int(gather(np.array([number])).max())
+
+
+def _each(items: Sequence[tuple[Example, Row]], g: int) -> list[Example]:
+    """Each question G times, next to itself."""
+    return [example for example, _ in items for _ in range(g)]
+
+
+def _plain(values: Iterable[float]) -> list[float | None]:
+    """For JSON, which knows no NaN."""
+    return [float(v) if math.isfinite(v) else None for v in values]
+
+
+def _part() -> str:
+    """Of a file that every process writes for itself."""
+    return f"_{jax.process_index()}" if jax.process_count() > 1 else ""
