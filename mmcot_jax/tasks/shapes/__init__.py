@@ -115,6 +115,7 @@ def _example(id: str, kind: str, question: Question, size: int, form: str, boxes
     letter = LETTERS[question.options.index(question.answer)]
     options = " ".join(f"({x}) {o}" for x, o in zip(LETTERS, question.options, strict=True))
     answer = letter if form == "options" else question.answer
+    said = f"<answer>{answer}</answer>"
     asked = f"Question: {question.text}\n" + f"Options: {options}.\n" * (form == "options")
     marks = tuple(thing.box(size) for thing in question.seen)
     notes = [box.note if boxes else f"a {box.label}" for box in marks]

@@ -1,4 +1,4 @@
-"""What can be asked about a scene of shapes, with its options, its answer and its chain of words."""
+"""What can be asked about a scene of shapes: options, answer, and what follows from looking."""
 
 import random
 from collections.abc import Callable
