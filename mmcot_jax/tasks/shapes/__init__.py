@@ -124,9 +124,7 @@ def _example(id: str, kind: str, question: Question, size: int, form: str, boxes
         id=id,
         prompt=(draw(question.scene, size), asked),
         answer=answer,
-        rationale=(
-            f"<think>There is {looked}. {question.reason}</think> <answer>{answer}</answer>",
-        ),
+        rationale=(f"<think>There is {looked}. {question.reason}</think> {said}",),
         extra={
             "kind": kind,
             "options": question.options if form == "options" else (),
