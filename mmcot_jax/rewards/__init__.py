@@ -9,12 +9,24 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmcot_jax.rewards import text
+from mmcot_jax.rewards import boxes, puzzle, tags, vlm_r1
 
 REWARDS: dict[str, Callable[..., Any]] = {
-    "accuracy": text.accuracy,
-    "format": text.format,
-    "format_drawn": text.format_drawn,
+    # puzzles: a stated letter, a chain of headings
+    "accuracy": puzzle.accuracy,
+    "format": puzzle.format,
+    "format_drawn": puzzle.format_drawn,
+    # <think> and <answer>
+    "tagged_accuracy": tags.accuracy,
+    "tagged_format": tags.format,
+    # boxes in <think>
+    "iou": boxes.iou,
+    # the study's own, for answers, boxes and form of pictured questions
+    "reference_vlmr1_accuracy": vlm_r1.accuracy,
+    "reference_vlmr1_bbox": vlm_r1.bbox,
+    "reference_vlmr1_format": vlm_r1.format,
+    "reference_vlmr1_scaleup_accuracy": vlm_r1.scaleup_accuracy,
+    "reference_vlmr1_scaleup_bbox": vlm_r1.scaleup_bbox,
 }
 
 
