@@ -209,7 +209,7 @@ def _share(part: Number, of: Number) -> float:
 # ---- boxes ---------------------------------------------------------------------------------------
 
 
-def boxes(gold: Sequence[Sequence[Box]], replies: Sequence[str]) -> dict[str, float] | None:
+def boxes(gold: Sequence[Sequence[Box]], replies: Sequence[str]) -> dict[str, Number] | None:
     """How well replies say where things are, 0..1, over rows that have boxes; None without any.
 
     `parse_rate`: replies with a box in `<think>`. `iou`: mean of the reward of that name.
