@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmcot_jax.rewards import boxes, puzzle, tags, vlm_r1
+from mmcot_jax.rewards import boxes, puzzle, reference_vlmr1, tags
 
 REWARDS: dict[str, Callable[..., Any]] = {
     # puzzles: a stated letter, a chain of headings
@@ -22,11 +22,11 @@ REWARDS: dict[str, Callable[..., Any]] = {
     # boxes in <think>
     "iou": boxes.iou,
     # the study's own, for answers, boxes and form of pictured questions
-    "reference_vlmr1_accuracy": vlm_r1.accuracy,
-    "reference_vlmr1_bbox": vlm_r1.bbox,
-    "reference_vlmr1_format": vlm_r1.format,
-    "reference_vlmr1_scaleup_accuracy": vlm_r1.scaleup_accuracy,
-    "reference_vlmr1_scaleup_bbox": vlm_r1.scaleup_bbox,
+    "reference_vlmr1_accuracy": reference_vlmr1.accuracy,
+    "reference_vlmr1_bbox": reference_vlmr1.bbox,
+    "reference_vlmr1_format": reference_vlmr1.format,
+    "reference_vlmr1_scaleup_accuracy": reference_vlmr1.scaleup_accuracy,
+    "reference_vlmr1_scaleup_bbox": reference_vlmr1.scaleup_bbox,
 }
 
 

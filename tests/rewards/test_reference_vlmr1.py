@@ -11,7 +11,7 @@ import pytest
 from mmcot_jax.boxes import Box, Space, parse_reference
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Example, Reply
-from mmcot_jax.rewards import REWARDS, vlm_r1
+from mmcot_jax.rewards import REWARDS, reference_vlmr1
 from mmcot_jax.rewards.tags import answered
 
 SPACE = Space("resized", 1000, 1000)
@@ -80,7 +80,7 @@ def test_a_box_of_the_whole_picture_earns_nothing_from_ours():
     everything = Reply(("<think>[0,0,1000,1000 scene]</think>",))
     large = CAR._replace(x0=0, y0=0, x1=900, y1=900)
     asked = example(notes="[0,0,900,900 car]", boxes=(large,))
-    assert vlm_r1.bbox(asked, everything) == pytest.approx(0.81)
+    assert reference_vlmr1.bbox(asked, everything) == pytest.approx(0.81)
     assert REWARDS["iou"](asked, everything) == 0.0
 
 
@@ -89,38 +89,38 @@ def test_the_scale_up_rewards_know_answers_and_boxes_without_labels():
         "q/2", ("?",), "P. Carter", extra={"possible_answers": ("P. Carter",), "boxes": (CAR, SIGN)}
     )
     written = Reply((f"<think>{ONE} [0,0,1,1 x]</think> <answer> p. carter </answer>",))
-    assert vlm_r1.scaleup_accuracy(asked, written) == 1.0
-    assert vlm_r1.scaleup_bbox(asked, written) == 0.5
-    assert vlm_r1.scaleup_accuracy(asked, Reply(("<answer>P. Carter.</answer>",))) == 0.0
-    assert vlm_r1.scaleup_bbox(asked, Reply(("nothing",))) == 0.0
+    assert reference_vlmr1.scaleup_accuracy(asked, written) == 1.0
+    assert reference_vlmr1.scaleup_bbox(asked, written) == 0.5
+    assert reference_vlmr1.scaleup_accuracy(asked, Reply(("<answer>P. Carter.</answer>",))) == 0.0
+    assert reference_vlmr1.scaleup_bbox(asked, Reply(("nothing",))) == 0.0
 
 
 @pytest.mark.parametrize("name", ["accuracy", "bbox", "scaleup_accuracy", "scaleup_bbox"])
 def test_an_example_without_what_the_study_compares_with_is_refused(name):
     with pytest.raises(ValueError, match=r"'q/3' has no extra\[.*\], which the study's rewards"):
-        getattr(vlm_r1, name)(Example("q/3", ("?",), "A"), Reply(("x",)))
+        getattr(reference_vlmr1, name)(Example("q/3", ("?",), "A"), Reply(("x",)))
 
 
 OUR_OWN_CASES = [
-    (vlm_r1.accuracy_of("<answer>A</answer>", "<answer>A</answer>"), 1.0),
-    (vlm_r1.accuracy_of("a", "A"), 1.0),  # untagged texts are compared in lower case
-    (vlm_r1.accuracy_of("A", "<answer>A</answer>"), 0.0),
-    (vlm_r1.accuracy_of(None, "<answer>A</answer>"), 0.0),
-    (vlm_r1.bbox_of("[0,0,10,10 Car]", "[0,0,10,10 car]"), 1.0),
-    (vlm_r1.bbox_of("[0,0,10,10 x] [0,0,5,10 y]", "[0,0,10,10 car]"), 0.75),
-    (vlm_r1.bbox_of("[0,0,10,10 car]", "no box"), 0.0),
-    (vlm_r1.bbox_of(5, "no box"), 0.0),
-    (vlm_r1.scaleup_bbox_of("[0,0,10,10 x]", [[0, 0, 10.0, 5]]), 0.5),
-    (vlm_r1.scaleup_bbox_of("[0,0,10,10 x]", None), 0.0),
-    (vlm_r1.scaleup_bbox_of("[0,0,10,10 x]", [[0, 0, 10]]), 0.0),
-    (vlm_r1.iou_of([10, 10, 0, 0], [0, 0, 10, 10]), 0.0),
+    (reference_vlmr1.accuracy_of("<answer>A</answer>", "<answer>A</answer>"), 1.0),
+    (reference_vlmr1.accuracy_of("a", "A"), 1.0),  # untagged texts are compared in lower case
+    (reference_vlmr1.accuracy_of("A", "<answer>A</answer>"), 0.0),
+    (reference_vlmr1.accuracy_of(None, "<answer>A</answer>"), 0.0),
+    (reference_vlmr1.bbox_of("[0,0,10,10 Car]", "[0,0,10,10 car]"), 1.0),
+    (reference_vlmr1.bbox_of("[0,0,10,10 x] [0,0,5,10 y]", "[0,0,10,10 car]"), 0.75),
+    (reference_vlmr1.bbox_of("[0,0,10,10 car]", "no box"), 0.0),
+    (reference_vlmr1.bbox_of(5, "no box"), 0.0),
+    (reference_vlmr1.scaleup_bbox_of("[0,0,10,10 x]", [[0, 0, 10.0, 5]]), 0.5),
+    (reference_vlmr1.scaleup_bbox_of("[0,0,10,10 x]", None), 0.0),
+    (reference_vlmr1.scaleup_bbox_of("[0,0,10,10 x]", [[0, 0, 10]]), 0.0),
+    (reference_vlmr1.iou_of([10, 10, 0, 0], [0, 0, 10, 10]), 0.0),
 ]
 
 
 def test_the_studys_rewards_by_hand():
     assert [value for value, _ in OUR_OWN_CASES] == [expected for _, expected in OUR_OWN_CASES]
     with pytest.raises(TypeError):
-        vlm_r1.format_of(None)
+        reference_vlmr1.format_of(None)
 
 
 def short(text):
@@ -137,19 +137,19 @@ def pooled(metric, exact, read, rows):
 
 
 FUNCTIONS = {
-    "vlmr1.accuracy": lambda text, solution: vlm_r1.accuracy_of(text, solution),
-    "vlmr1.bbox": lambda text, solution: vlm_r1.bbox_of(text, solution),
-    "vlmr1.format": lambda text: vlm_r1.format_of(text),
+    "vlmr1.accuracy": lambda text, solution: reference_vlmr1.accuracy_of(text, solution),
+    "vlmr1.bbox": lambda text, solution: reference_vlmr1.bbox_of(text, solution),
+    "vlmr1.format": lambda text: reference_vlmr1.format_of(text),
     "vlmr1.extract_bounding_boxes": lambda text: {
-        label: list(box) for label, box in vlm_r1.boxes_of(text).items()
+        label: list(box) for label, box in reference_vlmr1.boxes_of(text).items()
     },
-    "vlmr1.compute_iou": lambda _, box1, box2: vlm_r1.iou_of(box1, box2),
+    "vlmr1.compute_iou": lambda _, box1, box2: reference_vlmr1.iou_of(box1, box2),
     "vlmr1.xywh_to_xyxy": lambda _, box: [*box[:2], box[0] + box[2], box[1] + box[3]],
-    "vlmr1_scaleup.accuracy": lambda text, possible_answers: vlm_r1.scaleup_accuracy_of(
+    "vlmr1_scaleup.accuracy": lambda text, possible_answers: reference_vlmr1.scaleup_accuracy_of(
         text, possible_answers
     ),
-    "vlmr1_scaleup.bbox": lambda text, bboxes: vlm_r1.scaleup_bbox_of(text, bboxes),
-    "vlmr1_scaleup.format": lambda text: vlm_r1.format_of(text),
+    "vlmr1_scaleup.bbox": lambda text, bboxes: reference_vlmr1.scaleup_bbox_of(text, bboxes),
+    "vlmr1_scaleup.format": lambda text: reference_vlmr1.format_of(text),
     "eval.mcq_extract_answer": lambda text: sorted(metrics.LETTERS["reference"](text)),
     "eval.short_extract_answer": short,
     "eval.mcq_compute_scores": lambda _, rows: pooled(
@@ -177,4 +177,4 @@ def test_every_stored_case_of_the_study_is_reproduced(reference, name):
 
 
 def test_the_strict_reading_of_boxes_is_the_studys():
-    assert vlm_r1.boxes_of(f"<think>{GOLD}</think> [1,2,3,4 x]") == parse_reference(GOLD)
+    assert reference_vlmr1.boxes_of(f"<think>{GOLD}</think> [1,2,3,4 x]") == parse_reference(GOLD)
