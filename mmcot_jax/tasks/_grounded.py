@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
-from mmcot_jax.boxes import Box, Number, convert, resized
+from mmcot_jax.boxes import Box, Number, Sight, Space, convert, cut
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._records import Record, frame, pixels
 
@@ -26,7 +26,7 @@ _THEN = (
 
 FORMS = ("options", "open", "plain")
 """Letters among options; a free answer after thinking; a free answer at once."""
-CORNERS = ("x0", "y0", "x1", "y1")
+SIGHT = Sight()
 FRAMES = ("resized", "original")
 WORDINGS = ("corrected", "original")
 
@@ -39,9 +39,8 @@ class Style(NamedTuple):
     """Whether prompts ask for boxes and chains note them."""
     frame: str = "resized"
     """The pixels coordinates count: those the model sees, or the picture's own."""
-    min_pixels: int = 3136
-    max_pixels: int = 3_686_400
-    """Bounds of the model's resizing."""
+    sight: Sight = SIGHT
+    """How large the model sees a picture."""
     wording: str = "corrected"
     """"original" keeps, as the study did, places in the chain that no entity is known for, and
     boxes in the chain of the open form even where the prompt asks for none."""
@@ -50,18 +49,13 @@ class Style(NamedTuple):
         """Itself.
 
         Raises:
-            ValueError: an unknown name, or bounds that leave no size.
+            ValueError: an unknown name.
         """
         for name, known in (("form", FORMS), ("frame", FRAMES), ("wording", WORDINGS)):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}"
                 )
-        if not 0 < self.min_pixels <= self.max_pixels:
-            raise ValueError(
-                f"min_pixels {self.min_pixels} and max_pixels {self.max_pixels} leave no size for "
-                "a picture; give the model's bounds"
-            )
         return self
 
 
@@ -79,18 +73,18 @@ class Words(NamedTuple):
 
 def write(record: Record, style: Style) -> Words:
     """What is asked, what is to be answered, and where things are."""
-    boxes = record.boxes
-    if boxes and style.frame == "resized":
-        bounds = dict(min_pixels=style.min_pixels, max_pixels=style.max_pixels)
-        boxes = tuple(convert(box, resized(box.space, **bounds)) for box in boxes)
     # as they are written: a chain that says what the target says has overlap 1
-    boxes = tuple(box._replace(**{n: int(getattr(box, n)) for n in CORNERS}) for box in boxes)
+    boxes = tuple(cut(convert(box, _space(box.space, style))) for box in record.boxes)
     best = record.possible_answers[0] if record.possible_answers else ""
     answer = ", ".join(record.letters) if style.form == "options" else best
     target = f"<answer>{answer}</answer>"
     if record.explanation and style.form != "plain":
         target = f"<think>{_chain(record, boxes, style)}</think> {target}"
     return Words(_prompt(record, style), target, answer, boxes)
+
+
+def _space(picture: Space, style: Style) -> Space:
+    return picture if style.frame == "original" else style.sight.space(picture)
 
 
 def _prompt(record: Record, style: Style) -> str:
@@ -184,9 +178,7 @@ def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str,
     """
     words = write(record, style)
     image = pixels(record)
-    space = frame((image.shape[1], image.shape[0]))
-    if style.frame == "resized":
-        space = resized(space, min_pixels=style.min_pixels, max_pixels=style.max_pixels)
+    space = _space(frame((image.shape[1], image.shape[0])), style)
     return Example(
         id=record.id,
         prompt=(image, words.prompt),

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from mmcot_jax.boxes import MULTIPLE, Box, Space
+from mmcot_jax.boxes import Box, Space
 
 Fields = Mapping[str, Any]
 """One record as its file has it."""
 ON_BAD = ("raise", "skip")
+THINNEST = 28
+"""Pixels a picture has at least each way: a thinner one is less than what one placeholder sees."""
 
 
 class Record(NamedTuple):
@@ -216,10 +218,10 @@ def look(record: Record) -> Image.Image:
             f"record {record.id!r} says its picture has {' x '.join(map(str, record.size))} "
             f"pixels and it has {' x '.join(map(str, image.size))}: boxes would be misplaced"
         )
-    if min(image.size) < MULTIPLE or max(image.size) > 200 * min(image.size):
+    if min(image.size) < THINNEST or max(image.size) > 200 * min(image.size):
         raise ValueError(
             f"record {record.id!r} has a picture of {image.width} x {image.height} pixels; at "
-            f"least {MULTIPLE} each way, and at most 200 to 1, are needed"
+            f"least {THINNEST} each way, and at most 200 to 1, are needed"
         )
     return image
 

@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmcot_jax.boxes import Sight
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
 from mmcot_jax.tasks import drivingvqa
-from mmcot_jax.tasks._grounded import Examples, Style
+from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
 SPLITS = {"train": "train", "validation": "train", "test": "val"}
@@ -70,8 +71,7 @@ def load(
     count: int = 0,
     boxes: bool = True,
     frame: str = "resized",
-    min_pixels: int = 3136,
-    max_pixels: int = 3_686_400,
+    sight: Sight = SIGHT,
     wording: str = "corrected",
     on_bad_record: str = "raise",
 ) -> Examples:
@@ -86,8 +86,7 @@ def load(
         count: the first so many; 0 for all.
         boxes: whether prompts ask for boxes and chains note them.
         frame: "resized": coordinates in the pixels the model sees; "original": the picture's own.
-        min_pixels: of the model's resizing.
-        max_pixels: of the model's resizing.
+        sight: how large the model sees a picture.
         wording: "original" keeps places that no entity is known for, and in the open form all of
             them even without `boxes`, as the study did.
         on_bad_record: "raise" or "skip".
@@ -98,7 +97,7 @@ def load(
     Raises:
         ValueError: an unknown name, a source that is not there, a bad record, too few records.
     """
-    style = Style(form, boxes, frame, min_pixels, max_pixels, wording).check()
+    style = Style(form, boxes, frame, sight, wording).check()
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
     file = SPLITS[split]

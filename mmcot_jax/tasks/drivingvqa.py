@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmcot_jax.boxes import from_xywh
+from mmcot_jax.boxes import Sight, from_xywh
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
-from mmcot_jax.tasks._grounded import Examples, Style
+from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
 SPLITS = {"train": "train", "validation": "train", "test": "test"}
@@ -64,8 +64,7 @@ def load(
     count: int = 0,
     boxes: bool = True,
     frame: str = "resized",
-    min_pixels: int = 3136,
-    max_pixels: int = 3_686_400,
+    sight: Sight = SIGHT,
     wording: str = "corrected",
     two_questions: bool = False,
     on_bad_record: str = "raise",
@@ -81,8 +80,7 @@ def load(
         count: the first so many; 0 for all.
         boxes: whether prompts ask for boxes and chains note them.
         frame: "resized": coordinates in the pixels the model sees; "original": the picture's own.
-        min_pixels: of the model's resizing.
-        max_pixels: of the model's resizing.
+        sight: how large the model sees a picture.
         wording: "original" keeps places that no entity is known for, as the study did.
         two_questions: whether to keep records that ask two questions at once.
         on_bad_record: "raise" or "skip".
@@ -93,7 +91,7 @@ def load(
     Raises:
         ValueError: an unknown name, a source that is not there, a bad record, too few records.
     """
-    style = Style("options", boxes, frame, min_pixels, max_pixels, wording).check()
+    style = Style("options", boxes, frame, sight, wording).check()
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
     file = SPLITS[split]

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcot_jax.boxes import Box
+from mmcot_jax.boxes import Box, Sight
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
-from mmcot_jax.tasks._grounded import Examples, Style
+from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
 SPLITS = ("train", "validation", "test")
@@ -98,8 +98,7 @@ def load(
     count: int = 0,
     boxes: bool = True,
     frame: str = "resized",
-    min_pixels: int = 3136,
-    max_pixels: int = 3_686_400,
+    sight: Sight = SIGHT,
     on_bad_record: str = "raise",
 ) -> Examples:
     """Sentences to judge; a picture is read when its example is.
@@ -113,8 +112,7 @@ def load(
         count: the first so many; 0 for all.
         boxes: whether prompts ask for boxes and chains note them.
         frame: "resized": coordinates in the pixels the model sees; "original": the picture's own.
-        min_pixels: of the model's resizing.
-        max_pixels: of the model's resizing.
+        sight: how large the model sees a picture.
         on_bad_record: "raise" or "skip".
 
     Returns:
@@ -123,7 +121,7 @@ def load(
     Raises:
         ValueError: an unknown name, a source that is not there, a bad record, too few records.
     """
-    style = Style(form, boxes, frame, min_pixels, max_pixels).check()
+    style = Style(form, boxes, frame, sight).check()
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
     folder = Path(source)

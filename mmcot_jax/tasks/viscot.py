@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcot_jax.boxes import Box, Number, Space
+from mmcot_jax.boxes import Box, Number, Sight, Space
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
-from mmcot_jax.tasks._grounded import Examples, Style
+from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
 ROOTS = {
@@ -71,8 +71,7 @@ def load(
     validation_count: int = 0,
     count: int = 0,
     frame: str = "resized",
-    min_pixels: int = 3136,
-    max_pixels: int = 3_686_400,
+    sight: Sight = SIGHT,
     on_bad_record: str = "raise",
 ) -> Examples:
     """Questions with a short answer; a picture is read when its example is.
@@ -85,8 +84,7 @@ def load(
         validation_count: records kept from training.
         count: the first so many; 0 for all.
         frame: "resized": coordinates in the pixels the model sees; "original": the picture's own.
-        min_pixels: of the model's resizing.
-        max_pixels: of the model's resizing.
+        sight: how large the model sees a picture.
         on_bad_record: "raise" or "skip"; the study skipped what has no picture.
 
     Returns:
@@ -95,7 +93,7 @@ def load(
     Raises:
         ValueError: an unknown name, a source that is not there, a bad record, too few records.
     """
-    style = Style(form, True, frame, min_pixels, max_pixels).check()
+    style = Style(form, True, frame, sight).check()
     if form == "options":
         raise ValueError("Visual-CoT has no options; form is 'open' or 'plain'")
     if split not in ("train", "validation"):

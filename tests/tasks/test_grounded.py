@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from mmcot_jax.boxes import Space
+from mmcot_jax.boxes import Sight, Space
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import aokvqa, drivingvqa, viscot
 from mmcot_jax.tasks._grounded import Style
@@ -96,7 +96,6 @@ def test_two_questions_share_the_options():
         (Style("letters"), "form is 'letters'; choose one of options, open, plain"),
         (Style(frame="thousand"), "frame is 'thousand'; choose one of resized, original"),
         (Style(wording="ours"), "wording is 'ours'; choose one of corrected, original"),
-        (Style(min_pixels=9, max_pixels=8), "min_pixels 9 and max_pixels 8 leave no size"),
     ],
 )
 def test_an_unknown_style_is_refused(style, complaint):
@@ -150,7 +149,7 @@ def driving(sample, explanation_type):
 
 
 def learnt(sample, explanation_type):
-    style = Style("open", explanation_type == "bbox", "resized", 16, 3_686_400, "original")
+    style = Style("open", explanation_type == "bbox", "resized", Sight(16), "original")
     return said(grounded.write(aokvqa.read("x", sample, no_picture, True), style))
 
 
@@ -161,7 +160,7 @@ def official(sample, explanation_type):
 
 def scaled(sample, min_pixels, max_pixels):
     record = viscot.read("x", sample, pathlib.Path())
-    words = grounded.write(record, Style("open", min_pixels=min_pixels, max_pixels=max_pixels))
+    words = grounded.write(record, Style("open", sight=Sight(min_pixels, max_pixels)))
     return {
         "prompt": words.prompt,
         "bboxes": [list(box.corners) for box in words.boxes],
