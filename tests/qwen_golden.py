@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
 
 from mmcot_jax import data, hf, tensorfile
 from mmcot_jax.example import Row
@@ -43,7 +43,7 @@ def tokenizer(vocab: int, marks: dict[str, int]) -> Tokenizer:
     names = {id: MARKS[name] for name, id in marks.items()}
     words = {names.get(id, f"w{id}"): id for id in range(vocab) if id in names or id < min(names)}
     made = Tokenizer(WordLevel(words, unk_token="w0"))
-    made.pre_tokenizer = WhitespaceSplit()
+    made.pre_tokenizer = Sequence([WhitespaceSplit(), Punctuation()])
     made.add_special_tokens(list(names.values()))
     return made
 
@@ -176,7 +176,13 @@ def rows(golden: Golden, case: dict[str, Any]) -> list[Row]:
     return out
 
 
-def batch(golden: Golden, case: dict[str, Any], **slots):
-    """A case as a left-padded batch."""
-    padded = data.pad(rows(golden, case), case["ids"].shape[1], "left", pad_id=0, **slots)
+def batch(golden: Golden, cases: list[dict[str, Any]], **slots):
+    """Cases as one left-padded batch."""
+    every = [row for case in cases for row in rows(golden, case)]
+    padded = data.pad(every, longest(cases), "left", pad_id=0, **slots)
     return jax.tree.map(jnp.asarray, padded)
+
+
+def longest(cases: list[dict[str, Any]]) -> int:
+    """Tokens of the longest case."""
+    return max(case["ids"].shape[1] for case in cases)

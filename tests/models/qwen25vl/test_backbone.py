@@ -27,6 +27,19 @@ def golden(request):
     return qwen_golden.shared(reference / "golden" / "qwen25vl" / request.param)
 
 
+def having(golden, name):
+    return [case for case in golden.cases if case[name] is not None]
+
+
+def joined(cases, name, width):
+    """Rows of all cases, padded on the left with zeros."""
+    pads = [[(0, 0), (width - case["ids"].shape[1], 0)] for case in cases]
+    more = [
+        [*pad, *[(0, 0)] * (case[name].ndim - 2)] for pad, case in zip(pads, cases, strict=True)
+    ]
+    return np.concatenate([np.pad(c[name], m) for c, m in zip(cases, more, strict=True)])
+
+
 @partial(jax.jit, static_argnums=0)
 def logits_of(backbone, variables, batch):
     batch = backbone.prepare(variables, batch)
@@ -35,40 +48,29 @@ def logits_of(backbone, variables, batch):
 
 def test_positions_are_the_original_s(golden):
     for case in golden.cases:
-        ours = qwen_golden.batch(golden, case).positions
+        ours = qwen_golden.batch(golden, [case]).positions
         np.testing.assert_array_equal(
             np.where(case["mask"], ours, 0), case["positions"], err_msg=case["name"]
         )
 
 
 def test_logits_are_the_original_s(golden):
-    checked = 0
-    for case in golden.cases:
-        if case["logits"] is None:
-            continue
-        ours = logits_of(golden.backbone, golden.variables, qwen_golden.batch(golden, case))
-        want, seen = case["logits"], case["mask"]
-        scale = np.abs(want[seen]).max()
-        np.testing.assert_allclose(
-            ours[seen], want[seen], atol=1e-4 * scale, rtol=0, err_msg=case["name"]
-        )
-        checked += 1
-    assert checked
+    cases = having(golden, "logits")
+    ours = logits_of(golden.backbone, golden.variables, qwen_golden.batch(golden, cases))
+    width = qwen_golden.longest(cases)
+    seen, want = joined(cases, "mask", width), joined(cases, "logits", width)
+    scale = np.abs(want[seen]).max()
+    np.testing.assert_allclose(ours[seen], want[seen], atol=1e-4 * scale, rtol=0)
 
 
 def test_greedy_continuations_are_the_original_s_through_our_sampler(golden):
     backbone, variables = golden.backbone, golden.variables
     free = backbone.grammar._replace(is_text=jnp.ones(backbone.c.vocab, bool), eos=())
-    checked = 0
-    for case in golden.cases:
-        if case["greedy"] is None:
-            continue
-        rows, length = case["greedy"].shape
-        batch = jax.jit(backbone.prepare)(variables, qwen_golden.batch(golden, case))
-        rollout = sample(
-            backbone, variables, free, batch, row_keys(jax.random.key(0), jnp.arange(rows)),
-            sampling=Sampling(greedy=True), length=length,
-        )  # fmt: skip
-        np.testing.assert_array_equal(rollout.tokens, case["greedy"], err_msg=case["name"])
-        checked += 1
-    assert checked
+    cases = having(golden, "greedy")
+    want = np.concatenate([case["greedy"] for case in cases])
+    batch = jax.jit(backbone.prepare)(variables, qwen_golden.batch(golden, cases))
+    rollout = sample(
+        backbone, variables, free, batch, row_keys(jax.random.key(0), jnp.arange(len(want))),
+        sampling=Sampling(greedy=True), length=want.shape[1],
+    )  # fmt: skip
+    np.testing.assert_array_equal(rollout.tokens, want)
