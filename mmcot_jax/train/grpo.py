@@ -39,6 +39,7 @@ from mmcot_jax.evals.ask import Asked, Asker
 from mmcot_jax.example import Example, Row
 from mmcot_jax.log import Log, completions_table, write_completions, write_text
 from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures
+from mmcot_jax.rewards.pool import check as check_rewards
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
@@ -87,6 +88,9 @@ def check(c: Mapping[str, Any], mesh: Mesh, metrics: Sequence[str] = ()) -> None
         raise ValueError(
             f"grpo.metric_for_best_model is {best!r}; the evaluation gives {', '.join(metrics)}"
         )
+    check_rewards(
+        c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"]
+    )
     make_objective(c)
 
 
