@@ -138,7 +138,8 @@ class Backbone(Protocol):
     """Longest row the model takes, in tokens."""
     position_axes: int
     shows: tuple[str, ...]
-    """What of a drawn `Picture` it can make from ids: "pixels" (`paint`), "embedding" (`embed`)."""
+    """What of a drawn `Picture` it makes from ids: "pixels" by `paint`, "embedding" by a method
+    `embed(variables, ids [N K]) -> [N E]` that only such a backbone has."""
 
     @property
     def grammar(self) -> Grammar:
