@@ -109,7 +109,7 @@ class Vit(nn.Module):
         return Blocks(c, name="blocks")(jnp.concatenate([first, x], axis=1) + positions)
 
 
-def layer_norm(eps: float, param_dtype: str, name: str) -> nn.LayerNorm:
+def layer_norm(eps: float, param_dtype: str, name: str | None = None) -> nn.LayerNorm:
     """A LayerNorm with its statistics and its output in float32."""
     return nn.LayerNorm(
         epsilon=eps, dtype=jnp.float32, param_dtype=param_dtype, use_fast_variance=False, name=name

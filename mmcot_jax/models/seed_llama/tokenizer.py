@@ -39,7 +39,7 @@ class SeedTokenizer(nn.Module):
                         dtype=c.dtype, param_dtype=c.param_dtype)  # fmt: skip
         draw = nn.initializers.normal(0.02)
         self.vit = Vit(vit, c.patch)
-        self.vision_norm = layer_norm(1e-5, "float32", name=None)
+        self.vision_norm = layer_norm(1e-5, "float32")
         self.queries = self.param("queries", draw, (1, c.queries, c.width))
         self.qformer = QFormer(c)
         self.encode_0, self.encode_1 = dense(c.width), dense(c.code_width)
