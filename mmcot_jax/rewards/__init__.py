@@ -9,12 +9,24 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmcot_jax.rewards import text
+from mmcot_jax.rewards import images, reference_seed, tagged, text
 
 REWARDS: dict[str, Callable[..., Any]] = {
     "accuracy": text.accuracy,
     "format": text.format,
     "format_drawn": text.format_drawn,
+    "accuracy_normalized": tagged.accuracy_normalized,
+    "format_tiered": tagged.format_tiered,
+    "image_count": images.image_count,
+    "reference_seed_accuracy": reference_seed.reference_accuracy,
+    "reference_seed_format": reference_seed.on_text(reference_seed.format),
+    "reference_seed_format_single_think": reference_seed.on_text(
+        reference_seed.format_single_think
+    ),
+    "reference_seed_format_first": reference_seed.on_text(reference_seed.format_first),
+    "reference_seed_image_count": reference_seed.on_text(reference_seed.image_count),
+    "reference_seed_image_naive": reference_seed.on_text(reference_seed.image_naive),
+    "reference_seed_image_strict": reference_seed.on_text(reference_seed.image_strict),
 }
 
 
