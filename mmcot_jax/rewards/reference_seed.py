@@ -172,8 +172,8 @@ def on_text(score: Callable[[str], float]) -> RewardFn:
     """A function of the text as a reward."""
 
     @functools.wraps(score)
-    def reward(example: Example, reply: Reply) -> float:
-        return score(example.extra.get("begun", "") + written(reply))
+    def reward(_: Example, reply: Reply) -> float:
+        return score(written(reply))
 
     del reward.__wrapped__  # its signature is its own
     return reward
