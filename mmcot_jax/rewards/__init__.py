@@ -9,24 +9,23 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmcot_jax.rewards import images, reference_seed, tagged, text
+from mmcot_jax.rewards import chains, images, seed, text
 
 REWARDS: dict[str, Callable[..., Any]] = {
     "accuracy": text.accuracy,
     "format": text.format,
     "format_drawn": text.format_drawn,
-    "accuracy_normalized": tagged.accuracy_normalized,
-    "format_tiered": tagged.format_tiered,
+    # chains that may draw, and the study's own for them
+    "accuracy_normalized": chains.accuracy_normalized,
+    "format_tiered": chains.format_tiered,
     "image_count": images.image_count,
-    "reference_seed_accuracy": reference_seed.reference_accuracy,
-    "reference_seed_format": reference_seed.on_text(reference_seed.format),
-    "reference_seed_format_single_think": reference_seed.on_text(
-        reference_seed.format_single_think
-    ),
-    "reference_seed_format_first": reference_seed.on_text(reference_seed.format_first),
-    "reference_seed_image_count": reference_seed.on_text(reference_seed.image_count),
-    "reference_seed_image_naive": reference_seed.on_text(reference_seed.image_naive),
-    "reference_seed_image_strict": reference_seed.on_text(reference_seed.image_strict),
+    "reference_seed_accuracy": seed.reference_accuracy,
+    "reference_seed_format": seed.on_text(seed.format),
+    "reference_seed_format_single_think": seed.on_text(seed.format_single_think),
+    "reference_seed_format_first": seed.on_text(seed.format_first),
+    "reference_seed_image_count": seed.on_text(seed.image_count),
+    "reference_seed_image_naive": seed.on_text(seed.image_naive),
+    "reference_seed_image_strict": seed.on_text(seed.image_strict),
 }
 
 

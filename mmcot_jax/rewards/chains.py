@@ -6,6 +6,7 @@ nothing), and then the reply, with each picture as `<image>`.
 """
 
 import re
+from collections.abc import Callable
 
 from mmcot_jax.example import Example, Reply
 
@@ -39,9 +40,26 @@ def chain(example: Example, reply: Reply) -> str:
     return example.extra.get("begun", "") + reply.text
 
 
-def right(answer: str | None, gold: str) -> bool:
-    """Whether a read answer is the question's."""
-    return answer is not None and normalize(answer) == normalize(gold)
+def read_before_images(text: str) -> str | None:
+    """The first answer before the first picture, as the study's evaluation read it.
+
+    An answer given after a picture is lost, which is where a chain that draws gives it.
+    """
+    found = _ANSWER.search(text.partition("<image>")[0])
+    return found[1].strip() if found else None
+
+
+READINGS: dict[str, Callable[[str], str | None]] = {
+    "strict": read_answer,
+    "reference": read_before_images,
+}
+"""How the answer is found in a chain."""
+
+
+def judge(text: str, gold: str, reading: str = "strict") -> bool | None:
+    """Whether a chain's answer is the question's; None where it has none."""
+    answer = READINGS[reading](text)
+    return None if answer is None else normalize(answer) == normalize(gold)
 
 
 def accuracy_normalized(example: Example, reply: Reply) -> float:
@@ -56,7 +74,7 @@ def accuracy_normalized(example: Example, reply: Reply) -> float:
             f"example {example.id!r} has the answer {example.answer!r} and the candidates "
             f"{list(candidates)}; give one of them that holds a letter or a digit"
         )
-    return float(right(read_answer(chain(example, reply)), example.answer))
+    return float(bool(judge(chain(example, reply), example.answer)))
 
 
 def format_tiered(example: Example, reply: Reply) -> float:
