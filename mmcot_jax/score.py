@@ -4,7 +4,7 @@
 
 One JSON object per file on standard output: `file`, `n`, `accuracy` (share of rows, 0..1), and with
 `--rows` the `letters` read, in the file's order. A file is JSON lines, one reply a line, of one of
-two layouts, told apart by their fields:
+two layouts, told apart by their fields. `--metric pass_at_k`: see `score_pass_at_k`.
 
     ours       kind, prompt, reply, options, answer (a letter), ...
     the study  question, options, answer (an option's text), output_text (prompt and reply), ...
@@ -18,7 +18,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from mmcot_jax.evals import metrics
+from mmcot_jax.evals import metrics, pass_at_k
+from mmcot_jax.rewards.chains import judge
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -132,7 +133,50 @@ def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
     return {**result, "letters": list(scored.letters)} if rows else result
 
 
-METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {"puzzle": score_puzzle}
+def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+    """What the command prints for one file of several answers to each question.
+
+    Ours has a line an answer, with `id`, `reply` and `answer`; the study's is one object, number
+    -> true, false or null each, which no parser changes.
+
+    Raises:
+        ValueError: a bad file or row, naming file and line.
+    """
+    verdicts = _stored(path) or _judged(path, parser)
+    result = {"file": str(path), **pass_at_k.summarize(verdicts)}
+    return {**result, "correct": verdicts} if rows else result
+
+
+def _stored(path: pathlib.Path) -> list[list[bool | None]]:
+    """The study's verdicts; none where the file is not its."""
+    try:
+        record = json.loads(path.read_bytes()) if path.is_file() else None
+    except ValueError:
+        return []
+    if not isinstance(record, dict) or "reply" in record:
+        return []
+    try:
+        return pass_at_k.stored(record)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _judged(path: pathlib.Path, parser: str) -> list[list[bool | None]]:
+    ids, verdicts = [], []
+    for number, record in records(path):
+        try:
+            id, reply, answer = (_text(record, field) for field in ("id", "reply", "answer"))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from None
+        ids.append(id)
+        verdicts.append(judge(reply, answer, parser))
+    return pass_at_k.by_question(ids, verdicts)
+
+
+METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
+    "puzzle": score_puzzle,
+    "pass_at_k": score_pass_at_k,
+}
 """Metric -> (file, parser, whether rows are wanted) -> the object to print."""
 
 
