@@ -21,7 +21,7 @@ from mmcot_jax.example import Example
 FILES = {"train": "train_resq.json", "validation": "dev_resq.json", "test": "test_resq.json"}
 """Split -> its file, as released: 1008, 333 and 610 questions."""
 
-_ASKED = "{bos}USER: I now describe a scene and ask a question about it. "
+_ASKED = "USER: I now describe a scene and ask a question about it. "
 _ONE_OF = "The final answer is either one of {candidate_answers}. "
 _DRAWN = (
     "The image and reasoning process are enclosed within <think> </think> tags, while the final "
@@ -69,7 +69,6 @@ def stream(
     split: str = "train",
     prompt: str = "multimodal",
     count: int = 0,
-    bos: str = "",
     images: str = "",
 ) -> Iterator[Example]:
     """Questions in the file's order; all faults are raised at the call.
@@ -81,7 +80,6 @@ def stream(
         split: "train", "validation" or "test".
         prompt: a name out of `PROMPTS`.
         count: the first so many; 0 for all.
-        bos: written before each prompt: where the tokenizer has its begin mark in the text.
         images: for "given_image", a CSV table with columns `scene` and `image`: a file's path
             from the table's folder. Of several images of a scene the first that exists is given.
 
@@ -108,7 +106,7 @@ def stream(
     asked = asked[: count or None]
     shown = _images(Path(images), asked) if images else {}
     return (
-        _example(f"resq/{split}/{number:04}", one, prompt, bos, shown.get(clean(one.scene)))
+        _example(f"resq/{split}/{number:04}", one, prompt, shown.get(clean(one.scene)))
         for number, one in enumerate(asked)
     )
 
@@ -118,10 +116,10 @@ def load(source: str, **options: Any) -> list[Example]:
     return list(stream(source, **options))
 
 
-def _example(id: str, asked: Asked, prompt: str, bos: str, image: Path | None) -> Example:
+def _example(id: str, asked: Asked, prompt: str, image: Path | None) -> Example:
     question = asked.question if image else f"{asked.scene} {asked.question}"
     words = PROMPTS[prompt].format(
-        bos=bos, candidate_answers=list(asked.candidate_answers), question=question
+        candidate_answers=list(asked.candidate_answers), question=question
     )
     return Example(
         id=id,

@@ -21,7 +21,7 @@ STORY = {
 }  # fmt: skip
 
 MULTIMODAL = (
-    "<s>USER: I now describe a scene and ask a question about it. First, generate an image that "
+    "USER: I now describe a scene and ask a question about it. First, generate an image that "
     "helps visualize the scene described. Then, think about the reasoning process in the mind and "
     "then provide with the final answer. The final answer is either one of ['Yes', 'No']. The "
     "image and reasoning process are enclosed within <think> </think> tags, while the final answer "
@@ -59,7 +59,7 @@ def test_the_released_files_have_1008_and_333_questions(reference):
 
 
 def test_a_prompt_is_the_studys_and_holds_the_sentences_the_question_is_about(folder):
-    (_, second) = resq.load(str(folder), bos="<s>")
+    (_, second) = resq.load(str(folder))
     assert second.prompt == (MULTIMODAL,)
     assert (second.id, second.answer, second.rationale) == ("resq/train/0001", "No", ())
     assert second.extra["scene"] == "a cat is on a mat . a dog sits left of it ."

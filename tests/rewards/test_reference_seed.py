@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mmcot_jax.example import Example, Picture, Reply
-from mmcot_jax.rewards import REWARDS, seed
+from mmcot_jax.rewards import REWARDS
+from mmcot_jax.rewards import reference_seed as seed
 
 IMAGE = " ".join(("<img>", *(f"<img_{37 * i:05}>" for i in range(32)), "</img>"))
 CHAIN = f"<think> {IMAGE} a </think> <answer> Yes </answer>"

@@ -165,6 +165,17 @@ def image_text_alignment(text: str, scene_ids: Sequence[int], table: np.ndarray)
     return (cosine(image, scene) + 1) / 2
 
 
+OF_TEXT: dict[str, Callable[[str], float]] = {
+    "format": format,
+    "format_single_think": format_single_think,
+    "format_first": format_first,
+    "image_count": image_count,
+    "image_naive": image_naive,
+    "image_strict": image_strict,
+}
+"""Those that need no more than the text."""
+
+
 # ---- as rewards --------------------------------------------------------------------------------
 
 
