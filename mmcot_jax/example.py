@@ -66,7 +66,8 @@ class Row(NamedTuple):
     """Where each image's placeholders begin in `tokens`."""
 
 
-RewardFn = Callable[[Example, Reply], float]
+RewardFn = Callable[[Example, Reply], float | None]
+"""A number, or None where the question has nothing to score."""
 
 
 @runtime_checkable
