@@ -47,6 +47,11 @@ class Reward(NamedTuple):
     trl: bool
     """Whether it takes lists, as TRL's trainer calls it, and not (example, reply)."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether it asks for what pictures show, and not for their ids alone."""
+        return getattr(self.function, "looks", False)
+
 
 @functools.cache
 def resolve(name: str) -> Reward:

@@ -37,8 +37,8 @@ def embedding_of(picture: Picture) -> np.ndarray:
     """
     if picture.embedding is None:
         raise ValueError(
-            "a picture has no embedding: alignment needs a stage that embeds pictures before it "
-            "scores them, or a function of its own for that"
+            "a picture has no embedding: take a backbone that embeds its pictures, or give "
+            "alignment a function that does"
         )
     return picture.embedding
 
@@ -54,7 +54,8 @@ def alignment(
     at and above the second: (-1, 1) is (1 + cos) / 2; the study's CLIP score is (0.2, 0.4). No
     picture: 0.0. One that was cut short counts 0.0.
 
-    A stage finds it under its place, `rewards.py:alignment` for this line in a file of yours:
+    A stage finds it under its place, `rewards.py:alignment` for this line in a file of yours, and
+    embeds or paints the pictures before they are scored, whichever the backbone can:
 
         alignment = images.alignment(clip.embed_text, lambda p: clip.embed(p.pixels), (0.2, 0.4))
 
@@ -91,6 +92,7 @@ def alignment(
             scores.append(min(max((cos - low) / (high - low), 0.0), 1.0))
         return float(np.mean(scores)) if scores else 0.0
 
+    aligned.looks = True
     return aligned
 
 

@@ -37,7 +37,8 @@ from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.evals.ask import Asked, Asker
 from mmcot_jax.example import Example, Row
 from mmcot_jax.log import Log, completions_table, write_completions
-from mmcot_jax.rewards.pool import Pool, Scored, TooManyFailures
+from mmcot_jax.rewards import resolve
+from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
@@ -207,6 +208,7 @@ class _Trainer:
             timeout_s=c["reward_timeout"],
             processes=c["reward_processes"],
         )
+        self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
         self._failures = TooManyFailures(c["reward_funcs"])
         self._trained, self._frozen = steps.split(variables, c["what"])
         copy = jax.jit(partial(jax.tree.map, jnp.copy))
@@ -244,7 +246,7 @@ class _Trainer:
         key = jax.random.fold_in(self._key, number)
         asked = self._ask(items, key)
         clock.stop("rollout")
-        waiting = self.rewards.submit(_each(items, self._c["num_generations"]), asked.replies)
+        waiting = self._submit(items, asked)
         rollout = self._trim(asked)
         old, ref = self._given_logps(rollout, number)
         scored = waiting.result()
@@ -267,6 +269,13 @@ class _Trainer:
         first = jax.process_index() * len(items)
         numbers = np.arange(first, first + len(items))
         return self._asker(self.variables, examples_rows, width, key, numbers)
+
+    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Asked) -> Job:
+        """Rewards begin, with what pictures show only where one of them looks."""
+        replies, n = asked.replies, self._c["prompts_per_step"]
+        if self._looked_at:
+            replies = self._asker.painted(self.variables, replies, n)
+        return self.rewards.submit(_each(items, self._c["num_generations"]), replies)
 
     def _trim(self, asked: Asked) -> Rollout:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
@@ -396,7 +405,7 @@ class _Trainer:
         """
         c, mesh = self._c, self._mesh
         asked = self._ask(items, jax.random.fold_in(self._key, np.uint32(2**32 - 1)))
-        scored = self.rewards.submit(_each(items, c["num_generations"]), asked.replies).result()
+        scored = self._submit(items, asked).result()
         seen = outlook(
             group(scored.values, c),
             c,

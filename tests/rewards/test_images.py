@@ -86,7 +86,7 @@ def test_an_alignment_of_ones_own_is_found_by_its_place(tmp_path):
         "near = images.alignment(lambda words: np.ones(2))\n"
     )
     found = resolve(f"{file}:near")
-    assert not found.trl
+    assert not found.trl and found.looks and not resolve("image_count").looks
     assert found.function(SCENE, Reply((picture(1.0, 1.0), "a"))) == pytest.approx(1.0)
 
 
@@ -94,7 +94,7 @@ def test_faults_of_the_data_and_of_the_wiring_are_named():
     aligned = images.alignment(embed_text)
     with pytest.raises(ValueError, match="example 'q' has no scene to compare pictures with"):
         aligned(SCENE._replace(extra={}), Reply((picture(1.0, 0.0), "a")))
-    with pytest.raises(ValueError, match="a picture has no embedding: alignment needs a stage"):
+    with pytest.raises(ValueError, match="a picture has no embedding: take a backbone that"):
         aligned(SCENE, Reply((picture(), "a")))
     with pytest.raises(ValueError, match=r"embeddings of shapes \(3,\) and \(2,\) have no cosine"):
         aligned(SCENE, Reply((picture(1.0, 0.0, 0.0), "a")))
