@@ -50,6 +50,8 @@ PROMPTS = {
 """The study's three. Candidate answers are written as a Python list; the question follows its
 scene, but where an image is given: that takes the scene's place, after `<think>`."""
 
+CHAINS = ("none", "form")
+
 BEGUN = " <think>"
 """What a prompt with an image puts in the model's mouth before it."""
 
@@ -69,6 +71,7 @@ def stream(
     split: str = "train",
     prompt: str = "multimodal",
     count: int = 0,
+    chain: str = "none",
     images: str = "",
 ) -> Iterator[Example]:
     """Questions in the file's order; all faults are raised at the call.
@@ -80,11 +83,13 @@ def stream(
         split: "train", "validation" or "test".
         prompt: a name out of `PROMPTS`.
         count: the first so many; 0 for all.
+        chain: what is taught. ReSQ has no chains: "none"; or "form", which thinks no more than
+            the question and answers it, for a model that does not know the tags.
         images: for "given_image", a CSV table with columns `scene` and `image`: a file's path
             from the table's folder. Of several images of a scene the first that exists is given.
 
     Returns:
-        Examples without rationale; `extra` has `scene`, `question`, `candidate_answers` and
+        Examples; `extra` has `scene`, `question`, `candidate_answers` and
         `begun`, what of the chain the prompt holds.
 
     Raises:
@@ -95,6 +100,8 @@ def stream(
         raise ValueError(f"unknown split {split!r}; choose from {', '.join(FILES)}")
     if prompt not in PROMPTS:
         raise ValueError(f"unknown prompt {prompt!r}; choose from {', '.join(PROMPTS)}")
+    if chain not in CHAINS:
+        raise ValueError(f"unknown chain {chain!r}; choose from {', '.join(CHAINS)}")
     if (prompt == "given_image") != bool(images):
         raise ValueError(
             f"prompt {prompt!r} with images {images!r}: give the table of images with the prompt "
@@ -106,7 +113,7 @@ def stream(
     asked = asked[: count or None]
     shown = _images(Path(images), asked) if images else {}
     return (
-        _example(f"resq/{split}/{number:04}", one, prompt, shown.get(clean(one.scene)))
+        _example(f"resq/{split}/{number:04}", one, prompt, chain, shown.get(clean(one.scene)))
         for number, one in enumerate(asked)
     )
 
@@ -116,8 +123,9 @@ def load(source: str, **options: Any) -> list[Example]:
     return list(stream(source, **options))
 
 
-def _example(id: str, asked: Asked, prompt: str, image: Path | None) -> Example:
+def _example(id: str, asked: Asked, prompt: str, chain: str, image: Path | None) -> Example:
     question = asked.question if image else f"{asked.scene} {asked.question}"
+    begun = "" if image else BEGUN
     words = PROMPTS[prompt].format(
         candidate_answers=list(asked.candidate_answers), question=question
     )
@@ -125,6 +133,9 @@ def _example(id: str, asked: Asked, prompt: str, image: Path | None) -> Example:
         id=id,
         prompt=(words + BEGUN, _pixels(image)) if image else (words,),
         answer=asked.answer,
+        rationale=(f"{begun} {asked.question}</think> <answer>{asked.answer}</answer>",)
+        if chain == "form"
+        else (),
         extra={
             "scene": asked.scene,
             "question": asked.question,

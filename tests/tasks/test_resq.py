@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmcot_jax.example import Reply
+from mmcot_jax.rewards import chains
 from mmcot_jax.tasks import resq
 
 STORY = {
@@ -86,6 +88,13 @@ def test_a_given_image_stands_for_the_scene_and_begins_the_chain(folder):
     assert second.extra["begun"] == " <think><image>"
 
 
+def test_a_chain_of_form_thinks_the_question_and_answers_it(folder):
+    (example,) = resq.load(str(folder), chain="form", count=1)
+    said = " <think> Is the cat on the mat?</think> <answer>Yes</answer>"
+    assert example.rationale == (said,)
+    assert chains.format_tiered(example, Reply((said,))) == 1.0
+
+
 def test_datasets_give_the_same_as_the_file(folder, tmp_path):
     from_file = resq.load(str(folder))
     stories = tmp_path / "stories"
@@ -136,6 +145,7 @@ def test_the_studys_cleaning_cases(reference):
     [
         ({"split": "dev"}, "unknown split 'dev'; choose from train, validation, test"),
         ({"prompt": "drawn"}, "unknown prompt 'drawn'; choose from multimodal, textual"),
+        ({"chain": "long"}, "unknown chain 'long'; choose from none, form"),
         ({"prompt": "given_image"}, "give the table of images with the prompt"),
         ({"images": "drawn.csv"}, "give the table of images with the prompt 'given_image'"),
         ({"prompt": "given_image", "images": "drawn.csv"}, "there is no table drawn.csv"),
