@@ -78,3 +78,11 @@ def chameleon() -> Tiny:
 
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
     return Tiny(backbone, jax.tree.map_with_path(draw, shapes))
+
+
+@pytest.fixture(scope="session")
+def seed_llama():
+    """A random SEED-LLaMA and its weights: tiny_seed.py."""
+    import tiny_seed
+
+    return tiny_seed.make()
