@@ -9,8 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MULTIPLE = 28
-"""Sides the model sees are multiples of it: a patch of 14 pixels, two of which are merged."""
 WHOLE = 0.9
 """Share of the picture from which on a box says "somewhere"."""
 
@@ -64,6 +62,11 @@ class Box(NamedTuple):
         return self.area > WHOLE * self.space.width * self.space.height
 
 
+def cut(box: Box) -> Box:
+    """The box as a chain writes it, in whole units."""
+    return box._replace(**{name: int(getattr(box, name)) for name in ("x0", "y0", "x1", "y1")})
+
+
 def from_xywh(label: str, xywh: Sequence[Number], space: Space) -> Box:
     """A box given as left, top, width, height.
 
@@ -78,26 +81,40 @@ def from_xywh(label: str, xywh: Sequence[Number], space: Space) -> Box:
 
 def convert(box: Box, space: Space) -> Box:
     """The same rectangle in another frame of the same picture."""
+    if box.space == space:
+        return box  # 30 / 427 * 427 is 29.999999999999996, which is cut to 29
     wide, high = box.space.width, box.space.height
     x0, x1 = (x / wide * space.width for x in (box.x0, box.x1))
     y0, y1 = (y / high * space.height for y in (box.y0, box.y1))
     return Box(box.label, x0, y0, x1, y1, space)
 
 
-def resized(space: Space, *, min_pixels: int, max_pixels: int) -> Space:
-    """The frame of a picture's pixels after the model's resizing.
+class Sight(NamedTuple):
+    """How large a model sees a picture; as it is, in multiples of a cell, within two bounds."""
 
-    Raises:
-        ValueError: as `smart_resize`.
-    """
-    height, width = smart_resize(
-        space.height, space.width, min_pixels=min_pixels, max_pixels=max_pixels
-    )
-    return Space("resized", width, height)
+    min_pixels: int = 3136
+    max_pixels: int = 3_686_400
+    cell: int = 28
+    """Pixels along the side of what one placeholder stands for."""
+
+    def space(self, picture: Space) -> Space:
+        """The frame of a picture's pixels when the model sees it.
+
+        Raises:
+            ValueError: as `smart_resize`.
+        """
+        height, width = smart_resize(
+            picture.height,
+            picture.width,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+            multiple=self.cell,
+        )
+        return Space("resized", width, height)
 
 
 def smart_resize(
-    height: int, width: int, *, min_pixels: int, max_pixels: int, multiple: int = MULTIPLE
+    height: int, width: int, *, min_pixels: int, max_pixels: int, multiple: int = 28
 ) -> tuple[int, int]:
     """Height and width as multiples of `multiple`, with about the same shape, within the bounds.
 
@@ -114,7 +131,8 @@ def smart_resize(
     if rows * columns > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
         rows, columns = (
-            math.floor(side / shrink / multiple) * multiple for side in (height, width)
+            max(multiple, math.floor(side / shrink / multiple) * multiple)
+            for side in (height, width)
         )
     elif rows * columns < min_pixels:
         grow = math.sqrt(min_pixels / (height * width))

@@ -38,7 +38,10 @@ class Batch(NamedTuple):
     loss: Bool[Array, "B T"]
     """True where this token is learned: it is a target of the position before it."""
     pixels: PyTree | None = None
-    embeds: Float[Array, "B T D"] | None = None
+    """`Pixels`, or `example.Windows` with rows first, until `Backbone.prepare` has used them."""
+    embeds: Float[Array, "B P D"] | None = None
+    """What stands at the placeholders among the first P tokens instead of their embeddings. P is
+    T, or less where words were written after."""
 
 
 def place(batch: Batch, ids: Int[Array, "BM K"]) -> Batch:

@@ -7,12 +7,12 @@ import pytest
 
 from mmcot_jax.boxes import (
     Box,
+    Sight,
     Space,
     convert,
     from_xywh,
     parse,
     parse_reference,
-    resized,
     smart_resize,
     thousand,
 )
@@ -36,7 +36,7 @@ def test_a_box_of_nearly_the_whole_picture_is_told():
 
 
 def test_the_frames_of_a_photograph():
-    assert resized(PHOTO, min_pixels=3136, max_pixels=3_686_400) == Space("resized", 644, 420)
+    assert Sight().space(PHOTO) == Space("resized", 644, 420)
     fish = from_xywh("fish", [12.5, 30, 100, 200.25], PHOTO)
     seen = convert(fish, Space("resized", 644, 420))
     assert seen.note == "[12,29,113,226 fish]"
@@ -51,7 +51,7 @@ def test_any_box_comes_back_from_any_frame():
         photo = Space("original", rng.randint(28, 4000), rng.randint(28, 4000))
         box = Box("x", *(rng.uniform(0, 4000) for _ in range(4)), photo)
         for space in (
-            resized(photo, min_pixels=3136, max_pixels=400_000),
+            Sight(max_pixels=400_000).space(photo),
             thousand(),
             Space("original", 1, 1),
         ):

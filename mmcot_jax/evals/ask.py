@@ -66,9 +66,23 @@ class Asker:
         width: int,
         key: jax.Array,
         numbers: np.ndarray,
+        *,
+        image_slots: int | None = None,
+        image_shape: tuple[int, ...] = (),
     ) -> Asked:
-        """Prompts padded on the left to `width`; prompt n's sample g draws by number n G + g."""
-        batch = data.pad(rows, width, "left", pad_id=self._pad_id)
+        """Prompts padded on the left to `width`; prompt n's sample g draws by number n G + g.
+
+        `image_slots` and `image_shape` as `data.pad` has them: the same in every call, and on
+        every process, they keep to one program.
+        """
+        batch = data.pad(
+            rows,
+            width,
+            "left",
+            pad_id=self._pad_id,
+            image_slots=image_slots,
+            image_shape=image_shape,
+        )
         batch = meshes.put(batch, self._mesh, row_axes(batch))
         each = (numbers[:, None] * self._g + np.arange(self._g)).reshape(-1).astype(np.int32)
         numbers = meshes.put(each, self._mesh)

@@ -191,6 +191,8 @@ class _Trainer:
         self._widths = data.choose_buckets(
             lengths, backbone.context, c["prompt_buckets"], c["length_multiple"]
         )
+        self._slots = data.choose_slots(list(map(data.image_slots, rows)), c["prompt_buckets"])
+        self._image_shape = data.shared_shape(rows)
         self._sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
         self._asker = Asker(
             backbone,
@@ -266,9 +268,18 @@ class _Trainer:
         examples_rows = [row for _, row in items]
         longest = _most(max(len(row.tokens) for row in examples_rows))
         width = data.bucket(longest, self._widths, examples_rows[0].id)
+        most = _most(max(map(data.image_slots, examples_rows)))
         first = jax.process_index() * len(items)
         numbers = np.arange(first, first + len(items))
-        return self._asker(self.variables, examples_rows, width, key, numbers)
+        return self._asker(
+            self.variables,
+            examples_rows,
+            width,
+            key,
+            numbers,
+            image_slots=next(slots for slots in self._slots if slots >= most),
+            image_shape=self._image_shape,
+        )
 
     def _submit(self, items: Sequence[tuple[Example, Row]], asked: Asked) -> Job:
         """Rewards begin, with what pictures show only where one of them looks."""
@@ -411,7 +422,7 @@ class _Trainer:
             c,
             devices=mesh.shape["data"] * mesh.shape["fsdp"],
             prompt_tokens=[len(row.tokens) for _, row in items],
-            prompt_images=[len(row.images) for _, row in items],
+            prompt_images=[row.image_count for _, row in items],
             image_tokens=int(self._backbone.grammar.image_len),
             completion_tokens=gather(asked.tokens),
             ended=gather(asked.ended),

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
+from mmcot_jax.boxes import Sight, Space, convert, cut
 from mmcot_jax.example import Example
 from mmcot_jax.tasks.shapes.questions import CANDIDATES, KINDS, Question, yes_no
 from mmcot_jax.tasks.shapes.world import SMALLEST, describe, draw
@@ -70,6 +71,7 @@ def stream(
     size: int = 112,
     form: str = "options",
     boxes: bool = True,
+    sight: Sight | None = None,
 ) -> Iterator[Example]:
     """Questions about pictures, kind by kind.
 
@@ -83,10 +85,12 @@ def stream(
         size: side of the pictures, pixels.
         form: "options" is answered by a letter, "open" by a word.
         boxes: whether the chain notes where the shapes are.
+        sight: how large the model sees a picture; None: as it is.
 
     Returns:
         Examples; `extra` has `kind`, `options`, `answer_text`, `possible_answers`, `boxes` (those
-        to be looked at, in pixels) and `scene` (in words).
+        to be looked at, in the pixels the model sees), `space` (those pixels), `scene` (in words)
+        and `solution`, the whole target.
 
     Raises:
         ValueError: an unknown name, a count below 1 or above what there is, a picture too small.
@@ -100,7 +104,7 @@ def stream(
         raise ValueError(f"picture size {size} is too small for shapes; give at least {SMALLEST}")
     asked = {kind: _questions(kind, split, seed, count) for kind in kinds}
     return (
-        _example(f"{kind}/{split}/{number:05}", kind, question, size, form, boxes)
+        _example(f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, sight)
         for kind, questions in asked.items()
         for number, question in enumerate(questions)
     )
@@ -111,27 +115,34 @@ def load(kinds: Sequence[str], **options: Any) -> list[Example]:
     return list(stream(kinds, **options))
 
 
-def _example(id: str, kind: str, question: Question, size: int, form: str, boxes: bool) -> Example:
+def _example(
+    id: str, kind: str, question: Question, size: int, form: str, boxes: bool, sight: Sight | None
+) -> Example:
     letter = LETTERS[question.options.index(question.answer)]
     options = " ".join(f"({x}) {o}" for x, o in zip(LETTERS, question.options, strict=True))
     answer = letter if form == "options" else question.answer
     said = f"<answer>{answer}</answer>"
     asked = f"Question: {question.text}\n" + f"Options: {options}.\n" * (form == "options")
-    marks = tuple(thing.box(size) for thing in question.seen)
+    own = Space("original", size, size)
+    space = sight.space(own) if sight else own
+    marks = tuple(cut(convert(thing.box(size), space)) for thing in question.seen)
     notes = [box.note if boxes else f"a {box.label}" for box in marks]
     looked = " and ".join(filter(None, (", ".join(notes[:-1]), notes[-1])))
+    target = f"<think>There is {looked}. {question.reason}</think> {said}"
     return Example(
         id=id,
         prompt=(draw(question.scene, size), asked),
         answer=answer,
-        rationale=(f"<think>There is {looked}. {question.reason}</think> {said}",),
+        rationale=(target,),
         extra={
             "kind": kind,
             "options": question.options if form == "options" else (),
             "answer_text": question.answer,
             "possible_answers": (question.answer,),
             "boxes": marks,
+            "space": space,
             "scene": describe(question.scene),
+            "solution": target,
         },
     )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmcot_jax.boxes import Box, Space
+from mmcot_jax.boxes import Box, Sight, Space
 from mmcot_jax.tasks import shapes
 
 SEVERAL = list(shapes.KINDS)
@@ -33,6 +33,15 @@ def test_the_open_form_is_answered_by_a_word():
     assert example.answer == closed.extra["answer_text"] == example.extra["possible_answers"][0]
     assert example.rationale[0].endswith(f"<answer>{example.answer}</answer>")
     assert example.extra["options"] == ()
+
+
+def test_boxes_are_in_the_pixels_the_model_sees():
+    (own,) = shapes.load(["place"], count=1, size=64)
+    (seen,) = shapes.load(["place"], count=1, size=64, sight=Sight(cell=16, max_pixels=32 * 32))
+    assert own.extra["boxes"][0].corners == (0, 43, 19, 61)
+    assert seen.extra["boxes"][0].corners == (0, 21, 9, 30)
+    assert seen.extra["space"] == Space("resized", 32, 32)
+    assert "[0,21,9,30 yellow square]" in seen.extra["solution"] == seen.rationale[0]
 
 
 def test_without_boxes_the_chain_names_the_shapes():
