@@ -355,7 +355,7 @@ class _Trainer:
                 "reply": reply.text,
                 "answer": example.answer,
                 **dict(zip(c["reward_funcs"], _plain(values), strict=True)),
-                "advantage": _plain([advantage])[0],
+                "advantage": _plain([float(advantage)])[0],
                 "tokens": int(tokens),
                 "ended": bool(end),
             }

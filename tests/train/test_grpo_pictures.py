@@ -1,7 +1,10 @@
 """GRPO with a reward that looks at pictures: it is given what they show."""
 
+import json
+
 import jax
 import numpy as np
+import pytest
 
 from configs import base
 from mmcot_jax import mesh as meshes
@@ -15,6 +18,7 @@ near = images.alignment(lambda words: np.eye(5)[len(words)])
 """
 
 
+@pytest.mark.slow  # 25 s of compiling
 def test_embeddings_of_drawn_pictures_are_rewarded(seed_llama, tmp_path):
     backbone, variables = seed_llama
     (tmp_path / "mine.py").write_text(MINE)
@@ -31,6 +35,8 @@ def test_embeddings_of_drawn_pictures_are_rewarded(seed_llama, tmp_path):
         backbone, meshes.everywhere(variables, mesh), examples, c, mesh=mesh,
         key=jax.random.key(0), seed=0, workdir=tmp_path,
     )  # fmt: skip
-    (row,) = [line for line in (tmp_path / "metrics.jsonl").read_text().splitlines() if "grpo" in line]
-    print(row)
-    assert 0
+    lines = (tmp_path / "completions" / "grpo_step_00000.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    drawn = [row[near] for row in rows if "<image>" in row["reply"]]
+    assert len(rows) == 16 and len({round(score, 3) for score in drawn}) > 2
+    assert all(row[near] == 0 for row in rows if "<image>" not in row["reply"])
