@@ -98,7 +98,6 @@ def full() -> ConfigDict:
             "images": images,
             "train": asked | {"split": "train"},
             "grpo": asked | {"split": "train"},
-            "validation": asked | {"split": "validation"},
             "store": "",
             "shards": 1,
             "tokenize_batch": 64,
@@ -121,11 +120,10 @@ def full() -> ConfigDict:
             scale_rewards="none",
             beta=0.04,
             use_bias_correction_kl=False,
-            num_generations_eval=5,
+            # of the validation questions, each asked as the evaluation asks
             eval_count=100,
             eval_steps=126,
             save_steps=63,
-            metric_for_best_model="pass@1",
             pad_id=0,
         ),
         eval=base.sampling(
@@ -186,7 +184,6 @@ def tiny() -> ConfigDict:
         "task": "scenes",
         "train": drawn | {"count": 2000, "seed": 0, "split": "train"},
         "grpo": drawn | {"count": 1000, "seed": 1, "split": "train"},
-        "validation": drawn | {"count": 100, "split": "validation"},
         "store": "",
         "shards": 1,
         "tokenize_batch": 64,

@@ -71,7 +71,7 @@ def test_answers_are_sampled_five_times_as_in_the_study():
 
 def test_the_source_is_said_once_for_all_splits():
     c = config.load(f"{T2M}:8b-given-image", ["data.source=ReSQ", "data.images=drawn.csv"])
-    for asked in (c.data.train, c.data.grpo, c.data.validation, c.eval.data):
+    for asked in (c.data.train, c.data.grpo, c.eval.data):
         assert (asked.source, asked.images, asked.prompt) == ("ReSQ", "drawn.csv", "given_image")
 
 
