@@ -1,6 +1,7 @@
 """The order of the data, and rows made into batches: seeded, sliced by process, resumable.
 
-Axes: B rows of this process, M images in a row, T time, A position axes, h w pixels.
+Axes: B rows of this process, M images in a row, T time, A position axes, h w pixels, W windows of
+K cells of s x s pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime
 import grain
 import numpy as np
 
-from mmcot_jax.example import Row
+from mmcot_jax.example import Row, Windows
 from mmcot_jax.types import Batch, Pixels
 
 T = TypeVar("T")
@@ -23,9 +24,9 @@ class Source(Protocol):
     lengths: np.ndarray
     """int32 [N], tokens of each row."""
     image_slots: int
-    """Images in the row that has most of them."""
+    """What the row with most of them needs: images, or windows of images."""
     image_shape: tuple[int, ...]
-    """The one shape of all images, (h, w, 3); empty without images."""
+    """The one shape of all images, (h, w, 3), or of all windows, (K, s, s, 3); () without any."""
 
     def __len__(self) -> int:
         """How many rows."""
@@ -48,7 +49,7 @@ class Rows:
             raise ValueError("there are no rows: a source needs at least one")
         self._rows = rows
         self.lengths = np.array([len(row.tokens) for row in rows], np.int32)
-        self.image_slots = max(len(row.images) for row in rows)
+        self.image_slots = max(map(image_slots, rows))
         self.image_shape = shared_shape(rows)
 
     def __len__(self) -> int:
@@ -60,15 +61,27 @@ class Rows:
         return self._rows[index]
 
 
+def image_slots(row: Row) -> int:
+    """The slots a row fills: an image each, or a window each of images of any size."""
+    return len(row.images) if row.windows is None else len(row.windows.image)
+
+
+def choose_slots(slots: Sequence[int], count: int = 1) -> tuple[int, ...]:
+    """At most `count` ascending numbers of slots that share the rows evenly; the last holds all."""
+    quantiles = np.quantile(slots, np.arange(1, count + 1) / count, method="higher")
+    return tuple(sorted({int(size) for size in quantiles}))
+
+
 def shared_shape(rows: Sequence[Row]) -> tuple[int, ...]:
-    """The one shape of all images of these rows, (h, w, 3), or () where there are none.
+    """The one shape of all images of these rows, or of their windows, or () where there are none.
 
     Raises:
         ValueError: two images differ in shape.
     """
     shape: tuple[int, ...] = ()
     for row in rows:
-        for image in row.images:
+        windows = [] if row.windows is None else [row.windows.cells[0]]
+        for image in (*row.images, *windows):
             shape = shape or image.shape
             if image.shape != shape:
                 raise ValueError(
@@ -119,13 +132,14 @@ def pad(
     tokens int32 [B T] filled with `pad_id`, positions int32 [A B T], valid and loss bool [B T];
     pixels is `Pixels(uint8 [B M h w 3], int32 [B M])`, `starts` counted in the padded row and -1
     where a slot is empty, or None where M is 0. M is `image_slots`, by default the most any of
-    these rows has; `image_shape` is needed where a batch without images has slots.
+    these rows has; `image_shape` is needed where a batch without images has slots. Rows cut into
+    windows give `Windows` instead, M of them.
 
         left:  [0 0 p p p]     right: [p p p 0 0]
 
     Raises:
-        ValueError: a row is longer than `length`, or has more images than slots, or images of
-            two shapes.
+        ValueError: a row is longer than `length`, or has more images than slots, images of two
+            shapes, or not as many placeholders as its images have cells.
     """
     tokens = np.full((len(rows), length), pad_id, np.int32)
     positions = np.zeros((len(rows[0].positions), len(rows), length), np.int32)
@@ -139,27 +153,56 @@ def pad(
         place = slice(shift[b], shift[b] + n)
         tokens[b, place], positions[:, b, place] = row.tokens, row.positions
         valid[b, place], loss[b, place] = True, row.loss
-    pixels = _pixels(rows, shift, image_slots, image_shape)
+    pixels = _pixels(rows, shift, image_slots, image_shape, length)
     return Batch(tokens, positions, valid, loss, pixels)
 
 
 def _pixels(
-    rows: Sequence[Row], shift: np.ndarray, slots: int | None, shape: tuple[int, ...]
-) -> Pixels | None:
+    rows: Sequence[Row], shift: np.ndarray, slots: int | None, shape: tuple[int, ...], length: int
+) -> Pixels | Windows | None:
+    filled = [image_slots(row) for row in rows]
     if slots is None:
-        slots = max(len(row.images) for row in rows)
+        slots = max(filled)
     shape = shared_shape(rows) or shape
-    for row in rows:
-        if len(row.images) > slots:
-            raise ValueError(f"row {row.id!r} has {len(row.images)} images, the limit is {slots}")
+    for row, own in zip(rows, filled, strict=True):
+        if own > slots:
+            kind = "images" if row.windows is None else "windows of images"
+            raise ValueError(f"row {row.id!r} has {own} {kind}, the limit is {slots}")
     if slots == 0:
         return None
+    if len(shape) == len(("K", "s", "s", "3")):
+        return _windows(rows, shift, slots, shape, length)
     images = np.zeros((len(rows), slots, *shape), np.uint8)
     starts = np.full((len(rows), slots), -1, np.int32)
     for b, row in enumerate(rows):
         for m, (image, start) in enumerate(zip(row.images, row.starts, strict=True)):
             images[b, m], starts[b, m] = image, start + shift[b]
     return Pixels(images, starts)
+
+
+def _windows(
+    rows: Sequence[Row], shift: np.ndarray, slots: int, shape: tuple[int, ...], length: int
+) -> Windows:
+    out = Windows(
+        cells=np.zeros((len(rows), slots, *shape), np.uint8),
+        at=np.full((len(rows), slots, shape[0], 2), -1, np.int32),
+        image=np.full((len(rows), slots), -1, np.int32),
+        source=np.full((len(rows), length), -1, np.int32),
+    )
+    for b, row in enumerate(rows):
+        if row.windows is None:
+            continue
+        cells, at, image, source = row.windows
+        placeholders, there = (source >= 0).sum(), (at[..., 0] >= 0).sum()
+        if placeholders != there:
+            raise ValueError(
+                f"row {row.id!r} has {placeholders} image placeholders and its {row.image_count} "
+                f"images have {there} cells: render it anew, and never cut a row inside an image"
+            )
+        out.cells[b, : len(image)], out.at[b, : len(image)] = cells, at
+        out.image[b, : len(image)] = image
+        out.source[b, shift[b] : shift[b] + len(source)] = source
+    return out
 
 
 class _Order(NamedTuple):

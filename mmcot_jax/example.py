@@ -1,6 +1,7 @@
 """Host nouns: questions, replies, rendered rows. numpy only, no jax.
 
-Axes: T time, A position axes, K ids of a picture, H W pixels, E embedding.
+Axes: T time, A position axes, K ids of a picture or cells of a window, H W pixels (W also
+windows), s pixels along a cell, E embedding.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,6 +51,22 @@ class Reply(NamedTuple):
         return tuple(s for s in self.segments if isinstance(s, Picture))
 
 
+class Windows(NamedTuple):
+    """The images of a row, each cut into windows of K cells, all in one line.
+
+    A cell is what one placeholder of the text stands for. In a batch each field has rows first.
+    """
+
+    cells: np.ndarray
+    """uint8 [W K s s 3], pixels."""
+    at: np.ndarray
+    """int32 [W K 2], row and column of each cell in its image; -1 where there is no image."""
+    image: np.ndarray
+    """int32 [W], which of the row's images the window is of; -1 where it is of none."""
+    source: np.ndarray
+    """int32 [T], of each token the cell, counted over W K, that it stands for; -1: a word."""
+
+
 class Row(NamedTuple):
     """An example in the words of one backbone, not yet padded."""
 
@@ -64,9 +81,17 @@ class Row(NamedTuple):
     """uint8 [H W 3] each, preprocessed to the backbone's size; one per entry of `starts`."""
     starts: tuple[int, ...] = ()
     """Where each image's placeholders begin in `tokens`."""
+    windows: Windows | None = None
+    """Images of any size, for backbones that see cells and have no ids for images."""
+
+    @property
+    def image_count(self) -> int:
+        """Images in the row whose pixels it carries."""
+        return len(self.images) if self.windows is None else int(self.windows.image.max()) + 1
 
 
-RewardFn = Callable[[Example, Reply], float]
+RewardFn = Callable[[Example, Reply], float | None]
+"""A number, or None where the question has nothing to score."""
 
 
 @runtime_checkable

@@ -78,6 +78,7 @@ TRANSFORMS: dict[str, Transform] = {
     "same": Transform(lambda x, heads: x, lambda x, heads: x, lambda shape, heads: shape),
     "linear": _permutation(1, 0),  # [out in] -> [in out]
     "conv": _permutation(2, 3, 1, 0),  # OIHW -> HWIO
+    "patches": _permutation(1, 2, 3, 4, 0),  # a conv over frames: O I F H W -> I F H W O
     # the original rotates neighbouring channels (interleaved), we rotate halves
     "rotary_linear": Transform(
         read=lambda x, heads: _halves(x, heads).T,

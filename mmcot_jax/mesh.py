@@ -31,6 +31,7 @@ PARAMS = (
     (r"head/kernel", "dv"),
     (r"attention/[qkv]/kernel", "ldh"),
     (r"attention/[qkv]/bias", "lh"),
+    (r"attention/qkv/kernel", "ld."),  # three in one: no piece of it is whole heads of one
     (r"attention/[qk]_norm/(scale|bias)", "lh."),
     (r"attention/o/kernel", "lhd"),
     (r"mlp/(gate|up)/kernel", "ldh"),

@@ -1,13 +1,21 @@
 """Score stored replies offline, with the metrics the evaluations use. No jax.
 
     python -m mmcot_jax.score --metric puzzle [--parser strict|reference] [--rows] FILE...
+    python -m mmcot_jax.score --metric mcq | short_answer [--parser ...] [--rows] FILE...
+    python -m mmcot_jax.score --metric pass_at_k [--parser ...] [--rows] FILE...
 
-One JSON object per file on standard output: `file`, `n`, `accuracy` (share of rows, 0..1), and with
-`--rows` the `letters` read, in the file's order. A file is JSON lines, one reply a line, of one of
-two layouts, told apart by their fields:
+One JSON object per file on standard output: `file`, `n`, and of puzzles `accuracy` (share of rows,
+0..1), of answers in tags what the study's scores.json holds (percent): `exam_score` or `accuracy`,
+`precision`, `recall`, `f1_score`. With `--rows` also what was read of each row, in the file's
+order: `letters`, or `answers`. Of several answers to each of `n` questions, `pass@1`, `pass@3` and
+the share `unanswered`, 0..1, with `--rows` whether each is `correct`. A file is JSON lines, or one
+JSON list, of one of these layouts, told apart by their fields:
 
-    ours       kind, prompt, reply, options, answer (a letter), ...
-    the study  question, options, answer (an option's text), output_text (prompt and reply), ...
+    ours        kind, prompt, reply, options, answer (a letter), possible_answers, ...
+                id, reply, answer (several lines an id)
+    the study   question, options, answer (an option's text), output_text (prompt and reply), ...
+                ground_truth_response, generated_response (answers in tags)
+                one object: question number -> true, false or null each
 """
 
 import argparse
@@ -16,9 +24,12 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
-from mmcot_jax.evals import metrics
+from mmcot_jax.evals import metrics, pass_at_k
+from mmcot_jax.rewards.chains import judge
+from mmcot_jax.rewards.tags import answered as answer_in
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -27,32 +38,45 @@ Record = dict[str, Any]
 
 
 def records(path: pathlib.Path) -> Iterator[tuple[int, Record]]:
-    """The objects of a JSON-lines file with their line numbers; empty lines are passed over.
+    """The objects of a file with their line numbers; empty lines are passed over.
+
+    Of a file that is one JSON list, the numbers are those of its objects, from 1.
 
     Raises:
         ValueError: no such file, not text, not JSON, or no object, naming file and line.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; give JSON-lines files of replies")
-    lines = path.read_bytes().splitlines()
+        raise ValueError(f"{path}: no such file; give files of replies, JSON lines or a JSON list")
     found = False
-    for number, line in enumerate(lines, 1):
+    for number, value in _values(path):
+        if not isinstance(value, dict):
+            raise ValueError(
+                f"{path}:{number}: a JSON {type(value).__name__}; one object a line is expected"
+            )
+        found = True
+        yield number, value
+    if not found:
+        raise ValueError(f"{path}: no rows; give a file with one reply a line")
+
+
+def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
+    text = path.read_bytes()
+    if text.lstrip().startswith(b"["):
+        try:
+            whole = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON ({error}); a list of objects is expected") from None
+        yield from enumerate(whole, 1)
+        return
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            yield number, json.loads(line)
         except ValueError as error:
             raise ValueError(
                 f"{path}:{number}: not JSON ({error}); one object a line is expected"
             ) from None
-        if not isinstance(record, dict):
-            raise ValueError(
-                f"{path}:{number}: a JSON {type(record).__name__}; one object a line is expected"
-            )
-        found = True
-        yield number, record
-    if not found:
-        raise ValueError(f"{path}: no rows; give a file with one reply a line")
 
 
 def answered(record: Record) -> metrics.Answered:
@@ -115,24 +139,122 @@ def _text(record: Record, field: str) -> str:
     return value
 
 
+def tagged(record: Record, short: bool) -> metrics.Tagged:
+    """A record of either layout as the metrics of tagged answers take it.
+
+    Raises:
+        ValueError: neither layout, or a field that is missing or does not fit.
+    """
+    if "reply" in record:
+        possible = record.get("possible_answers") if short else None
+        if possible is None:
+            possible = [_text(record, "answer")]
+        if not possible or not all(isinstance(one, str) for one in possible):
+            raise ValueError(f"`possible_answers` is {possible!r}: a list of strings is expected")
+        return metrics.Tagged(tuple(possible), _text(record, "reply"))
+    if "generated_response" in record:
+        gold = _text(record, "ground_truth_response")
+        return metrics.Tagged(
+            (gold if short else answer_in(gold) or "",), _text(record, "generated_response")
+        )
+    raise ValueError(
+        "neither `reply` (our completions) nor `generated_response` (the study's) among its fields "
+        f"{', '.join(record) or '(none)'}"
+    )
+
+
+Row = TypeVar("Row")
+
+
+def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
+    rows = []
+    for number, record in records(path):
+        try:
+            rows.append(read(record))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from None
+    return rows
+
+
 def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
     """What the command prints for one file of puzzle replies.
 
     Raises:
         ValueError: a bad file or row, naming file and line.
     """
-    answers = []
-    for number, record in records(path):
-        try:
-            answers.append(answered(record))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from None
+    answers = _read(path, answered)
     scored = metrics.puzzle(answers, parser)
     result = {"file": str(path), "n": len(answers), "accuracy": scored.accuracy}
     return {**result, "letters": list(scored.letters)} if rows else result
 
 
-METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {"puzzle": score_puzzle}
+def score_mcq(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+    """What the command prints for one file of multiple-choice replies.
+
+    Raises:
+        ValueError: a bad file or row, naming file and line.
+    """
+    answers = _read(path, partial(tagged, short=False))
+    return _pooled(path, "exam_score", metrics.multiple_choice(answers, parser), rows)
+
+
+def score_short_answer(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+    """What the command prints for one file of short answers.
+
+    Raises:
+        ValueError: a bad file or row, naming file and line.
+    """
+    answers = _read(path, partial(tagged, short=True))
+    return _pooled(path, "accuracy", metrics.short_answer(answers, parser), rows)
+
+
+def _pooled(path: pathlib.Path, exact: str, pooled: metrics.Pooled, rows: bool) -> dict[str, Any]:
+    result = {"file": str(path), "n": len(pooled.answers), **pooled.scores(exact)}
+    return {**result, "answers": list(pooled.answers)} if rows else result
+
+
+def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+    """What the command prints for one file of several answers to each question.
+
+    Ours has a line an answer, with `id`, `reply` and `answer`; the study's is one object, number
+    -> true, false or null each, which no parser changes.
+
+    Raises:
+        ValueError: a bad file or row, naming file and line.
+    """
+    verdicts = _stored(path) or _judged(path, parser)
+    result = {"file": str(path), **pass_at_k.summarize(verdicts)}
+    return {**result, "correct": verdicts} if rows else result
+
+
+def _stored(path: pathlib.Path) -> list[list[bool | None]]:
+    """The study's verdicts; none where the file is not its."""
+    try:
+        record = json.loads(path.read_bytes()) if path.is_file() else None
+    except ValueError:
+        return []
+    if not isinstance(record, dict) or "reply" in record:
+        return []
+    try:
+        return pass_at_k.stored(record)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _judged(path: pathlib.Path, parser: str) -> list[list[bool | None]]:
+    fields = ("id", "reply", "answer")
+    rows = _read(path, lambda record: [_text(record, field) for field in fields])
+    ids, replies, answers = zip(*rows, strict=True)
+    verdicts = [judge(*row, parser) for row in zip(replies, answers, strict=True)]
+    return pass_at_k.by_question(ids, verdicts)
+
+
+METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
+    "puzzle": score_puzzle,
+    "mcq": score_mcq,
+    "short_answer": score_short_answer,
+    "pass_at_k": score_pass_at_k,
+}
 """Metric -> (file, parser, whether rows are wanted) -> the object to print."""
 
 
@@ -161,7 +283,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(
             "--parser", default="strict", help=f"one of: {parser_names} (default strict)"
         ),
-        parser.add_argument("--rows", action="store_true", help="also print the letters read"),
+        parser.add_argument("--rows", action="store_true", help="also print what was read"),
     )
     parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE")
     flags = ["--help", *(flag for action in actions for flag in action.option_strings)]
@@ -179,7 +301,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
             hint = _closest(given, names)
             raise ValueError(f"unknown {flag} {given!r}: {', '.join(names)} {verb}{hint}")
     if not arguments.files:
-        raise ValueError("no file given: name one or more JSON-lines files of replies")
+        raise ValueError("no file given: name one or more files of replies")
     return arguments
 
 

@@ -53,9 +53,9 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, row in enumerate(self._rows):
-            if row.images:
+            if row.image_count:
                 raise ValueError(
-                    f"row {row.id!r} has {len(row.images)} images: a store holds ids only, "
+                    f"row {row.id!r} has {row.image_count} images: a store holds ids only, "
                     "tokenize them first"
                 )
             self._lengths.append(len(row.tokens))

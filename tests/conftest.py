@@ -78,3 +78,35 @@ def chameleon() -> Tiny:
 
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
     return Tiny(backbone, jax.tree.map_with_path(draw, shapes))
+
+
+@pytest.fixture(scope="session")
+def seed_llama():
+    """A random SEED-LLaMA and its weights: tiny_seed.py."""
+    import tiny_seed
+
+    return tiny_seed.make()
+
+
+@pytest.fixture(scope="session")
+def qwen() -> Tiny:
+    """The tiny Qwen2.5-VL of tests/golden/qwen25vl.npz, with loud adapters on all of its layers.
+
+    64 ids: 0..55 the words w0 .. w55, 56 a placeholder, 58..62 marks; windows of 2 x 2 cells.
+    """
+    import jax
+    import jax.numpy as jnp
+    import qwen_golden
+
+    from mmcot_jax.nn.linear import Lora
+
+    golden = qwen_golden.own()
+    every = ("q", "k", "v", "o", "gate", "up", "down", "head")
+    c = golden.backbone.c._replace(lora=Lora(rank=4, alpha=8.0, targets=every))
+    backbone = dataclasses.replace(golden.backbone, c=c)
+    random = np.random.default_rng(0)
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0))["lora"]
+    lora = jax.tree.map(
+        lambda x: jnp.asarray(0.2 * random.standard_normal(x.shape), x.dtype), shapes
+    )
+    return Tiny(backbone, golden.variables | {"lora": lora})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax import data
-from mmcot_jax.example import Row
+from mmcot_jax.example import Row, Windows
 
 IMAGE = np.full((2, 2, 3), 7, np.uint8)
 
@@ -56,6 +56,63 @@ def test_slots_stay_where_a_batch_has_no_images():
     batch = data.pad([row("a", 2)], 2, "right", pad_id=0, image_slots=2, image_shape=(4, 4, 3))
     assert batch.pixels.images.shape == (1, 2, 4, 4, 3)
     assert batch.pixels.starts.tolist() == [[-1, -1]]
+
+
+def windowed(id: str, tokens: int, cells: tuple[int, ...]) -> Row:
+    """A row with one image a window of two cells, of which `cells` are there."""
+    at = np.array([[[0, i] if i < n else [-1, -1] for i in range(2)] for n in cells], np.int32)
+    source = np.full(tokens, -1, np.int32)
+    there = np.flatnonzero(at[..., 0].ravel() >= 0)
+    source[1 : 1 + len(there)] = there
+    pixels = np.full((len(cells), 2, 4, 4, 3), 5, np.uint8)
+    windows = Windows(pixels, at, np.arange(len(cells), dtype=np.int32), source)
+    return row(id, tokens)._replace(windows=windows)
+
+
+def test_windows_fill_slots_and_their_tokens_move_with_the_row():
+    rows = [windowed("a", 4, (2, 1)), row("b", 2), windowed("c", 3, (1,))]
+    left = data.pad(rows, 5, "left", pad_id=0, image_slots=3).pixels
+    assert left.cells.shape == (3, 3, 2, 4, 4, 3)
+    assert left.image.tolist() == [[0, 1, -1], [-1] * 3, [0, -1, -1]]
+    assert left.source.tolist() == [[-1, -1, 0, 1, 2], [-1] * 5, [-1, -1, -1, 0, -1]]
+    assert left.at[0, :, :, 1].tolist() == [[0, 1], [0, -1], [-1, -1]]
+    assert left.cells[:, :, 0, 0, 0, 0].tolist() == [[5, 5, 0], [0, 0, 0], [5, 0, 0]]
+    right = data.pad(rows, 5, "right", pad_id=0).pixels
+    assert right.source.tolist() == [[-1, 0, 1, 2, -1], [-1] * 5, [-1, 0, -1, -1, -1]]
+    assert right.cells.shape[1] == 2
+
+
+def test_a_batch_of_words_alone_keeps_its_empty_windows():
+    shape = (2, 4, 4, 3)
+    out = data.pad([row("b", 2)], 3, "left", pad_id=0, image_slots=2, image_shape=shape).pixels
+    assert out.cells.shape == (1, 2, *shape)
+    assert out.image.tolist() == [[-1, -1]] and out.source.tolist() == [[-1] * 3]
+
+
+def test_placeholders_that_are_not_as_many_as_cells_name_the_record():
+    cut = windowed("late", 4, (2, 1))
+    cut.windows.source[3] = -1
+    with pytest.raises(
+        ValueError, match=r"row 'late' has 2 image placeholders and its 2 images have 3 cells: rend"
+    ):
+        data.pad([cut], 4, "left", pad_id=0)
+
+
+def test_too_many_windows_are_named():
+    with pytest.raises(ValueError, match="row 'a' has 2 windows of images, the limit is 1"):
+        data.pad([windowed("a", 4, (2, 1))], 4, "left", pad_id=0, image_slots=1)
+
+
+def test_a_source_knows_its_windows():
+    source = data.Rows([row("b", 2), windowed("a", 4, (2, 1))])
+    assert (source.image_slots, source.image_shape) == (2, (2, 4, 4, 3))
+    assert [r.image_count for r in (source[0], source[1], row("c", 2, (0,)))] == [0, 2, 1]
+
+
+def test_slots_are_chosen_from_what_rows_fill():
+    assert data.choose_slots([3, 1, 9]) == (9,)
+    assert data.choose_slots([1, 2, 3, 40], count=2) == (3, 40)
+    assert data.choose_slots([0, 0]) == (0,)
 
 
 def test_a_row_too_long_is_named():

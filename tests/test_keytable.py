@@ -28,6 +28,7 @@ def test_a_rule_with_layers_stands_for_one_tensor_a_layer():
         ("same", (5,), 0),
         ("linear", (3, 2), 0),
         ("conv", (4, 3, 2, 1), 0),
+        ("patches", (5, 4, 3, 2, 1), 0),
         ("rotary_linear", (8, 3), 2),
         ("rotary_norm", (4,), 2),
     ],

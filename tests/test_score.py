@@ -1,4 +1,4 @@
-"""The score command on our completions, on the study's stored layout, and on bad input."""
+"""The score command on our completions, on the study's stored layouts, and on bad input."""
 
 import json
 import pathlib
@@ -106,7 +106,10 @@ def test_a_bad_row_is_one_line_with_file_and_line_and_nothing_is_printed(
     [
         (["--metric", "puzzle"], "no file given"),
         (["--metric", "puzzle", "gone.jsonl"], "gone.jsonl: no such file"),
-        (["--metric", "puzle", "x"], "unknown metric 'puzle': puzzle exists; did you mean puzzle"),
+        (
+            ["--metric", "puzle", "x"],
+            "unknown metric 'puzle': puzzle, mcq, .* exist; did you mean puzzle",
+        ),
         (["--metric", "puzzle", "--parser", "strickt", "x"], "did you mean strict?"),
         (["--metrc=puzzle", "x"], "unknown flag --metrc: .* did you mean --metric?"),
         (["--metric"], "expected one argument"),
@@ -135,6 +138,76 @@ def test_the_command_runs_without_jax(write):
     assert json.loads(done.stdout)["accuracy"] == 1.0
 
 
+MCQ = {"reply": "<think>x</think> <answer>(B), A</answer>", "options": ["4", "8"], "answer": "A, B"}
+SHORT = {"reply": "<answer>Two.</answer>", "answer": "two", "possible_answers": ["2", "two"]}
+PAIR = {
+    "ground_truth_response": "<think>c</think> <answer>A, B</answer>",
+    "generated_response": "<think>c</think> <answer>A</answer>",
+}
+
+
+def test_letters_in_tags_are_scored_in_percent_for_both_layouts(write, capsys):
+    ours = write(MCQ, MCQ | {"answer": "A"}, name="ours")
+    study = write(json.dumps([PAIR, PAIR], indent=4), name="study.json")
+    assert main(["--metric", "mcq", "--rows", ours, study]) == 0
+    assert printed(capsys) == [
+        {
+            "file": ours,
+            "n": 2,
+            "exam_score": 50.0,
+            "precision": 75.0,
+            "recall": 100.0,
+            "f1_score": pytest.approx(85.714, abs=1e-3),
+            "answers": [["A", "B"], ["A", "B"]],
+        },
+        {
+            "file": study,
+            "n": 2,
+            "exam_score": 0.0,
+            "precision": 100.0,
+            "recall": 50.0,
+            "f1_score": pytest.approx(66.667, abs=1e-3),
+            "answers": [["A"], ["A"]],
+        },
+    ]
+
+
+def test_a_short_answer_is_right_where_it_is_one_of_several(write, capsys):
+    ours = write(SHORT, SHORT | {"reply": "two"}, name="ours")
+    pair = {"ground_truth_response": "Yes", "generated_response": "<answer>yes.</answer>"}
+    study = write(pair, name="study")
+    assert main(["--metric", "short_answer", ours, study]) == 0
+    whole = {"precision": 100.0, "recall": 100.0, "f1_score": 100.0}
+    half = {"precision": 100.0, "recall": 50.0, "f1_score": pytest.approx(66.667, abs=1e-3)}
+    assert printed(capsys) == [
+        {"file": ours, "n": 2, "accuracy": 50.0, **half},
+        {"file": study, "n": 1, "accuracy": 100.0, **whole},
+    ]
+    assert main(["--metric", "short_answer", "--parser", "reference", study]) == 0
+    assert printed(capsys)[0]["accuracy"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[{]", "bad: not JSON .*; a list of objects is expected"),
+        ("[[1]]", "bad:1: a JSON list; one object a line is expected"),
+        ('[{"text": "B"}]', "bad:1: neither `reply` .* nor `generated_response` .* fields text"),
+        ('[{"generated_response": "B"}]', "bad:1: `ground_truth_response` is missing"),
+        ('[{"reply": "B"}]', "bad:1: `answer` is missing: a string is expected"),
+        (
+            '{"reply": "B", "possible_answers": []}',
+            r"bad:1: `possible_answers` is \[\]: a list of strings is expected",
+        ),
+    ],
+)
+def test_a_bad_file_of_tagged_answers_is_one_line(write, capsys, text, complaint):
+    assert main(["--metric", "short_answer", write(text, name="bad")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert re.search(complaint, err)
+
+
 STUDY_ACCURACY = {
     "Anole-7B-5DS-CE": (0.18, 0.47, 0.15, 0.41, 0.21),
     "Anole-7B-5DS-CE-txt": (0.29, 0.25, 0.29, 0.61, 0.24),
@@ -154,3 +227,69 @@ def test_every_stored_letter_and_accuracy_of_the_study_is_reproduced(reference, 
     assert [score["letters"] for score in scores] == stored
     assert sum(score["n"] for score in scores) == 500
     assert tuple(score["accuracy"] for score in scores) == STUDY_ACCURACY[model]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("parser", ["reference", "strict"])
+def test_every_stored_score_of_tagged_answers_is_reproduced_to_the_last_digit(
+    reference, capsys, parser
+):
+    files = sorted((reference / "data/reference_outputs").glob("qwen_*/**/scores.json"))
+    assert len(files) == 7
+    for path in files:
+        stored = json.loads(path.read_text())
+        metric = "mcq" if "exam_score" in stored else "short_answer"
+        replies = str(path.parent / "generated_responses.json")
+        assert main(["--metric", metric, "--parser", parser, replies]) == 0
+        said = printed(capsys)[0]
+        n = {"aokvqa": 1145, "drivingvqa": 474}.get(path.parent.parent.name, 2000)
+        assert said == {"file": replies, "n": n, **stored}
+
+
+# ---- several answers to each question ------------------------------------------------------------
+
+
+def sampled(id, answer, *replies):
+    return [{"id": id, "prompt": "?", "reply": reply, "answer": answer} for reply in replies]
+
+
+YES, DRAWN = "<think>a</think><answer>Yes</answer>", "<think><image></think><answer>Yes</answer>"
+
+
+def test_pass_at_k_of_our_answers_and_of_the_studys_verdicts(write, capsys):
+    study = write('{"0": [true, null, false, false, null],\n "7": [true, true, true, true, true]}')
+    ours = write(
+        *sampled("a", "Yes", YES, DRAWN, ""), *sampled("b", "No", YES, YES, YES), name="ours"
+    )
+    assert main(["--metric", "pass_at_k", "--rows", ours, study]) == 0
+    first, second = printed(capsys)
+    assert first == {
+        "file": ours, "n": 2, "samples": 3, "pass@1": pytest.approx(1 / 3), "pass@3": 0.5,
+        "unanswered": pytest.approx(1 / 6),
+        "correct": [[True, True, None], [False, False, False]],
+    }  # fmt: skip
+    assert (second["n"], second["samples"], second["pass@1"]) == (2, 5, 0.6)
+    assert second["pass@3"] == pytest.approx(0.8)
+
+
+def test_the_reference_parser_loses_answers_after_pictures(write, capsys):
+    file = write(*sampled("a", "Yes", YES, DRAWN))
+    assert main(["--metric", "pass_at_k", "--parser", "reference", file]) == 0
+    assert printed(capsys) == [
+        {"file": file, "n": 1, "samples": 2, "pass@1": 0.5, "unanswered": 0.5}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"0": [1, 0]}', "question '0' has [1, 0]; true, false or null"),
+        ("{}", "no question; number -> true, false or null"),
+        ('{"reply": "a", "id": "q"}', ":1: `answer` is missing: a string is expected"),
+        ('{"0": [true]}\n{"1": [true]}', ":1: `id` is missing: a string is expected"),
+        ("", "no rows; give a file with one reply a line"),
+    ],
+)
+def test_a_bad_file_of_answers_is_named(write, capsys, content, words):
+    assert main(["--metric", "pass_at_k", write(content)]) == 2
+    assert words in capsys.readouterr().err

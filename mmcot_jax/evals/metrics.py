@@ -1,12 +1,17 @@
 """Metrics on plain rows: text and strings in, numbers out. No jax.
 
-A row holds what was asked and what was written; a parser of `rewards.text` reads the chosen letter.
+A row holds what was asked and what was written. A parser reads the answer: "strict" is ours,
+"reference" the study's.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mmcot_jax.rewards.text import option_of, parse_reference, parse_strict
+from mmcot_jax.boxes import Box, Number, parse
+from mmcot_jax.rewards import tags
+from mmcot_jax.rewards.boxes import match
+from mmcot_jax.rewards.puzzle import option_of, parse_reference, parse_strict
 
 DOMAINS = ("in_domain", "out_of_domain")
 """Whether a kind of puzzle was trained on."""
@@ -49,11 +54,10 @@ def puzzle(rows: Sequence[Answered], parser: str = "strict") -> Scored:
     Raises:
         ValueError: no rows, or a parser that does not exist.
     """
-    if parser not in PARSERS:
-        raise ValueError(f"unknown parser {parser!r}: choose one of {', '.join(PARSERS)}")
+    read = PARSERS[_known(parser)]
     if not rows:
         raise ValueError("no rows to score: give at least one")
-    letters = tuple(PARSERS[parser](row) for row in rows)
+    letters = tuple(read(row) for row in rows)
     correct = tuple(
         option_of(letter, row.options) == row.answer
         for letter, row in zip(letters, rows, strict=True)
@@ -93,3 +97,143 @@ def by_kind(
 
     means = {"accuracy": mean(*DOMAINS), **{domain: mean(domain) for domain in DOMAINS}}
     return {**means, "kinds": entries}
+
+
+# ---- answers in tags -----------------------------------------------------------------------------
+
+
+class Tagged(NamedTuple):
+    """A question's right answers and the reply, which answers in `<answer>`."""
+
+    gold: tuple[str, ...]
+    """Multiple choice: one text with all right letters, "B, C". Short: every answer that is one."""
+    reply: str
+
+
+class Pooled(NamedTuple):
+    """What was read and how well it fits, in percent, as the study counts."""
+
+    answers: tuple[tuple[str, ...], ...]
+    """Of each row, sorted; empty where none was read."""
+    correct: tuple[bool, ...]
+    """Rows whose answers are exactly the right ones."""
+    exact: float
+    """Share of correct rows."""
+    precision: float
+    """Over all answers of all rows together."""
+    recall: float
+    f1: float
+
+    def scores(self, exact: str) -> dict[str, float]:
+        """The four numbers by the study's names; `exact` names the first."""
+        return {
+            exact: self.exact,
+            "precision": self.precision,
+            "recall": self.recall,
+            "f1_score": self.f1,
+        }
+
+
+def _letters_reference(text: str) -> frozenset[str]:
+    answer = tags.answered(text)
+    return frozenset(re.findall(r"[A-D]|\(\d+\)", answer) if answer is not None else ())
+
+
+def _letters(text: str) -> frozenset[str]:
+    return tags.letters(tags.answered(text) or "")
+
+
+LETTERS: dict[str, Callable[[str], frozenset[str]]] = {
+    "strict": _letters,
+    "reference": _letters_reference,
+}
+"""Which options a text with an `<answer>` names: the study reads every A to D, in words too."""
+
+SHORT: dict[str, Callable[[str], str]] = {
+    "strict": tags.normal,
+    "reference": lambda answer: answer.lower().strip(),
+}
+"""A short answer as it is compared."""
+
+
+def multiple_choice(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
+    """Letters read against letters asked for; no answer is no letter.
+
+    Raises:
+        ValueError: a parser that does not exist.
+    """
+    read = LETTERS[_known(parser)]
+    gold = [read(f"<answer>{row.gold[0]}</answer>") for row in rows]
+    return _pool(gold, [read(row.reply) for row in rows])
+
+
+def short_answer(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
+    """One answer each, right where it is one of the row's; no answer is none.
+
+    Raises:
+        ValueError: a parser that does not exist.
+    """
+    read = SHORT[_known(parser)]
+
+    def found(row: Tagged) -> frozenset[str]:
+        answer = tags.answered(row.reply)
+        if answer is None:
+            return frozenset()
+        known = [read(one) for one in row.gold]
+        return frozenset({known[0] if read(answer) in known else read(answer)})
+
+    return _pool([frozenset({read(row.gold[0])}) for row in rows], [found(row) for row in rows])
+
+
+def _known(parser: str) -> str:
+    if parser not in PARSERS:
+        raise ValueError(f"unknown parser {parser!r}: choose one of {', '.join(PARSERS)}")
+    return parser
+
+
+def _pool(gold: Sequence[frozenset[str]], found: Sequence[frozenset[str]]) -> Pooled:
+    pairs = list(zip(gold, found, strict=True))
+    correct = tuple(g == f for g, f in pairs)
+    hits = sum(len(g & f) for g, f in pairs)
+    precision = _share(hits, sum(map(len, found)))
+    recall = _share(hits, sum(map(len, gold)))
+    f1 = _share(2 * precision * recall, precision + recall)
+    shares = (_share(sum(correct), len(pairs)), precision, recall, f1)
+    return Pooled(tuple(tuple(sorted(f)) for f in found), correct, *(100 * x for x in shares))
+
+
+def _share(part: Number, of: Number) -> float:
+    return part / of if of else 0.0
+
+
+# ---- boxes ---------------------------------------------------------------------------------------
+
+
+def boxes(gold: Sequence[Sequence[Box]], replies: Sequence[str]) -> dict[str, Number] | None:
+    """How well replies say where things are, 0..1, over rows that have boxes; None without any.
+
+    `parse_rate`: replies with a box in `<think>`. `iou`: mean of the reward of that name.
+    `recall@0.5`: of all boxes asked for. `whole_image_rate`: of all boxes written, those of nearly
+    the whole picture.
+    """
+    rows = [
+        (asked, parse(tags.thought(reply), asked[0].space))
+        for asked, reply in zip(gold, replies, strict=True)
+        if asked
+    ]
+    if not rows:
+        return None
+    pairs = [match(found, asked) for asked, found in rows]
+    written = [box for _, found in rows for box in found]
+    near = sum(value >= 0.5 for pair in pairs for *_, value in pair)
+    worth = [
+        2 * sum(value for *_, value in pair) / (len(asked) + len(found))
+        for pair, (asked, found) in zip(pairs, rows, strict=True)
+    ]
+    return {
+        "n": len(rows),
+        "parse_rate": sum(bool(found) for _, found in rows) / len(rows),
+        "iou": sum(worth) / len(rows),
+        "recall@0.5": near / sum(len(asked) for asked, _ in rows),
+        "whole_image_rate": _share(sum(box.whole for box in written), len(written)),
+    }

@@ -61,7 +61,9 @@ def answer(
         num_generations=g,
     )
     rows = [backbone.renderer.prompt(example) for example in examples]
-    width = max(len(row.tokens) for row in rows)
+    source = data.Rows(rows)
+    images = dict(image_slots=source.image_slots, image_shape=source.image_shape)
+    width = int(source.lengths.max())
     width = -(-width // c["length_multiple"]) * c["length_multiple"]
     numbered = list(enumerate(rows))
     answered: list[Answered] = []
@@ -79,7 +81,7 @@ def answer(
         there = [item for item in part if item is not None]
         filled = there + [numbered[0]] * (len(part) - len(there))
         numbers = np.array([number for number, _ in filled])
-        asked = asker(variables, [row for _, row in filled], width, key, numbers)
+        asked = asker(variables, [row for _, row in filled], width, key, numbers, **images)
         replies = asked.replies[: len(there) * g]
         if paint:
             replies = asker.painted(variables, replies, c["batch_size"])

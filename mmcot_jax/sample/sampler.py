@@ -86,8 +86,11 @@ class _Writing(NamedTuple):
 
 
 def _repeat(prompt: Batch, hidden: Array, cache: Cache, g: int):
-    """Each prompt G times, next to itself: rows a a b b."""
-    prompt = prompt._replace(pixels=None, embeds=None)
+    """Each prompt G times, next to itself: rows a a b b.
+
+    With what stands for its images: the loss reads it again, without the tower that made it.
+    """
+    prompt = prompt._replace(pixels=None)
     rows = lambda axis: partial(jnp.repeat, repeats=g, axis=axis)  # noqa: E731
     prompt = jax.tree.map(rows(0), prompt)._replace(positions=rows(1)(prompt.positions))
     k, v = rows(1)(cache.k), rows(1)(cache.v)

@@ -9,7 +9,7 @@ def names() -> list[str]:
     """The tasks that exist."""
     here = pathlib.Path(__file__).parent
     found = [path.parent.name for path in here.glob("*/__init__.py")]
-    found += [path.stem for path in here.glob("*.py") if path.stem != "__init__"]
+    found += [path.stem for path in here.glob("[!_]*.py")]
     return sorted(found)
 
 

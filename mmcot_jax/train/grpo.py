@@ -38,6 +38,7 @@ from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.evals.ask import Asked, Asker
 from mmcot_jax.example import Example, Row
 from mmcot_jax.log import Log, completions_table, write_completions, write_text
+from mmcot_jax.rewards import resolve
 from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures
 from mmcot_jax.rewards.pool import check as check_rewards
 from mmcot_jax.sample.law import Sampling
@@ -195,6 +196,8 @@ class _Trainer:
         self._widths = data.choose_buckets(
             lengths, backbone.context, c["prompt_buckets"], c["length_multiple"]
         )
+        self._slots = data.choose_slots(list(map(data.image_slots, rows)), c["prompt_buckets"])
+        self._image_shape = data.shared_shape(rows)
         self._sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
         self._asker = Asker(
             backbone,
@@ -213,6 +216,7 @@ class _Trainer:
             processes=c["reward_processes"],
             chat=c["chat"],
         )
+        self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
         self._failures = TooManyFailures(c["reward_funcs"])
         self._trained, self._frozen = steps.split(variables, c["what"])
         copy = jax.jit(partial(jax.tree.map, jnp.copy))
@@ -250,7 +254,7 @@ class _Trainer:
         key = jax.random.fold_in(self._key, number)
         asked = self._ask(items, key)
         clock.stop("rollout")
-        waiting = self._score(items, asked, number)
+        waiting = self._submit(items, asked, number)
         rollout = self._trim(asked)
         old, ref = self._given_logps(rollout, number)
         scored = waiting.result()
@@ -270,13 +274,26 @@ class _Trainer:
         examples_rows = [row for _, row in items]
         longest = _most(max(len(row.tokens) for row in examples_rows))
         width = data.bucket(longest, self._widths, examples_rows[0].id)
+        most = _most(max(map(data.image_slots, examples_rows)))
         first = jax.process_index() * len(items)
         numbers = np.arange(first, first + len(items))
-        return self._asker(self.variables, examples_rows, width, key, numbers)
+        return self._asker(
+            self.variables,
+            examples_rows,
+            width,
+            key,
+            numbers,
+            image_slots=next(slots for slots in self._slots if slots >= most),
+            image_shape=self._image_shape,
+        )
 
-    def _score(self, items: Sequence[tuple[Example, Row]], asked: Asked, number: int) -> Job:
+    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Asked, number: int) -> Job:
+        """Rewards begin, with what pictures show only where one of them looks."""
+        replies, n = asked.replies, self._c["prompts_per_step"]
+        if self._looked_at:
+            replies = self._asker.painted(self.variables, replies, n)
         examples = [example for example, _ in items for _ in range(self._c["num_generations"])]
-        return self.rewards.submit(examples, asked.replies, asked.ids, number)
+        return self.rewards.submit(examples, replies, asked.ids, number)
 
     def _trim(self, asked: Asked) -> Rollout:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
@@ -356,7 +373,7 @@ class _Trainer:
                 "reply": reply.text,
                 "answer": example.answer,
                 **dict(zip(c["reward_funcs"], _plain(values), strict=True)),
-                "advantage": _plain([advantage])[0],
+                "advantage": _plain([float(advantage)])[0],
                 "tokens": int(tokens),
                 "ended": bool(end),
             }
@@ -417,13 +434,13 @@ class _Trainer:
         """
         c, mesh = self._c, self._mesh
         asked = self._ask(items, jax.random.fold_in(self._key, np.uint32(2**32 - 1)))
-        scored = self._score(items, asked, 0).result()
+        scored = self._submit(items, asked, 0).result()
         seen = outlook(
             group(scored.values, c),
             c,
             devices=mesh.shape["data"] * mesh.shape["fsdp"],
             prompt_tokens=[len(row.tokens) for _, row in items],
-            prompt_images=[len(row.images) for _, row in items],
+            prompt_images=[row.image_count for _, row in items],
             image_tokens=int(self._backbone.grammar.image_len),
             completion_tokens=gather(asked.tokens),
             ended=gather(asked.ended),

@@ -105,6 +105,7 @@ def whole(rollout: Rollout) -> Batch:
         positions=jnp.concatenate([prompt.positions, after], axis=2),
         valid=jnp.concatenate([prompt.valid, rollout.valid], axis=1),
         loss=jnp.concatenate([jnp.zeros_like(prompt.valid), rollout.sampled], axis=1),
+        embeds=prompt.embeds,
     )
 
 

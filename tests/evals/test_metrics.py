@@ -2,6 +2,8 @@
 
 import pytest
 
+from mmcot_jax.boxes import Box, Space
+from mmcot_jax.evals import metrics
 from mmcot_jax.evals.metrics import (
     Answered,
     by_kind,
@@ -172,3 +174,66 @@ def test_kinds_without_rows_or_with_a_wrong_domain_are_errors():
         by_kind(["grid"], ["ID"], [True])
     with pytest.raises(ValueError, match="grid is in both domains"):
         by_kind(["grid", "grid"], ["in_domain", "out_of_domain"], [True, True])
+
+
+def test_letters_are_pooled_over_rows():
+    rows = [
+        metrics.Tagged(("A",), "<answer>A</answer>"),
+        metrics.Tagged(("A, B",), "<answer>A</answer>"),
+        metrics.Tagged(("C",), "<answer>B, C</answer>"),
+        metrics.Tagged(("D",), "no"),
+    ]
+    scored = metrics.multiple_choice(rows)
+    assert scored.answers == (("A",), ("A",), ("B", "C"), ())
+    assert scored.correct == (True, False, False, False)
+    assert scored.scores("exam_score") == {
+        "exam_score": 25.0,
+        "precision": 75.0,
+        "recall": 60.0,
+        "f1_score": pytest.approx(200 * 0.75 * 0.6 / 1.35),
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "strict", "reference"),
+    [
+        ("BAD", (), ("A", "B", "D")),
+        ("All of the above", (), ("A",)),
+        ("(1)", (), ("(1)",)),
+        ("b", ("B",), ()),
+    ],
+)
+def test_the_study_reads_letters_in_words_and_not_small_ones(answer, strict, reference):
+    rows = [metrics.Tagged(("A",), f"<answer>{answer}</answer>")]
+    assert metrics.multiple_choice(rows).answers == (strict,)
+    assert metrics.multiple_choice(rows, "reference").answers == (reference,)
+
+
+def test_one_of_several_short_answers_counts_as_the_first():
+    rows = [
+        metrics.Tagged(("two dogs", "2"), "<answer>2.</answer>"),
+        metrics.Tagged(("yes",), "yes"),
+        metrics.Tagged(("yes",), "<answer>no</answer>"),
+    ]
+    scored = metrics.short_answer(rows)
+    assert scored.answers == (("two dogs",), (), ("no",))
+    assert scored.correct == (True, False, False)
+    assert (scored.precision, scored.recall) == (50.0, pytest.approx(100 / 3))
+    assert metrics.short_answer(rows, "reference").correct == (False, False, False)
+    with pytest.raises(ValueError, match="unknown parser 'lenient': choose one of strict, refer"):
+        metrics.short_answer(rows, "lenient")
+
+
+def test_boxes_are_told_by_four_numbers_over_the_rows_that_have_some():
+    space = Space("resized", 100, 100)
+    car, sign = Box("car", 0, 0, 10, 10, space), Box("sign", 50, 50, 60, 60, space)
+    gold = [(car, sign), (car,), ()]
+    replies = ["<think>[0,0,10,10 car] [0,0,99,99 all]</think>", "<think>x</think>", ""]
+    assert metrics.boxes(gold, replies) == {
+        "n": 2,
+        "parse_rate": 0.5,
+        "iou": 0.25,
+        "recall@0.5": pytest.approx(1 / 3),
+        "whole_image_rate": 0.5,
+    }
+    assert metrics.boxes([()], ["<think>[0,0,10,10 car]</think>"]) is None

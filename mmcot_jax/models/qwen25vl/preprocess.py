@@ -1,0 +1,137 @@
+"""Any image -> whole cells, cut into the tower's windows. numpy and Pillow only.
+
+Axes: W windows, K cells of a window, T time, h w pixels, s pixels along a cell.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from einops import rearrange
+from PIL import Image
+
+from mmcot_jax.example import Windows
+
+VARIANTS = ("processor", "utils")
+LONGEST = 200
+"""How many times its shorter side an image's longer side may be."""
+
+
+def smart_resize(
+    height: int,
+    width: int,
+    *,
+    min_pixels: int,
+    max_pixels: int,
+    factor: int = 28,
+    variant: str = "processor",
+) -> tuple[int, int]:
+    """Height and width, in pixels, that an image is brought to: multiples of `factor`.
+
+    About the same proportions, and an area between the two limits where that is possible.
+    "processor" is transformers' formula, "utils" qwen_vl_utils': there a side below half of
+    `factor` counts as one `factor` before the area is looked at (5 x 900 -> 28 x 896, not
+    28 x 756).
+
+    Raises:
+        ValueError: an unknown variant, or sides more than 200 to 1.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"model.preprocess is {variant!r}; choose {' or '.join(VARIANTS)}")
+    if max(height, width) > LONGEST * min(height, width):
+        raise ValueError(
+            f"an image of {height} x {width} pixels is more than {LONGEST} to 1; crop it"
+        )
+    least = factor if variant == "utils" else 0
+    sides = [max(least, round(side / factor) * factor) for side in (height, width)]
+    if math.prod(sides) > max_pixels:
+        beta = math.sqrt(height * width / max_pixels)
+        sides = [max(factor, math.floor(x / beta / factor) * factor) for x in (height, width)]
+    elif math.prod(sides) < min_pixels:
+        beta = math.sqrt(min_pixels / (height * width))
+        sides = [math.ceil(x * beta / factor) * factor for x in (height, width)]
+    return sides[0], sides[1]
+
+
+def preprocess(
+    image: Image.Image | np.ndarray,
+    *,
+    min_pixels: int,
+    max_pixels: int,
+    factor: int = 28,
+    variant: str = "processor",
+) -> np.ndarray:
+    """An image, resized (bicubic) to whole cells: uint8 [h w 3]. What is transparent is white.
+
+    Raises:
+        ValueError: no image, one thinner than `factor` ("utils" widens it), or as `smart_resize`.
+    """
+    picture = _picture(image)
+    width, height = picture.size
+    if variant == "processor" and min(height, width) < factor:
+        raise ValueError(
+            f"an image of {height} x {width} pixels is thinner than {factor}; leave it out, or "
+            "widen it with model.preprocess=utils"
+        )
+    height, width = smart_resize(
+        height,
+        width,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        factor=factor,
+        variant=variant,
+    )
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def _picture(image: Image.Image | np.ndarray) -> Image.Image:
+    if not isinstance(image, Image.Image):
+        if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] in [(3,), (4,)]):
+            raise ValueError(
+                f"an image is {image.dtype} {list(image.shape)}; give uint8 [H W], [H W 3] or "
+                "[H W 4]"
+            )
+        image = Image.fromarray(image)
+    if not ("A" in image.getbands() or "transparency" in image.info):
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def cut(images: Sequence[np.ndarray], starts: Sequence[int], length: int, c: int, s: int):
+    """Preprocessed images -> the `Windows` of a row of `length` tokens, or None without images.
+
+    `starts` are the images' first placeholders; a window is c x c cells of s x s pixels. Windows
+    and the cells in them go from left to right and down, as the placeholders do; the windows on
+    an image's lower and right edge may reach past it.
+    """
+    if not images:
+        return None
+    source = np.full(length, -1, np.int32)
+    cells, at, owner = [], [], []
+    begun = 0
+    for number, (image, start) in enumerate(zip(images, starts, strict=True)):
+        h, w = image.shape[0] // s, image.shape[1] // s
+        down, across = -(-h // c), -(-w // c)
+        places = np.stack(np.indices((down * c, across * c)), axis=-1)
+        places[(places >= (h, w)).any(axis=-1)] = -1
+        wider = [(0, down * c * s - h * s), (0, across * c * s - w * s), (0, 0)]
+        picture = np.pad(image, wider)
+        cells.append(
+            rearrange(picture, "(i a y) (j b x) c -> (i j) (a b) y x c", a=c, b=c, y=s, x=s)
+        )
+        at.append(rearrange(places, "(i a) (j b) n -> (i j) (a b) n", a=c, b=c))
+        owner += [number] * (down * across)
+        row, column = at[-1].reshape(-1, 2).T
+        there = np.flatnonzero(row >= 0)
+        source[start + row[there] * w + column[there]] = begun * c * c + there
+        begun += down * across
+    return Windows(
+        np.concatenate(cells),
+        np.concatenate(at).astype(np.int32),
+        np.array(owner, np.int32),
+        source,
+    )

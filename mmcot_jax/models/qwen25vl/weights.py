@@ -1,0 +1,39 @@
+"""Qwen2.5-VL's weights in and out: Hugging Face's safetensors, one file or shards.
+
+Parameters are `{"decoder": ..., "vision": ...}`.
+"""
+
+import pathlib
+from typing import Any
+
+from jaxtyping import PyTree
+
+from mmcot_jax import hf, tensorfile
+from mmcot_jax.keytable import Table
+from mmcot_jax.models.qwen25vl import keys
+from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
+
+
+def load(backbone: Qwen25VL, folder: str | pathlib.Path, like: PyTree) -> PyTree:
+    """A folder with model.safetensors, or its index and shards -> parameters on their devices.
+
+    Raises:
+        ValueError: no weights there, or any tensors that do not fit, all listed.
+    """
+    tensors = tensorfile.read_folder(folder)
+    loaded = any(name.startswith(keys.LOADED["decoder"]) for name in tensors)
+    prefixes = keys.LOADED if loaded else keys.SAVED
+    names = keys.hf_table(tied=backbone.c.tied, prefixes=prefixes)
+    return hf.load(names, tensors, like, str(folder))
+
+
+def table(backbone: Qwen25VL) -> Table:
+    """Hugging Face's names of what adapters may stand on: those of the model in memory."""
+    return keys.hf_table(tied=backbone.c.tied, prefixes=keys.LOADED)
+
+
+def save(
+    backbone: Qwen25VL, params: PyTree, folder: str | pathlib.Path, dtype: Any = None
+) -> list[pathlib.Path]:
+    """Parameters -> the released layout, which `load` and Hugging Face's class read back."""
+    return hf.save(keys.hf_table(tied=backbone.c.tied), params, folder, dtype)

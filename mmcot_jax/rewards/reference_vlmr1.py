@@ -1,0 +1,134 @@
+"""The study's rewards for boxes and answers as they were, to compare with its numbers.
+
+Functions of texts first, as the study has them; then the same as rewards of (Example, Reply), which
+take the target's text from `extra["solution"]`. How ours differ stands in tests/rewards.
+"""
+
+import re
+from collections.abc import Sequence
+
+from mmcot_jax.boxes import Number, parse_reference
+from mmcot_jax.example import Example, Reply
+
+Corners = Sequence[Number]
+
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_FORM = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
+
+
+def _inside(tag: re.Pattern, text: str) -> str:
+    found = tag.search(text)
+    return found[1].strip() if found else text.strip().lower()
+
+
+def accuracy_of(completion: object, solution: object) -> float:
+    """1.0 where the two answers are the same string; 0.0 for what is no text."""
+    if not (isinstance(completion, str) and isinstance(solution, str)):
+        return 0.0
+    return float(_inside(_ANSWER, completion) == _inside(_ANSWER, solution))
+
+
+def format_of(completion: str) -> float:
+    """0.5 where the text begins with a think and an answer block, whatever follows."""
+    return 0.5 if _FORM.match(completion) else 0.0
+
+
+def iou_of(one: Corners, other: Corners) -> float:
+    """Intersection over union of two (x0, y0, x1, y1)."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0, width) * max(0, height)
+    areas = [max(0, b[2] - b[0]) * max(0, b[3] - b[1]) for b in (one, other)]
+    union = sum(areas) - common
+    return common / union if union > 0 else 0.0
+
+
+def boxes_of(text: str) -> dict[str, tuple[int, int, int, int]]:
+    """The boxes of the think block, or of the whole text where there is none."""
+    return parse_reference(_inside(_THINK, text))
+
+
+def bbox_of(completion: object, solution: object) -> float:
+    """Mean over written boxes of the IoU with the box of that label, else with the best box."""
+    if not (isinstance(completion, str) and isinstance(solution, str)):
+        return 0.0
+    gold = boxes_of(solution)
+
+    def worth(label: str, box: Corners) -> float:
+        if label in gold:
+            return iou_of(box, gold[label])
+        return max((iou_of(box, other) for other in gold.values()), default=0.0)
+
+    return _mean([worth(label, box) for label, box in boxes_of(completion).items()])
+
+
+def scaleup_accuracy_of(completion: str, possible_answers: Sequence[str]) -> float:
+    """1.0 where the answer is one of the possible ones but for case and outer spaces."""
+    answer = _inside(_ANSWER, completion).lower().strip()
+    return float(answer in [possible.lower().strip() for possible in possible_answers])
+
+
+def scaleup_bbox_of(completion: str, bboxes: Sequence[Corners] | None) -> float:
+    """Mean over written boxes of the IoU with the best of `bboxes`; labels do not count."""
+    if not bboxes or any(len(box) != 4 for box in bboxes):
+        return 0.0
+    found = boxes_of(completion).values()
+    return _mean([max(iou_of(box, other) for other in bboxes) for box in found])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+# ---- as rewards ----------------------------------------------------------------------------------
+
+
+def _extra(example: Example, name: str) -> object:
+    if name not in example.extra:
+        raise ValueError(
+            f"example {example.id!r} has no extra[{name!r}], which the study's rewards compare "
+            "with; take a task that gives it, or our own rewards"
+        )
+    return example.extra[name]
+
+
+def accuracy(example: Example, reply: Reply) -> float:
+    """`accuracy_of` the target's text.
+
+    Raises:
+        ValueError: the example has no `solution`.
+    """
+    return accuracy_of(reply.text, str(_extra(example, "solution")))
+
+
+def bbox(example: Example, reply: Reply) -> float:
+    """`bbox_of` the target's text.
+
+    Raises:
+        ValueError: the example has no `solution`.
+    """
+    return bbox_of(reply.text, str(_extra(example, "solution")))
+
+
+def format(_: Example, reply: Reply) -> float:
+    """`format_of` the reply."""
+    return format_of(reply.text)
+
+
+def scaleup_accuracy(example: Example, reply: Reply) -> float:
+    """`scaleup_accuracy_of` the question's possible answers.
+
+    Raises:
+        ValueError: the example has no `possible_answers`.
+    """
+    return scaleup_accuracy_of(reply.text, _extra(example, "possible_answers"))
+
+
+def scaleup_bbox(example: Example, reply: Reply) -> float:
+    """`scaleup_bbox_of` the question's boxes.
+
+    Raises:
+        ValueError: the example has no `boxes`.
+    """
+    return scaleup_bbox_of(reply.text, [box.corners for box in _extra(example, "boxes")])

@@ -1,0 +1,119 @@
+"""What can be asked about a scene of shapes: options, answer, and what follows from looking."""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mmcot_jax.tasks.shapes.world import (
+    COLORS,
+    MOST,
+    NAMES,
+    SHAPES,
+    Scene,
+    Thing,
+    arrange,
+    sample,
+)
+
+DIRECTIONS = ("left", "right", "above", "below")
+_WORDED = {"left": "left of", "right": "right of", "above": "above", "below": "below"}
+CANDIDATES = ("Yes", "No")
+"""Answers to a question about a described scene."""
+
+
+class Question(NamedTuple):
+    """A scene and what is asked about it."""
+
+    scene: Scene
+    text: str
+    options: tuple[str, ...]
+    answer: str
+    """One of the options."""
+    seen: tuple[Thing, ...]
+    """The things that have to be looked at."""
+    reason: str
+    """What follows from looking at them: "The circle is red."."""
+
+
+def color(rng: random.Random) -> Question:
+    """ "What color is the circle?", of the only circle there is."""
+    shape = rng.choice(SHAPES)
+    scene = _until(rng, lambda s: sum(t.shape == shape for t in s) == 1)
+    thing = next(t for t in scene if t.shape == shape)
+    options = rng.sample(list(COLORS), len(COLORS))
+    reason = f"The {shape} is {thing.color}."
+    return Question(
+        scene, f"What color is the {shape}?", tuple(options), thing.color, (thing,), reason
+    )
+
+
+def count(rng: random.Random) -> Question:
+    """ "How many circles are there?", 1 to 4 equally often."""
+    shape, number = rng.choice(SHAPES), rng.randint(1, MOST)
+    others = rng.sample([name for name in NAMES if name[1] != shape], MOST - number)
+    names = [(color, shape) for color in rng.sample(list(COLORS), number)]
+    names += others[: rng.randint(number == 1, MOST - number)]
+    scene = arrange(rng, rng.sample(names, len(names)))
+    seen = tuple(t for t in scene if t.shape == shape)
+    options = rng.sample([str(n) for n in range(1, MOST + 1)], MOST)
+    reason = f"{'That is' if number == 1 else 'Those are'} {number} {shape}{'s' * (number > 1)}."
+    return Question(
+        scene, f"How many {shape}s are there?", tuple(options), str(number), seen, reason
+    )
+
+
+def place(rng: random.Random) -> Question:
+    """ "Where is the red circle, seen from the blue square?", of two in one row or column."""
+    direction = rng.choice(DIRECTIONS)
+
+    def pairs(scene: Scene) -> list[tuple[Thing, Thing]]:
+        return [
+            (a, b)
+            for a in scene
+            for b in scene
+            if holds(a, direction, b) and (a.row == b.row or a.column == b.column)
+        ]
+
+    scene = _until(rng, pairs)
+    one, other = rng.choice(pairs(scene))
+    options = rng.sample(DIRECTIONS, len(DIRECTIONS))
+    text = f"Where is the {one.name}, seen from the {other.name}?"
+    reason = f"The {one.name} is {_WORDED[direction]} the {other.name}."
+    return Question(scene, text, tuple(options), direction, (one, other), reason)
+
+
+def yes_no(rng: random.Random) -> Question:
+    """ "Is the red circle left of the blue square?", which the description decides as well.
+
+    The two differ in the direction that is asked about; yes and no are equally often right.
+    """
+    direction, answer = rng.choice(DIRECTIONS), rng.choice(CANDIDATES)
+    opposite = dict(zip(DIRECTIONS, ("right", "left", "below", "above"), strict=True))[direction]
+    true = direction if answer == "Yes" else opposite
+    scene = _until(rng, lambda s: any(holds(a, true, b) for a in s for b in s))
+    one, other = rng.choice([(a, b) for a in scene for b in scene if holds(a, true, b)])
+    text = f"Is the {one.name} {_WORDED[direction]} the {other.name}?"
+    reason = f"The {one.name} is {_WORDED[true]} the {other.name}."
+    return Question(scene, text, CANDIDATES, answer, (one, other), reason)
+
+
+KINDS: dict[str, Callable[[random.Random], Question]] = {
+    "color": color,
+    "count": count,
+    "place": place,
+}
+"""Questions about a picture, by kind."""
+
+
+def holds(one: Thing, direction: str, other: Thing) -> bool:
+    """Whether `one` lies in a direction of `other`: its column, or row, comes before or after."""
+    across, down = one.column - other.column, one.row - other.row
+    return {"left": across < 0, "right": across > 0, "above": down < 0, "below": down > 0}[
+        direction
+    ]
+
+
+def _until(rng: random.Random, fits: Callable[[Scene], object]) -> Scene:
+    while not fits(scene := sample(rng)):
+        pass
+    return scene

@@ -1,0 +1,65 @@
+import jax
+import numpy as np
+import pytest
+import qwen_golden
+
+from mmcot_jax import hf, tensorfile
+from mmcot_jax.models.qwen25vl import keys, weights
+
+
+@pytest.fixture(scope="module", params=[False, True])
+def golden(request):
+    return qwen_golden.own(tied=request.param)
+
+
+def like(params):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+
+
+def same(loaded, params):
+    assert jax.tree.structure(loaded) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+
+
+def test_what_goes_out_comes_in_and_out_again(tmp_path, golden):
+    params = golden.variables["params"]
+    files = weights.save(golden.backbone, params, tmp_path)
+    assert [f.name for f in files] == ["model.safetensors"]
+    written = tensorfile.read(files[0])
+    for name, x in golden.arrays.items():
+        own = name.removeprefix("weights/")
+        if name.startswith("weights/") and (own in written or not golden.backbone.c.tied):
+            np.testing.assert_array_equal(written[own], x.astype(np.float32), err_msg=own)
+    assert ("lm_head.weight" in written) != golden.backbone.c.tied
+    same(weights.load(golden.backbone, tmp_path, like(params)), params)
+
+
+def test_shards_are_read_by_their_index(tmp_path, golden):
+    params = golden.variables["params"]
+    table = keys.hf_table(tied=golden.backbone.c.tied)
+    files = hf.save(table, params, tmp_path, max_bytes=60_000)
+    assert len(files) > 3
+    same(weights.load(golden.backbone, tmp_path, like(params)), params)
+
+
+def test_the_names_in_memory_are_read_too_and_a_tied_head_may_lie_there(tmp_path, golden):
+    params, tied = golden.variables["params"], golden.backbone.c.tied
+    hf.save(keys.hf_table(tied=tied, prefixes=keys.LOADED), params, tmp_path)
+    tensors = tensorfile.read_folder(tmp_path)
+    if tied:
+        tensors["lm_head.weight"] = tensors["model.language_model.embed_tokens.weight"]
+    entries = [tensorfile.Entry(n, x.shape, x.dtype) for n, x in tensors.items()]
+    (tmp_path / "all").mkdir()
+    tensorfile.write(tmp_path / "all" / "model.safetensors", entries, tensors.values())
+    same(weights.load(golden.backbone, tmp_path / "all", like(params)), params)
+
+
+def test_weights_of_another_size_are_refused_by_name(tmp_path, golden):
+    params = golden.variables["params"]
+    weights.save(golden.backbone, params, tmp_path)
+    other = like(params)
+    other["vision"]["norm"]["scale"] = jax.ShapeDtypeStruct((17,), np.float32)
+    with pytest.raises(
+        ValueError, match=r"1 misshapen \(visual.merger.ln_q.weight is \[16\], fits \[17\]\)"
+    ):
+        weights.load(golden.backbone, tmp_path, other)

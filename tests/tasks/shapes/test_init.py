@@ -1,0 +1,117 @@
+"""The shapes task: its examples written out, its splits apart, what it refuses."""
+
+import numpy as np
+import pytest
+
+from mmcot_jax.boxes import Box, Sight, Space
+from mmcot_jax.tasks import shapes
+
+SEVERAL = list(shapes.KINDS)
+
+
+def test_an_example_written_out():
+    (example,) = shapes.load(["place"], count=1, size=64)
+    picture, words = example.prompt
+    assert picture.shape == (64, 64, 3)
+    assert words == (
+        "Question: Where is the yellow square, seen from the yellow circle?\n"
+        "Options: (A) right (B) above (C) below (D) left.\n"
+    )
+    assert example.answer == "C"
+    assert example.rationale == (
+        "<think>There is [0,43,19,61 yellow square] and [0,27,13,40 yellow circle]. "
+        "The yellow square is below the yellow circle.</think> <answer>C</answer>",
+    )
+    space = Space("original", 64, 64)
+    assert example.extra["boxes"][0] == Box("yellow square", 0, 43, 19, 61, space)
+
+
+def test_the_open_form_is_answered_by_a_word():
+    (closed,) = shapes.load(["color"], count=1, size=64)
+    (example,) = shapes.load(["color"], count=1, size=64, form="open")
+    assert example.prompt[1] == closed.prompt[1].split("Options")[0]
+    assert example.answer == closed.extra["answer_text"] == example.extra["possible_answers"][0]
+    assert example.rationale[0].endswith(f"<answer>{example.answer}</answer>")
+    assert example.extra["options"] == ()
+
+
+def test_boxes_are_in_the_pixels_the_model_sees():
+    (own,) = shapes.load(["place"], count=1, size=64)
+    (seen,) = shapes.load(["place"], count=1, size=64, sight=Sight(cell=16, max_pixels=32 * 32))
+    assert own.extra["boxes"][0].corners == (0, 43, 19, 61)
+    assert seen.extra["boxes"][0].corners == (0, 21, 9, 30)
+    assert seen.extra["space"] == Space("resized", 32, 32)
+    assert "[0,21,9,30 yellow square]" in seen.extra["solution"] == seen.rationale[0]
+
+
+def test_without_boxes_the_chain_names_the_shapes():
+    (example,) = shapes.load(["color"], count=1, size=64, boxes=False)
+    assert example.rationale[0].startswith(f"<think>There is a {example.extra['boxes'][0].label}.")
+
+
+def test_a_chain_notes_every_thing_that_is_looked_at_and_ends_in_the_answer():
+    for example in shapes.load(SEVERAL, count=30, size=112):
+        (chain,) = example.rationale
+        assert all(box.note in chain for box in example.extra["boxes"])
+        assert chain.endswith(f" <answer>{example.answer}</answer>")
+        at = "ABCD".index(example.answer)
+        assert example.extra["options"][at] == example.extra["answer_text"]
+
+
+def test_splits_share_no_scene_and_no_question_is_asked_twice():
+    def scenes(split):
+        return {e.extra["scene"] for e in shapes.load(SEVERAL, count=100, size=24, split=split)}
+
+    train, validation, test = map(scenes, ("train", "validation", "test"))
+    assert not train & validation and not train & test and not validation & test
+    asked = [
+        (e.extra["scene"], e.prompt[1].splitlines()[0])
+        for e in shapes.load(["color"], count=300, size=24)
+    ]
+    assert len(set(asked)) == 300
+
+
+def test_the_seed_changes_training_only_and_more_questions_begin_with_the_same():
+    def words(**options):
+        return [e.prompt[1] for e in shapes.load(["count"], count=5, size=24, **options)]
+
+    assert words(seed=1) == words(seed=1) != words(seed=2)
+    assert words(seed=1, split="test") == words(seed=2, split="test")
+    more = shapes.load(["count"], count=9, size=24)[:5]
+    assert [e.prompt[1] for e in more] == words()
+
+
+def test_a_described_scene_is_asked_about_by_yes_or_no():
+    (question,) = shapes.described(1, split="test")
+    assert shapes.describe(question.scene) == (
+        "A yellow square is at the top left. A green circle is at the top. "
+        "A yellow circle is at the bottom right."
+    )
+    assert question.text == "Is the yellow circle below the green circle?"
+    assert (question.options, question.answer) == (("Yes", "No"), "Yes")
+    assert shapes.draw(question.scene, 64).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"kinds": ["colour"]}, "unknown kind 'colour'; did you mean 'color'"),
+        ({"split": "dev"}, "unknown split 'dev'; choose from train, validation, test"),
+        ({"form": "option"}, "unknown form 'option'; did you mean 'options'"),
+        ({"count": 0}, "count 0 is no number of questions; give at least 1"),
+        ({"size": 20}, "picture size 20 is too small for shapes; give at least 24"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        shapes.stream(**{"kinds": ["color"], "count": 1, **options})
+
+
+def test_more_questions_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setitem(
+        shapes.KINDS, "color", lambda rng, one=shapes.KINDS["color"]: one(type(rng)(0))
+    )
+    with pytest.raises(ValueError, match="'color' has 1 distinct questions for train, fewer than"):
+        shapes.load(["color"], count=2)
+    with pytest.raises(ValueError, match="unknown split 'dev'"):
+        shapes.described(1, split="dev")

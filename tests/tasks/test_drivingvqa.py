@@ -1,0 +1,108 @@
+"""DrivingVQA from a folder in the study's layout."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from mmcot_jax.boxes import Space
+from mmcot_jax.example import Reply
+from mmcot_jax.rewards import REWARDS
+from mmcot_jax.tasks import drivingvqa
+
+RECORD = {
+    "img_filename": "images/1.jpg",
+    "img_size": [100, 60],
+    "has_multiple_questions": False,
+    "questions": ["May I park here?"],
+    "possible_answers": {"A": "Yes", "B": "No", "C": "At night", "D": None},
+    "true_answers": ["B", "C"],
+    "relevant_entities": [{"car": [10, 20, 30, 40], "x": [0, 0, 1, 1]}, {"sign": [0, 0, 9.5, 8]}],
+    "interleaved_explanation": "The car [10, 20, 30, 40] is at the sign [0, 0, 9.5, 8].",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six records: one plain, one with two questions, one too large, three more plain."""
+    two = {"has_multiple_questions": True, "questions": ["Q1?", "Q2?"]}
+    large = {"img_size": [1921, 1920]}
+    records = {"1": RECORD, "2": RECORD | two, "3": RECORD | large}
+    records |= {str(n): RECORD for n in (4, 5, 6)}
+    (tmp_path / "DrivingVQA").mkdir()
+    for name, some in (("train", records), ("test", {"9": RECORD})):
+        (tmp_path / f"DrivingVQA/{name}.json").write_text(json.dumps(some))
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (100, 60), "red").save(tmp_path / "images/1.jpg")
+    return tmp_path
+
+
+def test_an_example_written_out(folder):
+    examples = drivingvqa.load(str(folder), split="test")
+    (example,) = examples
+    picture, words = example.prompt
+    assert picture.shape == (60, 100, 3)
+    assert "Question: May I park here?\nOptions: (A) Yes (B) No (C) At night.\n" in words
+    assert example.id == "drivingvqa/9" and example.answer == "B, C"
+    target = (
+        "<think>The car [11,18,44,56 car] is at the sign [0,0,10,7 sign].</think> "
+        "<answer>B, C</answer>"
+    )
+    assert example.rationale == (target,) and example.extra["solution"] == target
+    assert example.extra["options"] == ("Yes", "No", "At night")
+    assert example.extra["space"] == Space("resized", 112, 56)
+    assert [box.corners for box in example.extra["boxes"]] == [(11, 18, 44, 56), (0, 0, 10, 7)]
+    rewards = ("tagged_accuracy", "tagged_format", "iou", "reference_vlmr1_bbox")
+    assert [REWARDS[name](example, Reply((target,))) for name in rewards] == [1.0] * 4
+
+
+def test_two_questions_and_large_pictures_are_left_out(folder):
+    def ids(**options):
+        records = drivingvqa.load(str(folder), **options)
+        return [record.id.removeprefix("drivingvqa/") for record in records._records]
+
+    assert ids() == ["1", "4", "5", "6"]
+    assert ids(two_questions=True) == ["1", "2", "4", "5", "6"]
+    assert ids(count=2) == ["1", "4"]
+    kept = ids(split="validation", validation_count=1)
+    assert sorted(kept + ids(validation_count=1)) == ids()
+
+
+def test_a_picture_is_read_when_its_example_is(folder):
+    examples = drivingvqa.load(str(folder))
+    (folder / "images/1.jpg").unlink()
+    assert len(examples) == 4 and len(examples[1:]) == 3
+    with pytest.raises(ValueError, match=r"'drivingvqa/4' has no picture: .*1.jpg is not there"):
+        examples[1]
+    with pytest.raises(ValueError, match="no record is left of these, 4 of them bad"):
+        drivingvqa.load(str(folder), on_bad_record="skip")
+
+
+def test_the_studys_frame_is_that_of_the_picture(folder):
+    (example,) = drivingvqa.load(str(folder), split="test", frame="original")
+    assert "[10,20,40,60 car]" in example.rationale[0]
+    assert example.extra["space"] == Space("original", 100, 60)
+    assert next(drivingvqa.stream(str(folder), split="test")).id == example.id
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"relevant_entities": [{"car": [1, 2, 3]}]}, r"'1': box \[1, 2, 3\] of 'car' has 3"),
+        ({"true_answers": ["E"]}, r"'drivingvqa/1' has the answer \['E'\]"),
+        ({"relevant_entities": [{"car": [1, 2, 0, 3]}]}, "'drivingvqa/1': .* inverted or empty"),
+        ({"relevant_entities": [{"car": [90, 2, 20, 3]}]}, "'drivingvqa/1': .* outside"),
+    ],
+)
+def test_a_bad_record_is_named(folder, change, complaint):
+    path = folder / "DrivingVQA/train.json"
+    path.write_text(json.dumps({"1": RECORD | change}))
+    with pytest.raises(ValueError, match=complaint):
+        drivingvqa.load(str(folder))
+
+
+def test_an_unknown_split_or_a_missing_file_is_refused(folder):
+    with pytest.raises(ValueError, match="unknown split 'val'; choose one of train, validation, t"):
+        drivingvqa.load(str(folder), split="val")
+    with pytest.raises(ValueError, match=r"no records: .*DrivingVQA/train.json is not there"):
+        drivingvqa.load(str(folder / "images"))

@@ -1,0 +1,99 @@
+"""Visual-CoT from a folder in the study's layout."""
+
+import json
+import logging
+
+import pytest
+from PIL import Image
+
+from mmcot_jax.boxes import Box, Space
+from mmcot_jax.tasks import viscot
+
+RECORD = {
+    "question": "Is the car over the cat?",
+    "answer": "No",
+    "image": "7.jpg",
+    "width": 56,
+    "height": 112,
+    "bboxs": [[14.5, 28, 28, 56]],
+    "dataset": "vsr",
+    "split": "train",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    lines = [
+        RECORD,
+        RECORD | {"possible_answers": ["no", "nope"]},
+        RECORD | {"dataset": "flickr30k"},
+        RECORD | {"dataset": "cub", "image": "gone.jpg"},
+    ]
+    for name in ("data", "images/cot/vsr/images"):
+        (tmp_path / "scaleup" / name).mkdir(parents=True)
+    (tmp_path / "scaleup/data/b.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
+    Image.new("RGB", (56, 112)).save(tmp_path / "scaleup/images/cot/vsr/images/7.jpg")
+    return tmp_path
+
+
+def test_an_example_written_out(folder):
+    example = viscot.load(str(folder))[0]
+    assert example.id == "viscot/vsr/b/00000"
+    assert example.prompt[1].endswith("</answer> tags.\nQuestion: Is the car over the cat?")
+    assert "bounding boxes" in example.prompt[1]
+    assert (example.answer, example.rationale) == ("No", ("<answer>No</answer>",))
+    space = Space("resized", 56, 112)
+    assert example.extra["boxes"] == (Box("", 14, 28, 28, 56, space),)
+    assert (example.extra["kind"], example.extra["options"]) == ("vsr", ())
+    assert viscot.load(str(folder))[1].extra["possible_answers"] == ("no", "nope")
+
+
+def test_the_plain_form_is_the_question_alone(folder):
+    example = next(viscot.stream(str(folder), form="plain"))
+    assert example.prompt[1] == "Is the car over the cat?"
+
+
+def test_other_sets_are_passed_over_and_missing_pictures_skipped_on_request(folder, caplog):
+    examples = viscot.load(str(folder))
+    assert len(examples) == 3
+    with pytest.raises(
+        ValueError, match=r"'viscot/cub/b/00003' .*cub/CUB_200_2011/gone.jpg is not"
+    ):
+        examples[2]
+    assert len(viscot.load(str(folder), sets=("vsr",), count=1)) == 1
+    with caplog.at_level(logging.WARNING):
+        assert len(viscot.load(str(folder), on_bad_record="skip")) == 2
+    assert "1 bad records are left out" in caplog.text
+    kept = viscot.load(str(folder), sets=("vsr",), split="validation", validation_count=1)
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"sets": ("coco",)}, "unknown set 'coco'; choose from gqa, textvqa"),
+        ({"split": "test"}, "unknown split 'test'; choose train or validation"),
+        ({"form": "options"}, "Visual-CoT has no options; form is 'open' or 'plain'"),
+        ({"source": "/nowhere"}, "no records: /nowhere/scaleup/data has no .jsonl"),
+    ],
+)
+def test_what_does_not_fit_is_refused(folder, options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        viscot.load(**{"source": str(folder), **options})
+
+
+def test_a_box_of_three_numbers_is_refused(folder):
+    bad = json.dumps(RECORD | {"bboxs": [[1, 2, 3]]})
+    (folder / "scaleup/data/b.jsonl").write_text(bad)
+    with pytest.raises(ValueError, match=r"'b/00000': box \[1, 2, 3\] has 3 numbers; give x0"):
+        viscot.load(str(folder))
+
+
+@pytest.mark.reference
+def test_the_released_records_are_read_and_misplaced_boxes_are_found(reference, tmp_path):
+    (tmp_path / "scaleup").mkdir()
+    (tmp_path / "scaleup/data").symlink_to(reference / "data/viscot/train")
+    assert len(viscot.load(str(tmp_path), sets=("cub", "sroie", "vsr"))) == 900
+    # of 300 records of dude, 20 have boxes of another resolution
+    with pytest.raises(ValueError, match=r"'viscot/dude/.* is outside its picture of"):
+        viscot.load(str(tmp_path), sets=("dude",))

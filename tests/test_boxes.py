@@ -1,0 +1,123 @@
+"""Boxes: read from text, moved between frames and back, resized as the model's pictures are."""
+
+import json
+import random
+
+import pytest
+
+from mmcot_jax.boxes import (
+    Box,
+    Sight,
+    Space,
+    convert,
+    from_xywh,
+    parse,
+    parse_reference,
+    smart_resize,
+    thousand,
+)
+
+PHOTO = Space("original", 640, 427)
+
+
+def test_a_box_of_left_top_width_height_and_its_note():
+    box = from_xywh("road sign", [10.7, 20.2, 30.5, 40.9], PHOTO)
+    assert box.corners == (10.7, 20.2, 41.2, 61.099999999999994)
+    assert box.note == "[10,20,41,61 road sign]"
+    assert box.area == pytest.approx(30.5 * 40.9)
+    with pytest.raises(ValueError, match=r"\[1, 2, 3\] of 'car' has 3 numbers; give x, y, w, h"):
+        from_xywh("car", [1, 2, 3], PHOTO)
+
+
+def test_a_box_of_nearly_the_whole_picture_is_told():
+    assert Box("", 0, 0, 640, 427, PHOTO).whole
+    assert not Box("", 0, 0, 640, 380, PHOTO).whole
+    assert not Box("", 640, 427, 0, 0, PHOTO).whole
+
+
+def test_the_frames_of_a_photograph():
+    assert Sight().space(PHOTO) == Space("resized", 644, 420)
+    fish = from_xywh("fish", [12.5, 30, 100, 200.25], PHOTO)
+    seen = convert(fish, Space("resized", 644, 420))
+    assert seen.note == "[12,29,113,226 fish]"
+    assert convert(fish, thousand()).corners == pytest.approx(
+        (19.53, 70.26, 175.78, 539.23), abs=0.01
+    )
+
+
+def test_any_box_comes_back_from_any_frame():
+    rng = random.Random(0)
+    for _ in range(200):
+        photo = Space("original", rng.randint(28, 4000), rng.randint(28, 4000))
+        box = Box("x", *(rng.uniform(0, 4000) for _ in range(4)), photo)
+        for space in (
+            Sight(max_pixels=400_000).space(photo),
+            thousand(),
+            Space("original", 1, 1),
+        ):
+            there = convert(box, space)
+            assert there.space == space
+            back = convert(there, photo)
+            assert back.corners == pytest.approx(box.corners, rel=1e-12)
+            assert (back.label, back.space) == ("x", photo)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "bounds", "expected"),
+    [
+        (28, 28, (16, 3_686_400), (28, 28)),
+        (28, 28, (3136, 3_686_400), (56, 56)),
+        (42, 70, (16, 3_686_400), (56, 56)),  # 1.5 and 2.5 times 28, halves to the even number
+        (1, 1, (16, 3_686_400), (28, 28)),
+        (2000, 3000, (16, 3_686_400), (1540, 2324)),
+    ],
+)
+def test_sides_become_multiples_of_28_within_the_bounds(height, width, bounds, expected):
+    small, large = bounds
+    assert smart_resize(height, width, min_pixels=small, max_pixels=large) == expected
+
+
+def test_a_sliver_of_a_picture_is_refused():
+    with pytest.raises(ValueError, match="picture of 10 x 2001 pixels is more than 200 times"):
+        smart_resize(2001, 10, min_pixels=16, max_pixels=100)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("the [1,2,3,4 car] is", [("car", 1, 2, 3, 4)]),
+        ("[1, 2 ,3,  4  road sign ]", [("road sign", 1, 2, 3, 4)]),
+        ("[1.5,2.25,3.,.5 car]", [("car", 1.5, 2.25, 3, 0.5)]),
+        ("[-1,+2,3,4 car]", [("car", -1, 2, 3, 4)]),
+        ("[1,2,3,4, car]", [("car", 1, 2, 3, 4)]),
+        ("[1,2,3,4]", [("", 1, 2, 3, 4)]),
+        ("[1,2,3,4 2 cars]", [("2 cars", 1, 2, 3, 4)]),
+        ("[1,2,3,4 car][5,6,7,8 car]", [("car", 1, 2, 3, 4), ("car", 5, 6, 7, 8)]),
+        ("[[1,2,3,4 car]]", [("car", 1, 2, 3, 4)]),
+        ("[1,2,3,4,5] [1,2,3] (1,2,3,4 car) [a,b,c,d car] [1,2,3,4 car", []),
+        (f"[{'9' * 5000},2,3,4 car]", []),
+    ],
+)
+def test_boxes_are_read_with_spaces_fractions_and_several_of_one_label(text, found):
+    assert [(b.label, *b.corners) for b in parse(text, PHOTO)] == found
+    assert all(b.space == PHOTO for b in parse(text, PHOTO))
+
+
+def test_a_written_note_is_read_back():
+    box = Box("yellow square", 3, 4, 50, 60, PHOTO)
+    assert parse(f"There is {box.note}.", PHOTO) == [box]
+
+
+def test_the_studys_reading_keeps_the_last_of_a_label_and_no_spaces():
+    text = "[1,2,3,4 Car] [5,6,7,8 car] [1, 2, 3, 4 bus] [1.0,2,3,4 van] [1,2,3,4]"
+    assert parse_reference(text) == {"car": (5, 6, 7, 8)}
+    assert parse_reference(f"[{'9' * 5000},2,3,4 car]") == {}
+
+
+@pytest.mark.reference
+def test_every_stored_resizing_of_the_study_is_reproduced(reference):
+    lines = (reference / "data/format_cases.jsonl").read_text().splitlines()
+    cases = [c for c in map(json.loads, lines) if c["fn"] == "smart_resize"]
+    assert len(cases) == 123
+    for case in cases:
+        assert list(smart_resize(**case["args"])) == case["result"]
