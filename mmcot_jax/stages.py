@@ -1,11 +1,13 @@
 """The stages a config names, and what they share: mesh, backbone, weights, questions."""
 
+import inspect
 import json
 import logging
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -15,17 +17,17 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import data, models, store, tasks
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import puzzlevqa, table
+from mmcot_jax.evals import grounded, puzzlevqa, table
 from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.train import grpo, rows, sft
 from mmcot_jax.types import Variables
 
-SUMMARIES = {"puzzlevqa": puzzlevqa.summarize}
-"""How a task's answers become results."""
-CORRECT = {"puzzlevqa": puzzlevqa.correct}
-"""Which of a task's answers are right: what GRPO watches while it trains on rewards."""
+GROUNDED = ("aokvqa", "drivingvqa", "nlvr", "shapes", "viscot")
+EVALS = {"puzzlevqa": puzzlevqa, **dict.fromkeys(GROUNDED, grounded)}
+"""How a task's answers become results (`summarize`), and which of them are right (`correct`): what
+GRPO watches while it trains on rewards."""
 
 
 def check(c: ConfigDict) -> None:
@@ -37,8 +39,22 @@ def check(c: ConfigDict) -> None:
     for name in c.stages:
         if name not in STAGES:
             raise ValueError(f"stages has {name!r}; there are: {', '.join(STAGES)}")
-    tasks.get(c.data.task)
+    groups = [c.data.get(group, {}) for group in ("train", "grpo")]
+    for name in {task_of(c, group): None for group in (*groups, *asked(c).values())}:
+        tasks.get(name)
+        if name not in EVALS:
+            raise ValueError(f"there is no evaluation of {name!r}; there are: {', '.join(EVALS)}")
     models.get(c.model.backbone)
+
+
+def task_of(c: ConfigDict, options: Mapping[str, Any]) -> str:
+    """The task that a group of a config's `data`, or a set of its evaluation, is of."""
+    return options.get("task", c.data.task)
+
+
+def asked(c: ConfigDict) -> dict[str, ConfigDict]:
+    """The sets an evaluation asks, by name: `eval.sets`, or the one of `eval.data`."""
+    return dict(c.eval.get("sets", {})) or {c.data.task: c.eval.data}
 
 
 class Job:
@@ -48,7 +64,6 @@ class Job:
         self.c, self.workdir = c, workdir
         quieten()
         compile_cache()
-        self.task = tasks.get(c.data.task)
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
@@ -68,22 +83,62 @@ class Job:
         """Of the evaluations so far, by name."""
         self._variables: Variables | None = None
 
-    def _questions(self) -> list[Example]:
+    def take(self, options: Mapping[str, Any], **changes: Any) -> tuple[ModuleType, dict[str, Any]]:
+        """A task and its options: a group's, what every group shares, how the model sees.
+
+        Raises:
+            ValueError: an option the task does not have.
+        """
+        task = tasks.get(task_of(self.c, options))
+        given = {**options, **changes}
+        given.pop("task", None)
+        takes = {
+            *inspect.signature(task.load).parameters,
+            *inspect.signature(task.stream).parameters,
+        }
+        sight = getattr(self.backbone.renderer, "sight", None)
+        if unknown := [name for name in given if name not in takes]:
+            raise ValueError(
+                f"task {task_of(self.c, options)!r} has no option {', '.join(unknown)}; it has "
+                f"{', '.join(sorted(takes))}"
+            )
+        shared = {"sight": sight, "on_bad_record": self.c.data.get("on_bad_record")}
+        given |= {name: value for name, value in shared.items() if value and name in takes}
+        return task, given
+
+    def load(self, options: Mapping[str, Any], **changes: Any) -> Sequence[Example]:
+        """The questions of a group of `data`, or of a set of the evaluation."""
+        task, given = self.take(options, **changes)
+        return task.load(**given)
+
+    def _questions(self) -> dict[str, Sequence[Example]]:
         """What the evaluation asks; each checked against the context before anything is trained."""
         if "eval" not in self.c.stages:
-            return []
-        c, trained = self.c.eval, self.c.data.train.kinds
-        options = dict(c.data.items())
-        kinds = options.pop("kinds")
-        examples = [
+            return {}
+        questions = {name: self._set(options) for name, options in asked(self.c).items()}
+        for examples in questions.values():
+            rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
+        return questions
+
+    def _set(self, options: ConfigDict) -> Sequence[Example]:
+        c, trained = self.c.eval, self.c.data.train.get("kinds", ())
+        if "transfer_count" not in c:
+            return self.load(options)
+        given = dict(options.items())
+        kinds = given.pop("kinds")
+        return [
             example
             for known, count in ((True, c.count), (False, c.transfer_count))
-            for example in self.task.load(
-                [kind for kind in kinds if (kind in trained) == known], count=count, **options
+            for example in self.load(
+                given, kinds=[kind for kind in kinds if (kind in trained) == known], count=count
             )
         ]
-        rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
-        return examples
+
+    @property
+    def evaluation(self) -> str:
+        """What the name of an evaluation ends in: nothing for the last, else the stage before."""
+        last = len(self.done) + 1 == len(self.c.stages)
+        return "" if last else f"_{self.done[-1] if self.done else 'start'}"
 
     @property
     def variables(self) -> Variables:
@@ -106,7 +161,8 @@ class Job:
 
     def supervised(self) -> Iterator[data.Row]:
         """The training split, rendered and tokenised, a block at a time."""
-        examples = self.task.stream(**self.c.data.train)
+        task, options = self.take(self.c.data.train)
+        examples = task.stream(**options)
         rendered = map(self.backbone.renderer.supervise, examples)
         return rows.tokenize(
             self.backbone,
@@ -137,7 +193,7 @@ def train_grpo(job: Job) -> None:
     job.variables = grpo.run(
         job.backbone,
         job.variables,
-        job.task.load(**c.data.grpo),
+        job.load(c.data.grpo),
         c.grpo.to_dict(),
         mesh=job.mesh,
         key=jax.random.fold_in(job.key, 3),
@@ -155,10 +211,9 @@ def grpo_metrics(c: ConfigDict) -> tuple[str, ...]:
 
 def _assess(job: Job) -> grpo.Assess:
     """Greedy accuracy, and pass@k of sampled answers, on the validation questions."""
-    c, correct = job.c, CORRECT[job.c.data.task]
-    kinds = c.data.grpo.kinds
-    options = {"kinds": kinds, "size": c.data.grpo.size, "split": "validation"}
-    examples = job.task.load(count=c.grpo.eval_count, **options)
+    c, correct = job.c, EVALS[task_of(job.c, job.c.data.grpo)].correct
+    options = {name: value for name, value in c.data.grpo.items() if name not in HOW}
+    examples = job.load(options, split="validation", count=c.grpo.eval_count)
     g = c.grpo.num_generations_eval
     sampled = {name: c.grpo[name] for name in ("temperature", "top_p", "top_k")}
     ask = partial(
@@ -184,36 +239,46 @@ def _assess(job: Job) -> grpo.Assess:
 
 
 def evaluate(job: Job) -> None:
-    """Asks, scores, prints the table, writes results.json and completions/eval.jsonl.
+    """Asks, scores, prints the table, writes results.json and completions/eval*.jsonl.
 
     An evaluation with stages still to come is named after the stage before it: results_sft.json,
     completions/eval_sft.jsonl; the table has a column for each.
     """
-    c, last = job.c.eval, len(job.done) + 1 == len(job.c.stages)
-    name = "" if last else f"_{job.done[-1] if job.done else 'start'}"
+    c, name = job.c, job.evaluation
     path = job.workdir / f"results{name}.json"
     if name and path.exists():  # the resumed run is past it
         job.results[name[1:]] = json.loads(path.read_text())
         return
-    batches = -(-len(job.questions) // c.batch_size)
-    with Log(job.workdir, f"eval{name}", batches, process_index=jax.process_index()) as log:
-        answered = asking.answer(
+    results, lengths = {}, {}
+    for task, options in asked(c).items():
+        stage = f"eval{name}" + (f"_{task}" if c.eval.get("sets") else "")
+        answered = _answers(job, stage, job.questions[task])
+        trained = c.data.train.get("kinds", ())
+        results[task], kept = EVALS[task_of(c, options)].summarize(answered, trained)
+        drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
+        write_completions(job.workdir / "completions" / f"{stage}.jsonl", kept, drawn)
+        lengths[task] = asking.lengths(answered)
+    results["eval"] = lengths if c.eval.get("sets") else lengths[c.data.task]
+    write_json(path, results)
+    job.results[name[1:] or job.workdir.name] = results
+    puzzles = "puzzlevqa" in results
+    shown = table.console(table.layout(job.results)) if puzzles else table.numbers(job.results)
+    rich.console.Console().print(shown)
+
+
+def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[asking.Answered]:
+    c = job.c.eval
+    batches = -(-len(questions) // c.batch_size)
+    with Log(job.workdir, stage, batches, process_index=jax.process_index()) as log:
+        return asking.answer(
             job.backbone,
             job.variables,
-            job.questions,
+            questions,
             c.to_dict(),
             mesh=job.mesh,
             key=jax.random.fold_in(job.key, 2),
             log=log,
         )
-    results, kept = SUMMARIES[job.c.data.task](answered, job.c.data.train.kinds)
-    drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
-    write_completions(job.workdir / "completions" / f"eval{name}.jsonl", kept, drawn)
-    results = {job.c.data.task: results, "eval": asking.lengths(answered)}
-    write_json(path, results)
-    job.results[name[1:] or job.workdir.name] = results
-    layout = table.layout(job.results, job.c.data.task)
-    rich.console.Console().print(table.console(layout))
 
 
 def run(job: Job) -> None:
@@ -223,17 +288,21 @@ def run(job: Job) -> None:
         job.done.append(name)
 
 
+HOW = ("processes", "progress")
+"""Options that change how puzzles are drawn, not which."""
 STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
 """Every stage, by the name a config gives it."""
 
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:
     """What a store of rows depends on; a store of another is refused."""
-    model, how = c.model, ("processes", "progress")
+    model = c.model
     return {
-        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in how)),
+        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in HOW)),
         "tokenizer": model.tokenizer or model.weights,
-        "vqgan": repr((model.vqgan_weights or model.weights, sorted(model.vqgan.items()))),
+        "vqgan": repr(
+            (model.get("vqgan_weights") or model.weights, sorted(model.get("vqgan", {}).items()))
+        ),
         "preprocess": model.preprocess,
         "supervision": f"learn {c.sft.learn}, eos {c.sft.eos}",
     }

@@ -109,3 +109,29 @@ def markdown(table: Layout) -> str:
         cells = (line.name, line.domain, *line.cells)
         rows.append(tuple(f"**{c}**" if line.mean and c else c for c in cells))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def numbers(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Results of any shape for a rich console: every number by its place, a column for each run."""
+    columns = [dict(flat(results)) for results in runs.values()]
+    drawn = Table("metric", *runs)
+    for name in {name: None for column in columns for name in column}:
+        drawn.add_row(name, *(_number(column.get(name)) for column in columns))
+    return drawn
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def flat(results: Mapping[str, Any], above: str = "") -> list[tuple[str, int | float]]:
+    """Every number of nested results, named by its place: `shapes/boxes/iou`."""
+    found: list[tuple[str, int | float]] = []
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            found += flat(value, f"{above}{name}/")
+        elif isinstance(value, int | float):
+            found.append((f"{above}{name}", value))
+    return found
