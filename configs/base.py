@@ -63,6 +63,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "reward_weights": (1.0, 0.5),
             "reward_timeout": 30.0,
             "reward_processes": 2,
+            "chat": False,
             "scale_rewards": "group",
             # the objective
             "loss_type": "dapo",

@@ -1,10 +1,12 @@
 """The stages a config names, and what they share: mesh, backbone, weights, questions."""
 
+import json
 import logging
 import os
 import pathlib
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +15,8 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import data, models, store, tasks
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import puzzlevqa, run, table
+from mmcot_jax.evals import puzzlevqa, table
+from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.train import grpo, rows, sft
@@ -59,6 +62,10 @@ class Job:
             meshes.check_rows("eval.batch_size", c.eval.batch_size, self.mesh)
         self.key = jax.random.key(c.seed)
         self.questions = self._questions()
+        self.done: list[str] = []
+        """Stages that are over."""
+        self.results: dict[str, Any] = {}
+        """Of the evaluations so far, by name."""
         self._variables: Variables | None = None
 
     def _questions(self) -> list[Example]:
@@ -155,7 +162,7 @@ def _assess(job: Job) -> grpo.Assess:
     g = c.grpo.num_generations_eval
     sampled = {name: c.grpo[name] for name in ("temperature", "top_p", "top_k")}
     ask = partial(
-        run.answer,
+        asking.answer,
         job.backbone,
         examples=examples,
         mesh=job.mesh,
@@ -177,11 +184,20 @@ def _assess(job: Job) -> grpo.Assess:
 
 
 def evaluate(job: Job) -> None:
-    """Asks, scores, prints the table, writes results.json and completions/eval.jsonl."""
-    c = job.c.eval
+    """Asks, scores, prints the table, writes results.json and completions/eval.jsonl.
+
+    An evaluation with stages still to come is named after the stage before it: results_sft.json,
+    completions/eval_sft.jsonl; the table has a column for each.
+    """
+    c, last = job.c.eval, len(job.done) + 1 == len(job.c.stages)
+    name = "" if last else f"_{job.done[-1] if job.done else 'start'}"
+    path = job.workdir / f"results{name}.json"
+    if name and path.exists():  # the resumed run is past it
+        job.results[name[1:]] = json.loads(path.read_text())
+        return
     batches = -(-len(job.questions) // c.batch_size)
-    with Log(job.workdir, "eval", batches, process_index=jax.process_index()) as log:
-        answered = run.answer(
+    with Log(job.workdir, f"eval{name}", batches, process_index=jax.process_index()) as log:
+        answered = asking.answer(
             job.backbone,
             job.variables,
             job.questions,
@@ -192,11 +208,19 @@ def evaluate(job: Job) -> None:
         )
     results, kept = SUMMARIES[job.c.data.task](answered, job.c.data.train.kinds)
     drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
-    write_completions(job.workdir / "completions" / "eval.jsonl", kept, drawn)
-    results = {job.c.data.task: results, "eval": run.lengths(answered)}
-    write_json(job.workdir / "results.json", results)
-    layout = table.layout({job.workdir.name: results}, job.c.data.task)
+    write_completions(job.workdir / "completions" / f"eval{name}.jsonl", kept, drawn)
+    results = {job.c.data.task: results, "eval": asking.lengths(answered)}
+    write_json(path, results)
+    job.results[name[1:] or job.workdir.name] = results
+    layout = table.layout(job.results, job.c.data.task)
     rich.console.Console().print(table.console(layout))
+
+
+def run(job: Job) -> None:
+    """All stages of the config, in order."""
+    for name in job.c.stages:
+        STAGES[name](job)
+        job.done.append(name)
 
 
 STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}

@@ -18,6 +18,7 @@ Axes: N questions, G samples of each, B = N G rows, R rewards, T time.
 Source: arXiv 2402.03300; names of options and metrics are TRL's.
 """
 
+import json
 import math
 import pathlib
 import time
@@ -36,8 +37,8 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.evals.ask import Asked, Asker
 from mmcot_jax.example import Example, Row
-from mmcot_jax.log import Log, completions_table, write_completions
-from mmcot_jax.rewards.pool import Pool, Scored, TooManyFailures
+from mmcot_jax.log import Log, completions_table, write_completions, write_text
+from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
@@ -208,6 +209,7 @@ class _Trainer:
             c["reward_weights"],
             timeout_s=c["reward_timeout"],
             processes=c["reward_processes"],
+            chat=c["chat"],
         )
         self._failures = TooManyFailures(c["reward_funcs"])
         self._trained, self._frozen = steps.split(variables, c["what"])
@@ -246,12 +248,12 @@ class _Trainer:
         key = jax.random.fold_in(self._key, number)
         asked = self._ask(items, key)
         clock.stop("rollout")
-        waiting = self.rewards.submit(_each(items, self._c["num_generations"]), asked.replies)
+        waiting = self._score(items, asked, number)
         rollout = self._trim(asked)
         old, ref = self._given_logps(rollout, number)
         scored = waiting.result()
         clock.stop("reward")
-        self._failures.count(scored)
+        self._note_failures(number, items, scored)
         groups = group(scored.values, self._c)
         experience = Experience(rollout, meshes.put(groups.advantage, self._mesh), old, ref)
         for _ in range(self._c["num_iterations"]):
@@ -278,6 +280,10 @@ class _Trainer:
             image_slots=next(slots for slots in self._slots if slots >= most),
             image_shape=self._image_shape,
         )
+
+    def _score(self, items: Sequence[tuple[Example, Row]], asked: Asked, number: int) -> Job:
+        examples = [example for example, _ in items for _ in range(self._c["num_generations"])]
+        return self.rewards.submit(examples, asked.replies, asked.ids, number)
 
     def _trim(self, asked: Asked) -> Rollout:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
@@ -323,6 +329,17 @@ class _Trainer:
                 chunk=self._c["logps_chunk"],
             )
         return metrics
+
+    def _note_failures(self, number: int, items, scored: Scored) -> None:
+        """Each sample that a reward could not score, by its row; stops where none can be."""
+        if scored.failures:
+            g = self._c["num_generations"]
+            rows = [{"id": items[f.row // g][0].id, **f._asdict()} for f in scored.failures]
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            write_text(
+                self._workdir / "failures" / f"{STAGE}_step_{number:05}{_part()}.jsonl", text
+            )
+        self._failures.count(scored)
 
     def _check_finite(self, number: int, metrics: Mapping[str, float]) -> None:
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(metrics[name])]
@@ -407,7 +424,7 @@ class _Trainer:
         """
         c, mesh = self._c, self._mesh
         asked = self._ask(items, jax.random.fold_in(self._key, np.uint32(2**32 - 1)))
-        scored = self.rewards.submit(_each(items, c["num_generations"]), asked.replies).result()
+        scored = self._score(items, asked, 0).result()
         seen = outlook(
             group(scored.values, c),
             c,
@@ -455,12 +472,7 @@ def _most(number: int) -> int:
     return int(gather(np.array([number])).max())
 
 
-def _each(items: Sequence[tuple[Example, Row]], g: int) -> list[Example]:
-    """Each question G times, next to itself."""
-    return [example for example, _ in items for _ in range(g)]
-
-
-def _plain(values: Iterable[float]) -> list[float | None]:
+def _plain(values: Iterable[Any]) -> list[float | None]:
     """For JSON, which knows no NaN."""
     return [float(v) if math.isfinite(v) else None for v in values]
 
