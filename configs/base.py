@@ -30,6 +30,7 @@ def sft(learning_rate: float, **changes) -> dict:
             "max_steps": 0,
             "batch_size": 16,
             "gradient_accumulation_steps": 1,
+            "length_buckets": 1,
             "length_multiple": 64,
             "logps_chunk": 512,
             "logging_steps": 1,

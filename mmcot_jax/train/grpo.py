@@ -189,15 +189,14 @@ class _Trainer:
     def __init__(self, backbone, variables, examples, c, *, mesh, key, workdir):
         self._backbone, self._c, self._mesh, self._key = backbone, c, mesh, key
         self._workdir = workdir
-        rows = [backbone.renderer.prompt(example) for example in examples]
+        rows = data.Rendered(examples, backbone.renderer.prompt)
         self._check_room(rows)
-        self.questions: list[tuple[Example, Row]] = list(zip(examples, rows, strict=True))
-        lengths = np.array([len(row.tokens) for row in rows])
+        self.questions = _Questions(rows)
         self._widths = data.choose_buckets(
-            lengths, backbone.context, c["prompt_buckets"], c["length_multiple"]
+            rows.lengths, backbone.context, c["prompt_buckets"], c["length_multiple"]
         )
-        self._slots = data.choose_slots(list(map(data.image_slots, rows)), c["prompt_buckets"])
-        self._image_shape = data.shared_shape(rows)
+        self._slots = data.choose_slots(rows.slots, c["prompt_buckets"])
+        self._image_shape = rows.image_shape
         self._sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
         self._asker = Asker(
             backbone,
@@ -223,15 +222,15 @@ class _Trainer:
         # of adapters megabytes; where all is trained, the model once more
         self._reference = copy(self._trained) if c["beta"] or c["kl_steps"] else None
 
-    def _check_room(self, rows: Sequence[Row]) -> None:
+    def _check_room(self, rows: data.Rendered) -> None:
         room = self._backbone.context - self._c["max_completion_length"]
-        for row in rows:
-            if len(row.tokens) > room:
-                raise ValueError(
-                    f"record {row.id!r} has a prompt of {len(row.tokens)} tokens; the model's "
-                    f"context of {self._backbone.context} less grpo.max_completion_length "
-                    f"{self._c['max_completion_length']} leaves {room}: shorten it, or lower that"
-                )
+        longest = int(rows.lengths.argmax())
+        if rows.lengths[longest] > room:
+            raise ValueError(
+                f"record {rows[longest].id!r} has a prompt of {rows.lengths[longest]} tokens; the "
+                f"model's context of {self._backbone.context} less grpo.max_completion_length "
+                f"{self._c['max_completion_length']} leaves {room}: shorten it, or lower that"
+            )
 
     def begin(self, total: int) -> None:
         """Step 0 of `total` steps of num_iterations updates each."""
@@ -457,6 +456,19 @@ class _Trainer:
                 "Take harder or easier questions, a higher temperature, more num_generations or "
                 "a longer sft stage; grpo.preflight=false starts all the same"
             )
+
+
+class _Questions(Sequence[tuple[Example, Row]]):
+    """Questions with their rendered prompts, read and rendered when they are asked."""
+
+    def __init__(self, rows: data.Rendered):
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Example, Row]:
+        return self._rows.pair(index)
 
 
 class _Clock:
