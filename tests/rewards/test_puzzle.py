@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax.example import Example, Picture, Reply
-from mmcot_jax.rewards import text
+from mmcot_jax.rewards import puzzle
 
 EXAMPLE = Example("0", (), "B", extra={"options": ("red", "blue", "green")})
 PICTURE = Picture(np.arange(4))
@@ -30,7 +30,7 @@ def drawn(letters: str, pictures: int = 1, final: str = FINAL) -> Reply:
     ],
 )
 def test_accuracy_is_1_where_the_last_stated_letter_is_right(reply, expected):
-    assert text.accuracy(EXAMPLE, Reply((reply,))) == expected
+    assert puzzle.accuracy(EXAMPLE, Reply((reply,))) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_accuracy_is_1_where_the_last_stated_letter_is_right(reply, expected):
     ],
 )
 def test_a_chain_has_the_taught_form_or_not(reply, form, form_drawn):
-    assert text.format(EXAMPLE, reply) == form
-    assert text.format_drawn(EXAMPLE, reply) == form_drawn
+    assert puzzle.format(EXAMPLE, reply) == form
+    assert puzzle.format_drawn(EXAMPLE, reply) == form_drawn
 
 
 def test_a_question_without_its_answers_option_is_a_fault_of_the_data():
     with pytest.raises(ValueError, match="'0' has the answer 'D' and 3 options"):
-        text.accuracy(EXAMPLE._replace(answer="D"), Reply(()))
+        puzzle.accuracy(EXAMPLE._replace(answer="D"), Reply(()))
