@@ -2,16 +2,20 @@
 
     python -m mmcot_jax.score --metric puzzle [--parser strict|reference] [--rows] FILE...
     python -m mmcot_jax.score --metric mcq | short_answer [--parser ...] [--rows] FILE...
+    python -m mmcot_jax.score --metric pass_at_k [--parser ...] [--rows] FILE...
 
 One JSON object per file on standard output: `file`, `n`, and of puzzles `accuracy` (share of rows,
 0..1), of answers in tags what the study's scores.json holds (percent): `exam_score` or `accuracy`,
 `precision`, `recall`, `f1_score`. With `--rows` also what was read of each row, in the file's
-order: `letters`, or `answers`. A file is JSON lines, or one JSON list, of one of these layouts,
-told apart by their fields:
+order: `letters`, or `answers`. Of several answers to each of `n` questions, `pass@1`, `pass@3` and
+the share `unanswered`, 0..1, with `--rows` whether each is `correct`. A file is JSON lines, or one
+JSON list, of one of these layouts, told apart by their fields:
 
     ours        kind, prompt, reply, options, answer (a letter), possible_answers, ...
+                id, reply, answer (several lines an id)
     the study   question, options, answer (an option's text), output_text (prompt and reply), ...
                 ground_truth_response, generated_response (answers in tags)
+                one object: question number -> true, false or null each
 """
 
 import argparse
@@ -23,7 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from mmcot_jax.evals import metrics
+from mmcot_jax.evals import metrics, pass_at_k
+from mmcot_jax.rewards.chains import judge
 from mmcot_jax.rewards.tags import answered as answer_in
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -208,10 +213,47 @@ def _pooled(path: pathlib.Path, exact: str, pooled: metrics.Pooled, rows: bool) 
     return {**result, "answers": list(pooled.answers)} if rows else result
 
 
+def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+    """What the command prints for one file of several answers to each question.
+
+    Ours has a line an answer, with `id`, `reply` and `answer`; the study's is one object, number
+    -> true, false or null each, which no parser changes.
+
+    Raises:
+        ValueError: a bad file or row, naming file and line.
+    """
+    verdicts = _stored(path) or _judged(path, parser)
+    result = {"file": str(path), **pass_at_k.summarize(verdicts)}
+    return {**result, "correct": verdicts} if rows else result
+
+
+def _stored(path: pathlib.Path) -> list[list[bool | None]]:
+    """The study's verdicts; none where the file is not its."""
+    try:
+        record = json.loads(path.read_bytes()) if path.is_file() else None
+    except ValueError:
+        return []
+    if not isinstance(record, dict) or "reply" in record:
+        return []
+    try:
+        return pass_at_k.stored(record)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _judged(path: pathlib.Path, parser: str) -> list[list[bool | None]]:
+    fields = ("id", "reply", "answer")
+    rows = _read(path, lambda record: [_text(record, field) for field in fields])
+    ids, replies, answers = zip(*rows, strict=True)
+    verdicts = [judge(*row, parser) for row in zip(replies, answers, strict=True)]
+    return pass_at_k.by_question(ids, verdicts)
+
+
 METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
     "puzzle": score_puzzle,
     "mcq": score_mcq,
     "short_answer": score_short_answer,
+    "pass_at_k": score_pass_at_k,
 }
 """Metric -> (file, parser, whether rows are wanted) -> the object to print."""
 

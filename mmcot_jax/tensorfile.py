@@ -1,4 +1,4 @@
-"""safetensors files, read memory-mapped and written tensor by tensor. numpy only, no jax.
+"""safetensors files, read memory-mapped and written tensor by tensor; torch pickles, read. No jax.
 
 Source of the format: https://huggingface.co/docs/safetensors, "Format".
 """
@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 import pathlib
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -74,6 +75,34 @@ def _view(data: np.ndarray, name: str, info: Mapping, path: pathlib.Path) -> np.
             f"{path} is cut short: {name} ends at byte {end} of {data.size}; fetch it again"
         )
     return data[begin:end].view(DTYPES[info["dtype"]]).reshape(info["shape"])
+
+
+def read_pickle(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Name -> view into the mapped file; only tensors are unpickled, no code is run.
+
+    Raises:
+        ValueError: torch is not installed, or the file is no torch checkpoint.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            f"{path} is a torch pickle: `pip install 'mmcot_jax[convert]'` to read it"
+        ) from None
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is no torch checkpoint ({reason}); fetch it again") from None
+    state = loaded.get("state_dict", loaded)
+    tensors = {name: x for name, x in state.items() if isinstance(x, torch.Tensor)}
+    return {
+        # numpy has no bfloat16 of its own, so its bytes travel as integers
+        name: x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        if x.dtype == torch.bfloat16
+        else x.numpy()
+        for name, x in tensors.items()
+    }
 
 
 def forget(view: np.ndarray) -> None:

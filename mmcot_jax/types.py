@@ -1,13 +1,14 @@
 """Device nouns: what crosses into jit, and what a backbone is, seen from above.
 
-Axes: B rows, G samples per prompt, N prompts or pictures, M images in a row, T time, S cache slots,
-V vocabulary, D width, L layers, H heads, K kv heads (of a cache) or ids (of a picture), C head
-channels, A position axes (1, or 3 for M-RoPE).
+Axes: B rows, G samples per prompt, N prompts or pictures, M images in a row (BM: in all rows),
+T time, S cache slots, V vocabulary, D width, L layers, H heads, K kv heads (of a cache) or ids (of
+a picture), C head channels, A position axes (1, or 3 for M-RoPE).
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
@@ -41,6 +42,18 @@ class Batch(NamedTuple):
     embeds: Float[Array, "B P D"] | None = None
     """What stands at the placeholders among the first P tokens instead of their embeddings. P is
     T, or less where words were written after."""
+
+
+def place(batch: Batch, ids: Int[Array, "BM K"]) -> Batch:
+    """Writes the ids of `batch.pixels` over their placeholders; the pixels are done with."""
+    starts = Pixels(*batch.pixels).starts
+    b, m = starts.shape
+    at = starts[..., None] + jnp.arange(ids.shape[-1])
+    # unused image slots point past the row, and are dropped
+    at = jnp.where(starts[..., None] < 0, batch.tokens.shape[1], at)
+    rows = jnp.arange(b)[:, None, None]
+    tokens = batch.tokens.at[rows, at].set(ids.reshape(b, m, -1), mode="drop")
+    return batch._replace(tokens=tokens, pixels=None)
 
 
 def row_axes(tree: Any) -> Any:
@@ -127,6 +140,9 @@ class Backbone(Protocol):
     context: int
     """Longest row the model takes, in tokens."""
     position_axes: int
+    shows: tuple[str, ...]
+    """What of a drawn `Picture` it makes from ids: "pixels" by `paint`, "embedding" by a method
+    `embed(variables, ids [N K]) -> [N E]` that only such a backbone has."""
 
     @property
     def grammar(self) -> Grammar:
@@ -167,5 +183,5 @@ class Backbone(Protocol):
     def paint(
         self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array
     ) -> UInt8[Array, "N h w 3"]:
-        """Picture ids -> pixels."""
+        """Picture ids -> pixels, where `shows` has "pixels"; raises otherwise."""
         ...

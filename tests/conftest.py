@@ -81,6 +81,14 @@ def chameleon() -> Tiny:
 
 
 @pytest.fixture(scope="session")
+def seed_llama():
+    """A random SEED-LLaMA and its weights: tiny_seed.py."""
+    import tiny_seed
+
+    return tiny_seed.make()
+
+
+@pytest.fixture(scope="session")
 def qwen() -> Tiny:
     """The tiny Qwen2.5-VL of tests/golden/qwen25vl.npz, with loud adapters on all of its layers.
 

@@ -108,7 +108,7 @@ def test_a_bad_row_is_one_line_with_file_and_line_and_nothing_is_printed(
         (["--metric", "puzzle", "gone.jsonl"], "gone.jsonl: no such file"),
         (
             ["--metric", "puzle", "x"],
-            "unknown metric 'puzle': puzzle, mcq, short_answer exist; did you mean puzzle",
+            "unknown metric 'puzle': puzzle, mcq, .* exist; did you mean puzzle",
         ),
         (["--metric", "puzzle", "--parser", "strickt", "x"], "did you mean strict?"),
         (["--metrc=puzzle", "x"], "unknown flag --metrc: .* did you mean --metric?"),
@@ -244,3 +244,52 @@ def test_every_stored_score_of_tagged_answers_is_reproduced_to_the_last_digit(
         said = printed(capsys)[0]
         n = {"aokvqa": 1145, "drivingvqa": 474}.get(path.parent.parent.name, 2000)
         assert said == {"file": replies, "n": n, **stored}
+
+
+# ---- several answers to each question ------------------------------------------------------------
+
+
+def sampled(id, answer, *replies):
+    return [{"id": id, "prompt": "?", "reply": reply, "answer": answer} for reply in replies]
+
+
+YES, DRAWN = "<think>a</think><answer>Yes</answer>", "<think><image></think><answer>Yes</answer>"
+
+
+def test_pass_at_k_of_our_answers_and_of_the_studys_verdicts(write, capsys):
+    study = write('{"0": [true, null, false, false, null],\n "7": [true, true, true, true, true]}')
+    ours = write(
+        *sampled("a", "Yes", YES, DRAWN, ""), *sampled("b", "No", YES, YES, YES), name="ours"
+    )
+    assert main(["--metric", "pass_at_k", "--rows", ours, study]) == 0
+    first, second = printed(capsys)
+    assert first == {
+        "file": ours, "n": 2, "samples": 3, "pass@1": pytest.approx(1 / 3), "pass@3": 0.5,
+        "unanswered": pytest.approx(1 / 6),
+        "correct": [[True, True, None], [False, False, False]],
+    }  # fmt: skip
+    assert (second["n"], second["samples"], second["pass@1"]) == (2, 5, 0.6)
+    assert second["pass@3"] == pytest.approx(0.8)
+
+
+def test_the_reference_parser_loses_answers_after_pictures(write, capsys):
+    file = write(*sampled("a", "Yes", YES, DRAWN))
+    assert main(["--metric", "pass_at_k", "--parser", "reference", file]) == 0
+    assert printed(capsys) == [
+        {"file": file, "n": 1, "samples": 2, "pass@1": 0.5, "unanswered": 0.5}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"0": [1, 0]}', "question '0' has [1, 0]; true, false or null"),
+        ("{}", "no question; number -> true, false or null"),
+        ('{"reply": "a", "id": "q"}', ":1: `answer` is missing: a string is expected"),
+        ('{"0": [true]}\n{"1": [true]}', ":1: `id` is missing: a string is expected"),
+        ("", "no rows; give a file with one reply a line"),
+    ],
+)
+def test_a_bad_file_of_answers_is_named(write, capsys, content, words):
+    assert main(["--metric", "pass_at_k", write(content)]) == 2
+    assert words in capsys.readouterr().err

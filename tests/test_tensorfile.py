@@ -1,4 +1,5 @@
 import json
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -127,3 +128,36 @@ def test_a_dtype_numpy_lacks_is_refused(tmp_path):
     (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
     with pytest.raises(ValueError, match=r"w has dtype F8_E4M3; convert to one of \['F64'"):
         tensorfile.read(tmp_path / "x")
+
+
+def test_without_torch_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(
+        ValueError, match=r"is a torch pickle: `pip install 'mmcot_jax\[convert\]'`"
+    ):
+        tensorfile.read_pickle(tmp_path / "consolidated.pth")
+
+
+def test_pickles_are_read_bit_for_bit(tmp_path):
+    torch = pytest.importorskip("torch")
+    whole = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    torch.save({"w": whole, "half": whole.bfloat16() + 0.5}, tmp_path / "consolidated.pth")
+    read = tensorfile.read_pickle(tmp_path / "consolidated.pth")
+    np.testing.assert_array_equal(read["w"], np.arange(6.0).reshape(2, 3))
+    assert read["half"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(read["half"].astype(np.float32), read["w"] + 0.5)
+
+
+def test_a_training_checkpoint_is_read_for_its_weights_only(tmp_path):
+    torch = pytest.importorskip("torch")
+    saved = {"state_dict": {"quant_conv.bias": torch.ones(2)}, "global_step": 7}
+    torch.save(saved, tmp_path / "vqgan.ckpt")
+    assert tensorfile.read_pickle(tmp_path / "vqgan.ckpt")["quant_conv.bias"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle"])
+def test_a_broken_pickle_is_refused(tmp_path, content):
+    pytest.importorskip("torch")
+    (tmp_path / "vqgan.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"is no torch checkpoint .*; fetch it again"):
+        tensorfile.read_pickle(tmp_path / "vqgan.ckpt")

@@ -1,4 +1,4 @@
-"""Rendered prompts to replies: pad, put, prepare, sample, get, read; and paint, where asked.
+"""Rendered prompts to replies: pad, put, prepare, sample, get, read; paint or embed, where asked.
 
 Axes: N prompts, G samples per prompt, B = N G rows of this process, T time, K ids of a picture.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -23,6 +24,8 @@ class Asked(NamedTuple):
 
     rollout: Rollout
     replies: list[Reply]
+    ids: list[np.ndarray]
+    """int32 [T] each: the tokens of each reply, EOS included."""
     tokens: np.ndarray
     """int [B], written, EOS included."""
     ended: np.ndarray
@@ -46,7 +49,14 @@ class Asker:
         self._fixed = dict(sampling=sampling, length=length, num_generations=num_generations)
         self._g = num_generations
         self._prepare = jax.jit(backbone.prepare)
-        self._paint = jax.jit(lambda variables, ids: backbone.paint(variables, ids, None))
+        self._makers = {
+            field: jax.jit(make)
+            for field, make in {
+                "pixels": lambda variables, ids: backbone.paint(variables, ids, None),
+                "embedding": lambda variables, ids: _unit(backbone.embed(variables, ids)),
+            }.items()
+            if field in backbone.shows
+        }
         self._eos = list(backbone.grammar.eos)
         self._image_len = int(backbone.grammar.image_len)
         self._grammar = meshes.everywhere(backbone.grammar, mesh)
@@ -89,30 +99,41 @@ class Asker:
                 **self._fixed,
             )
         ids, valid = meshes.get((rollout.tokens, rollout.valid))
-        replies = [self._backbone.renderer.read(i[v]) for i, v in zip(ids, valid, strict=True)]
+        written = [row[there] for row, there in zip(ids, valid, strict=True)]
+        replies = [self._backbone.renderer.read(row) for row in written]
         tokens = valid.sum(axis=1)
         last = ids[np.arange(len(ids)), np.maximum(tokens - 1, 0)]
-        return Asked(rollout, replies, tokens, np.isin(last, self._eos))
+        return Asked(rollout, replies, written, tokens, np.isin(last, self._eos))
 
     def painted(self, variables: Variables, replies: Sequence[Reply], batch: int) -> list[Reply]:
-        """The replies with every whole picture's pixels; `batch` pictures a call."""
-        whole = [p for r in replies for p in r.pictures if len(p.ids) == self._image_len]
-        pixels = iter(self._pixels(variables, [picture.ids for picture in whole], batch))
+        """The replies with all the backbone shows of every whole picture, pixels or embedding.
+
+        `batch` pictures a call.
+        """
+        whole = [p.ids for r in replies for p in r.pictures if len(p.ids) == self._image_len]
+        made = {field: self._make(field, variables, whole, batch) for field in self._makers}
+        numbers = iter(range(len(whole)))
 
         def fill(segment: str | Picture) -> str | Picture:
             if isinstance(segment, Picture) and len(segment.ids) == self._image_len:
-                return segment._replace(pixels=next(pixels))
+                number = next(numbers)
+                return segment._replace(**{field: values[number] for field, values in made.items()})
             return segment
 
         return [Reply(tuple(map(fill, reply.segments))) for reply in replies]
 
-    def _pixels(
-        self, variables: Variables, ids: Sequence[np.ndarray], batch: int
+    def _make(
+        self, field: str, variables: Variables, ids: Sequence[np.ndarray], batch: int
     ) -> list[np.ndarray]:
-        pixels: list[np.ndarray] = []
+        values: list[np.ndarray] = []
         for at in range(0, len(ids), batch):
             part = ids[at : at + batch]
             filled = np.stack([*part, *[part[0]] * (batch - len(part))]).astype(np.int32)
-            images = self._paint(variables, meshes.put(filled, self._mesh))
-            pixels += list(meshes.get(images)[: len(part)])
-        return pixels
+            made = self._makers[field](variables, meshes.put(filled, self._mesh))
+            values += list(meshes.get(made)[: len(part)])
+        return values
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """Of norm 1 along the last axis."""
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmcot_jax.rewards import boxes, puzzle, reference_vlmr1, tags
+from mmcot_jax.rewards import boxes, chains, images, puzzle, reference_seed, reference_vlmr1, tags
 
 REWARDS: dict[str, Callable[..., Any]] = {
     # puzzles: a stated letter, a chain of headings
@@ -27,6 +27,15 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "reference_vlmr1_format": reference_vlmr1.format,
     "reference_vlmr1_scaleup_accuracy": reference_vlmr1.scaleup_accuracy,
     "reference_vlmr1_scaleup_bbox": reference_vlmr1.scaleup_bbox,
+    # chains that may draw, and the study's own for them
+    "accuracy_normalized": chains.accuracy_normalized,
+    "format_tiered": chains.format_tiered,
+    "image_count": images.image_count,
+    "reference_seed_accuracy": reference_seed.reference_accuracy,
+    **{
+        f"reference_seed_{name}": reference_seed.on_text(function)
+        for name, function in reference_seed.OF_TEXT.items()
+    },
 }
 
 
@@ -37,6 +46,11 @@ class Reward(NamedTuple):
     function: Callable[..., Any]
     trl: bool
     """Whether it takes lists, as TRL's trainer calls it, and not (example, reply)."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether it asks for what pictures show, and not for their ids alone."""
+        return getattr(self.function, "looks", False)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, to_pixels
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 from mmcot_jax.nn import decoder
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
-from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables
+from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, place
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class Chameleon:
     draws: bool = True
     """Whether it may open an image; the textual twin may not."""
     position_axes: int = 1
+    shows: tuple[str, ...] = ("pixels",)
 
     @property
     def grammar(self) -> Grammar:
@@ -62,15 +63,8 @@ class Chameleon:
         """Writes the ids of `batch.pixels` over their placeholders."""
         if batch.pixels is None:
             return batch
-        images, starts = Pixels(*batch.pixels)
-        b, m = starts.shape
-        ids = self.tokenize(variables, rearrange(images, "b m h w c -> (b m) h w c"))
-        at = starts[..., None] + jnp.arange(self.vqgan.image_len)
-        # unused image slots point past the row, and are dropped
-        at = jnp.where(starts[..., None] < 0, batch.tokens.shape[1], at)
-        rows = jnp.arange(b)[:, None, None]
-        tokens = batch.tokens.at[rows, at].set(ids.reshape(b, m, -1), mode="drop")
-        return batch._replace(tokens=tokens, pixels=None)
+        images = rearrange(Pixels(*batch.pixels).images, "b m h w c -> (b m) h w c")
+        return place(batch, self.tokenize(variables, images))
 
     def tokenize(self, variables: Variables, images: UInt8[Array, "N h w 3"]) -> Int[Array, "N K"]:
         """Preprocessed images -> picture ids."""

@@ -27,8 +27,9 @@ from jaxtyping import Array, Float, Int, UInt8
 from rich.progress import track
 from safetensors.numpy import save_file
 
-from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, nearest, to_pixels
+from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, to_pixels
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig, upstream_keys
+from mmcot_jax.nn.codebook import nearest
 from mmcot_jax.tasks.puzzlevqa import KINDS, draws
 
 TINY = VQGANConfig(

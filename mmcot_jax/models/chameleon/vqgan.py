@@ -11,8 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
 
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+from mmcot_jax.nn.codebook import nearest
 from mmcot_jax.nn.conv import (
-    HIGHEST,
     AttentionBlock,
     Conv,
     Downsample,
@@ -20,9 +20,6 @@ from mmcot_jax.nn.conv import (
     ResBlock,
     Upsample,
 )
-
-CHUNK = 1024
-"""Codes compared at a time: 8192 x 1024 distances of one picture are 32 MiB, this is 4."""
 
 
 class VQGAN(nn.Module):
@@ -117,30 +114,6 @@ def _middle(c: VQGANConfig, dtype: DTypeLike, x: Float[Array, "N h w C"]) -> jax
     x = ResBlock(c.widths[-1], c.groups, dtype, name="mid_block_1")(x)
     x = AttentionBlock(c.groups, dtype, name="mid_attn_1")(x)
     return ResBlock(c.widths[-1], c.groups, dtype, name="mid_block_2")(x)
-
-
-def nearest(z: Float[Array, "*B E"], codebook: Float[Array, "codes E"]) -> Int[Array, "*B"]:
-    """Index of the nearest code by squared L2, float32; the first of equals.
-
-    |z - e|^2 without its |z|^2, which is the same for every code; `CHUNK` codes at a time.
-    """
-    z, codebook = z.astype(jnp.float32), codebook.astype(jnp.float32)
-    count = len(codebook)
-    size = CHUNK if count % CHUNK == 0 else count
-
-    def closer(best, chunk):
-        distance, index = best
-        start, codes = chunk
-        to = jnp.square(codes).sum(-1) - 2 * jnp.einsum(
-            "...e,ce->...c", z, codes, precision=HIGHEST
-        )
-        here, at = to.min(-1), start + to.argmin(-1).astype(jnp.int32)
-        return (jnp.minimum(distance, here), jnp.where(here < distance, at, index)), None
-
-    starts = jnp.arange(0, count, size, dtype=jnp.int32)
-    nothing = jnp.full(z.shape[:-1], jnp.inf), jnp.zeros(z.shape[:-1], jnp.int32)
-    chunks = starts, codebook.reshape(-1, size, codebook.shape[-1])
-    return jax.lax.scan(closer, nothing, chunks)[0][1]
 
 
 def from_pixels(pixels: UInt8[Array, "N H W 3"], *, scale: str = "native") -> jax.Array:

@@ -39,7 +39,7 @@ def load(
         tensors = tensorfile.read_folder(folder)
         table = keys.hf_table(vqgan, paint=True)
     else:
-        tensors = originals.read_pickle(original)
+        tensors = tensorfile.read_pickle(original)
         table = keys.original_table(vqgan, heads, kv_heads)
     path = pathlib.Path(vqgan_file) if vqgan_file else originals.find_vqgan(folder)
     return hf.load(table, tensors | _vqgan(path, folder, tensors), like, str(folder))
@@ -57,7 +57,7 @@ def _vqgan(
         )
     if not path.is_file():
         raise ValueError(f"no VQGAN at {path}: give the file vqgan.ckpt or vqgan.safetensors")
-    read = tensorfile.read if path.suffix == ".safetensors" else originals.read_pickle
+    read = tensorfile.read if path.suffix == ".safetensors" else tensorfile.read_pickle
     return {keys.VQGAN_PREFIX + name: tensor for name, tensor in read(path).items()}
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, nearest, to_pixels
+from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, to_pixels
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig, upstream_keys
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "vqgan.npz"
@@ -111,13 +111,6 @@ def test_codes_and_pixels_are_those_of_the_committed_golden():
     assert codes.tolist() == io["codes"].tolist()
     drawn = apply(config, variables, "decode", jnp.asarray(codes))
     np.testing.assert_allclose(drawn, nhwc(io["decoded"]), atol=1e-4)
-
-
-def test_the_nearest_code_is_the_first_of_equals_also_across_chunks(monkeypatch):
-    monkeypatch.setattr("mmcot_jax.models.chameleon.vqgan.CHUNK", 2)
-    codebook = jnp.array([[9.0, 9.0], [1.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
-    z = jnp.array([[[1.2, 0.1], [0.0, 3.0], [8.0, 8.0]]])
-    assert nearest(z, codebook).tolist() == [[1, 3, 0]]
 
 
 def test_pixels_are_truncated_and_clamped():

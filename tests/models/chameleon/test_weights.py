@@ -7,7 +7,7 @@ from tokenizers.models import WordLevel
 
 from mmcot_jax import tensorfile
 from mmcot_jax.keytable import slots
-from mmcot_jax.models.chameleon import keys, originals, weights
+from mmcot_jax.models.chameleon import keys, weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.render import ChameleonRenderer
 from mmcot_jax.models.chameleon.vqgan import VQGAN
@@ -87,7 +87,7 @@ def test_the_original_layout_is_read_through_its_pickles(tmp_path, params, monke
     }
     for name in files:
         (tmp_path / name).touch()
-    monkeypatch.setattr(originals, "read_pickle", lambda path: files[path.name])
+    monkeypatch.setattr(tensorfile, "read_pickle", lambda path: files[path.name])
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
 
 

