@@ -25,11 +25,12 @@ from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.train import grpo, rows, sft
 from mmcot_jax.types import Variables
 
-PHOTOGRAPHS = ("aokvqa", "drivingvqa", "nlvr", "viscot")
-"""Tasks whose pictures lie in files and are read when used: too many for a host at once."""
-EVALS = {"puzzlevqa": puzzlevqa, **dict.fromkeys((*PHOTOGRAPHS, "shapes"), grounded)}
+GROUNDED = ("aokvqa", "drivingvqa", "nlvr", "shapes", "viscot")
+EVALS = {"puzzlevqa": puzzlevqa, **dict.fromkeys(GROUNDED, grounded)}
 """How a task's answers become results (`summarize`), and which of them are right (`correct`): what
 GRPO watches while it trains on rewards."""
+PHOTOGRAPHS = ("aokvqa", "drivingvqa", "nlvr", "viscot")
+"""Tasks whose pictures lie in files and are read when used: too many for a host at once."""
 
 
 def check(c: ConfigDict) -> None:
