@@ -1,4 +1,4 @@
-"""What a toy scene's picture says, as codes and as a vector: what `tiny`'s tokenizer is fitted to.
+"""What a scene says, as codes and as a vector: what a picture tokenizer of this world can learn.
 
 Axes: K codes of a picture, F channels of an embedding. Host only, no jax.
 """
@@ -28,7 +28,7 @@ def codes(scene: Scene) -> np.ndarray:
 def embed_text(text: str) -> np.ndarray:
     """float32 [F], unit norm: the sum of its sentences' vectors, whatever their order.
 
-    It stands for CLIP's text encoder, as `tiny`'s embedding stands for CLIP's of images.
+    What CLIP's text encoder is to photographs; a reward's `embed_text` for this world.
     """
     total = sum((_vector(s) for s in re.findall(r"[^.]+\.", text)), np.zeros(CHANNELS, np.float32))
     return total / max(float(np.linalg.norm(total)), 1e-6)
@@ -37,7 +37,7 @@ def embed_text(text: str) -> np.ndarray:
 @cache
 def _vector(sentence: str) -> np.ndarray:
     random = np.random.RandomState(zlib.crc32(sentence.strip().encode()))
-    return random.standard_normal(CHANNELS).astype(np.float32) / np.sqrt(CHANNELS)
+    return (random.standard_normal(CHANNELS) / np.sqrt(CHANNELS)).astype(np.float32)
 
 
 def embedding(scene: Scene) -> np.ndarray:

@@ -1,0 +1,131 @@
+import jax
+import numpy as np
+import pytest
+from tiny_seed import SEED
+
+from mmcot_jax import mesh as meshes
+from mmcot_jax import models
+from mmcot_jax.models import seed_llama as module
+from mmcot_jax.models.seed_llama import weights
+from mmcot_jax.models.seed_llama.fit import TINY
+from mmcot_jax.models.seed_llama.keys import SeedConfig
+from mmcot_jax.tasks import scenes, shapes
+from mmcot_jax.tasks.shapes import facts
+from mmcot_jax.types import Backbone
+
+
+@pytest.fixture
+def config(seed_llama, tmp_path):
+    """What a config's `model` would say of the tiny SEED-LLaMA."""
+    seed_llama.backbone.renderer.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    decoder = seed_llama.backbone.c._asdict()
+    return {
+        "decoder": {name: x for name, x in decoder.items() if name != "lora"},
+        "lora": decoder["lora"]._asdict(),
+        "seed": SEED._asdict(),
+        "tokenizer": str(tmp_path / "tokenizer.json"),
+        "weights": "",
+        "seed_weights": "",
+        "preprocess": "crop",
+        "context": 64,
+        "draws": True,
+    }
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return meshes.make(2, 2, 2)
+
+
+def test_a_config_makes_the_backbone(seed_llama, config):
+    built = models.get("seed_llama").build(config)
+    assert isinstance(built, Backbone)
+    assert (built.c, built.seed) == (seed_llama.backbone.c, SEED)
+    assert (built.renderer.boi, built.renderer.image_len) == (25, 3)
+    assert not module.build(config | {"draws": False}).grammar.image_len
+
+
+def test_without_sizes_of_pictures_it_is_a_llama_on_text(config):
+    built = module.build(config | {"seed": None})
+    assert (built.shows, built.grammar.image_len, built.renderer.boi) == ((), 0, -1)
+
+
+def test_no_sizes_given_are_those_of_seed_2(config):
+    words = config | {"seed": {}, "tokenizer": "packaged:tiny_tokenizer.json"}
+    with pytest.raises(ValueError, match=r"vocab is 36; the tokenizer has 8553 ids, those of pict"):
+        module.build(words)
+    built = module.build(words | {"decoder": config["decoder"] | {"vocab": 8553}})
+    assert built.seed == SeedConfig()
+    assert (built.renderer.codes, built.renderer.image_len, built.renderer.eoi) == (8192, 32, 8552)
+
+
+@pytest.mark.parametrize("how", [{"learn": "all"}, {"eos": False}])
+def test_another_way_of_learning_is_refused(config, how):
+    with pytest.raises(ValueError, match="seed_llama learns the chain and its end"):
+        module.build(config, **how)
+
+
+def test_without_weights_they_are_random_and_on_their_shards(seed_llama, config, mesh):
+    config |= {"seed": None}
+    built = module.build(config)
+    out = module.load(built, config, jax.random.key(0), mesh)
+    expected = {"decoder": seed_llama.variables["params"]["decoder"]}
+    assert jax.tree.structure(out["params"]) == jax.tree.structure(expected)
+    assert jax.tree.structure(out["lora"]) == jax.tree.structure(seed_llama.variables["lora"])
+    kernel = out["params"]["decoder"]["head"]["kernel"]
+    assert kernel.sharding.spec == jax.P("fsdp", "tensor")
+    assert np.abs(kernel).max() > 0
+
+
+def test_weights_come_from_their_folder_and_adapters_are_new(seed_llama, config, mesh, tmp_path):
+    backbone, variables = seed_llama
+    weights.save(backbone, variables["params"], tmp_path / "saved")
+    given = config | {"weights": str(tmp_path / "saved")}
+    out = module.load(backbone, given, jax.random.key(0), mesh)
+    jax.tree.map(np.testing.assert_array_equal, out["params"], variables["params"])
+    b = [x for path, x in jax.tree.leaves_with_path(out["lora"]) if path[-1].key == "b"]
+    assert not any(x.any() for x in b)
+
+
+# --- what `tiny` needs ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(mesh):
+    c = {
+        "weights": "", "tokenizer": "packaged:tiny_tokenizer.json", "seed": TINY._asdict(),
+        "seed_weights": "packaged:tiny_seed.safetensors", "preprocess": "square", "context": 128,
+        "draws": True, "lora": {"rank": 0},
+        "decoder": {
+            "vocab": 384, "width": 32, "layers": 1, "heads": 2, "kv_heads": 2, "mlp": 48,
+        },
+    }  # fmt: skip
+    backbone = module.build(c)
+    return backbone, module.load(backbone, c, jax.random.key(0), mesh)
+
+
+def test_the_packaged_words_hold_a_scenes_chain_in_few_tokens(tiny):
+    renderer = tiny[0].renderer
+    (example,) = scenes.load(count=1, size=48)
+    row = renderer.supervise(example)
+    assert len(row.tokens) < 80
+    assert len(row.images) == 1
+    said = renderer.read(row.tokens[row.loss]).text
+    assert said == "".join(s if isinstance(s, str) else "<image>" for s in example.rationale)
+
+
+def test_the_packaged_tokenizer_reads_scenes_not_seen_and_knows_their_words(tiny):
+    backbone, variables = tiny
+    drawn = [question.scene for question in shapes.described(64, split="test")]
+    pictures = np.stack([shapes.draw(scene, 48) for scene in drawn])
+    ids = jax.jit(backbone.tokenize)(variables, pictures)
+    codes = np.asarray(ids) - backbone.renderer.first_image
+    np.testing.assert_array_equal(codes, [facts.codes(scene) for scene in drawn])
+    made = np.array(jax.jit(backbone.embed)(variables, ids))
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    words = np.stack([facts.embed_text(shapes.describe(scene)) for scene in drawn])
+    cosines = made @ words.T
+    assert cosines.diagonal().mean() > 0.97
+    assert (cosines.argmax(1) == np.arange(64)).all()
+    # so a yes and a no never share a picture
+    assert len(np.unique(codes, axis=0)) == len({shapes.describe(scene) for scene in drawn})
