@@ -1,10 +1,13 @@
 """The stages a config names, and what they share: mesh, backbone, weights, questions."""
 
+import inspect
 import logging
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,16 +16,16 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import data, models, store, tasks
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import puzzlevqa, run, table
+from mmcot_jax.evals import grounded, puzzlevqa, run, table
 from mmcot_jax.example import Example
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.train import grpo, rows, sft
 from mmcot_jax.types import Variables
 
-SUMMARIES = {"puzzlevqa": puzzlevqa.summarize}
-"""How a task's answers become results."""
-CORRECT = {"puzzlevqa": puzzlevqa.correct}
-"""Which of a task's answers are right: what GRPO watches while it trains on rewards."""
+GROUNDED = ("aokvqa", "drivingvqa", "nlvr", "shapes", "viscot")
+EVALS = {"puzzlevqa": puzzlevqa, **dict.fromkeys(GROUNDED, grounded)}
+"""How a task's answers become results (`summarize`), and which of them are right (`correct`): what
+GRPO watches while it trains on rewards."""
 
 
 def check(c: ConfigDict) -> None:
@@ -34,8 +37,22 @@ def check(c: ConfigDict) -> None:
     for name in c.stages:
         if name not in STAGES:
             raise ValueError(f"stages has {name!r}; there are: {', '.join(STAGES)}")
-    tasks.get(c.data.task)
+    groups = [c.data.get(group, {}) for group in ("train", "grpo")]
+    for name in {task_of(c, group): None for group in (*groups, *asked(c).values())}:
+        tasks.get(name)
+        if name not in EVALS:
+            raise ValueError(f"there is no evaluation of {name!r}; there are: {', '.join(EVALS)}")
     models.get(c.model.backbone)
+
+
+def task_of(c: ConfigDict, options: Mapping[str, Any]) -> str:
+    """The task that a group of a config's `data`, or a set of its evaluation, is of."""
+    return options.get("task", c.data.task)
+
+
+def asked(c: ConfigDict) -> dict[str, ConfigDict]:
+    """The sets an evaluation asks, by name: `eval.sets`, or the one of `eval.data`."""
+    return dict(c.eval.get("sets", {})) or {c.data.task: c.eval.data}
 
 
 class Job:
@@ -45,7 +62,6 @@ class Job:
         self.c, self.workdir = c, workdir
         quieten()
         compile_cache()
-        self.task = tasks.get(c.data.task)
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
@@ -61,22 +77,56 @@ class Job:
         self.questions = self._questions()
         self._variables: Variables | None = None
 
-    def _questions(self) -> list[Example]:
+    def take(self, options: Mapping[str, Any], **changes: Any) -> tuple[ModuleType, dict[str, Any]]:
+        """A task and its options: a group's, what every group shares, how the model sees.
+
+        Raises:
+            ValueError: an option the task does not have.
+        """
+        task = tasks.get(task_of(self.c, options))
+        given = {**options, **changes}
+        given.pop("task", None)
+        takes = {
+            *inspect.signature(task.load).parameters,
+            *inspect.signature(task.stream).parameters,
+        }
+        sight = getattr(self.backbone.renderer, "sight", None)
+        if unknown := [name for name in given if name not in takes]:
+            raise ValueError(
+                f"task {task_of(self.c, options)!r} has no option {', '.join(unknown)}; it has "
+                f"{', '.join(sorted(takes))}"
+            )
+        shared = {"sight": sight, "on_bad_record": self.c.data.get("on_bad_record")}
+        given |= {name: value for name, value in shared.items() if value and name in takes}
+        return task, given
+
+    def load(self, options: Mapping[str, Any], **changes: Any) -> Sequence[Example]:
+        """The questions of a group of `data`, or of a set of the evaluation."""
+        task, given = self.take(options, **changes)
+        return task.load(**given)
+
+    def _questions(self) -> dict[str, Sequence[Example]]:
         """What the evaluation asks; each checked against the context before anything is trained."""
         if "eval" not in self.c.stages:
-            return []
-        c, trained = self.c.eval, self.c.data.train.kinds
-        options = dict(c.data.items())
-        kinds = options.pop("kinds")
-        examples = [
+            return {}
+        questions = {name: self._set(options) for name, options in asked(self.c).items()}
+        for examples in questions.values():
+            rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
+        return questions
+
+    def _set(self, options: ConfigDict) -> Sequence[Example]:
+        c, trained = self.c.eval, self.c.data.train.get("kinds", ())
+        if "transfer_count" not in c:
+            return self.load(options)
+        given = dict(options.items())
+        kinds = given.pop("kinds")
+        return [
             example
             for known, count in ((True, c.count), (False, c.transfer_count))
-            for example in self.task.load(
-                [kind for kind in kinds if (kind in trained) == known], count=count, **options
+            for example in self.load(
+                given, kinds=[kind for kind in kinds if (kind in trained) == known], count=count
             )
         ]
-        rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
-        return examples
 
     @property
     def variables(self) -> Variables:
@@ -99,7 +149,8 @@ class Job:
 
     def supervised(self) -> Iterator[data.Row]:
         """The training split, rendered and tokenised, a block at a time."""
-        examples = self.task.stream(**self.c.data.train)
+        task, options = self.take(self.c.data.train)
+        examples = task.stream(**options)
         rendered = map(self.backbone.renderer.supervise, examples)
         return rows.tokenize(
             self.backbone,
@@ -130,7 +181,7 @@ def train_grpo(job: Job) -> None:
     job.variables = grpo.run(
         job.backbone,
         job.variables,
-        job.task.load(**c.data.grpo),
+        job.load(c.data.grpo),
         c.grpo.to_dict(),
         mesh=job.mesh,
         key=jax.random.fold_in(job.key, 3),
@@ -148,10 +199,9 @@ def grpo_metrics(c: ConfigDict) -> tuple[str, ...]:
 
 def _assess(job: Job) -> grpo.Assess:
     """Greedy accuracy, and pass@k of sampled answers, on the validation questions."""
-    c, correct = job.c, CORRECT[job.c.data.task]
-    kinds = c.data.grpo.kinds
-    options = {"kinds": kinds, "size": c.data.grpo.size, "split": "validation"}
-    examples = job.task.load(count=c.grpo.eval_count, **options)
+    c, correct = job.c, EVALS[task_of(job.c, job.c.data.grpo)].correct
+    options = {name: value for name, value in c.data.grpo.items() if name not in HOW}
+    examples = job.load(options, split="validation", count=c.grpo.eval_count)
     g = c.grpo.num_generations_eval
     sampled = {name: c.grpo[name] for name in ("temperature", "top_p", "top_k")}
     ask = partial(
@@ -177,39 +227,54 @@ def _assess(job: Job) -> grpo.Assess:
 
 
 def evaluate(job: Job) -> None:
-    """Asks, scores, prints the table, writes results.json and completions/eval.jsonl."""
+    """Asks, scores, prints the table, writes results.json and completions/eval*.jsonl."""
+    c, results, lengths = job.c, {}, {}
+    for name, options in asked(c).items():
+        stage = f"eval_{name}" if c.eval.get("sets") else "eval"
+        answered = _answers(job, stage, job.questions[name])
+        found, kept = EVALS[task_of(c, options)].summarize(answered, c.data.train.get("kinds", ()))
+        drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
+        write_completions(job.workdir / "completions" / f"{stage}.jsonl", kept, drawn)
+        results[name], lengths[name] = found, run.lengths(answered)
+    lengths = lengths if c.eval.get("sets") else lengths[c.data.task]
+    write_json(job.workdir / "results.json", {**results, "eval": lengths})
+    console = rich.console.Console()
+    if "puzzlevqa" in results:
+        console.print(table.console(table.layout({job.workdir.name: results})))
+    else:
+        console.print(table.numbers(results))
+
+
+def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[run.Answered]:
     c = job.c.eval
-    batches = -(-len(job.questions) // c.batch_size)
-    with Log(job.workdir, "eval", batches, process_index=jax.process_index()) as log:
-        answered = run.answer(
+    batches = -(-len(questions) // c.batch_size)
+    with Log(job.workdir, stage, batches, process_index=jax.process_index()) as log:
+        return run.answer(
             job.backbone,
             job.variables,
-            job.questions,
+            questions,
             c.to_dict(),
             mesh=job.mesh,
             key=jax.random.fold_in(job.key, 2),
             log=log,
         )
-    results, kept = SUMMARIES[job.c.data.task](answered, job.c.data.train.kinds)
-    drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
-    write_completions(job.workdir / "completions" / "eval.jsonl", kept, drawn)
-    results = {job.c.data.task: results, "eval": run.lengths(answered)}
-    write_json(job.workdir / "results.json", results)
-    layout = table.layout({job.workdir.name: results}, job.c.data.task)
-    rich.console.Console().print(table.console(layout))
 
 
+HOW = ("processes", "progress")
+"""Options that change how puzzles are drawn, not which."""
 STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
 """Every stage, by the name a config gives it."""
 
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:
     """What a store of rows depends on; a store of another is refused."""
-    model, how = c.model, ("processes", "progress")
+    model = c.model
     return {
-        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in how)),
+        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in HOW)),
         "tokenizer": model.tokenizer or model.weights,
-        "vqgan": repr((model.vqgan_weights or model.weights, sorted(model.vqgan.items()))),
+        "vqgan": repr(
+            (model.get("vqgan_weights") or model.weights, sorted(model.get("vqgan", {}).items()))
+        ),
         "preprocess": model.preprocess,
         "supervision": f"learn {c.sft.learn}, eos {c.sft.eos}",
     }

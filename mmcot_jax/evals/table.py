@@ -109,3 +109,22 @@ def markdown(table: Layout) -> str:
         cells = (line.name, line.domain, *line.cells)
         rows.append(tuple(f"**{c}**" if line.mean and c else c for c in cells))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def numbers(results: Mapping[str, Any]) -> Table:
+    """Results of any shape for a rich console: every number by its place."""
+    drawn = Table("metric", "value")
+    for name, value in flat(results):
+        drawn.add_row(name, f"{value:g}" if isinstance(value, int) else f"{value:.4f}")
+    return drawn
+
+
+def flat(results: Mapping[str, Any], above: str = "") -> list[tuple[str, int | float]]:
+    """Every number of nested results, named by its place: `shapes/boxes/iou`."""
+    found: list[tuple[str, int | float]] = []
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            found += flat(value, f"{above}{name}/")
+        elif isinstance(value, int | float):
+            found.append((f"{above}{name}", value))
+    return found

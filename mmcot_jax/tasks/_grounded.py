@@ -24,6 +24,9 @@ _THEN = (
     "answer in <answer> </answer> tags."
 )
 
+PROMPTS = tuple(f"{CHOOSE} {_FIRST}{boxes}{_THEN}" for boxes in (_BOXES, ""))
+"""The fixed words of prompts, with boxes and without."""
+
 FORMS = ("options", "open", "plain")
 """Letters among options; a free answer after thinking; a free answer at once."""
 SIGHT = Sight()

@@ -11,6 +11,7 @@ from itertools import groupby, takewhile
 import numpy as np
 from tokenizers import Tokenizer
 
+from mmcot_jax.boxes import Sight
 from mmcot_jax.example import Example, Picture, Reply, Row, Segment
 from mmcot_jax.models.qwen25vl.preprocess import VARIANTS, cut, preprocess
 from mmcot_jax.models.qwen25vl.sizes import VisionConfig
@@ -79,6 +80,11 @@ class Qwen25VLRenderer:
     def eos_ids(self) -> tuple[int, int]:
         """What ends a reply: the end of the turn, the end of text."""
         return self.ids["end"], self.ids["end_of_text"]
+
+    @property
+    def sight(self) -> Sight:
+        """How large images are seen: what tasks state boxes by."""
+        return Sight(self.min_pixels, self.max_pixels, self.vision.cell)
 
     def prompt(self, example: Example) -> Row:
         """The conversation, up to where the model begins to write."""

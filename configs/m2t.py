@@ -1,0 +1,221 @@
+"""m2t: Qwen2.5-VL answers questions about pictures in chains that say where they look.
+
+    python -m mmcot_jax.main --config configs/m2t.py:tiny --workdir runs/m2t          # a laptop
+    python -m mmcot_jax.main --config configs/m2t.py --config.model.weights=Qwen2.5-VL-7B-Instruct \
+        --workdir runs/m2t-7b                                                         # a TPU host
+    python -m mmcot_jax.main --config configs/m2t.py:3b-viscot --workdir runs/m2t-3b
+
+`7b`: a warm-up on A-OKVQA's chains, then GRPO on its questions, for answers, boxes and form;
+`7b-noboxes`: the same, nothing said of boxes; `3b-viscot`: a warm-up on open A-OKVQA, then GRPO on
+the ten Visual-CoT sets, a checkpoint every twentieth; `tiny`: from scratch, on pictures of toy
+shapes, nothing that is not in the package; `tiny-nlvr`: the same model on NLVR's drawn pictures and
+people's sentences, from `data/nlvr`. The full-size ones read `data/`, laid out as the study's.
+
+The study's ablations are flags:
+
+    rewards     --config.grpo.reward_funcs=tagged_accuracy,iou --config.grpo.reward_weights=1,1
+    its own     --config.grpo.reward_funcs=reference_vlmr1_accuracy,reference_vlmr1_bbox
+    GRPO on     --config.data.grpo.task=drivingvqa
+    frames      --config.data.train.frame=original --config.data.train.wording=original
+    seeds       --config.seed=22, 32, 42
+    objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+from mmcot_jax.models.qwen25vl.sizes import SIZES
+from mmcot_jax.tasks.shapes import KINDS
+
+PRESETS = ("7b", "7b-noboxes", "3b-viscot", "tiny", "tiny-nlvr")
+
+ALL_LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
+"""What the study adapts; of the 7B the head too, of the 3B the head is its embedding."""
+REWARDS = {"tagged_accuracy": 1.0, "iou": 1.0, "tagged_format": 0.5}
+
+
+def get_config(preset: str = PRESETS[0]) -> ConfigDict:
+    """The study's settings at full size, or a few million parameters from scratch."""
+    if preset.startswith("tiny"):
+        return drawn_by_others(tiny()) if preset == "tiny-nlvr" else tiny()
+    config = full("7b" if preset.startswith("7b") else "3b")
+    if preset == "7b-noboxes":
+        for group in (config.data.train, config.data.grpo, *config.eval.sets.values()):
+            group.boxes = False
+        config.grpo.update(rewards("tagged_accuracy", "tagged_format"))
+    if preset == "3b-viscot":
+        scale_up(config)
+    return config
+
+
+def rewards(*names: str) -> dict:
+    """Rewards with their weights; the first says whether a chain is right."""
+    return {"reward_funcs": names, "reward_weights": tuple(REWARDS[name] for name in names)}
+
+
+def model(size: str) -> dict:
+    """A released model, with the study's adapters."""
+    head = () if SIZES[size]["decoder"]["tied"] else ("head",)
+    return {
+        "backbone": "qwen25vl",
+        "weights": f"Qwen2.5-VL-{size.upper()}-Instruct",
+        "tokenizer": "",
+        "preprocess": "utils",
+        "min_pixels": 3136,
+        "max_pixels": 3_686_400,
+        "system": "",
+        "context": 6144,
+        **SIZES[size],
+        "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.05, "targets": (*ALL_LINEAR, *head)},
+    }
+
+
+def pictured(task: str, **changes) -> dict:
+    """Questions about photographs, from the study's folder."""
+    return {"task": task, "source": "data", "split": "train", "count": 0} | changes
+
+
+def full(size: str) -> ConfigDict:
+    """Adapters on every linear layer, 17,056 chains of A-OKVQA once, then its questions once."""
+    grounded = {"boxes": True, "frame": "resized", "wording": "corrected"}
+    learnt = pictured("aokvqa", part="all", validation_count=100, **grounded)
+    return base.config(
+        stages=("sft", "grpo", "eval"),
+        model=model(size),
+        data={
+            "task": "aokvqa",
+            "on_bad_record": "raise",
+            "train": dict(learnt),
+            "grpo": dict(learnt),
+            "store": "",
+            "shards": 64,
+            "tokenize_batch": 64,
+        },
+        sft=base.sft(1e-4, num_train_epochs=1.0, batch_size=16, pad_id=151643),
+        grpo=base.grpo(
+            1e-5,
+            256,
+            pad_id=151643,
+            eval_steps=50,
+            eval_count=100,
+            **rewards("tagged_accuracy", "iou", "tagged_format"),
+        ),
+        eval=base.sampling(512, pad_id=151643)
+        | {
+            "sets": {
+                "aokvqa": pictured("aokvqa", split="test", **grounded),
+                "drivingvqa": pictured("drivingvqa", split="test", **grounded),
+            }
+        },
+    )
+
+
+def scale_up(config: ConfigDict) -> None:
+    """Open questions to warm up with, then 120,000 short answers about ten kinds of pictures."""
+    config.data.on_bad_record = "skip"  # one in fifteen of dude's boxes is of another picture size
+    config.data.train.form = "open"
+    config.data.grpo = ConfigDict(pictured("viscot", validation_count=2000, frame="resized"))
+    # 3,772 steps of 32 questions: a checkpoint every twentieth part, all kept
+    config.grpo.update({"save_steps": 188, "save_total_limit": 20})
+    config.eval.sets = ConfigDict(
+        {
+            "viscot": pictured("viscot", split="validation", validation_count=2000),
+            "aokvqa": pictured("aokvqa", split="test", form="open"),
+        }
+    )
+
+
+def tiny() -> ConfigDict:
+    """Toy shapes at 64 pixels in 64 cells, a decoder and a tower of 2.5 million from scratch."""
+    config = full("7b")
+    config.model.update(
+        {
+            "weights": "",
+            "tokenizer": "packaged:tiny_tokenizer.json",
+            "min_pixels": 64,
+            "max_pixels": 64 * 64,
+            "context": 256,
+            "decoder": {
+                "vocab": 1152,
+                "width": 192,
+                "layers": 4,
+                "heads": 4,
+                "kv_heads": 2,
+                "mlp": 512,
+                "rope_sections": (8, 8, 8),
+                "qk_norm": True,
+                "remat": False,
+                "unroll": 4,
+                "embed_init": 0.2,
+                "out_init": 0.0,
+                "qk_init": 1.7,
+            },
+            "vision": {
+                "width": 96,
+                "depth": 2,
+                "heads": 4,
+                "mlp": 192,
+                "full": (1,),
+                "window": 32,
+                "patch": 4,
+            },
+            "lora": {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()},
+        }
+    )
+    drawn = {"kinds": tuple(KINDS), "size": 64, "form": "options", "boxes": True}
+    config.data.task = "shapes"
+    config.data.train = ConfigDict(drawn | {"split": "train", "count": 4000, "seed": 0})
+    config.data.grpo = ConfigDict(drawn | {"split": "train", "count": 400, "seed": 1})
+    config.eval.sets = ConfigDict({"shapes": drawn | {"split": "test", "count": 100}})
+    config.sft.update(
+        {
+            "what": "all",
+            "learning_rate": 1.5e-3,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 50,
+            "adam_beta2": 0.95,
+            "weight_decay": 0.1,
+            "num_train_epochs": 0.0,
+            "max_steps": 1000,
+            "batch_size": 16,
+            "length_multiple": 8,
+            "logging_steps": 10,
+            "save_steps": 100,
+            "pad_id": 2,
+        }
+    )
+    config.grpo.update(
+        {
+            "what": "all",
+            "learning_rate": 1e-4,
+            "adam_beta2": 0.95,
+            "max_completion_length": 96,
+            "prompts_per_step": 8,
+            "max_steps": 60,
+            "mask_truncated_completions": True,
+            "eval_steps": 20,
+            "eval_count": 50,
+            "save_steps": 20,
+            "length_multiple": 8,
+            "pad_id": 2,
+        }
+    )
+    config.eval.update(
+        {"max_completion_length": 96, "batch_size": 50, "length_multiple": 8, "pad_id": 2}
+    )
+    return config
+
+
+def drawn_by_others(config: ConfigDict) -> ConfigDict:
+    """NLVR in place of the toy shapes: 400 by 100 pixels in 100 cells, chains of 130 tokens."""
+    some = {"source": "data/nlvr", "form": "options", "boxes": True, "count": 0}
+    config.data.task = "nlvr"
+    for group in ("train", "grpo"):
+        config.data[group] = ConfigDict(some | {"split": "train"})
+    config.eval.sets = ConfigDict({"nlvr": some | {"split": "test"}})
+    config.model.update({"max_pixels": 400 * 100, "context": 576})
+    config.model.vision.update({"patch": 10, "window": 80})
+    for group in (config.grpo, config.eval):
+        group.max_completion_length = 288
+    config.eval.batch_size = 24
+    return config
