@@ -4,7 +4,7 @@ import inspect
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import data, models, store, tasks
 from mmcot_jax import mesh as meshes
+from mmcot_jax.config import Tree
 from mmcot_jax.evals import grounded, puzzlevqa, resq, run, table
 from mmcot_jax.example import Example
 from mmcot_jax.log import Log, write_completions, write_json
@@ -50,12 +51,12 @@ def check(c: ConfigDict) -> None:
     models.get(c.model.backbone)
 
 
-def task_of(c: ConfigDict, options: Mapping[str, Any]) -> str:
+def task_of(c: ConfigDict, options: Tree) -> str:
     """The task that a group of a config's `data`, or a set of its evaluation, is of."""
     return options.get("task", c.data.task)
 
 
-def asked(c: ConfigDict) -> dict[str, ConfigDict]:
+def asked(c: ConfigDict) -> dict[str, Tree]:
     """The sets an evaluation asks, by name: `eval.sets`, or the one of `eval.data`."""
     return dict(c.eval.get("sets", {})) or {c.data.task: c.eval.data}
 
@@ -82,7 +83,7 @@ class Job:
         self.questions = self._questions()
         self._variables: Variables | None = None
 
-    def take(self, options: Mapping[str, Any], **changes: Any) -> tuple[ModuleType, dict[str, Any]]:
+    def take(self, options: Tree, **changes: Any) -> tuple[ModuleType, dict[str, Any]]:
         """A task and its options: a group's, what every group shares, how the model sees.
 
         Raises:
@@ -105,7 +106,7 @@ class Job:
         given |= {name: value for name, value in shared.items() if value and name in takes}
         return task, given
 
-    def load(self, options: Mapping[str, Any], **changes: Any) -> Sequence[Example]:
+    def load(self, options: Tree, **changes: Any) -> Sequence[Example]:
         """The questions of a group of `data`, or of a set of the evaluation."""
         task, given = self.take(options, **changes)
         return task.load(**given)
@@ -119,7 +120,7 @@ class Job:
             rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
         return questions
 
-    def _set(self, options: ConfigDict) -> Sequence[Example]:
+    def _set(self, options: Tree) -> Sequence[Example]:
         c, trained = self.c.eval, self.c.data.train.get("kinds", ())
         if "transfer_count" not in c:
             return self.load(options)

@@ -1,4 +1,4 @@
-"""Every preset of every config builds; the full-size one has the study's number of adapters."""
+"""Every preset of every config builds; the full-size ones have the study's adapters."""
 
 import math
 import pathlib
@@ -46,3 +46,53 @@ def test_the_7b_has_the_studys_4194304_trained_weights():
 def test_tinys_vqgan_is_the_fitted_one():
     c = config.load(f"{CONFIGS}/m2m.py:tiny")
     assert fit.TINY == fit.TINY._replace(**c.model.vqgan)
+
+
+TOKENIZER = f"model.tokenizer={models.__path__[0]}/qwen25vl/tiny_tokenizer.json"
+
+
+@pytest.mark.parametrize(
+    ("preset", "adapted"),
+    [("7b", 21_430_272), ("7b-noboxes", 21_430_272), ("3b-viscot", 14_966_784), ("tiny", 0)],
+)
+def test_a_preset_of_m2t_builds_and_adapts_every_linear_layer(preset, adapted):
+    overrides = [] if preset == "tiny" else [TOKENIZER]
+    c = config.load(f"{CONFIGS}/m2t.py:{preset}", overrides)
+    stages.check(c)
+    backbone = models.get("qwen25vl").build(c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos)
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0))
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes.get("lora", {}))) == adapted
+
+
+def test_m2t_is_the_studys_where_it_is_known():
+    c = config.load(f"{CONFIGS}/m2t.py")
+    assert (c.model.lora.rank, c.model.lora.alpha, c.model.lora.dropout) == (8, 16.0, 0.05)
+    assert (c.grpo.learning_rate, c.grpo.max_completion_length) == (1e-5, 256)
+    assert c.grpo.reward_funcs == ("tagged_accuracy", "iou", "tagged_format")
+    assert (c.eval.max_completion_length, c.eval.greedy) == (512, True)
+    assert {name: one.split for name, one in c.eval.sets.items()} == {
+        "aokvqa": "test",
+        "drivingvqa": "test",
+    }
+
+
+def test_without_boxes_nothing_asks_for_or_rewards_them():
+    c = config.load(f"{CONFIGS}/m2t.py:7b-noboxes")
+    groups = (c.data.train, c.data.grpo, *c.eval.sets.values())
+    assert [group.boxes for group in groups] == [False] * 4
+    assert c.grpo.reward_funcs == ("tagged_accuracy", "tagged_format")
+    assert c.grpo.reward_weights == (1.0, 0.5)
+
+
+def test_the_scale_up_keeps_twenty_checkpoints_and_skips_bad_records():
+    c = config.load(f"{CONFIGS}/m2t.py:3b-viscot")
+    assert (c.data.train.task, c.data.train.form, c.data.grpo.task) == ("aokvqa", "open", "viscot")
+    assert (c.grpo.save_steps, c.grpo.save_total_limit) == (188, 20)
+    assert c.data.on_bad_record == "skip"
+
+
+def test_an_ablation_is_a_flag():
+    overrides = ["data.grpo.task=drivingvqa", "grpo.reward_funcs=tagged_accuracy,iou", "seed=22"]
+    c = config.load(f"{CONFIGS}/m2t.py", [*overrides, "grpo.reward_weights=1.0,1.0"])
+    stages.check(c)
+    assert stages.task_of(c, c.data.grpo) == "drivingvqa"

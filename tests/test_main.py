@@ -162,7 +162,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_record_length_and_limi
 
 
 def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):
-    assert "there are: sft, eval" in refused(capfd, tmp_path, "stages=sft,evaluate")
+    assert "there are: sft, grpo, eval" in refused(capfd, tmp_path, "stages=sft,evaluate")
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_both_numbers(capfd, tmp_path):
