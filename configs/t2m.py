@@ -235,7 +235,7 @@ def tiny() -> ConfigDict:
     config.eval.update(
         {"max_completion_length": 40, "batch_size": 50, "top_k": 0, "length_multiple": 8}
     )
-    rewards(config, accuracy_normalized=1.0, format_tiered=0.5, image_count=0.25)
+    rewards(config, accuracy_normalized=1.0, format_tiered=0.5, image_count=0.25, alignment=0.5)
     return config
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import shapes
+from mmcot_jax.tasks.shapes import facts
 from mmcot_jax.tasks.shapes.world import SMALLEST
 
 CHAINS = ("multimodal", "textual", "none")
@@ -30,8 +31,8 @@ def stream(
             follows from the words; "none" leaves the rationale empty.
 
     Returns:
-        Examples; `extra` has `scene`, `question`, `candidate_answers`, and `picture`, the scene as
-        uint8 [size size 3].
+        Examples; `extra` has `scene`, `question`, `candidate_answers`, `scene_embedding` (what
+        `tiny`'s pictures are embedded as, too), and `picture`, the scene as uint8 [size size 3].
 
     Raises:
         ValueError: an unknown name, a count below 1 or above what there is, a picture too small.
@@ -65,6 +66,7 @@ def _example(id: str, question: shapes.Question, size: int, chain: str) -> Examp
             "scene": scene,
             "question": question.text,
             "candidate_answers": question.options,
+            "scene_embedding": facts.embed_text(scene),
             "picture": picture,
         },
     )
