@@ -30,6 +30,7 @@ def sft(learning_rate: float, **changes) -> dict:
             "max_steps": 0,
             "batch_size": 16,
             "gradient_accumulation_steps": 1,
+            "length_buckets": 1,
             "length_multiple": 64,
             "logps_chunk": 512,
             "logging_steps": 1,
@@ -63,6 +64,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "reward_weights": (1.0, 0.5),
             "reward_timeout": 30.0,
             "reward_processes": 2,
+            "chat": False,
             "scale_rewards": "group",
             # the objective
             "loss_type": "dapo",

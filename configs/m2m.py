@@ -40,7 +40,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 def full() -> ConfigDict:
     """Anole-7B, adapters on q and v, 25,000 puzzles of five kinds, 20 epochs (31,240 steps)."""
     return base.config(
-        stages=("sft", "grpo", "eval"),
+        stages=("sft", "eval", "grpo", "eval"),
         model={
             "backbone": "chameleon",
             "weights": "Anole-7b-v0.1",

@@ -5,12 +5,13 @@ K cells of s x s pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import grain
 import numpy as np
 
-from mmcot_jax.example import Row, Windows
+from mmcot_jax.example import Example, Row, Windows
 from mmcot_jax.types import Batch, Pixels
 
 T = TypeVar("T")
@@ -23,8 +24,8 @@ class Source(Protocol):
 
     lengths: np.ndarray
     """int32 [N], tokens of each row."""
-    image_slots: int
-    """What the row with most of them needs: images, or windows of images."""
+    slots: np.ndarray
+    """int32 [N], what each row fills: images, or windows of images."""
     image_shape: tuple[int, ...]
     """The one shape of all images, (h, w, 3), or of all windows, (K, s, s, 3); () without any."""
 
@@ -49,7 +50,7 @@ class Rows:
             raise ValueError("there are no rows: a source needs at least one")
         self._rows = rows
         self.lengths = np.array([len(row.tokens) for row in rows], np.int32)
-        self.image_slots = max(map(image_slots, rows))
+        self.slots = np.array([image_slots(row) for row in rows], np.int32)
         self.image_shape = shared_shape(rows)
 
     def __len__(self) -> int:
@@ -61,12 +62,53 @@ class Rows:
         return self._rows[index]
 
 
+class Rendered:
+    """A source whose rows are rendered when they are asked for; only their sizes are kept.
+
+    A hundred thousand photographs do not fit a host. All are rendered once, in threads, to learn
+    how large each row is.
+
+    Raises:
+        ValueError: there are no examples, their images differ in shape, or one cannot be rendered.
+    """
+
+    def __init__(self, examples: Sequence[Example], render: Callable[[Example], Row]):
+        if not len(examples):
+            raise ValueError("there are no examples: a source needs at least one")
+        self._examples, self._render = examples, render
+        with ThreadPoolExecutor() as threads:
+            sizes = list(threads.map(self._size, range(len(examples))))
+        self.lengths = np.array([length for length, _, _ in sizes], np.int32)
+        self.slots = np.array([slots for _, slots, _ in sizes], np.int32)
+        self.image_shape = next((shape for _, _, shape in sizes if shape), ())
+        for number, (_, _, shape) in enumerate(sizes):
+            if shape and shape != self.image_shape:
+                raise ValueError(_differing(examples[number].id, shape, self.image_shape))
+
+    def _size(self, index: int) -> tuple[int, int, tuple[int, ...]]:
+        row = self[index]
+        return len(row.tokens), image_slots(row), shared_shape([row])
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Row:
+        """One row."""
+        return self._render(self._examples[index])
+
+    def pair(self, index: int) -> tuple[Example, Row]:
+        """One row and what it was rendered from."""
+        example = self._examples[index]
+        return example, self._render(example)
+
+
 def image_slots(row: Row) -> int:
     """The slots a row fills: an image each, or a window each of images of any size."""
     return len(row.images) if row.windows is None else len(row.windows.image)
 
 
-def choose_slots(slots: Sequence[int], count: int = 1) -> tuple[int, ...]:
+def choose_slots(slots: np.ndarray, count: int = 1) -> tuple[int, ...]:
     """At most `count` ascending numbers of slots that share the rows evenly; the last holds all."""
     quantiles = np.quantile(slots, np.arange(1, count + 1) / count, method="higher")
     return tuple(sorted({int(size) for size in quantiles}))
@@ -84,11 +126,15 @@ def shared_shape(rows: Sequence[Row]) -> tuple[int, ...]:
         for image in (*row.images, *windows):
             shape = shape or image.shape
             if image.shape != shape:
-                raise ValueError(
-                    f"row {row.id!r} has an image of shape {image.shape}, the others' is {shape}: "
-                    "bring the images of a run to one size"
-                )
+                raise ValueError(_differing(row.id, image.shape, shape))
     return shape
+
+
+def _differing(id: str, own: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    return (
+        f"row {id!r} has an image of shape {own}, the others' is {shape}: "
+        "bring the images of a run to one size"
+    )
 
 
 def bucket(length: int, buckets: Sequence[int], row: str) -> int:
@@ -288,6 +334,7 @@ def batches(
     seed: int | None,
     pad_id: int,
     buckets: Sequence[int],
+    slot_buckets: Sequence[int] | None = None,
     side: Literal["left", "right"] = "right",
     epochs: int | None = None,
     remainder: Remainder = "drop",
@@ -296,7 +343,8 @@ def batches(
 ) -> Stream[Batch]:
     """Padded batches of numpy; order and arguments as in `stream`.
 
-    A batch is as long as the bucket of its longest row, the same on every process. A filled
+    A batch is as long as the bucket of its longest row, and has as many image slots as the bucket
+    of the row that fills most, by default one for all; the same on every process. A filled
     remainder repeats a row, with nothing to learn from it.
 
     Raises:
@@ -305,6 +353,7 @@ def batches(
     longest = int(np.argmax(source.lengths))
     if source.lengths[longest] > buckets[-1]:
         bucket(int(source.lengths[longest]), buckets, source[longest].id)
+    slot_buckets = slot_buckets or choose_slots(source.slots)
 
     def load(whole: list[int], part: list[int]) -> Batch:
         length = bucket(int(source.lengths[whole].max()), buckets, "")
@@ -314,7 +363,7 @@ def batches(
             length,
             side,
             pad_id=pad_id,
-            image_slots=source.image_slots,
+            image_slots=next(n for n in slot_buckets if n >= source.slots[whole].max()),
             image_shape=source.image_shape,
         )
 

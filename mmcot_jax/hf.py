@@ -5,6 +5,7 @@ Axes: L layers, R adapter rank; kernels are [in out].
 
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -139,7 +140,8 @@ def save_adapter(
     leaves = flatten(lora)
     names = adapter_table(table, tuple(leaves))
     save_file(names, lora, pathlib.Path(folder) / "adapter_model.safetensors")
-    modules = {rule.upstream.split(".lora_")[0].split(".")[-1] for rule in names.rules}
+    adapted = {r.upstream.removeprefix("base_model.model.").split(".lora_")[0] for r in names.rules}
+    modules = {name.split(".")[-1] for name in adapted}
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -155,8 +157,21 @@ def save_adapter(
         "use_rslora": False,
         "use_dora": False,
     }
+    if others := _namesakes(table, adapted, modules):
+        config["exclude_modules"] = others
     path = pathlib.Path(folder) / "adapter_config.json"
     path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _namesakes(table: Table, adapted: set[str], modules: set[str]) -> str:
+    """A pattern of the layers that are called as an adapted one is and have no adapter.
+
+    PEFT picks layers by the last part of their name, so that a decoder's up_proj would adapt a
+    vision tower's too.
+    """
+    linear = (r.upstream.removesuffix(".weight") for r in table.rules if r.path[-1] == "kernel")
+    others = (n for n in linear if n not in adapted and n.split(".")[-1] in modules)
+    return "|".join(re.escape(name).replace(r"\{layer\}", r"\d+") for name in others)
 
 
 def load_adapter(

@@ -83,7 +83,8 @@ class Log:
         line = {"stage": self._stage, "step": step, **_finite(values)}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            if math.isfinite(value):
+                self._events.add_scalar(name, value, step)
         shown = "  ".join(f"{k} {_short(values[k])}" for k in self._shown if k in values)
         self._show.note(shown)
 

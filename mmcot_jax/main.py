@@ -37,9 +37,7 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
 
     stages.check(c)
     config.claim(workdir, c)
-    job = stages.Job(c, workdir)
-    for name in c.stages:
-        stages.STAGES[name](job)
+    stages.run(stages.Job(c, workdir))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The stages a config names, and what they share: mesh, backbone, weights, questions."""
 
 import inspect
+import json
 import logging
 import os
 import pathlib
@@ -17,7 +18,8 @@ from ml_collections import ConfigDict
 from mmcot_jax import data, models, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
-from mmcot_jax.evals import grounded, puzzlevqa, resq, run, table
+from mmcot_jax.evals import grounded, puzzlevqa, resq, table
+from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.train import grpo, rows, sft
@@ -81,6 +83,10 @@ class Job:
             meshes.check_rows("eval.batch_size", c.eval.batch_size, self.mesh)
         self.key = jax.random.key(c.seed)
         self.questions = self._questions()
+        self.done: list[str] = []
+        """Stages that are over."""
+        self.results: dict[str, Any] = {}
+        """Of the evaluations so far, by name."""
         self._variables: Variables | None = None
 
     def take(self, options: Tree, **changes: Any) -> tuple[ModuleType, dict[str, Any]]:
@@ -133,6 +139,12 @@ class Job:
                 given, kinds=[kind for kind in kinds if (kind in trained) == known], count=count
             )
         ]
+
+    @property
+    def evaluation(self) -> str:
+        """What the name of an evaluation ends in: nothing for the last, else the stage before."""
+        last = len(self.done) + 1 == len(self.c.stages)
+        return "" if last else f"_{self.done[-1] if self.done else 'start'}"
 
     @property
     def variables(self) -> Variables:
@@ -211,7 +223,7 @@ def _assess(job: Job) -> grpo.Assess:
     g = c.grpo.num_generations_eval
     sampled = {name: c.grpo[name] for name in ("temperature", "top_p", "top_k")}
     ask = partial(
-        run.answer,
+        asking.answer,
         job.backbone,
         examples=examples,
         mesh=job.mesh,
@@ -233,29 +245,38 @@ def _assess(job: Job) -> grpo.Assess:
 
 
 def evaluate(job: Job) -> None:
-    """Asks, scores, prints the table, writes results.json and completions/eval*.jsonl."""
-    c, results, lengths = job.c, {}, {}
-    for name, options in asked(c).items():
-        stage = f"eval_{name}" if c.eval.get("sets") else "eval"
-        answered = _answers(job, stage, job.questions[name])
-        found, kept = EVALS[task_of(c, options)].summarize(answered, c.data.train.get("kinds", ()))
+    """Asks, scores, prints the table, writes results.json and completions/eval*.jsonl.
+
+    An evaluation with stages still to come is named after the stage before it: results_sft.json,
+    completions/eval_sft.jsonl; the table has a column for each.
+    """
+    c, name = job.c, job.evaluation
+    path = job.workdir / f"results{name}.json"
+    if name and path.exists():  # the resumed run is past it
+        job.results[name[1:]] = json.loads(path.read_text())
+        return
+    results, lengths = {}, {}
+    for task, options in asked(c).items():
+        stage = f"eval{name}" + (f"_{task}" if c.eval.get("sets") else "")
+        answered = _answers(job, stage, job.questions[task])
+        trained = c.data.train.get("kinds", ())
+        results[task], kept = EVALS[task_of(c, options)].summarize(answered, trained)
         drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
         write_completions(job.workdir / "completions" / f"{stage}.jsonl", kept, drawn)
-        results[name], lengths[name] = found, run.lengths(answered)
-    lengths = lengths if c.eval.get("sets") else lengths[c.data.task]
-    write_json(job.workdir / "results.json", {**results, "eval": lengths})
-    console = rich.console.Console()
-    if "puzzlevqa" in results:
-        console.print(table.console(table.layout({job.workdir.name: results})))
-    else:
-        console.print(table.numbers(results))
+        lengths[task] = asking.lengths(answered)
+    results["eval"] = lengths if c.eval.get("sets") else lengths[c.data.task]
+    write_json(path, results)
+    job.results[name[1:] or job.workdir.name] = results
+    puzzles = "puzzlevqa" in results
+    shown = table.console(table.layout(job.results)) if puzzles else table.numbers(job.results)
+    rich.console.Console().print(shown)
 
 
-def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[run.Answered]:
+def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[asking.Answered]:
     c = job.c.eval
     batches = -(-len(questions) // c.batch_size)
     with Log(job.workdir, stage, batches, process_index=jax.process_index()) as log:
-        return run.answer(
+        return asking.answer(
             job.backbone,
             job.variables,
             questions,
@@ -264,6 +285,13 @@ def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[run.Ans
             key=jax.random.fold_in(job.key, 2),
             log=log,
         )
+
+
+def run(job: Job) -> None:
+    """All stages of the config, in order."""
+    for name in job.c.stages:
+        STAGES[name](job)
+        job.done.append(name)
 
 
 HOW = ("processes", "progress")

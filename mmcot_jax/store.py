@@ -65,13 +65,14 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 class Source:
     """The rows of a store by number; a `data.Source`. Nothing is read before it is asked for."""
 
-    image_slots = 0
     image_shape: tuple[int, ...] = ()
 
     def __init__(self, records: Any, lengths: np.ndarray):
         self._records = records
         self.lengths = lengths
         """int32 [N], tokens of each row."""
+        self.slots = np.zeros_like(lengths)
+        """int32 [N], none: a store holds ids only."""
 
     def __len__(self) -> int:
         """How many rows."""

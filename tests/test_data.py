@@ -1,12 +1,13 @@
 """Padding, buckets, the order of the data, and going on from a saved place."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from mmcot_jax import data
-from mmcot_jax.example import Row, Windows
+from mmcot_jax.example import Example, Row, Windows
 
 IMAGE = np.full((2, 2, 3), 7, np.uint8)
 
@@ -105,14 +106,50 @@ def test_too_many_windows_are_named():
 
 def test_a_source_knows_its_windows():
     source = data.Rows([row("b", 2), windowed("a", 4, (2, 1))])
-    assert (source.image_slots, source.image_shape) == (2, (2, 4, 4, 3))
+    assert (source.slots.tolist(), source.image_shape) == ([0, 2], (2, 4, 4, 3))
     assert [r.image_count for r in (source[0], source[1], row("c", 2, (0,)))] == [0, 2, 1]
 
 
+def test_rows_may_be_rendered_when_they_are_asked_for():
+    seen = []
+
+    def render(example):
+        seen.append(example.id)
+        return windowed(example.id, 5, (1,) * int(example.answer))
+
+    examples = [Example(str(n), (), str(n)) for n in (1, 3, 2)]
+    source = data.Rendered(examples, render)
+    assert isinstance(source, data.Source)
+    assert sorted(seen) == ["1", "2", "3"]
+    assert source.lengths.tolist() == [5, 5, 5] and source.slots.tolist() == [1, 3, 2]
+    assert (len(source), source.image_shape) == (3, (2, 4, 4, 3))
+    example, rendered = source.pair(1)
+    assert (example.id, rendered.id, source[2].id) == ("3", "3", "2")
+    assert len(seen) == 5
+
+
+def test_examples_that_render_to_two_shapes_and_none_are_refused():
+    def render(example):
+        image = np.zeros((int(example.answer), 2, 3), np.uint8)
+        return row(example.id, 3)._replace(images=(image,), starts=(0,))
+
+    with pytest.raises(ValueError, match=r"row 'b' has an image of shape \(4, 2, 3\), the others'"):
+        data.Rendered([Example("a", (), "2"), Example("b", (), "4")], render)
+    with pytest.raises(ValueError, match="there are no examples"):
+        data.Rendered([], render)
+
+
 def test_slots_are_chosen_from_what_rows_fill():
-    assert data.choose_slots([3, 1, 9]) == (9,)
-    assert data.choose_slots([1, 2, 3, 40], count=2) == (3, 40)
-    assert data.choose_slots([0, 0]) == (0,)
+    assert data.choose_slots(np.array([3, 1, 9])) == (9,)
+    assert data.choose_slots(np.array([1, 2, 3, 40]), count=2) == (3, 40)
+    assert data.choose_slots(np.array([0, 0])) == (0,)
+
+
+def test_batches_have_the_slots_of_their_bucket():
+    source = data.Rows([windowed(str(n), 8, (1,) * n) for n in (1, 1, 2, 5)])
+    batches = partial(data.batches, source, 2, seed=None, pad_id=0, buckets=(8,), epochs=1)
+    assert [b.pixels.image.shape[1] for b in batches()] == [5, 5]
+    assert [b.pixels.image.shape[1] for b in batches(slot_buckets=(2, 5))] == [2, 5]
 
 
 def test_a_row_too_long_is_named():

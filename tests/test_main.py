@@ -1,6 +1,7 @@
 """The command: what it refuses, what it leaves, and that a killed run repeats itself exactly."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -59,7 +60,12 @@ def test_a_run_leaves_config_metrics_results_completions_and_checkpoints(finishe
         for name in row["pictures"]:
             assert np.asarray(Image.open(finished / "completions" / name)).shape == (64, 64, 3)
     assert sorted(p.name for p in (finished / "checkpoints/sft").iterdir()) == ["2", "4", "6"]
-    assert list((finished / "tensorboard/sft").iterdir())
+    for stage in ("sft", "grpo"):
+        assert list((finished / "tensorboard" / stage).iterdir())
+    steps = [m for m in metrics(finished) if m["stage"] == "grpo"]
+    assert [m["step"] for m in steps] == [0, 1, 2, 3]
+    assert ["eval_accuracy" in m for m in steps] == [False, True, False, True]
+    assert sum(1 for _ in open(finished / "completions/grpo_step_00002.jsonl")) == 16
 
 
 @pytest.mark.slow
@@ -89,6 +95,35 @@ def test_a_killed_run_resumes_and_repeats_the_uninterrupted_losses_exactly(
     process.wait()
     assert command.main(flags(tmp_path)) == 0
     assert losses(tmp_path) == losses(finished)
+    assert (tmp_path / "results.json").read_text() == (finished / "results.json").read_text()
+
+
+def learned(workdir) -> list[dict]:
+    """What each step of GRPO was, its times left out."""
+    timed = ("time/", "tokens_per_second/", "step_time")
+    return [
+        {k: v for k, v in m.items() if not k.startswith(timed)}
+        for m in metrics(workdir)
+        if m["stage"] == "grpo"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    # the look ahead and the evaluation sample too; steps 1, 2 and 3 are stopped
+    [("sampling", 5), ("scoring", 4), ("update", 2)],
+)
+def test_grpo_killed_in_any_phase_resumes_and_repeats_rewards_and_losses_exactly(
+    finished, tmp_path, phase, number
+):
+    script = str(ROOT / "tests" / "killed.py")
+    arguments = [sys.executable, script, phase, str(number), *flags(tmp_path)]
+    ended = subprocess.run(arguments, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert ended.returncode == -signal.SIGKILL
+    assert 0 < len(learned(tmp_path)) < 4
+    assert command.main(flags(tmp_path)) == 0
+    assert learned(tmp_path) == learned(finished)
     assert (tmp_path / "results.json").read_text() == (finished / "results.json").read_text()
 
 
@@ -163,6 +198,21 @@ def test_a_prompt_longer_than_the_context_is_refused_with_record_length_and_limi
 
 def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):
     assert "there are: sft, grpo, eval" in refused(capfd, tmp_path, "stages=sft,evaluate")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("grpo.num_generations=1", "give at least 2"),
+        ("grpo.reward_weights=1.0,0.5", "2 reward_weights (1.0, 0.5) for 1 reward_funcs"),
+        ("grpo.reward_funcs=acuracy", "did you mean 'accuracy'"),
+        ("grpo.loss_type=ppo", "choose grpo, bnpo, dr_grpo, dapo, cispo, sapo"),
+        ("grpo.sync_ref_model=true", "there is no config key 'grpo.sync_ref_model'"),
+        ("grpo.load_best_model_at_end=true", "eval_steps is 0"),
+    ],
+)
+def test_a_grpo_that_cannot_run_is_refused(capfd, tmp_path, override, said):
+    assert said in refused(capfd, tmp_path, "grpo.eval_steps=0", override)
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_both_numbers(capfd, tmp_path):

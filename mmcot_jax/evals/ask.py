@@ -24,6 +24,8 @@ class Asked(NamedTuple):
 
     rollout: Rollout
     replies: list[Reply]
+    ids: list[np.ndarray]
+    """int32 [T] each: the tokens of each reply, EOS included."""
     tokens: np.ndarray
     """int [B], written, EOS included."""
     ended: np.ndarray
@@ -97,10 +99,11 @@ class Asker:
                 **self._fixed,
             )
         ids, valid = meshes.get((rollout.tokens, rollout.valid))
-        replies = [self._backbone.renderer.read(i[v]) for i, v in zip(ids, valid, strict=True)]
+        written = [row[there] for row, there in zip(ids, valid, strict=True)]
+        replies = [self._backbone.renderer.read(row) for row in written]
         tokens = valid.sum(axis=1)
         last = ids[np.arange(len(ids)), np.maximum(tokens - 1, 0)]
-        return Asked(rollout, replies, tokens, np.isin(last, self._eos))
+        return Asked(rollout, replies, written, tokens, np.isin(last, self._eos))
 
     def painted(self, variables: Variables, replies: Sequence[Reply], batch: int) -> list[Reply]:
         """The replies with all the backbone shows of every whole picture, pixels or embedding.

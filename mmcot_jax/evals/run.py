@@ -62,7 +62,7 @@ def answer(
     )
     rows = [backbone.renderer.prompt(example) for example in examples]
     source = data.Rows(rows)
-    images = dict(image_slots=source.image_slots, image_shape=source.image_shape)
+    images = dict(image_slots=int(source.slots.max()), image_shape=source.image_shape)
     width = int(source.lengths.max())
     width = -(-width // c["length_multiple"]) * c["length_multiple"]
     numbered = list(enumerate(rows))

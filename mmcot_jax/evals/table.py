@@ -111,12 +111,19 @@ def markdown(table: Layout) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def numbers(results: Mapping[str, Any]) -> Table:
-    """Results of any shape for a rich console: every number by its place."""
-    drawn = Table("metric", "value")
-    for name, value in flat(results):
-        drawn.add_row(name, f"{value:g}" if isinstance(value, int) else f"{value:.4f}")
+def numbers(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Results of any shape for a rich console: every number by its place, a column for each run."""
+    columns = [dict(flat(results)) for results in runs.values()]
+    drawn = Table("metric", *runs)
+    for name in {name: None for column in columns for name in column}:
+        drawn.add_row(name, *(_number(column.get(name)) for column in columns))
     return drawn
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def flat(results: Mapping[str, Any], above: str = "") -> list[tuple[str, int | float]]:

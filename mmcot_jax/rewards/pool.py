@@ -44,6 +44,10 @@ class Scored(NamedTuple):
     extra: dict[str, list[Any]]
 
 
+_Asked = tuple[Example, Reply, np.ndarray]
+"""A row to score: the question, the reply and its tokens."""
+
+
 class _Part(NamedTuple):
     """What a worker sends back for some rows."""
 
@@ -57,6 +61,8 @@ class _Part(NamedTuple):
 class Pool:
     """Worker processes that score; a context.
 
+    `chat`: rewards written for TRL see lists of messages, not strings.
+
     Raises:
         ValueError: no rewards, an unknown one, one named twice, another number of weights.
     """
@@ -68,9 +74,11 @@ class Pool:
         *,
         timeout_s: float,
         processes: int,
+        chat: bool = False,
     ):
         check(names, weights, timeout_s, processes)
         self._names, self._timeout, self._processes = tuple(names), timeout_s, processes
+        self._chat = chat
 
     def __enter__(self) -> "Pool":
         """Starts the workers."""
@@ -78,6 +86,7 @@ class Pool:
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(max_workers=self._processes, context=context)
         self._threads = ThreadPoolExecutor(max_workers=len(self._names))
+        self._unfinished: set[Future] = set()
         return self
 
     def __exit__(
@@ -86,23 +95,36 @@ class Pool:
         """Ends them, whatever they are doing."""
         self._pool.stop()
         self._pool.join()
+        for future in list(self._unfinished):
+            # pebble leaves a task unanswered whose worker had not taken it yet
+            if not future.done():
+                future.set_exception(ProcessExpired("the pool was closed"))
         self._threads.shutdown()
 
-    def submit(self, examples: Sequence[Example], replies: Sequence[Reply], step: int = 0) -> "Job":
-        """Begins to score; returns at once. `step` is what a TRL reward sees as global_step."""
-        rows = list(zip(examples, replies, strict=True))
+    def submit(
+        self,
+        examples: Sequence[Example],
+        replies: Sequence[Reply],
+        ids: Sequence[np.ndarray] = (),
+        step: int = 0,
+    ) -> "Job":
+        """Begins to score; returns at once.
+
+        `ids`, the replies' tokens, and `step` are for TRL's `completion_ids` and `global_step`.
+        """
+        ids = ids or [np.zeros(0, np.int32)] * len(replies)
+        rows = list(zip(examples, replies, ids, strict=True))
         lanes = [self._threads.submit(self._score, name, rows, step) for name in self._names]
         return Job(self._names, lanes, len(rows))
 
-    def _score(self, name: str, rows: Sequence[tuple[Example, Reply]], step: int) -> "_Lane":
+    def _score(self, name: str, rows: Sequence[_Asked], step: int) -> "_Lane":
         """All rows in one call; where that fails, each by itself, so that its neighbours live."""
         began = time.monotonic()
-        whole = self._call(name, rows, step)
+        whole = _wait(self._schedule(name, rows, step))
         values, failures = np.full(len(rows), np.nan), []
         if isinstance(whole, _Part):
             values[:] = whole.values
-            faults = {row: fault for row, fault in whole.faults.items()}
-            metrics, extra = whole.metrics, whole.extra
+            faults, metrics, extra = whole.faults, whole.metrics, whole.extra
         else:
             faults, metrics, extra = self._one_by_one(name, rows, step, values), {}, {}
         for row, (kind, message) in sorted(faults.items()):
@@ -129,11 +151,12 @@ class Pool:
                     stuck += part[0] in ("timeout", "died")
         return faults
 
-    def _call(self, name, rows, step) -> _Part | tuple[str, str]:
-        return _wait(self._schedule(name, rows, step))
-
-    def _schedule(self, name, rows, step) -> Future:
-        return self._pool.schedule(_work, args=(name, rows, step), timeout=self._timeout)
+    def _schedule(self, name: str, rows: Sequence[_Asked], step: int) -> Future:
+        arguments = (name, rows, step, self._chat)
+        future = self._pool.schedule(_work, args=arguments, timeout=self._timeout)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
 
 
 class _Lane(NamedTuple):
@@ -232,17 +255,18 @@ def _wait(future: Future) -> _Part | tuple[str, str]:
         return "raised", f"{type(error).__name__}: {error}"
 
 
-def _work(name: str, rows: Sequence[tuple[Example, Reply]], step: int) -> _Part:
+def _work(name: str, rows: Sequence[_Asked], step: int, chat: bool) -> _Part:
     """In a worker: a reward's values for some rows."""
     reward = resolve(name)
-    examples, replies = [list(column) for column in zip(*rows, strict=True)]
+    examples, replies, ids = (list(column) for column in zip(*rows, strict=True))
     if reward.trl:
-        called = trl.call(reward.function, examples, replies, step)
+        tokens = [row.tolist() for row in ids]
+        called = trl.call(reward.function, examples, replies, tokens, step=step, chat=chat)
         values, metrics, extra = called.values, called.metrics, called.extra
         faults: dict[int, tuple[str, str]] = {}
     else:
         values, metrics, extra, faults = [], {}, {}, {}
-        for i, (example, reply) in enumerate(rows):
+        for i, (example, reply) in enumerate(zip(examples, replies, strict=True)):
             try:
                 values.append(reward.function(example, reply))
             except Exception as error:

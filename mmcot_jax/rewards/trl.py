@@ -1,8 +1,9 @@
 """A reward written for TRL's GRPOTrainer, called as TRL calls it.
 
 `f(prompts, completions, **columns) -> list[float | None]`, plain or async; None = not applicable.
-Columns are the example's: `id`, `answer` (also as `solution`), and everything in `extra`. A
-function is given what it names; one with `**kwargs` is given all.
+Columns are the example's: `id`, `answer` (also as `solution`), and everything in `extra`, and
+`completion_ids`. A function is given what it names; one with `**kwargs` is given all. Of a chat,
+prompts and completions are lists of messages.
 """
 
 import asyncio
@@ -25,9 +26,15 @@ class Called(NamedTuple):
 
 
 def call(
-    function: Callable[..., Any], examples: Sequence[Example], replies: Sequence[Reply], step: int
+    function: Callable[..., Any],
+    examples: Sequence[Example],
+    replies: Sequence[Reply],
+    ids: Sequence[Sequence[int]],
+    *,
+    step: int = 0,
+    chat: bool = False,
 ) -> Called:
-    """Calls it once for all rows.
+    """Calls it once for all rows; `ids` are the replies' tokens.
 
     Raises:
         ValueError: it did not return one value a row, or logged a column of another length.
@@ -44,9 +51,15 @@ def call(
             raise ValueError(f"column {column!r} has {len(values)} entries for {len(replies)} rows")
         extra[column] = list(values)
 
+    prompts = [_words(example.prompt) for example in examples]
+    completions: list[Any] = [reply.text for reply in replies]
+    if chat:
+        prompts = [[{"role": "user", "content": words}] for words in prompts]
+        completions = [[{"role": "assistant", "content": words}] for words in completions]
     given = {
-        "prompts": [_words(example.prompt) for example in examples],
-        "completions": [reply.text for reply in replies],
+        "prompts": prompts,
+        "completions": completions,
+        "completion_ids": [list(row) for row in ids],
         "trainer_state": SimpleNamespace(global_step=step),
         "log_metric": log_metric,
         "log_extra": log_extra,

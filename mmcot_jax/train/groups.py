@@ -21,6 +21,8 @@ class Groups(NamedTuple):
     """float64 [N G R] of all processes; NaN where a reward gave none."""
     advantage: np.ndarray
     """float32 [B] of this process; NaN where there is no reward at all."""
+    teach: np.ndarray
+    """bool [N] of all processes: whether a group's samples differ in what they are worth."""
     metrics: dict[str, float]
 
 
@@ -40,7 +42,8 @@ def group(values: np.ndarray, c: Mapping[str, Any]) -> Groups:
     total = objectives.weighted(jnp.asarray(everyone, jnp.float32), weights)
     found = jax.device_get(objectives.advantages(total, c["scale_rewards"]))
     first = jax.process_index() * rows
-    advantage = np.asarray(found.advantage, np.float32).reshape(-1)[first : first + rows]
+    advantage = np.asarray(found.advantage, np.float32)
+    teach = (np.nan_to_num(advantage) != 0).any(axis=1)
     metrics = {
         "reward": float(found.reward),
         "reward_std": float(found.reward_std),
@@ -54,7 +57,8 @@ def group(values: np.ndarray, c: Mapping[str, Any]) -> Groups:
         )
     right, wrong = verdicts(everyone[..., 0])
     metrics |= {"frac_groups/all_right": right.mean(), "frac_groups/all_wrong": wrong.mean()}
-    return Groups(everyone, advantage, {k: float(v) for k, v in metrics.items()})
+    mine = advantage.reshape(-1)[first : first + rows]
+    return Groups(everyone, mine, teach, {k: float(v) for k, v in metrics.items()})
 
 
 def verdicts(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +85,7 @@ class Outlook(NamedTuple):
     wrong: int
     """Groups with none right."""
     equal: int
-    """Groups whose weighted rewards are all the same: they teach nothing."""
+    """Groups whose weighted rewards are all the same, or that have none: they teach nothing."""
     lines: tuple[str, ...]
 
 
@@ -100,10 +104,7 @@ def outlook(
     """Whether there is something to learn, in numbers and in words."""
     right, wrong = (int(x.sum()) for x in verdicts(groups.values[..., 0]))
     n = len(groups.values)
-    equal = round(groups.metrics["frac_reward_zero_std"] * n)
-    if c["scale_rewards"] == "batch":
-        spread = np.nanmax(groups.values, axis=1) != np.nanmin(groups.values, axis=1)
-        equal = int(n - spread.any(axis=-1).sum())
+    equal = n - int(groups.teach.sum())
     rewards = ", ".join(
         f"{name} {groups.metrics[f'rewards/{name}/mean']:.2f}" for name in c["reward_funcs"]
     )

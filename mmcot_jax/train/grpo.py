@@ -18,6 +18,7 @@ Axes: N questions, G samples of each, B = N G rows, R rewards, T time.
 Source: arXiv 2402.03300; names of options and metrics are TRL's.
 """
 
+import json
 import math
 import pathlib
 import time
@@ -36,9 +37,10 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.evals.ask import Asked, Asker
 from mmcot_jax.example import Example, Row
-from mmcot_jax.log import Log, completions_table, write_completions
+from mmcot_jax.log import Log, completions_table, write_completions, write_text
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures
+from mmcot_jax.rewards.pool import check as check_rewards
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
@@ -87,6 +89,9 @@ def check(c: Mapping[str, Any], mesh: Mesh, metrics: Sequence[str] = ()) -> None
         raise ValueError(
             f"grpo.metric_for_best_model is {best!r}; the evaluation gives {', '.join(metrics)}"
         )
+    check_rewards(
+        c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"]
+    )
     make_objective(c)
 
 
@@ -184,15 +189,14 @@ class _Trainer:
     def __init__(self, backbone, variables, examples, c, *, mesh, key, workdir):
         self._backbone, self._c, self._mesh, self._key = backbone, c, mesh, key
         self._workdir = workdir
-        rows = [backbone.renderer.prompt(example) for example in examples]
+        rows = data.Rendered(examples, backbone.renderer.prompt)
         self._check_room(rows)
-        self.questions: list[tuple[Example, Row]] = list(zip(examples, rows, strict=True))
-        lengths = np.array([len(row.tokens) for row in rows])
+        self.questions = _Questions(rows)
         self._widths = data.choose_buckets(
-            lengths, backbone.context, c["prompt_buckets"], c["length_multiple"]
+            rows.lengths, backbone.context, c["prompt_buckets"], c["length_multiple"]
         )
-        self._slots = data.choose_slots(list(map(data.image_slots, rows)), c["prompt_buckets"])
-        self._image_shape = data.shared_shape(rows)
+        self._slots = data.choose_slots(rows.slots, c["prompt_buckets"])
+        self._image_shape = rows.image_shape
         self._sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
         self._asker = Asker(
             backbone,
@@ -209,6 +213,7 @@ class _Trainer:
             c["reward_weights"],
             timeout_s=c["reward_timeout"],
             processes=c["reward_processes"],
+            chat=c["chat"],
         )
         self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
         self._failures = TooManyFailures(c["reward_funcs"])
@@ -217,15 +222,15 @@ class _Trainer:
         # of adapters megabytes; where all is trained, the model once more
         self._reference = copy(self._trained) if c["beta"] or c["kl_steps"] else None
 
-    def _check_room(self, rows: Sequence[Row]) -> None:
+    def _check_room(self, rows: data.Rendered) -> None:
         room = self._backbone.context - self._c["max_completion_length"]
-        for row in rows:
-            if len(row.tokens) > room:
-                raise ValueError(
-                    f"record {row.id!r} has a prompt of {len(row.tokens)} tokens; the model's "
-                    f"context of {self._backbone.context} less grpo.max_completion_length "
-                    f"{self._c['max_completion_length']} leaves {room}: shorten it, or lower that"
-                )
+        longest = int(rows.lengths.argmax())
+        if rows.lengths[longest] > room:
+            raise ValueError(
+                f"record {rows[longest].id!r} has a prompt of {rows.lengths[longest]} tokens; the "
+                f"model's context of {self._backbone.context} less grpo.max_completion_length "
+                f"{self._c['max_completion_length']} leaves {room}: shorten it, or lower that"
+            )
 
     def begin(self, total: int) -> None:
         """Step 0 of `total` steps of num_iterations updates each."""
@@ -248,12 +253,12 @@ class _Trainer:
         key = jax.random.fold_in(self._key, number)
         asked = self._ask(items, key)
         clock.stop("rollout")
-        waiting = self._submit(items, asked)
+        waiting = self._submit(items, asked, number)
         rollout = self._trim(asked)
         old, ref = self._given_logps(rollout, number)
         scored = waiting.result()
         clock.stop("reward")
-        self._failures.count(scored)
+        self._note_failures(number, items, scored)
         groups = group(scored.values, self._c)
         experience = Experience(rollout, meshes.put(groups.advantage, self._mesh), old, ref)
         for _ in range(self._c["num_iterations"]):
@@ -281,12 +286,13 @@ class _Trainer:
             image_shape=self._image_shape,
         )
 
-    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Asked) -> Job:
+    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Asked, number: int) -> Job:
         """Rewards begin, with what pictures show only where one of them looks."""
         replies, n = asked.replies, self._c["prompts_per_step"]
         if self._looked_at:
             replies = self._asker.painted(self.variables, replies, n)
-        return self.rewards.submit(_each(items, self._c["num_generations"]), replies)
+        examples = [example for example, _ in items for _ in range(self._c["num_generations"])]
+        return self.rewards.submit(examples, replies, asked.ids, number)
 
     def _trim(self, asked: Asked) -> Rollout:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
@@ -332,6 +338,17 @@ class _Trainer:
                 chunk=self._c["logps_chunk"],
             )
         return metrics
+
+    def _note_failures(self, number: int, items, scored: Scored) -> None:
+        """Each sample that a reward could not score, by its row; stops where none can be."""
+        if scored.failures:
+            g = self._c["num_generations"]
+            rows = [{"id": items[f.row // g][0].id, **f._asdict()} for f in scored.failures]
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            write_text(
+                self._workdir / "failures" / f"{STAGE}_step_{number:05}{_part()}.jsonl", text
+            )
+        self._failures.count(scored)
 
     def _check_finite(self, number: int, metrics: Mapping[str, float]) -> None:
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(metrics[name])]
@@ -416,7 +433,7 @@ class _Trainer:
         """
         c, mesh = self._c, self._mesh
         asked = self._ask(items, jax.random.fold_in(self._key, np.uint32(2**32 - 1)))
-        scored = self._submit(items, asked).result()
+        scored = self._submit(items, asked, 0).result()
         seen = outlook(
             group(scored.values, c),
             c,
@@ -439,6 +456,19 @@ class _Trainer:
                 "Take harder or easier questions, a higher temperature, more num_generations or "
                 "a longer sft stage; grpo.preflight=false starts all the same"
             )
+
+
+class _Questions(Sequence[tuple[Example, Row]]):
+    """Questions with their rendered prompts, read and rendered when they are asked."""
+
+    def __init__(self, rows: data.Rendered):
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Example, Row]:
+        return self._rows.pair(index)
 
 
 class _Clock:
@@ -464,12 +494,7 @@ def _most(number: int) -> int:
     return int(gather(np.array([number])).max())
 
 
-def _each(items: Sequence[tuple[Example, Row]], g: int) -> list[Example]:
-    """Each question G times, next to itself."""
-    return [example for example, _ in items for _ in range(g)]
-
-
-def _plain(values: Iterable[float]) -> list[float | None]:
+def _plain(values: Iterable[Any]) -> list[float | None]:
     """For JSON, which knows no NaN."""
     return [float(v) if math.isfinite(v) else None for v in values]
 

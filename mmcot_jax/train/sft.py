@@ -44,14 +44,15 @@ def run(
     """
     parts = c["gradient_accumulation_steps"]
     meshes.check_rows("sft.batch_size", c["batch_size"], mesh, parts)
-    multiple = c["length_multiple"]
-    buckets = data.choose_buckets(source.lengths, backbone.context, multiple=multiple)
+    multiple, count = c["length_multiple"], c["length_buckets"]
+    buckets = data.choose_buckets(source.lengths, backbone.context, count, multiple)
     stream = data.batches(
         source,
         c["batch_size"],
         seed=seed,
         pad_id=c["pad_id"],
         buckets=buckets,
+        slot_buckets=data.choose_slots(source.slots, count),
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

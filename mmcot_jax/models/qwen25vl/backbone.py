@@ -30,6 +30,8 @@ class Qwen25VL:
     renderer: Qwen25VLRenderer
     context: int
     position_axes: int = 3
+    shows: tuple[str, ...] = ()
+    """Nothing of pictures: it draws none."""
 
     @property
     def grammar(self) -> Grammar:

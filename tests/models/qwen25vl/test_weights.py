@@ -1,3 +1,6 @@
+import json
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -63,3 +66,18 @@ def test_weights_of_another_size_are_refused_by_name(tmp_path, golden):
         ValueError, match=r"1 misshapen \(visual.merger.ln_q.weight is \[16\], fits \[17\]\)"
     ):
         weights.load(golden.backbone, tmp_path, other)
+
+
+def test_an_adapter_is_named_for_the_model_in_memory_and_leaves_the_tower_alone(tmp_path, qwen):
+    lora, table = qwen.variables["lora"], weights.table(qwen.backbone)
+    hf.save_adapter(table, lora, tmp_path, alpha=8, dropout=0.0, base="qwen")
+    names = set(tensorfile.read(tmp_path / "adapter_model.safetensors"))
+    assert "base_model.model.model.language_model.layers.1.mlp.up_proj.lora_A.weight" in names
+    assert "base_model.model.lm_head.lora_B.weight" in names
+    assert not any("visual" in name for name in names)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert "up_proj" in config["target_modules"]
+    excluded = re.compile(config["exclude_modules"])
+    assert excluded.fullmatch("model.visual.blocks.11.mlp.up_proj")
+    assert not excluded.fullmatch("model.language_model.layers.1.mlp.up_proj")
+    same(hf.load_adapter(table, tmp_path, like(lora), alpha=8), lora)

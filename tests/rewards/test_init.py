@@ -1,0 +1,37 @@
+"""A reward by its name in the table, or by module:function or file.py:function."""
+
+import pathlib
+
+import pytest
+
+from mmcot_jax.rewards import REWARDS, resolve
+
+FILE = pathlib.Path(__file__).parent / "some_rewards.py"
+
+
+def test_a_name_of_the_table_is_that_function():
+    assert resolve("accuracy").function is REWARDS["accuracy"]
+
+
+def test_a_users_function_is_found_in_a_file_or_a_module():
+    assert resolve(f"{FILE}:length").function.__name__ == "length"
+    assert resolve("os.path:join").function.__name__ == "join"
+
+
+def test_a_function_that_names_completions_is_trls():
+    assert resolve(f"{FILE}:trl_length").trl and not resolve(f"{FILE}:length").trl
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("acuracy", "there is no reward 'acuracy'; did you mean 'accuracy'?"),
+        ("nowhere.module:f", "cannot be imported: No module named 'nowhere'"),
+        ("/nowhere/x.py:f", "/nowhere/x.py:f' cannot be imported"),
+        (f"{FILE}:lenght", "has no function 'lenght'"),
+        (f"{FILE}:one_argument", r"takes \(example\); a reward takes \(example, reply\)"),
+    ],
+)
+def test_what_is_no_reward_is_refused_with_what_is(name, message):
+    with pytest.raises(ValueError, match=message):
+        resolve(name)

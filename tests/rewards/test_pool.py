@@ -1,0 +1,92 @@
+"""Rewards in processes: whatever one does, the others' values are there and the run goes on."""
+
+import math
+import pathlib
+import time
+
+import numpy as np
+import pytest
+
+from mmcot_jax.example import Example, Reply
+from mmcot_jax.rewards.pool import Failure, Pool, Scored, TooManyFailures, check
+
+FILE = pathlib.Path(__file__).parent / "some_rewards.py"
+WORDS = ("a", "bh", "cc", "")
+EXAMPLES = [Example(str(i), ("?",), "a") for i in range(len(WORDS))]
+REPLIES = [Reply((word,)) for word in WORDS]
+
+
+def score(*names: str, timeout_s: float = 30.0) -> Scored:
+    with Pool([f"{FILE}:{n}" for n in names], timeout_s=timeout_s, processes=2) as pool:
+        return pool.submit(EXAMPLES, REPLIES).result()
+
+
+def test_values_stand_in_the_order_of_rows_and_rewards():
+    scored = score("length", "trl_length")
+    np.testing.assert_array_equal(scored.values, [[0.1, 1], [0.2, 2], [0.2, 2], [0, 0]])
+    assert scored.failures == ()
+    assert scored.metrics[f"time/reward/{FILE}:length"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("raises", "raised", "RuntimeError: no such word"),
+        ("dies", "died", "status 1"),
+        ("says_nan", "nan", "it returned nan"),
+        ("says_words", "type", "it returned a str, 'good'"),
+    ],
+)
+def test_a_failed_sample_is_told_with_its_row_and_has_no_value(name, kind, message):
+    scored = score("length", name)
+    assert [(f.row, f.kind) for f in scored.failures] == [(1, kind)]
+    assert message in scored.failures[0].message
+    np.testing.assert_array_equal(scored.values[:, 0], [0.1, 0.2, 0.2, 0.0])
+    np.testing.assert_array_equal(scored.values[:, 1], [1.0, math.nan, 1.0, 1.0])
+
+
+def test_one_that_hangs_is_ended_and_its_neighbours_live():
+    began = time.monotonic()
+    scored = score("hangs", timeout_s=2.0)
+    assert time.monotonic() - began < 60
+    assert [(f.row, f.kind) for f in scored.failures] == [(1, "timeout")]
+    np.testing.assert_array_equal(scored.values[:, 0], [1.0, math.nan, 1.0, 1.0])
+
+
+def test_the_host_waits_for_no_reward_before_it_asks_for_the_result():
+    with Pool([f"{FILE}:hangs"], timeout_s=3.0, processes=1) as pool:
+        began = time.monotonic()
+        pool.submit(EXAMPLES, REPLIES)
+        assert time.monotonic() - began < 1
+
+
+def failed(rows, name="x"):
+    failures = tuple(Failure(name, row, "raised", "oh") for row in rows)
+    return Scored(np.zeros((3, 1)), failures, {}, {})
+
+
+def test_a_reward_that_fails_on_all_of_three_steps_stops_the_run():
+    count = TooManyFailures(["x"]).count
+    for _ in range(2):
+        count(failed(range(3)))
+    count(failed([0, 2]))  # one sample was scored: the count begins anew
+    for _ in range(2):
+        count(failed(range(3)))
+    with pytest.raises(ValueError, match=r"'x' failed on every sample of 3 steps \(raised 3; .*oh"):
+        count(failed(range(3)))
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "timeout_s", "processes", "message"),
+    [
+        ((), None, 1.0, 1, "there are no rewards"),
+        (("accuracy", "accuracy"), None, 1.0, 1, "named 2 times"),
+        (("accuracy", "format"), (1.0,), 1.0, 1, r"1 reward_weights \(1.0,\) for 2 reward_funcs"),
+        (("accuracy",), None, 0.0, 1, "reward_timeout is 0.0"),
+        (("accuracy",), None, 1.0, 0, "reward_processes 0"),
+        (("acuracy",), None, 1.0, 1, "did you mean 'accuracy'"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(names, weights, timeout_s, processes, message):
+    with pytest.raises(ValueError, match=message):
+        check(names, weights, timeout_s, processes)

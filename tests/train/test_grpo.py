@@ -1,0 +1,229 @@
+"""The GRPO loop on a tiny Chameleon: a reward rises, failures do not stop it, a resume is exact."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from mmcot_jax import mesh as meshes
+from mmcot_jax.example import Example
+from mmcot_jax.train import grpo
+
+FILE = pathlib.Path(__file__).parents[1] / "rewards" / "some_rewards.py"
+SHARE = f"{FILE}:share_of_a"
+IMAGE = np.zeros((4, 4, 3), np.uint8)
+EXAMPLES = [Example(f"q{i}", (IMAGE, "abcdefgh"[: 3 + i % 3]), "a") for i in range(8)]
+SMALL = dict(
+    reward_funcs=(SHARE,), reward_weights=(), prompts_per_step=8, num_generations=4, max_steps=3,
+    save_steps=1, log_completions_steps=1, length_multiple=4, logps_chunk=8, reward_processes=1,
+    lr_scheduler_type="constant",
+)  # fmt: skip
+METRICS = {
+    "reward", "reward_std", "frac_reward_zero_std", f"rewards/{SHARE}/mean",
+    f"rewards/{SHARE}/std", "frac_groups/all_right", "frac_groups/all_wrong", "loss", "grad_norm",
+    "learning_rate", "num_tokens", "step_time", "time/rollout", "time/reward", "time/train",
+    "tokens_per_second/rollout", "tokens_per_second/train", "entropy", "entropy/text",
+    "entropy/image", "completions/mean_length", "completions/min_length", "completions/max_length",
+    "completions/mean_terminated_length", "completions/clipped_ratio", "image/count",
+    "image/valid_rate", "sampling/sampling_logp_difference/mean",
+    "sampling/sampling_logp_difference/max", "clip_ratio/low_mean", "clip_ratio/high_mean",
+    "clip_ratio/region_mean", f"failures/{SHARE}", f"time/reward/{SHARE}",
+}  # fmt: skip
+
+
+@pytest.fixture
+def train(chameleon, tmp_path):
+    """Trains in a folder: (lines of metrics.jsonl, variables)."""
+    one = np.array(jax.devices()[:1]).reshape(1, 1, 1)
+
+    def run(workdir=tmp_path, assess=None, devices=one, **changes):
+        mesh = jax.sharding.Mesh(devices, meshes.AXES)
+        c = base.grpo(1e-2, 12) | SMALL | changes
+        variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
+        variables = jax.device_put(variables, meshes.shardings(variables, mesh))
+        variables = grpo.run(
+            chameleon.backbone, variables, EXAMPLES, c, mesh=mesh, key=jax.random.key(7), seed=1,
+            workdir=workdir, assess=assess,
+        )  # fmt: skip
+        return lines(workdir / "metrics.jsonl"), variables
+
+    return run
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def exact(metrics):
+    """What must repeat itself: all but times."""
+    timed = ("time/", "tokens_per_second/", "step_time")
+    return [{k: v for k, v in m.items() if not k.startswith(timed)} for m in metrics]
+
+
+def test_the_reward_rises(train):
+    metrics, _ = train(max_steps=5, learning_rate=2e-2)
+    rewards = [m["reward"] for m in metrics]
+    assert rewards[0] < 0.2 and rewards[-1] > 0.6
+
+
+def test_a_step_logs_what_trl_logs_and_more_and_keeps_its_chains(train, tmp_path):
+    metrics, _ = train(max_steps=2)
+    assert [(m["stage"], m["step"]) for m in metrics] == [("grpo", 0), ("grpo", 1)]
+    assert set(metrics[0]) >= METRICS
+    assert metrics[0]["sampling/sampling_logp_difference/max"] < 1e-5
+    rows = lines(tmp_path / "completions" / "grpo_step_00001.jsonl")
+    assert len(rows) == 8 * 4 and [r["id"] for r in rows[:4]] == [rows[0]["id"]] * 4
+    for row in rows:
+        words = row["reply"].replace("<image>", "")
+        assert row[SHARE] == pytest.approx(words.count("a") / max(len(words), 1))
+        assert len(row["pictures"]) <= row["reply"].count("<image>")
+        for name in row["pictures"]:
+            assert (tmp_path / "completions" / name).exists()
+    group = [r["advantage"] for r in rows[:4]]
+    assert sum(group) == pytest.approx(0, abs=1e-5)
+    assert not (tmp_path / "failures").exists()
+
+
+def test_what_fails_is_counted_logged_with_its_row_and_the_run_goes_on(train, tmp_path):
+    names = tuple(f"{FILE}:{name}" for name in ("share_of_a", "raises", "says_nan", "says_words"))
+    metrics, _ = train(reward_funcs=names, max_steps=2)
+    rows = lines(tmp_path / "completions" / "grpo_step_00000.jsonl")
+    failing = ["h" in row["reply"] for row in rows]
+    assert 0 < sum(failing) < 32
+    for name in names[1:]:
+        assert metrics[0][f"failures/{name}"] == sum(failing)
+        assert [row[name] is None for row in rows] == failing
+    assert metrics[0][f"failures/{SHARE}"] == 0
+    noted = lines(tmp_path / "failures" / "grpo_step_00000.jsonl")
+    assert len(noted) == 3 * sum(failing)
+    assert all(f["id"] == rows[f["row"]]["id"] and f["message"] for f in noted)
+    assert [m["step"] for m in metrics] == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_reward_that_hangs_and_one_that_dies_do_not_stop_the_run(train):
+    names = tuple(f"{FILE}:{name}" for name in ("share_of_a", "hangs", "dies"))
+    metrics, _ = train(reward_funcs=names, reward_timeout=1.0, reward_processes=2, max_steps=2)
+    for m in metrics:
+        assert 0 < m[f"failures/{names[1]}"] <= 32 and 0 < m[f"failures/{names[2]}"] <= 32
+        assert m["reward"] is not None and m["grad_norm"] > 0
+
+
+def test_a_reward_that_never_works_stops_the_run_and_is_named(train):
+    names = (SHARE, f"{FILE}:always_raises")
+    with pytest.raises(ValueError, match=r"always_raises' failed on every sample of 3 steps"):
+        train(reward_funcs=names, max_steps=10)
+
+
+def test_rewards_written_for_trl_train_unchanged(train, tmp_path):
+    names = tuple(f"{FILE}:{name}" for name in ("trl_length", "trl_async", "trl_strict"))
+    metrics, _ = train(reward_funcs=names, max_steps=1)
+    assert metrics[0]["mean_prompt"] > 0  # of log_metric
+    row = lines(tmp_path / "completions" / "grpo_step_00000.jsonl")[0]
+    assert row["first"] == row["reply"][:1]  # of log_extra
+    assert row[names[2]] == row["tokens"]  # len(completion_ids) at global_step 0
+
+
+def test_a_second_iteration_is_off_policy_and_beta_brings_a_divergence(train):
+    metrics, _ = train(num_iterations=2, beta=0.1, max_steps=2, learning_rate=1e-2)
+    assert metrics[0]["sampling/sampling_logp_difference/max"] < 1e-5
+    assert metrics[1]["kl"] > 0
+
+
+def test_at_beta_0_the_divergence_is_computed_when_it_is_asked_for(train):
+    metrics, _ = train(kl_steps=2, max_steps=3)
+    assert ["kl" in m for m in metrics] == [True, False, True]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("phase", ["sampling", "scoring", "update"])
+def test_a_run_stopped_in_any_phase_resumes_and_repeats_itself_exactly(
+    train, tmp_path, monkeypatch, phase
+):
+    expected, variables = train(tmp_path / "whole", max_steps=4)
+    place = {
+        "sampling": (grpo._Trainer, "_ask"),
+        "scoring": (grpo, "group"),
+        "update": (grpo._Trainer, "_update"),
+    }[phase]
+    real, calls = getattr(*place), []
+
+    def killed(*args, **kwargs):
+        calls.append(phase)
+        result = real(*args, **kwargs)
+        if len(calls) == 4:  # the look ahead samples and scores once too
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(*place, killed)
+        train(tmp_path / "resumed", max_steps=4)
+    metrics, resumed = train(tmp_path / "resumed", max_steps=4)
+    assert exact(metrics) == exact(expected)
+    jax.tree.map(np.testing.assert_array_equal, resumed, variables)
+    for name in ("grpo_step_00002.jsonl", "grpo_step_00003.jsonl"):
+        both = [(tmp_path / w / "completions" / name).read_text() for w in ("whole", "resumed")]
+        assert both[0] == both[1]
+
+
+def test_the_best_by_an_evaluation_is_kept_and_taken(train, tmp_path):
+    worth = iter([0.1, 0.9, 0.5])
+    seen = []
+
+    def assess(variables):
+        seen.append(jax.tree.map(np.asarray, variables["lora"]))
+        return {"accuracy": next(worth)}
+
+    metrics, variables = train(
+        assess=assess, eval_steps=1, max_steps=3, load_best_model_at_end=True
+    )
+    assert [m["eval_accuracy"] for m in metrics] == [0.1, 0.9, 0.5]
+    assert [p.name for p in (tmp_path / "checkpoints/grpo_best").iterdir()] == ["2"]
+    jax.tree.map(np.testing.assert_array_equal, variables["lora"], seen[1])
+
+
+def test_groups_that_all_agree_are_told_before_the_first_step(train, tmp_path, capfd):
+    with pytest.raises(ValueError, match=r"in all 8 groups .* equal \(8 all right, 0 all wrong\)"):
+        train(reward_funcs=("os.path:join",))  # fails on all
+    assert not (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_the_look_ahead_says_what_there_is_to_learn(train, capfd):
+    train(max_steps=1)
+    said = capfd.readouterr().err
+    assert "8 prompts x 4 generations = 32 sequences = 32 per device x 1 devices x 1" in said
+    for part in ("groups sampled: 0 all right", "something to learn from", "cut by the budget"):
+        assert part in said
+    assert f"rewards: {SHARE} 0." in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_generations": 1}, "num_generations is 1; .* give at least 2"),
+        ({"prompts_per_step": 6}, "grpo.prompts_per_step is 6, no multiple of 1 .* x 8"),
+        ({"gradient_accumulation_steps": 3}, r"\(8 x 4\) is 32, no multiple of 3 .* x 8"),
+        ({"num_iterations": 0}, "num_iterations is 0"),
+        ({"reward_weights": (1.0, 2.0)}, r"2 reward_weights \(1.0, 2.0\) for 1 reward_funcs"),
+        ({"loss_type": "gpro"}, "did you mean 'grpo'"),
+        ({"kl_steps": 1, "beta": 0.1}, "kl_steps is 1 and beta is 0.1"),
+        ({"load_best_model_at_end": True}, "eval_steps is 0"),
+        ({"max_completion_length": 60}, r"'q\d' has a prompt of \d+ tokens; .* leaves 4"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(train, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(devices=np.array(jax.devices()).reshape(8, 1, 1), **changes)
+
+
+def test_a_metric_the_evaluation_does_not_give_is_refused():
+    c = base.grpo(1e-3, 8, metric_for_best_model="pass@3")
+    with pytest.raises(ValueError, match="'pass@3'; the evaluation gives accuracy"):
+        grpo.check(c, meshes.make(data=-1), metrics=("accuracy",))
