@@ -27,8 +27,8 @@ def stream(
         seed: of the training questions; the others are one set for all seeds.
         split: "train", "validation" or "test".
         size: side of the pictures, pixels.
-        chain: "multimodal" draws the scene, then says where the two things asked about lie, and what
-            follows; "textual" does not draw; "none" leaves the rationale empty.
+        chain: "multimodal" draws the scene, then says where the two things asked about lie, and
+            what follows; "textual" does not draw; "none" leaves the rationale empty.
 
     Returns:
         Examples; `extra` has `scene`, `question`, `candidate_answers`, `scene_embedding` (what
