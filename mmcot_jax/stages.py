@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -20,7 +20,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import grounded, puzzlevqa, resq, table
 from mmcot_jax.evals import run as asking
-from mmcot_jax.example import Example
+from mmcot_jax.example import Example, Row
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.train import grpo, rows, sft
 from mmcot_jax.types import Variables
@@ -34,6 +34,8 @@ EVALS = {
 }
 """How a task's answers become results (`summarize`), and which of them are right (`correct`): what
 GRPO watches while it trains on rewards."""
+PHOTOGRAPHS = ("aokvqa", "drivingvqa", "nlvr", "viscot")
+"""Tasks whose pictures lie in files and are read when used: too many for a host at once."""
 
 
 def check(c: ConfigDict) -> None:
@@ -123,8 +125,16 @@ class Job:
             return {}
         questions = {name: self._set(options) for name, options in asked(self.c).items()}
         for examples in questions.values():
-            rows.check(map(self.backbone.renderer.prompt, examples), self.backbone.context)
+            self._rendered(examples, self.backbone.renderer.prompt)
         return questions
+
+    def _rendered(
+        self, examples: Sequence[Example], render: Callable[[Example], Row]
+    ) -> data.Rendered:
+        """Examples to be rendered when they are used, the longest checked against the context."""
+        rendered = data.Rendered(examples, render)
+        rows.check([rendered[int(rendered.lengths.argmax())]], self.backbone.context)
+        return rendered
 
     def _set(self, options: Tree) -> Sequence[Example]:
         c, trained = self.c.eval, self.c.data.train.get("kinds", ())
@@ -160,9 +170,14 @@ class Job:
         self._variables = variables
 
     def source(self) -> data.Source:
-        """Supervised rows, pictures as ids: from the store the config names, or made now."""
+        """Supervised rows, pictures as ids: from the store the config names, or made now.
+
+        Photographs are read and rendered anew each epoch, and stay pixels.
+        """
         if self.c.data.store:
             return store.open(self.c.data.store, fingerprint(self.c))
+        if task_of(self.c, self.c.data.train) in PHOTOGRAPHS:
+            return self._rendered(self.load(self.c.data.train), self.backbone.renderer.supervise)
         return data.Rows(list(self.supervised()))
 
     def supervised(self) -> Iterator[data.Row]:

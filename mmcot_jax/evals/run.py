@@ -60,16 +60,14 @@ def answer(
         pad_id=c["pad_id"],
         num_generations=g,
     )
-    rows = [backbone.renderer.prompt(example) for example in examples]
-    source = data.Rows(rows)
-    images = dict(image_slots=int(source.slots.max()), image_shape=source.image_shape)
-    width = int(source.lengths.max())
+    rows = data.Rendered(examples, backbone.renderer.prompt)
+    images = dict(image_slots=int(rows.slots.max()), image_shape=rows.image_shape)
+    width = int(rows.lengths.max())
     width = -(-width // c["length_multiple"]) * c["length_multiple"]
-    numbered = list(enumerate(rows))
     answered: list[Answered] = []
     began, written = time.monotonic(), 0
     parts = data.stream(
-        numbered,
+        range(len(rows)),
         c["batch_size"],
         seed=None,
         epochs=1,
@@ -78,18 +76,18 @@ def answer(
         process_count=jax.process_count(),
     )
     for step, part in enumerate(parts):
-        there = [item for item in part if item is not None]
-        filled = there + [numbered[0]] * (len(part) - len(there))
-        numbers = np.array([number for number, _ in filled])
-        asked = asker(variables, [row for _, row in filled], width, key, numbers, **images)
+        there = [(number, *rows.pair(number)) for number in part if number is not None]
+        filled = there + [(0, *rows.pair(0))] * (len(part) - len(there))
+        numbers = np.array([number for number, *_ in filled])
+        asked = asker(variables, [row for *_, row in filled], width, key, numbers, **images)
         replies = asked.replies[: len(there) * g]
         if paint:
             replies = asker.painted(variables, replies, c["batch_size"])
         for i, reply in enumerate(replies):
-            number, row = there[i // g]
+            _, example, row = there[i // g]
             prompt = backbone.renderer.read(row.tokens).text
             tokens, ended = int(asked.tokens[i]), bool(asked.ended[i])
-            answered.append(Answered(examples[number], reply, prompt, tokens, ended))
+            answered.append(Answered(example, reply, prompt, tokens, ended))
         written += int(asked.tokens[: len(replies)].sum())
         if log:
             log.write(step, {"tokens_per_second": written / (time.monotonic() - began)})
