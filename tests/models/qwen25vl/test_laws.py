@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mmcot_jax import data
+from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.logps import score_rollout, whole
-from mmcot_jax.types import Backbone, Batch
+from mmcot_jax.types import Backbone, Batch, row_axes
 
 NUCLEUS = Sampling(temperature=0.7, top_p=0.9)
 LENGTH = 10
@@ -220,6 +221,25 @@ def test_new_weights_are_frozen_ones_and_adapters_apart(qwen):
     half = qwen.variant(dtype="bfloat16", param_dtype="bfloat16")
     shapes = jax.eval_shape(half.init, jax.random.key(0))
     assert {x.dtype for x in jax.tree.leaves(shapes["params"])} == {jnp.dtype("bfloat16")}
+    seen = jax.eval_shape(half.prepare, shapes, padded([row_of(qwen, ONE)]))
+    hidden, _ = jax.eval_shape(half, shapes, seen)
+    assert seen.embeds.dtype == hidden.dtype == jnp.bfloat16
+    assert jax.eval_shape(half.unembed, shapes, hidden).dtype == jnp.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 1, 8)])
+def test_features_do_not_depend_on_the_mesh(qwen, shape):
+    mesh = meshes.make(*shape)
+    tall = photo(280, 120, 4)  # 10 x 4 cells: more windows than are looked at at once
+    rows = [row_of(qwen, e) for e in (TWO, ONE, NONE, NONE._replace(prompt=(tall, "w1")))]
+    batch = data.pad(rows, 60, "left", pad_id=0)
+    alone = jax.jit(qwen.backbone.prepare)(qwen.variables, jax.tree.map(jnp.asarray, batch))
+    placed = jax.device_put(qwen.variables, meshes.shardings(qwen.variables, mesh))
+    shared = meshes.put(batch, mesh, row_axes(batch))
+    with meshes.strict(mesh):
+        out = jax.jit(qwen.backbone.prepare)(placed, shared)
+    np.testing.assert_allclose(meshes.get(out.embeds), alone.embeds, atol=2e-5)
 
 
 def test_what_it_cannot_do_it_refuses(qwen):
