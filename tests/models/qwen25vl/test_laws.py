@@ -26,6 +26,7 @@ def photo(h, w, seed):
 
 TWO = Example("two", ("w4 ", photo(60, 90, 0), "w5 ", photo(110, 56, 1), "w6"), "")
 ONE = Example("one", (photo(56, 56, 2), "w7 w8 w9"), "")
+WIDE = {"side": "right", "more": 5, "slots": 11}
 NONE = Example("none", ("w10 w11",), "")
 
 
@@ -63,10 +64,10 @@ def test_it_is_a_backbone(qwen):
     assert not g.is_image.any()
 
 
-def test_padding_of_words_and_of_windows_changes_nothing(qwen, forward):
-    rows = [qwen.backbone.renderer.prompt(e) for e in (TWO, ONE, NONE)]
-    left = forward(qwen.variables, padded(rows))
-    wide = padded(rows, "right", more=5, slots=11)
+def test_padding_of_words_and_of_windows_changes_nothing(qwen, prompts, forward):
+    rows = [row_of(qwen, e) for e in (TWO, ONE, NONE)]
+    left = forward(qwen.variables, prompts)
+    wide = padded(rows, **WIDE)
     right = forward(qwen.variables, wide)
     for b, row in enumerate(rows):
         n = len(row.tokens)
@@ -83,7 +84,10 @@ def test_an_image_is_seen_by_its_content_and_its_place(qwen, forward):
     row = render(TWO)
     other = render(TWO._replace(prompt=(*TWO.prompt[:3], photo(110, 56, 3), "w6")))
     line = np.arange(len(row.tokens), dtype=np.int32)[None].repeat(3, 0)
-    here, there, flat = forward(qwen.variables, padded([row, other, row._replace(positions=line)]))
+    rows = [row, other, row._replace(positions=line)]
+    here, there, flat = (
+        x[: len(row.tokens)] for x in forward(qwen.variables, padded(rows, **WIDE))
+    )
     second = int(np.flatnonzero(row.windows.source >= 0)[6])
     assert row.windows.source[second - 1] == -1  # the second image begins
     np.testing.assert_allclose(here[:second], there[:second], atol=1e-5)
