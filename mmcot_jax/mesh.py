@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -139,6 +140,13 @@ def get(rows: PyTree, axis: int = 0) -> PyTree:
 def everywhere(tree: PyTree, mesh: Mesh) -> PyTree:
     """The same values on every device."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def most(number: int) -> int:
+    """The largest of all processes' numbers."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.array([number])).max())
 
 
 @contextlib.contextmanager

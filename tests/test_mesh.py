@@ -114,3 +114,7 @@ def test_a_batch_has_to_be_shared_evenly(cube, rows, parts, fits):
         return
     with pytest.raises(ValueError, match=f"sft.batch_size is {rows}, no multiple of {parts} "):
         meshes.check_rows("sft.batch_size", rows, cube, parts)
+
+
+def test_the_largest_of_one_processs_numbers_is_its_own():
+    assert meshes.most(7) == 7

@@ -126,9 +126,11 @@ class Asker:
         self, field: str, variables: Variables, ids: Sequence[np.ndarray], batch: int
     ) -> list[np.ndarray]:
         values: list[np.ndarray] = []
-        for at in range(0, len(ids), batch):
-            part = ids[at : at + batch]
-            filled = np.stack([*part, *[part[0]] * (batch - len(part))]).astype(np.int32)
+        # every process enters every call, also one whose replies have fewer pictures
+        for call in range(meshes.most(-(-len(ids) // batch))):
+            part = ids[call * batch : (call + 1) * batch]
+            filled = np.zeros((batch, self._image_len), np.int32)
+            filled[: len(part)] = part if len(part) else 0
             made = self._makers[field](variables, meshes.put(filled, self._mesh))
             values += list(meshes.get(made)[: len(part)])
         return values

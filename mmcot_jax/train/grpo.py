@@ -271,9 +271,9 @@ class _Trainer:
 
     def _ask(self, items: Sequence[tuple[Example, Row]], key: jax.Array) -> Asked:
         examples_rows = [row for _, row in items]
-        longest = _most(max(len(row.tokens) for row in examples_rows))
+        longest = meshes.most(max(len(row.tokens) for row in examples_rows))
         width = data.bucket(longest, self._widths, examples_rows[0].id)
-        most = _most(max(map(data.image_slots, examples_rows)))
+        most = meshes.most(max(map(data.image_slots, examples_rows)))
         first = jax.process_index() * len(items)
         numbers = np.arange(first, first + len(items))
         return self._asker(
@@ -297,7 +297,7 @@ class _Trainer:
     def _trim(self, asked: Asked) -> Rollout:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
         multiple, most = self._c["length_multiple"], self._c["max_completion_length"]
-        length = min(-(-_most(int(asked.tokens.max())) // multiple) * multiple, most)
+        length = min(-(-meshes.most(int(asked.tokens.max())) // multiple) * multiple, most)
         with meshes.strict(self._mesh):
             return _first_columns(asked.rollout, length)
 
@@ -487,11 +487,6 @@ class _Clock:
 def _first_columns(rollout: Rollout, length: int) -> Rollout:
     cut = jax.tree.map(lambda x: x[:, :length], rollout._replace(prompt=None))
     return cut._replace(prompt=rollout.prompt)
-
-
-def _most(number: int) -> int:
-    """The largest of all processes' numbers."""
-    return int(gather(np.array([number])).max())
 
 
 def _plain(values: Iterable[Any]) -> list[float | None]:

@@ -12,6 +12,7 @@ from tokenizers.models import WordLevel
 
 from mmcot_jax import config, models, stages
 from mmcot_jax.rewards import REWARDS
+from mmcot_jax.tasks import scenes
 from mmcot_jax.train import objective
 from mmcot_jax.train.grpo import make_objective
 from mmcot_jax.train.objective import weigh
@@ -92,3 +93,16 @@ def test_smol_is_a_llama_of_135_million_without_pictures():
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
     assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) == 134_515_008
     assert int(backbone.grammar.image_len) == 0
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tiny-text"])
+def test_tinys_chains_fit_its_context_and_budget(preset):
+    c = config.load(f"{T2M}:{preset}")
+    backbone = models.get("seed_llama").build(c.model.to_dict())
+    examples = scenes.load(**(c.data.train.to_dict() | {"count": 60}))
+    for example in examples:
+        asked = len(backbone.renderer.prompt(example).tokens)
+        whole = len(backbone.renderer.supervise(example).tokens)
+        assert whole - asked <= c.grpo.max_completion_length
+        assert asked + c.grpo.max_completion_length <= backbone.context
+    assert int(backbone.grammar.image_len) == (8 if preset == "tiny" else 0)
