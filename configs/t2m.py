@@ -144,7 +144,7 @@ def tiny() -> ConfigDict:
             "weights": "",
             "tokenizer": "packaged:tiny_tokenizer.json",
             "seed_weights": "packaged:tiny_seed.safetensors",
-            "context": 160,
+            "context": 128,
         }
     )
     config.model.seed = {
@@ -167,7 +167,7 @@ def tiny() -> ConfigDict:
         "embedding": 64,
     }
     config.model.decoder = {
-        "vocab": 512,
+        "vocab": 384,
         "width": 192,
         "layers": 4,
         "heads": 4,
@@ -214,7 +214,7 @@ def tiny() -> ConfigDict:
             "warmup_steps": 0,
             "adam_epsilon": 1e-8,
             "weight_decay": 0.0,
-            "max_completion_length": 64,
+            "max_completion_length": 56,
             "prompts_per_step": 8,
             "gradient_accumulation_steps": 1,
             "num_train_epochs": 0.0,
@@ -230,9 +230,9 @@ def tiny() -> ConfigDict:
         }
     )
     config.eval.update(
-        {"max_completion_length": 64, "batch_size": 50, "top_k": 0, "length_multiple": 8}
+        {"max_completion_length": 56, "batch_size": 50, "top_k": 0, "length_multiple": 8}
     )
-    rewards(config, accuracy_normalized=1.0, format_tiered=0.5, image_count=0.25)
+    rewards(config, accuracy_normalized=1.0, format_tiered=0.5, image_count=0.25, alignment=0.5)
     return config
 
 

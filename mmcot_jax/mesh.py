@@ -36,6 +36,10 @@ PARAMS = (
     (r"attention/o/kernel", "lhd"),
     (r"mlp/(gate|up)/kernel", "ldh"),
     (r"mlp/down/kernel", "lhd"),
+    # a ViT's blocks
+    (r"layers/attention/out/kernel", "lhd"),
+    (r"layers/fc1/kernel", "ldh"),
+    (r"layers/fc2/kernel", "lhd"),
     (r"(attention/[qkv]|mlp/(gate|up))/a", "ld."),
     (r"(attention/[qkv]|mlp/(gate|up))/b", "l.h"),
     (r"(attention/o|mlp/down)/a", "lh."),

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from mmcot_jax import data, models, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
-from mmcot_jax.evals import grounded, puzzlevqa, table
+from mmcot_jax.evals import grounded, puzzlevqa, resq, table
 from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example, Row
 from mmcot_jax.log import Log, write_completions, write_json
@@ -26,7 +26,12 @@ from mmcot_jax.train import grpo, rows, sft
 from mmcot_jax.types import Variables
 
 GROUNDED = ("aokvqa", "drivingvqa", "nlvr", "shapes", "viscot")
-EVALS = {"puzzlevqa": puzzlevqa, **dict.fromkeys(GROUNDED, grounded)}
+DESCRIBED = ("piqa", "resq", "scenes")
+EVALS = {
+    "puzzlevqa": puzzlevqa,
+    **dict.fromkeys(GROUNDED, grounded),
+    **dict.fromkeys(DESCRIBED, resq),
+}
 """How a task's answers become results (`summarize`), and which of them are right (`correct`): what
 GRPO watches while it trains on rewards."""
 PHOTOGRAPHS = ("aokvqa", "drivingvqa", "nlvr", "viscot")

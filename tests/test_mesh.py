@@ -39,6 +39,8 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused(given):
         ("params/decoder/layers/attention/o/kernel", (3, 6, 4), (None, "tensor", "fsdp")),
         ("params/decoder/layers/mlp/up/kernel", (3, 4, 8), (None, "fsdp", "tensor")),
         ("params/decoder/layers/mlp/down/kernel", (3, 8, 4), (None, "tensor", "fsdp")),
+        ("params/seed/vit/blocks/layers/fc1/kernel", (3, 4, 8), (None, "fsdp", "tensor")),
+        ("params/seed/vit/blocks/layers/attention/out/kernel", (3, 6, 4), (None, "tensor", "fsdp")),
         ("lora/decoder/layers/attention/q/a", (3, 4, 2), (None, "fsdp", None)),
         ("lora/decoder/layers/attention/q/b", (3, 2, 6), (None, None, "tensor")),
         ("lora/decoder/layers/mlp/down/a", (3, 8, 2), (None, "tensor", None)),

@@ -31,6 +31,7 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "accuracy_normalized": chains.accuracy_normalized,
     "format_tiered": chains.format_tiered,
     "image_count": images.image_count,
+    "alignment": images.alignment(),
     "reference_seed_accuracy": reference_seed.reference_accuracy,
     **{
         f"reference_seed_{name}": reference_seed.on_text(function)

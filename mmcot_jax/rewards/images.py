@@ -43,42 +43,71 @@ def embedding_of(picture: Picture) -> np.ndarray:
     return picture.embedding
 
 
-def alignment(
-    embed_text: Callable[[str], np.ndarray],
-    embed_picture: Callable[[Picture], np.ndarray] = embedding_of,
-    between: tuple[float, float] = (-1.0, 1.0),
-) -> RewardFn:
-    """A reward: how near a chain's pictures are to `extra["scene"]`, on average.
-
-    The cosine of the two embeddings is rescaled, 0.0 at and below the first of `between`, 1.0
-    at and above the second: (-1, 1) is (1 + cos) / 2; the study's CLIP score is (0.2, 0.4). No
-    picture: 0.0. One that was cut short counts 0.0.
-
-    A stage finds it under its place, `rewards.py:alignment` for this line in a file of yours, and
-    embeds or paints the pictures before they are scored, whichever the backbone can:
-
-        alignment = images.alignment(clip.embed_text, lambda p: clip.embed(p.pixels), (0.2, 0.4))
-
-    Args:
-        embed_text: words -> [E]; called once a scene.
-        embed_picture: a picture -> [E] of the same space.
-        between: cosines that score 0 and 1.
+def scene_embedding(example: Example) -> np.ndarray:
+    """The embedding that the task gives with a scene, `extra["scene_embedding"]`, [E].
 
     Raises:
-        ValueError: two cosines that are not in order. The reward itself: an example without a
-            scene, a picture without an embedding, embeddings of two sizes.
+        ValueError: it gives none.
     """
-    low, high = between
-    if not low < high:
-        raise ValueError(f"between is {between}; give the cosines that score 0 and 1, in order")
+    if "scene_embedding" not in example.extra:
+        raise ValueError(
+            f"example {example.id!r} has no extra['scene_embedding'] to compare pictures with; "
+            "give it, or give alignment a function of the scene's words: see images.of_words"
+        )
+    return example.extra["scene_embedding"]
+
+
+def of_words(embed_text: Callable[[str], np.ndarray]) -> Callable[[Example], np.ndarray]:
+    """A text embedding, words -> [E], as one of `extra["scene"]`; called once a scene.
+
+    Raises:
+        ValueError: its result, for an example without a scene.
+    """
     embed_text = functools.lru_cache(maxsize=4096)(embed_text)
 
-    def aligned(example: Example, reply: Reply) -> float:
+    def embed_scene(example: Example) -> np.ndarray:
         scene = example.extra.get("scene")
         if not isinstance(scene, str):
             raise ValueError(
                 f"example {example.id!r} has no scene to compare pictures with; give extra['scene']"
             )
+        return embed_text(scene)
+
+    return embed_scene
+
+
+def alignment(
+    embed_scene: Callable[[Example], np.ndarray] = scene_embedding,
+    embed_picture: Callable[[Picture], np.ndarray] = embedding_of,
+    between: tuple[float, float] = (-1.0, 1.0),
+) -> RewardFn:
+    """A reward: how near a chain's pictures are to the scene, on average.
+
+    The cosine of the two embeddings is rescaled, 0.0 at and below the first of `between`, 1.0
+    at and above the second: (-1, 1) is (1 + cos) / 2; the study's CLIP score is (0.2, 0.4). No
+    picture: 0.0. One that was cut short counts 0.0.
+
+    The one named "alignment" takes the embeddings that task and backbone give. Another is found
+    under its place, `rewards.py:alignment` for this line in a file of yours; a stage embeds or
+    paints the pictures before they are scored, whichever the backbone can:
+
+        alignment = images.alignment(images.of_words(clip.words), clip.pixels_of, (0.2, 0.4))
+
+    Args:
+        embed_scene: an example -> [E].
+        embed_picture: a picture -> [E] of the same space.
+        between: cosines that score 0 and 1.
+
+    Raises:
+        ValueError: two cosines that are not in order. The reward itself: what the functions
+            raise, and embeddings of two sizes.
+    """
+    low, high = between
+    if not low < high:
+        raise ValueError(f"between is {between}; give the cosines that score 0 and 1, in order")
+
+    def aligned(example: Example, reply: Reply) -> float:
+        wanted = embed_scene(example)
         scores = []
         for number, segment in enumerate(reply.segments):
             if not isinstance(segment, Picture):
@@ -88,7 +117,7 @@ def alignment(
             if not len(segment.ids) or (last and unseen):
                 scores.append(0.0)
                 continue
-            cos = cosine(embed_picture(segment), embed_text(scene))
+            cos = cosine(embed_picture(segment), wanted)
             scores.append(min(max((cos - low) / (high - low), 0.0), 1.0))
         return float(np.mean(scores)) if scores else 0.0
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import shapes
-from mmcot_jax.tasks.shapes.world import SMALLEST
+from mmcot_jax.tasks.shapes import facts
+from mmcot_jax.tasks.shapes.world import CELLS, SMALLEST
 
 CHAINS = ("multimodal", "textual", "none")
 
@@ -26,12 +27,12 @@ def stream(
         seed: of the training questions; the others are one set for all seeds.
         split: "train", "validation" or "test".
         size: side of the pictures, pixels.
-        chain: "multimodal" draws the scene and reads the answer off it; "textual" only says what
-            follows from the words; "none" leaves the rationale empty.
+        chain: "multimodal" draws the scene, then says where the two things asked about lie, and
+            what follows; "textual" does not draw; "none" leaves the rationale empty.
 
     Returns:
-        Examples; `extra` has `scene`, `question`, `candidate_answers`, and `picture`, the scene as
-        uint8 [size size 3].
+        Examples; `extra` has `scene`, `question`, `candidate_answers`, `scene_embedding` (what
+        `tiny`'s pictures are embedded as, too), and `picture`, the scene as uint8 [size size 3].
 
     Raises:
         ValueError: an unknown name, a count below 1 or above what there is, a picture too small.
@@ -54,7 +55,9 @@ def load(**options: Any) -> list[Example]:
 
 def _example(id: str, question: shapes.Question, size: int, chain: str) -> Example:
     scene, picture = shapes.describe(question.scene), shapes.draw(question.scene, size)
-    said = f"{question.reason}</think> <answer>{question.answer}</answer>"
+    # where the two lie, then what follows: each sentence takes one look back
+    places = " ".join(f"The {t.name} is at the {CELLS[t.cell]}." for t in question.seen)
+    said = f"{places} {question.reason}</think> <answer>{question.answer}</answer>"
     chains = {"multimodal": ("<think>", picture, f" {said}"), "textual": (f"<think>{said}",)}
     return Example(
         id=id,
@@ -65,6 +68,7 @@ def _example(id: str, question: shapes.Question, size: int, chain: str) -> Examp
             "scene": scene,
             "question": question.text,
             "candidate_answers": question.options,
+            "scene_embedding": facts.embed_text(scene),
             "picture": picture,
         },
     )

@@ -40,6 +40,9 @@ def embed_text(words):
     return np.array([3.0, 4.0])
 
 
+WORDS = images.of_words(embed_text)
+
+
 @pytest.mark.parametrize(
     ("segments", "reward"),
     [
@@ -56,7 +59,7 @@ def embed_text(words):
     ],
 )
 def test_a_picture_is_as_good_as_it_is_near_its_scene(segments, reward):
-    aligned = images.alignment(embed_text)
+    aligned = images.alignment(WORDS)
     assert aligned(SCENE, Reply(segments)) == pytest.approx(reward)
 
 
@@ -66,14 +69,14 @@ def test_pixels_and_clip_join_through_the_same_door():
 
     white = picture()._replace(pixels=np.full((2, 2, 3), 255, np.uint8))
     # cos((1, 1), (3, 4)) = 7 / (5 sqrt 2) = 0.98995; between 0.9 and 1.0 that is 0.8995
-    aligned = images.alignment(embed_text, embed_pixels, (0.9, 1.0))
+    aligned = images.alignment(WORDS, embed_pixels, (0.9, 1.0))
     assert aligned(SCENE, Reply((white, "a"))) == pytest.approx(0.8995, abs=1e-4)
-    assert images.alignment(embed_text, embed_pixels, (0.2, 0.4))(SCENE, Reply((white,))) == 1.0
+    assert images.alignment(WORDS, embed_pixels, (0.2, 0.4))(SCENE, Reply((white,))) == 1.0
 
 
 def test_a_scene_is_embedded_once():
     calls = []
-    aligned = images.alignment(lambda words: calls.append(words) or np.ones(2))
+    aligned = images.alignment(images.of_words(lambda words: calls.append(words) or np.ones(2)))
     for _ in range(3):
         aligned(SCENE, Reply((picture(1.0, 0.0), "a")))
     assert calls == ["a cat"]
@@ -83,15 +86,24 @@ def test_an_alignment_of_ones_own_is_found_by_its_place(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "import numpy as np\nfrom mmcot_jax.rewards import images\n"
-        "near = images.alignment(lambda words: np.ones(2))\n"
+        "near = images.alignment(images.of_words(lambda words: np.ones(2)))\n"
     )
     found = resolve(f"{file}:near")
     assert not found.trl and found.looks and not resolve("image_count").looks
     assert found.function(SCENE, Reply((picture(1.0, 1.0), "a"))) == pytest.approx(1.0)
 
 
+def test_the_one_of_that_name_takes_what_the_task_and_the_backbone_give():
+    near = resolve("alignment")
+    given = Example("q", ("",), "Yes", extra={"scene_embedding": np.array([3.0, 4.0])})
+    assert near.looks
+    assert near.function(given, Reply((picture(0.8, -0.6), "a"))) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"'q' has no extra\['scene_embedding'\] to compare"):
+        near.function(SCENE, Reply((picture(0.8, -0.6), "a")))
+
+
 def test_faults_of_the_data_and_of_the_wiring_are_named():
-    aligned = images.alignment(embed_text)
+    aligned = images.alignment(WORDS)
     with pytest.raises(ValueError, match="example 'q' has no scene to compare pictures with"):
         aligned(SCENE._replace(extra={}), Reply((picture(1.0, 0.0), "a")))
     with pytest.raises(ValueError, match="a picture has no embedding: take a backbone that"):
@@ -99,4 +111,4 @@ def test_faults_of_the_data_and_of_the_wiring_are_named():
     with pytest.raises(ValueError, match=r"embeddings of shapes \(3,\) and \(2,\) have no cosine"):
         aligned(SCENE, Reply((picture(1.0, 0.0, 0.0), "a")))
     with pytest.raises(ValueError, match="give the cosines that score 0 and 1, in order"):
-        images.alignment(embed_text, between=(0.4, 0.2))
+        images.alignment(between=(0.4, 0.2))

@@ -12,16 +12,19 @@ LOADED = {"decoder": "model.language_model.", "vision": "model.visual."}
 and some tools write them to disk."""
 
 
-def hf_table(*, tied: bool, prefixes: dict[str, str] = SAVED) -> Table:
-    """`Qwen2_5_VLForConditionalGeneration`; `tied`: the head is the embedding."""
+def hf_table(*, tied: bool, qk_norm: bool = False, prefixes: dict[str, str] = SAVED) -> Table:
+    """`Qwen2_5_VLForConditionalGeneration`; `tied`: the head is the embedding.
+
+    With `qk_norm` also that norm, which small models of ours have and the released ones lack.
+    """
     head = () if tied else (Rule("lm_head.weight", ("decoder", "head", "kernel"), "linear"),)
     # a tied head may have been written all the same; the rotation's table is no weight
     ignorable = ("*.inv_freq", *(("lm_head.weight",) if tied else ()))
-    words, pictures = _decoder(prefixes["decoder"]), _vision(prefixes["vision"])
+    words, pictures = _decoder(prefixes["decoder"], qk_norm), _vision(prefixes["vision"])
     return Table((*words, *head, *pictures), ignorable)
 
 
-def _decoder(prefix: str) -> tuple[Rule, ...]:
+def _decoder(prefix: str, qk_norm: bool) -> tuple[Rule, ...]:
     linear = {
         "attention/q": "self_attn.q_proj",
         "attention/k": "self_attn.k_proj",
@@ -38,6 +41,10 @@ def _decoder(prefix: str) -> tuple[Rule, ...]:
         "attention_norm/scale": "input_layernorm.weight",
         "mlp_norm/scale": "post_attention_layernorm.weight",
     }
+    if qk_norm:
+        norms = [f"{name}_norm" for name in "qk"]
+        same |= {f"attention/{norm}/scale": f"self_attn.{norm}.weight" for norm in norms}
+        same |= {f"attention/{norm}/bias": f"self_attn.{norm}.bias" for norm in norms}
     return (
         Rule(f"{prefix}embed_tokens.weight", ("decoder", "embed", "embedding")),
         *_layers("decoder", f"{prefix}layers.", linear, same),

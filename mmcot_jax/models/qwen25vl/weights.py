@@ -22,18 +22,22 @@ def load(backbone: Qwen25VL, folder: str | pathlib.Path, like: PyTree) -> PyTree
     """
     tensors = tensorfile.read_folder(folder)
     loaded = any(name.startswith(keys.LOADED["decoder"]) for name in tensors)
-    prefixes = keys.LOADED if loaded else keys.SAVED
-    names = keys.hf_table(tied=backbone.c.tied, prefixes=prefixes)
+    names = _table(backbone, keys.LOADED if loaded else keys.SAVED)
     return hf.load(names, tensors, like, str(folder))
 
 
 def table(backbone: Qwen25VL) -> Table:
     """Hugging Face's names of what adapters may stand on: those of the model in memory."""
-    return keys.hf_table(tied=backbone.c.tied, prefixes=keys.LOADED)
+    return _table(backbone, keys.LOADED)
 
 
 def save(
     backbone: Qwen25VL, params: PyTree, folder: str | pathlib.Path, dtype: Any = None
 ) -> list[pathlib.Path]:
     """Parameters -> the released layout, which `load` and Hugging Face's class read back."""
-    return hf.save(keys.hf_table(tied=backbone.c.tied), params, folder, dtype)
+    return hf.save(_table(backbone, keys.SAVED), params, folder, dtype)
+
+
+def _table(backbone: Qwen25VL, prefixes: dict[str, str]) -> Table:
+    c = backbone.c
+    return keys.hf_table(tied=c.tied, qk_norm=c.qk_norm, prefixes=prefixes)

@@ -79,7 +79,7 @@ def loss(
     }
 
 
-def _cosine(x: Float[Array, "N F"], y: Float[Array, "N F"]) -> Float[Array, "N"]:
+def _cosine(x, y):
     return (x * y).sum(-1) / (jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(y, axis=-1))
 
 

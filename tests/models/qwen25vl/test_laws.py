@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mmcot_jax import data
+from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.logps import score_rollout, whole
-from mmcot_jax.types import Backbone, Batch
+from mmcot_jax.types import Backbone, Batch, row_axes
 
 NUCLEUS = Sampling(temperature=0.7, top_p=0.9)
 LENGTH = 10
@@ -25,6 +26,7 @@ def photo(h, w, seed):
 
 TWO = Example("two", ("w4 ", photo(60, 90, 0), "w5 ", photo(110, 56, 1), "w6"), "")
 ONE = Example("one", (photo(56, 56, 2), "w7 w8 w9"), "")
+WIDE = {"side": "right", "more": 5, "slots": 11}
 NONE = Example("none", ("w10 w11",), "")
 
 
@@ -62,10 +64,10 @@ def test_it_is_a_backbone(qwen):
     assert not g.is_image.any()
 
 
-def test_padding_of_words_and_of_windows_changes_nothing(qwen, forward):
-    rows = [qwen.backbone.renderer.prompt(e) for e in (TWO, ONE, NONE)]
-    left = forward(qwen.variables, padded(rows))
-    wide = padded(rows, "right", more=5, slots=11)
+def test_padding_of_words_and_of_windows_changes_nothing(qwen, prompts, forward):
+    rows = [row_of(qwen, e) for e in (TWO, ONE, NONE)]
+    left = forward(qwen.variables, prompts)
+    wide = padded(rows, **WIDE)
     right = forward(qwen.variables, wide)
     for b, row in enumerate(rows):
         n = len(row.tokens)
@@ -82,7 +84,10 @@ def test_an_image_is_seen_by_its_content_and_its_place(qwen, forward):
     row = render(TWO)
     other = render(TWO._replace(prompt=(*TWO.prompt[:3], photo(110, 56, 3), "w6")))
     line = np.arange(len(row.tokens), dtype=np.int32)[None].repeat(3, 0)
-    here, there, flat = forward(qwen.variables, padded([row, other, row._replace(positions=line)]))
+    rows = [row, other, row._replace(positions=line)]
+    here, there, flat = (
+        x[: len(row.tokens)] for x in forward(qwen.variables, padded(rows, **WIDE))
+    )
     second = int(np.flatnonzero(row.windows.source >= 0)[6])
     assert row.windows.source[second - 1] == -1  # the second image begins
     np.testing.assert_allclose(here[:second], there[:second], atol=1e-5)
@@ -220,6 +225,25 @@ def test_new_weights_are_frozen_ones_and_adapters_apart(qwen):
     half = qwen.variant(dtype="bfloat16", param_dtype="bfloat16")
     shapes = jax.eval_shape(half.init, jax.random.key(0))
     assert {x.dtype for x in jax.tree.leaves(shapes["params"])} == {jnp.dtype("bfloat16")}
+    seen = jax.eval_shape(half.prepare, shapes, padded([row_of(qwen, ONE)]))
+    hidden, _ = jax.eval_shape(half, shapes, seen)
+    assert seen.embeds.dtype == hidden.dtype == jnp.bfloat16
+    assert jax.eval_shape(half.unembed, shapes, hidden).dtype == jnp.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 1, 8)])
+def test_features_do_not_depend_on_the_mesh(qwen, shape):
+    mesh = meshes.make(*shape)
+    tall = photo(280, 120, 4)  # 10 x 4 cells: more windows than are looked at at once
+    rows = [row_of(qwen, e) for e in (TWO, ONE, NONE, NONE._replace(prompt=(tall, "w1")))]
+    batch = data.pad(rows, 60, "left", pad_id=0)
+    alone = jax.jit(qwen.backbone.prepare)(qwen.variables, jax.tree.map(jnp.asarray, batch))
+    placed = jax.device_put(qwen.variables, meshes.shardings(qwen.variables, mesh))
+    shared = meshes.put(batch, mesh, row_axes(batch))
+    with meshes.strict(mesh):
+        out = jax.jit(qwen.backbone.prepare)(placed, shared)
+    np.testing.assert_allclose(meshes.get(out.embeds), alone.embeds, atol=2e-5)
 
 
 def test_what_it_cannot_do_it_refuses(qwen):

@@ -57,6 +57,17 @@ def test_the_names_in_memory_are_read_too_and_a_tied_head_may_lie_there(tmp_path
     same(weights.load(golden.backbone, tmp_path / "all", like(params)), params)
 
 
+def test_a_small_models_qk_norm_goes_out_and_comes_in(tmp_path, qwen):
+    normed = qwen.variant(qk_norm=True, lora=None)
+    shapes = jax.eval_shape(normed.init, jax.random.key(0))["params"]
+    random = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), shapes)
+    weights.save(normed, params, tmp_path)
+    written = tensorfile.read(tmp_path / "model.safetensors")
+    assert written["model.layers.1.self_attn.k_norm.bias"].shape == (1, 16)
+    same(weights.load(normed, tmp_path, shapes), params)
+
+
 def test_weights_of_another_size_are_refused_by_name(tmp_path, golden):
     params = golden.variables["params"]
     weights.save(golden.backbone, params, tmp_path)

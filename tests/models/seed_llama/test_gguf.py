@@ -124,6 +124,7 @@ def prompt(backbone, text):
     return jax.tree.map(jnp.asarray, data.pad([row], 40, "left", pad_id=2))
 
 
+@pytest.mark.slow
 def test_smollm2s_words_are_transformers(smol):
     backbone, _, golden = smol
     for i, text in enumerate(TEXTS):

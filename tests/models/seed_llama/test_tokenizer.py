@@ -61,19 +61,23 @@ def small():
     return Golden(SMALL, hf.load(seed_table(SMALL), tensors, like)["seed"], io)
 
 
-def test_queries_and_latents_are_upstreams(small):
-    near(small("features", small.io["pixels"]), small.io["queries"])
-    near(small("latents", small.io["pixels"]), small.io["latents"])
+def test_queries_latents_codes_and_embeddings_are_upstreams(small):
+    io = small.io
 
+    @jax.jit
+    def everything(params, pixels, drawn):
+        made = {
+            name: run(SMALL, params, name, pixels) for name in ("features", "latents", "encode")
+        }
+        both = jnp.concatenate([made["encode"], drawn])
+        return made | {"embed": run(SMALL, params, "embed", both)}
 
-def test_codes_are_upstreams_and_differ_between_pictures(small):
-    np.testing.assert_array_equal(small("encode", small.io["pixels"]), small.io["codes"])
-    assert len(np.unique(small.io["codes"], axis=0)) == 3
-
-
-def test_embeddings_of_codes_are_upstreams(small):
-    near(small("embed", small.io["codes"]), small.io["embedding"])
-    near(small("embed", small.io["drawn"]), small.io["drawn_embedding"])
+    made = everything(small.params, io["pixels"], io["drawn"])
+    near(made["features"], io["queries"])
+    near(made["latents"], io["latents"])
+    np.testing.assert_array_equal(made["encode"], io["codes"])
+    near(made["embed"], np.concatenate([io["embedding"], io["drawn_embedding"]]))
+    assert len(np.unique(io["codes"], axis=0)) == 3  # one for each picture
 
 
 def test_a_query_sees_those_before_it_and_none_after(small):
@@ -158,6 +162,7 @@ def test_photos_become_the_released_pixels(released):
     np.testing.assert_allclose(from_pixels(jnp.asarray(square)), theirs, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_every_stage_of_the_released_tokenizer_is_reproduced(released):
     out = {name.removeprefix("out_"): x for name, x in released.io.items()}
@@ -189,14 +194,16 @@ def test_every_stage_of_the_released_tokenizer_is_reproduced(released):
     np.testing.assert_allclose(vectors, out["z_quantised"], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_every_block_of_the_released_vit_is_reproduced(released):
     c, out = released.c, released.io
     vit = VitConfig(c.vit_width, c.vit_layers, c.vit_heads, c.vit_mlp, key_bias=False)
+    block = jax.jit(lambda own, x: Block(vit).apply({"params": own}, x)[0])
     for layer in range(1, c.vit_layers):
         own = jax.tree.map(lambda x: x[layer], released.params["vit"]["blocks"]["layers"])  # noqa: B023
         before = jnp.asarray(out[f"out_vit_block{layer - 1}"])
-        near(Block(vit).apply({"params": own}, before)[0], out[f"out_vit_block{layer}"])
+        near(block(own, before), out[f"out_vit_block{layer}"])
 
 
 def _at(tree, path):
