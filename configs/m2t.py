@@ -17,7 +17,7 @@ The study's ablations are flags:
     its own     --config.grpo.reward_funcs=reference_vlmr1_accuracy,reference_vlmr1_bbox
     GRPO on     --config.data.grpo.task=drivingvqa
     frames      --config.data.train.frame=original --config.data.train.wording=original
-    seeds       --config.seed=22, 32, 42
+    seeds       --config.seed=22, and 32 and 42
     objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
 """
 
@@ -80,7 +80,7 @@ def full(size: str) -> ConfigDict:
     grounded = {"boxes": True, "frame": "resized", "wording": "corrected"}
     learnt = pictured("aokvqa", part="all", validation_count=100, **grounded)
     return base.config(
-        stages=("sft", "grpo", "eval"),
+        stages=("sft", "eval", "grpo", "eval"),
         model=model(size),
         data={
             "task": "aokvqa",

@@ -1,13 +1,17 @@
 """What stages give to tasks, and which configs they refuse."""
 
+import json
 import pathlib
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from mmcot_jax import config, stages
 from mmcot_jax.boxes import Sight
+from mmcot_jax.example import Row
 
 M2T = f"{pathlib.Path(__file__).parents[1]}/configs/m2t.py:tiny"
 SIGHT = Sight(64, 4096, 8)
@@ -67,3 +71,48 @@ def test_a_task_that_does_not_exist_or_has_no_evaluation_is_refused(monkeypatch)
     monkeypatch.delitem(stages.EVALS, "shapes")
     with pytest.raises(ValueError, match="there is no evaluation of 'shapes'; there are"):
         stages.check(config.load(M2T))
+
+
+def nlvr(folder, count=3):
+    """A folder of so many records of NLVR, their pictures black."""
+    item = {"x_loc": 40, "y_loc": 80, "size": 20, "type": "square", "color": "Black"}
+    (folder / "images").mkdir()
+    lines = []
+    for number in range(count):
+        Image.new("RGB", (400, 100)).save(folder / f"images/{number}.png")
+        record = {
+            "sentence": "There is a tower.",
+            "label": "true",
+            "identifier": str(number),
+            "structured_rep": [[item], [], []],
+            "image": f"images/{number}.png",
+        }
+        lines.append(json.dumps(record) + "\n")
+    (folder / "dev.jsonl").write_text("".join(lines))
+
+
+def test_photographs_are_read_when_their_row_is_used(tmp_path):
+    nlvr(tmp_path)
+    made = job()
+    with made.c.unlocked():
+        made.c.data.train = {"task": "nlvr", "source": str(tmp_path)}
+    read = []
+
+    def supervise(example):
+        read.append(example.id)
+        tokens = np.arange(len(read) + 5, dtype=np.int32)
+        return Row(example.id, tokens, tokens[None], tokens > 2)
+
+    made.backbone = SimpleNamespace(
+        renderer=SimpleNamespace(supervise=supervise, sight=SIGHT), context=20
+    )
+    source = made.source()
+    assert len(source) == 3 and sorted(set(read)) == ["nlvr/0", "nlvr/1", "nlvr/2"]
+    (tmp_path / "images/1.png").unlink()
+    assert source[0].id == "nlvr/0"
+    with pytest.raises(ValueError, match="'nlvr/1' has no picture"):
+        source[1]
+    made.backbone.context = 5
+    Image.new("RGB", (400, 100)).save(tmp_path / "images/1.png")
+    with pytest.raises(ValueError, match="tokens long and the model's context is 5"):
+        made.source()

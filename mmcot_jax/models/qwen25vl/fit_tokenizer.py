@@ -75,12 +75,9 @@ def words() -> list[str]:
     found += [f"{word} {word} {word.capitalize()} {word.capitalize()}" for word in COMMON.split()]
     found += [f"{asked} (A) true (B) false." for asked in PROMPTS]
     found += ["system\nYou are a helpful assistant.", "user\n", "assistant\n"]
-    for form in ("options", "open"):
-        for boxes in (True, False):
-            for example in shapes.load(
-                list(shapes.KINDS), count=200, size=24, form=form, boxes=boxes
-            ):
-                found += [s for s in (*example.prompt, *example.rationale) if isinstance(s, str)]
+    for boxes in (True, False):
+        for example in shapes.load(list(shapes.KINDS), count=100, size=24, boxes=boxes):
+            found += [s for s in (*example.prompt, *example.rationale) if isinstance(s, str)]
     return found
 
 

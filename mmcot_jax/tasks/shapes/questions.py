@@ -107,10 +107,11 @@ KINDS: dict[str, Callable[[random.Random], Question]] = {
 
 def holds(one: Thing, direction: str, other: Thing) -> bool:
     """Whether `one` lies in a direction of `other`: its column, or row, comes before or after."""
-    across, down = one.column - other.column, one.row - other.row
-    return {"left": across < 0, "right": across > 0, "above": down < 0, "below": down > 0}[
-        direction
-    ]
+    here, there = (
+        (thing.cell % 3 if direction in ("left", "right") else thing.cell // 3)
+        for thing in (one, other)
+    )
+    return here < there if direction in ("left", "above") else here > there
 
 
 def _until(rng: random.Random, fits: Callable[[Scene], object]) -> Scene:

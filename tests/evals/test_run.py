@@ -1,0 +1,78 @@
+"""Questions are asked in order, in whole batches, each rendered when it is asked."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from mmcot_jax import mesh as meshes
+from mmcot_jax.evals import run
+from mmcot_jax.example import Example, Reply
+
+C = {
+    "batch_size": 8,
+    "max_completion_length": 4,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "greedy": True,
+    "length_multiple": 4,
+    "pad_id": 0,
+}
+EXAMPLES = [Example(f"q/{n}", ("abcdef"[: 1 + n % 6],), "A") for n in range(11)]
+
+
+class Asker:
+    """Answers a row by its id and the number it draws by; notes what it was asked."""
+
+    asked: list
+
+    def __init__(self, *_, num_generations, **__):
+        self.g = num_generations
+
+    def __call__(self, variables, rows, width, key, numbers, **images):
+        self.asked.append((len(rows), width, images))
+        replies = [
+            Reply((f"{row.id} {number} {g}",))
+            for row, number in zip(rows, numbers, strict=True)
+            for g in range(self.g)
+        ]
+        tokens = np.full(len(replies), 2)
+        ended = np.ones(len(replies), bool)
+        return SimpleNamespace(replies=replies, tokens=tokens, ended=ended)
+
+
+@pytest.fixture
+def answer(monkeypatch, chameleon):
+    Asker.asked = []
+    monkeypatch.setattr(run, "Asker", Asker)
+    backbone = chameleon.backbone
+    mesh = meshes.make(data=1, fsdp=-1, tensor=1)
+    key = jax.random.key(0)
+
+    def call(**changes):
+        given = dict(mesh=mesh, key=key, paint=False)
+        return run.answer(backbone, {}, EXAMPLES, C | changes, **given)
+
+    return call
+
+
+def test_every_question_is_answered_once_in_order_and_the_last_batch_is_filled(answer):
+    found = answer()
+    assert [a.example for a in found] == EXAMPLES
+    assert [a.reply.text for a in found] == [f"q/{n} {n} 0" for n in range(11)]
+    assert [a.prompt for a in found[4:8]] == ["abcde", "abcdef", "a", "ab"]
+    assert Asker.asked == [(8, 8, {"image_slots": 0, "image_shape": ()})] * 2
+    assert run.lengths(found) == {
+        "n": 11,
+        "completions/mean_length": 2.0,
+        "completions/clipped_ratio": 0.0,
+        "image/count": 0.0,
+    }
+
+
+def test_several_answers_of_a_question_are_next_to_each_other(answer):
+    found = answer(num_generations=2)
+    assert [a.reply.text for a in found[:4]] == ["q/0 0 0", "q/0 0 1", "q/1 1 0", "q/1 1 1"]
+    assert len(found) == 22 and found[-1].example.id == "q/10"
