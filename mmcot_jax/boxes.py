@@ -114,9 +114,19 @@ class Sight(NamedTuple):
 
 
 def smart_resize(
-    height: int, width: int, *, min_pixels: int, max_pixels: int, multiple: int = 28
+    height: int,
+    width: int,
+    *,
+    min_pixels: int,
+    max_pixels: int,
+    multiple: int = 28,
+    widen: bool = True,
 ) -> tuple[int, int]:
     """Height and width as multiples of `multiple`, with about the same shape, within the bounds.
+
+    With `widen`, as qwen_vl_utils has it, a side below half of `multiple` counts as one before
+    the area is looked at: 5 x 900 becomes 28 x 896. Transformers' processor does without, and
+    makes it 28 x 756. All other pictures are alike.
 
     Raises:
         ValueError: a side above 200 times the other.
@@ -127,7 +137,8 @@ def smart_resize(
             "crop it, or leave it out"
         )
     # round() takes halves to the even number: 42 pixels are 1.5 times 28 and become 56, 70 too
-    rows, columns = (max(multiple, round(side / multiple) * multiple) for side in (height, width))
+    whole = (round(side / multiple) * multiple for side in (height, width))
+    rows, columns = (max(multiple if widen else 0, side) for side in whole)
     if rows * columns > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
         rows, columns = (

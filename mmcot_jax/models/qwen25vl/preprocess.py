@@ -3,54 +3,17 @@
 Axes: W windows, K cells of a window, T time, h w pixels, s pixels along a cell.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from einops import rearrange
 from PIL import Image
 
+from mmcot_jax.boxes import smart_resize
 from mmcot_jax.example import Windows
 
 VARIANTS = ("processor", "utils")
-LONGEST = 200
-"""How many times its shorter side an image's longer side may be."""
-
-
-def smart_resize(
-    height: int,
-    width: int,
-    *,
-    min_pixels: int,
-    max_pixels: int,
-    factor: int = 28,
-    variant: str = "processor",
-) -> tuple[int, int]:
-    """Height and width, in pixels, that an image is brought to: multiples of `factor`.
-
-    About the same proportions, and an area between the two limits where that is possible.
-    "processor" is transformers' formula, "utils" qwen_vl_utils': there a side below half of
-    `factor` counts as one `factor` before the area is looked at (5 x 900 -> 28 x 896, not
-    28 x 756).
-
-    Raises:
-        ValueError: an unknown variant, or sides more than 200 to 1.
-    """
-    if variant not in VARIANTS:
-        raise ValueError(f"model.preprocess is {variant!r}; choose {' or '.join(VARIANTS)}")
-    if max(height, width) > LONGEST * min(height, width):
-        raise ValueError(
-            f"an image of {height} x {width} pixels is more than {LONGEST} to 1; crop it"
-        )
-    least = factor if variant == "utils" else 0
-    sides = [max(least, round(side / factor) * factor) for side in (height, width)]
-    if math.prod(sides) > max_pixels:
-        beta = math.sqrt(height * width / max_pixels)
-        sides = [max(factor, math.floor(x / beta / factor) * factor) for x in (height, width)]
-    elif math.prod(sides) < min_pixels:
-        beta = math.sqrt(min_pixels / (height * width))
-        sides = [math.ceil(x * beta / factor) * factor for x in (height, width)]
-    return sides[0], sides[1]
+"""transformers' processor refuses an image thinner than a cell, qwen_vl_utils widens it."""
 
 
 def preprocess(
@@ -64,8 +27,11 @@ def preprocess(
     """An image, resized (bicubic) to whole cells: uint8 [h w 3]. What is transparent is white.
 
     Raises:
-        ValueError: no image, one thinner than `factor` ("utils" widens it), or as `smart_resize`.
+        ValueError: an unknown variant, no image, one thinner than `factor` ("utils" widens it), or
+            one whose sides are more than 200 to 1.
     """
+    if variant not in VARIANTS:
+        raise ValueError(f"model.preprocess is {variant!r}; choose {' or '.join(VARIANTS)}")
     picture = _picture(image)
     width, height = picture.size
     if variant == "processor" and min(height, width) < factor:
@@ -78,8 +44,8 @@ def preprocess(
         width,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        factor=factor,
-        variant=variant,
+        multiple=factor,
+        widen=variant == "utils",
     )
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)

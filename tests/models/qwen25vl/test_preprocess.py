@@ -4,16 +4,16 @@ import pytest
 import qwen_golden
 from PIL import Image
 
-from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess, smart_resize
+from mmcot_jax.boxes import smart_resize
+from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess
 from mmcot_jax.models.qwen25vl.sizes import SIZES, VisionConfig
 from mmcot_jax.models.qwen25vl.vision import to_patches
 
 LIMITS = {"min_pixels": 3136, "max_pixels": 3_686_400}
-SMALL = {"min_pixels": 784, "max_pixels": 28 * 28 * 64}
 
 
 def resized(h, w, variant="processor", **limits):
-    return smart_resize(h, w, **(LIMITS | limits), variant=variant)
+    return smart_resize(h, w, **(LIMITS | limits), widen=variant == "utils")
 
 
 def test_sides_are_whole_cells_and_the_area_stays_between_the_limits():
@@ -33,9 +33,9 @@ def test_the_variants_differ_where_a_side_is_below_half_a_cell():
 
 def test_an_unknown_variant_and_a_strip_are_refused():
     with pytest.raises(ValueError, match=r"preprocess is 'hf'; choose processor or utils"):
-        resized(9, 9, "hf")
-    with pytest.raises(ValueError, match=r"5 x 1001 pixels is more than 200 to 1; crop it"):
-        resized(5, 1001)
+        preprocess(np.zeros((40, 40, 3), np.uint8), **LIMITS, variant="hf")
+    with pytest.raises(ValueError, match=r"6001 x 30 pixels is more than 200 times as long"):
+        preprocess(np.zeros((30, 6001, 3), np.uint8), **LIMITS)
 
 
 def test_a_thin_image_is_refused_or_widened():
@@ -122,7 +122,9 @@ def test_the_processors_outputs_are_the_original_s(reference):
         want = io[f"out_proc_photo{i}_pixel_values"]
         np.testing.assert_allclose(patches_of(image), want, atol=1e-5)
     for h, w, factor, least, most, *want in io["out_smart_resize_table"].tolist():
-        assert smart_resize(h, w, min_pixels=least, max_pixels=most, factor=factor) == tuple(want)
+        assert smart_resize(
+            h, w, min_pixels=least, max_pixels=most, multiple=factor, widen=False
+        ) == tuple(want)
 
 
 def test_sizes_that_do_not_fit_are_refused():
