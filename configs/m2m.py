@@ -18,9 +18,9 @@ from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS
 
 PRESETS = ("7b", "7b-text", "tiny", "tiny-text")
 
-TINY_KINDS = ("rectangle_height_number", "rectangle_height_color", "color_overlap_squares")
-"""Kinds whose rule two million parameters find in ten minutes: what is missing follows from one
-length, or from two colours."""
+TINY_KINDS = ("rectangle_height_number", "color_overlap_squares")
+"""Kinds whose rule two million parameters find in minutes: what is missing follows from one length,
+or from two colours."""
 
 
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
@@ -32,8 +32,6 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         config.data.train.chain = "textual"
         budget = {"7b": 512, "tiny": 96}[size]
         config.eval.max_completion_length = config.grpo.max_completion_length = budget
-    if preset == "tiny-text":  # its rows are a third as long
-        config.sft.max_steps = 1500
     return config
 
 
@@ -108,7 +106,7 @@ def full() -> ConfigDict:
 
 
 def tiny() -> ConfigDict:
-    """Three kinds at 64 pixels, 64 ids a picture, a decoder of 2.5 million from scratch."""
+    """Two kinds at 64 pixels, 64 ids a picture, a decoder of 2.5 million from scratch."""
     config = full()
     config.model.update(
         {
@@ -155,7 +153,7 @@ def tiny() -> ConfigDict:
             "adam_beta2": 0.95,
             "weight_decay": 0.1,
             "num_train_epochs": 0.0,
-            "max_steps": 700,
+            "max_steps": 500,
             "batch_size": 8,
             "length_multiple": 8,
             "logging_steps": 10,
@@ -165,13 +163,18 @@ def tiny() -> ConfigDict:
     config.grpo.update(
         {
             "what": "all",
+            # Five times that, with image ids learned too, lets the pictures drift within twelve
+            # steps: 0.4 nats an id instead of 0.06, and the answers fall with them.
             "learning_rate": 1e-4,
+            "image_weight": 0.0,
+            "lr_scheduler_type": "constant",
             "adam_beta2": 0.95,
             "max_completion_length": 400,
             "prompts_per_step": 8,
-            "max_steps": 30,
+            "max_steps": 20,
             "mask_truncated_completions": True,
             "eval_steps": 10,
+            "num_completions_to_print": 2,
             "save_steps": 10,
             "length_multiple": 8,
         }

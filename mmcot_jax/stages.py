@@ -321,8 +321,12 @@ def fingerprint(c: ConfigDict) -> dict[str, str]:
     return {
         "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in HOW)),
         "tokenizer": model.tokenizer or model.weights,
-        "vqgan": repr(
-            (model.get("vqgan_weights") or model.weights, sorted(model.get("vqgan", {}).items()))
+        "pictures": json.dumps(
+            {
+                "weights": model.get("vqgan_weights") or model.get("seed_weights") or model.weights,
+                **{name: dict(model.get(name) or {}) for name in ("vqgan", "seed")},
+            },
+            sort_keys=True,
         ),
         "preprocess": model.preprocess,
         "supervision": f"learn {c.sft.learn}, eos {c.sft.eos}",
