@@ -193,7 +193,7 @@ def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):
 
 def test_a_prompt_longer_than_the_context_is_refused_with_record_length_and_limit(capfd, tmp_path):
     line = refused(capfd, tmp_path, "model.context=70")
-    assert "color_grid/test/" in line and "74 tokens" in line and "context is 70" in line
+    assert "'size_cycle/test/00000' is 75 tokens long" in line and "context is 70" in line
 
 
 def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):

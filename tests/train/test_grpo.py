@@ -190,7 +190,7 @@ def test_the_best_by_an_evaluation_is_kept_and_taken(train, tmp_path):
 
 
 def test_groups_that_all_agree_are_told_before_the_first_step(train, tmp_path, capfd):
-    with pytest.raises(ValueError, match=r"in all 8 groups .* equal \(8 all right, 0 all wrong\)"):
+    with pytest.raises(ValueError, match=r"in all 8 groups .* equal \(0 all right, 8 all wrong\)"):
         train(reward_funcs=("os.path:join",))  # fails on all
     assert not (tmp_path / "metrics.jsonl").read_text()
 

@@ -108,7 +108,7 @@ def test_the_packaged_words_hold_a_scenes_chain_in_few_tokens(tiny):
     renderer = tiny[0].renderer
     (example,) = scenes.load(count=1, size=48)
     row = renderer.supervise(example)
-    assert len(row.tokens) < 80
+    assert len(row.tokens) < 96
     assert len(row.images) == 1
     said = renderer.read(row.tokens[row.loss]).text
     assert said == "".join(s if isinstance(s, str) else "<image>" for s in example.rationale)
