@@ -92,7 +92,7 @@ def _cell(value: float | None, digits: int) -> str:
 def console(table: Layout, title: str | None = None) -> Table:
     """The table for a rich console."""
     drawn = Table(title=title)
-    drawn.add_column("puzzle")
+    drawn.add_column("puzzle", no_wrap=True)
     drawn.add_column("domain")
     for column in table.columns:
         drawn.add_column(column)  # left: 0.90 and the mean 0.2745 then share their decimal point
