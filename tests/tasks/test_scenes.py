@@ -32,6 +32,15 @@ def test_the_textual_chain_says_the_same_without_the_picture():
     assert scenes.load(count=1, chain="none")[0].rationale == ()
 
 
+def test_a_share_of_the_chains_answers_at_once():
+    reasoned, mixed = (scenes.load(count=200, size=24, direct=d) for d in (0.0, 0.5))
+    direct = [e for e in mixed if len(e.rationale) == 1]
+    assert 70 < len(direct) < 130
+    assert all(e.rationale == (f"<answer>{e.answer}</answer>",) for e in direct)
+    rest = [(a, b) for a, b in zip(reasoned, mixed, strict=True) if len(b.rationale) > 1]
+    assert all(a.rationale[2] == b.rationale[2] for a, b in rest)
+
+
 def test_no_scene_of_one_split_is_in_another():
     splits = {s: scenes.load(count=80, split=s) for s in ("train", "validation", "test")}
     scene = {name: {e.extra["scene"] for e in of} for name, of in splits.items()}
@@ -54,6 +63,7 @@ def test_yes_is_right_as_often_as_no():
         ({"count": 1, "size": 8}, "picture size 8 is too small for shapes; give at least 24"),
         ({"count": 1, "split": "dev"}, "unknown split 'dev'"),
         ({"count": 0}, "count 0 is no number"),
+        ({"count": 1, "direct": 2.0}, "direct 2.0 is no share of the examples"),
     ],
 )
 def test_a_wrong_option_is_named(options, words):

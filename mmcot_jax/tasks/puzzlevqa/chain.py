@@ -42,6 +42,11 @@ def textual(kind: Kind, scene: Scene) -> tuple[Segment, ...]:
     )
 
 
+def direct(word: Wording) -> tuple[Segment, ...]:
+    """The answer alone, without a pattern."""
+    return (f"# Final Answer:\n{_verdict(word)}",)
+
+
 def require_pictures(kind: Kind) -> None:
     """Refuses a kind without option pictures.
 

@@ -58,6 +58,13 @@ def test_a_chain_notes_every_thing_that_is_looked_at_and_ends_in_the_answer():
         assert example.extra["options"][at] == example.extra["answer_text"]
 
 
+def test_a_share_of_the_chains_answers_at_once():
+    examples = shapes.load(["count"], count=100, size=24, direct=0.5)
+    direct = [e for e in examples if "<think>" not in e.rationale[0]]
+    assert 30 < len(direct) < 70
+    assert all(e.rationale == (f"<answer>{e.answer}</answer>",) for e in direct)
+
+
 def test_splits_share_no_scene_and_no_question_is_asked_twice():
     def scenes(split):
         return {e.extra["scene"] for e in shapes.load(SEVERAL, count=20, size=24, split=split)}
@@ -99,6 +106,7 @@ def test_a_described_scene_is_asked_about_by_yes_or_no():
         ({"split": "dev"}, "unknown split 'dev'; choose from train, validation, test"),
         ({"form": "option"}, "unknown form 'option'; did you mean 'options'"),
         ({"count": 0}, "count 0 is no number of questions; give at least 1"),
+        ({"direct": -0.1}, "direct -0.1 is no share of the examples"),
         ({"size": 20}, "picture size 20 is too small for shapes; give at least 24"),
     ],
 )
