@@ -231,7 +231,7 @@ def _makers(s: Shapes, name: str, n: int, beside: float) -> Iterator[Program]:
 
 
 def _parts(c: Mapping[str, Any]) -> dict[str, int]:
-    return {"micro_batches": c["rollout_micro_batches"]} if "rollout_micro_batches" in c else {}
+    return {"micro_batches": c.get("rollout_micro_batches", 1)}
 
 
 def _photographs(s: Shapes) -> bool:
