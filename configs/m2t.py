@@ -174,7 +174,9 @@ def tiny() -> ConfigDict:
     config.plan = base.shapes(112, 4, 168, 4)
     drawn = {"kinds": tuple(KINDS), "size": 64, "form": "options", "boxes": True}
     config.data.task = "shapes"
-    config.data.train = ConfigDict(drawn | {"split": "train", "count": 4000, "seed": 0})
+    config.data.train = ConfigDict(
+        drawn | {"split": "train", "count": 4000, "seed": 0, "guesses": 0.5}
+    )
     config.data.grpo = ConfigDict(drawn | {"split": "train", "count": 400, "seed": 1})
     config.eval.sets = ConfigDict({"shapes": drawn | {"split": "test", "count": 100}})
     config.sft.update(

@@ -181,12 +181,14 @@ def tiny() -> ConfigDict:
         "unroll": 4,
         "embed_init": 0.2,
         "out_init": 0.0,
+        "qk_norm": True,
+        "qk_init": 1.7,
     }
     config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
     drawn = {"size": 48, "chain": "multimodal"}
     config.data = {
         "task": "scenes",
-        "train": drawn | {"count": 2000, "seed": 0, "split": "train"},
+        "train": drawn | {"count": 20000, "seed": 0, "split": "train", "guesses": 0.5},
         "grpo": drawn | {"count": 1000, "seed": 1, "split": "train"},
         "store": "",
         "shards": 1,

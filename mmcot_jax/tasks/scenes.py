@@ -11,6 +11,7 @@ from typing import Any
 
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import shapes
+from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.shapes import facts
 from mmcot_jax.tasks.shapes.world import CELLS, SMALLEST
 
@@ -18,7 +19,13 @@ CHAINS = ("multimodal", "textual", "none")
 
 
 def stream(
-    *, count: int, seed: int = 0, split: str = "train", size: int = 64, chain: str = "multimodal"
+    *,
+    count: int,
+    seed: int = 0,
+    split: str = "train",
+    size: int = 64,
+    chain: str = "multimodal",
+    guesses: float = 0.0,
 ) -> Iterator[Example]:
     """Described scenes with a question each. No scene of one split, in words, is in another.
 
@@ -29,6 +36,7 @@ def stream(
         size: side of the pictures, pixels.
         chain: "multimodal" draws the scene, then says where the two things asked about lie, and
             what follows; "textual" does not draw; "none" leaves the rationale empty.
+        guesses: share of the chains, 0..1, that give no reason and an answer taken at random.
 
     Returns:
         Examples; `extra` has `scene`, `question`, `candidate_answers`, `scene_embedding` (what
@@ -41,9 +49,10 @@ def stream(
         raise ValueError(f"unknown chain {chain!r}; choose from {', '.join(CHAINS)}")
     if size < SMALLEST:
         raise ValueError(f"picture size {size} is too small for shapes; give at least {SMALLEST}")
+    check_guesses(guesses)
     questions = shapes.described(count, split=split, seed=seed)
     return (
-        _example(f"scenes/{split}/{number:05}", question, size, chain)
+        _example(f"scenes/{split}/{number:05}", question, size, chain, guesses)
         for number, question in enumerate(questions)
     )
 
@@ -53,12 +62,16 @@ def load(**options: Any) -> list[Example]:
     return list(stream(**options))
 
 
-def _example(id: str, question: shapes.Question, size: int, chain: str) -> Example:
+def _example(id: str, question: shapes.Question, size: int, chain: str, guesses: float) -> Example:
     scene, picture = shapes.describe(question.scene), shapes.draw(question.scene, size)
-    # where the two lie, then what follows: each sentence takes one look back
-    places = " ".join(f"The {t.name} is at the {CELLS[t.cell]}." for t in question.seen)
-    said = f"{places} {question.reason}</think> <answer>{question.answer}</answer>"
+    # where the two lie, each place right behind its name as in a picture's ids, so that one look
+    # back finds it; then what is asked beside what is so
+    places = ", ".join(f"{t.name} {CELLS[t.cell]}" for t in question.seen)
+    found = f"See: {places}. {question.text} {question.reason}"
+    said = f"{found}</think> <answer>{question.answer}</answer>"
     chains = {"multimodal": ("<think>", picture, f" {said}"), "textual": (f"<think>{said}",)}
+    if guessed := guess(id, guesses, question.options):
+        chains = dict.fromkeys(chains, (f"<answer>{guessed}</answer>",))
     return Example(
         id=id,
         prompt=(f"USER: {scene} {question.text}\nASSISTANT:",),

@@ -1,6 +1,7 @@
 """Described scenes: what is asked, what is drawn, how the splits lie."""
 
 import collections
+import re
 
 import numpy as np
 import pytest
@@ -16,12 +17,16 @@ def test_a_scene_is_described_asked_about_and_drawn():
     think, picture, said = example.rationale
     assert think == "<think>" and picture is example.extra["picture"]
     assert picture.shape == (32, 32, 3) and picture.dtype == np.uint8
-    places = [f"{s}." for s in example.extra["scene"].split(". ")]
-    thought, answer = said.split("</think>")
-    one, other, follows = thought.strip(" .").split(". ")
-    for where in (one, other):
-        assert any(where.removeprefix("The") in place for place in places)
-    assert follows.startswith("The ") and answer == f" <answer>{example.answer}</answer>"
+    places = dict(re.findall(r"A (\w+ \w+) is at the ([\w ]+)\.", example.extra["scene"]))
+    seen, question, found, answer = re.fullmatch(
+        r" See: (.+)\. (Is the .+\?) It is ([\w ]+)\.</think> (.+)", said
+    ).groups()
+    assert question == example.extra["question"]
+    named = re.search(r"the (\w+ \w+) (\w+(?: of)?) the (\w+ \w+)\?", question)
+    one, asked, other = named.groups()
+    assert seen == f"{one} {places[one]}, {other} {places[other]}"
+    assert (found == asked) == (example.answer == "Yes")
+    assert answer == f"<answer>{example.answer}</answer>"
 
 
 def test_the_textual_chain_says_the_same_without_the_picture():
@@ -30,6 +35,16 @@ def test_the_textual_chain_says_the_same_without_the_picture():
         assert other.rationale == (f"<think>{one.rationale[2][1:]}",)
         assert (other.prompt, other.answer) == (one.prompt, one.answer)
     assert scenes.load(count=1, chain="none")[0].rationale == ()
+
+
+def test_a_share_of_the_chains_guesses():
+    reasoned, mixed = (scenes.load(count=200, size=24, guesses=g) for g in (0.0, 0.5))
+    guesses = [e for e in mixed if len(e.rationale) == 1]
+    assert 70 < len(guesses) < 130
+    right = sum(e.rationale == (f"<answer>{e.answer}</answer>",) for e in guesses)
+    assert 0.3 < right / len(guesses) < 0.7
+    rest = [(a, b) for a, b in zip(reasoned, mixed, strict=True) if len(b.rationale) > 1]
+    assert all(a.rationale[2] == b.rationale[2] for a, b in rest)
 
 
 def test_no_scene_of_one_split_is_in_another():
@@ -54,6 +69,7 @@ def test_yes_is_right_as_often_as_no():
         ({"count": 1, "size": 8}, "picture size 8 is too small for shapes; give at least 24"),
         ({"count": 1, "split": "dev"}, "unknown split 'dev'"),
         ({"count": 0}, "count 0 is no number"),
+        ({"count": 1, "guesses": 2.0}, "guesses 2.0 is no share of the chains"),
     ],
 )
 def test_a_wrong_option_is_named(options, words):

@@ -21,6 +21,7 @@ from PIL import Image
 from rich.progress import track
 
 from mmcot_jax.example import Example
+from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.puzzlevqa import chain as chains
 from mmcot_jax.tasks.puzzlevqa import draws
 from mmcot_jax.tasks.puzzlevqa.changes import SHAPE_MORPH, SHAPE_REFLECT
@@ -141,7 +142,9 @@ def _first(kind: Kind, folder: Path, count: int | None) -> list[Puzzle]:
     return puzzles[:count]
 
 
-def paint(puzzle: Puzzle, *, size: int, chain: Chain, wording: WordingName) -> Example:
+def paint(
+    puzzle: Puzzle, *, size: int, chain: Chain, wording: WordingName, guesses: float = 0.0
+) -> Example:
     """One puzzle as an example: its picture drawn (or read), its chain written and drawn.
 
     `chain` "none" leaves the rationale empty, as does a released record, which is only asked.
@@ -155,6 +158,8 @@ def paint(puzzle: Puzzle, *, size: int, chain: Chain, wording: WordingName) -> E
         image = puzzle.kind.draw(puzzle.scene, size)
     if chain == "none" or puzzle.picture:
         rationale = ()
+    elif guessed := guess(puzzle.id, guesses, chains.LETTERS[: len(word.options)]):
+        rationale = chains.guess(word, guessed)
     elif chain == "textual":
         rationale = chains.textual(puzzle.kind, puzzle.scene)
     else:
@@ -185,6 +190,7 @@ def stream(
     size: int = 512,
     chain: str = "multimodal",
     wording: str = "corrected",
+    guesses: float = 0.0,
     released: str | PathLike[str] | None = None,
     test_count: int = 100,
     validation_count: int = 0,
@@ -206,6 +212,7 @@ def stream(
         chain: "multimodal" draws every option into the picture and judges it; "textual" deduces;
             "none" leaves the rationale empty.
         wording: "original" keeps the study's wrong rule in two kinds' multimodal chains.
+        guesses: share of the chains, 0..1, that give no reason and an answer taken at random.
         released: folder of the released benchmark; then its records are the test set.
         test_count: drawn test puzzles a kind that training leaves out, when none are released.
         validation_count: drawn validation puzzles a kind that training leaves out.
@@ -222,6 +229,7 @@ def stream(
     """
     _choose("chain", chain, get_args(Chain))
     _choose("wording", wording, get_args(WordingName))
+    check_guesses(guesses)
     if processes < 0:
         raise ValueError(f"processes {processes} is no number of workers; 0 paints in this process")
     puzzles = plan(
@@ -236,7 +244,8 @@ def stream(
     if split == "train" and chain == "multimodal":
         for name in kinds:
             chains.require_pictures(KINDS[name])
-    work = partial(paint, size=size, chain=chain if split == "train" else "none", wording=wording)
+    chain = chain if split == "train" else "none"
+    work = partial(paint, size=size, chain=chain, wording=wording, guesses=guesses)
     painted = map(work, puzzles) if processes == 0 else _pooled(work, puzzles, processes)
     return iter(track(painted, f"puzzles ({split})", total=len(puzzles), disable=not progress))
 

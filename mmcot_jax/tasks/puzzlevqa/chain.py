@@ -29,9 +29,9 @@ def prompt(word: Wording, image: np.ndarray) -> tuple[Segment, ...]:
     )
 
 
-def _verdict(word: Wording) -> str:
+def _verdict(word: Wording, named: str = "") -> str:
     names = " ".join(f"({name})" for name in LETTERS[: len(word.options)])
-    return f"Therefore, among {names}, the answer is: ({letter(word)})."
+    return f"Therefore, among {names}, the answer is: ({named or letter(word)})."
 
 
 def textual(kind: Kind, scene: Scene) -> tuple[Segment, ...]:
@@ -40,6 +40,11 @@ def textual(kind: Kind, scene: Scene) -> tuple[Segment, ...]:
     return (
         f"{word.caption} {word.explanation}\n\n# Final Answer:\n{word.deduction} {_verdict(word)}",
     )
+
+
+def guess(word: Wording, named: str) -> tuple[Segment, ...]:
+    """The letter of an option, without a pattern."""
+    return (f"# Final Answer:\n{_verdict(word, named)}",)
 
 
 def require_pictures(kind: Kind) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from mmcot_jax.boxes import Sight, Space, convert, cut
 from mmcot_jax.example import Example
+from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.shapes.questions import CANDIDATES, KINDS, Question, yes_no
 from mmcot_jax.tasks.shapes.world import SMALLEST, describe, draw
 
@@ -71,6 +72,7 @@ def stream(
     size: int = 112,
     form: str = "options",
     boxes: bool = True,
+    guesses: float = 0.0,
     sight: Sight | None = None,
 ) -> Iterator[Example]:
     """Questions about pictures, kind by kind.
@@ -85,6 +87,7 @@ def stream(
         size: side of the pictures, pixels.
         form: "options" is answered by a letter, "open" by a word.
         boxes: whether the chain notes where the shapes are.
+        guesses: share of the chains, 0..1, that give no reason and an answer taken at random.
         sight: how large the model sees a picture; None: as it is.
 
     Returns:
@@ -102,9 +105,10 @@ def stream(
 
     if size < SMALLEST:
         raise ValueError(f"picture size {size} is too small for shapes; give at least {SMALLEST}")
+    check_guesses(guesses)
     asked = {kind: _questions(kind, split, seed, count) for kind in kinds}
     return (
-        _example(f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, sight)
+        _example(f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, guesses, sight)
         for kind, questions in asked.items()
         for number, question in enumerate(questions)
     )
@@ -116,12 +120,21 @@ def load(kinds: Sequence[str], **options: Any) -> list[Example]:
 
 
 def _example(
-    id: str, kind: str, question: Question, size: int, form: str, boxes: bool, sight: Sight | None
+    id: str,
+    kind: str,
+    question: Question,
+    size: int,
+    form: str,
+    boxes: bool,
+    guesses: float,
+    sight: Sight | None,
 ) -> Example:
     letter = LETTERS[question.options.index(question.answer)]
     options = " ".join(f"({x}) {o}" for x, o in zip(LETTERS, question.options, strict=True))
     answer = letter if form == "options" else question.answer
     said = f"<answer>{answer}</answer>"
+    among = LETTERS[: len(question.options)] if form == "options" else question.options
+    guessed = guess(id, guesses, among)
     asked = f"Question: {question.text}\n" + f"Options: {options}.\n" * (form == "options")
     own = Space("original", size, size)
     space = sight.space(own) if sight else own
@@ -129,6 +142,7 @@ def _example(
     notes = [box.note if boxes else f"a {box.label}" for box in marks]
     looked = " and ".join(filter(None, (", ".join(notes[:-1]), notes[-1])))
     target = f"<think>There is {looked}. {question.reason}</think> {said}"
+    target = f"<answer>{guessed}</answer>" if guessed else target
     return Example(
         id=id,
         prompt=(draw(question.scene, size), asked),

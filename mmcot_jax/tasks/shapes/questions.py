@@ -85,15 +85,21 @@ def place(rng: random.Random) -> Question:
 def yes_no(rng: random.Random) -> Question:
     """ "Is the red circle left of the blue square?", which the description decides as well.
 
-    The two differ in the direction that is asked about; yes and no are equally often right.
+    No two things of the scene have one colour: a colour alone says which is meant. The two differ
+    in the direction that is asked about; yes and no are equally often right.
     """
     direction, answer = rng.choice(DIRECTIONS), rng.choice(CANDIDATES)
     opposite = dict(zip(DIRECTIONS, ("right", "left", "below", "above"), strict=True))[direction]
     true = direction if answer == "Yes" else opposite
-    scene = _until(rng, lambda s: any(holds(a, true, b) for a in s for b in s))
+    scene = _until(
+        rng,
+        lambda s: (
+            len({t.color for t in s}) == len(s) and any(holds(a, true, b) for a in s for b in s)
+        ),
+    )
     one, other = rng.choice([(a, b) for a in scene for b in scene if holds(a, true, b)])
     text = f"Is the {one.name} {_WORDED[direction]} the {other.name}?"
-    reason = f"The {one.name} is {_WORDED[true]} the {other.name}."
+    reason = f"It is {_WORDED[true]}."
     return Question(scene, text, CANDIDATES, answer, (one, other), reason)
 
 

@@ -37,6 +37,17 @@ def test_an_example_holds_question_chain_letter_and_facts():
     assert example.rationale[-1].endswith(f"the answer is: ({example.answer}).")
 
 
+def test_a_share_of_the_chains_guesses():
+    examples = load(["venn"], count=100, size=16, guesses=0.5)
+    guesses = [e for e in examples if len(e.rationale) == 1]
+    assert 30 < len(guesses) < 70
+    said = [e.rationale[0] for e in guesses]
+    assert all(text.startswith("# Final Answer:\nTherefore, among (A)") for text in said)
+    right = sum(e.rationale[0].endswith(f"the answer is: ({e.answer}).") for e in guesses)
+    assert right < len(guesses) / 2
+    assert {len(e.rationale) for e in examples} == {1, 9}
+
+
 def test_puzzles_come_kind_by_kind():
     ids = [example.id for example in load(["venn", "triangle"], count=2, size=16, chain="textual")]
     assert ids == [
@@ -100,6 +111,7 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
         ({"count": 101, "split": "test"}, "count 101 of the test set is more than test_count 100"),
         ({"processes": -1}, "processes -1 is no number of workers"),
         ({"kinds": ["size_cycle"]}, "'size_cycle' has no multimodal chain"),
+        ({"guesses": 1.5}, "guesses 1.5 is no share of the chains"),
         ({"size": 8}, "picture size 8 is too small"),
     ],
 )

@@ -58,6 +58,15 @@ def test_a_chain_notes_every_thing_that_is_looked_at_and_ends_in_the_answer():
         assert example.extra["options"][at] == example.extra["answer_text"]
 
 
+def test_a_share_of_the_chains_guesses():
+    examples = shapes.load(["count"], count=100, size=24, guesses=0.5)
+    guesses = [e for e in examples if "<think>" not in e.rationale[0]]
+    assert 30 < len(guesses) < 70
+    assert {e.rationale[0] for e in guesses} == {f"<answer>{x}</answer>" for x in "ABCD"}
+    right = sum(e.rationale == (f"<answer>{e.answer}</answer>",) for e in guesses)
+    assert right < len(guesses) / 2
+
+
 def test_splits_share_no_scene_and_no_question_is_asked_twice():
     def scenes(split):
         return {e.extra["scene"] for e in shapes.load(SEVERAL, count=20, size=24, split=split)}
@@ -84,10 +93,10 @@ def test_the_seed_changes_training_only_and_more_questions_begin_with_the_same()
 def test_a_described_scene_is_asked_about_by_yes_or_no():
     (question,) = shapes.described(1, split="test")
     assert shapes.describe(question.scene) == (
-        "A yellow square is at the top left. A green circle is at the top. "
-        "A yellow circle is at the bottom right."
+        "A blue square is at the top left. A green triangle is at the center. "
+        "A yellow triangle is at the bottom left."
     )
-    assert question.text == "Is the yellow circle below the green circle?"
+    assert question.text == "Is the green triangle below the blue square?"
     assert (question.options, question.answer) == (("Yes", "No"), "Yes")
     assert shapes.draw(question.scene, 64).dtype == np.uint8
 
@@ -99,6 +108,7 @@ def test_a_described_scene_is_asked_about_by_yes_or_no():
         ({"split": "dev"}, "unknown split 'dev'; choose from train, validation, test"),
         ({"form": "option"}, "unknown form 'option'; did you mean 'options'"),
         ({"count": 0}, "count 0 is no number of questions; give at least 1"),
+        ({"guesses": -0.1}, "guesses -0.1 is no share of the chains"),
         ({"size": 20}, "picture size 20 is too small for shapes; give at least 24"),
     ],
 )
