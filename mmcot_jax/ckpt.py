@@ -78,10 +78,6 @@ class Checkpoints:
         restored = self._manager.restore(step, args=items)
         return Restored(restored["state"], restored["data"])
 
-    def preempted(self, step: int) -> bool:
-        """Whether the machines are about to be taken away: save now. The same on all processes."""
-        return self._manager.reached_preemption(step)
-
     def wait(self) -> None:
         """Until all that was saved is on disk."""
         self._manager.wait_until_finished()

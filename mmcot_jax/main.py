@@ -15,10 +15,17 @@ from mmcot_jax import config
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs a config; status 2 and one line on standard error where the input is at fault."""
+    """Runs a config; status 2 and one line on standard error where the input is at fault.
+
+    Status 0 where the machines are taken away first: what was learned is saved by then.
+    """
+    from mmcot_jax import hosts
+
     try:
         args = config.parse_args(argv)
         run(args.config, args.workdir)
+    except hosts.Preempted as notice:
+        print(f"preempted: {notice}; the same command goes on from there", file=sys.stderr)
     except ValueError as error:
         if not config.ours(error):
             raise
@@ -30,15 +37,22 @@ def main(argv: Sequence[str]) -> int:
 def run(c: ConfigDict, workdir: pathlib.Path) -> None:
     """Everything a config asks for, into `workdir`; goes on where an earlier run stopped.
 
+    Of several processes each calls it with the same config and the same, shared, `workdir`.
+
     Raises:
         ValueError: what is wrong with the config, the data or the weights, in one line.
+        hosts.Preempted: a SIGTERM ended it before its end.
     """
-    from mmcot_jax import stages
+    from mmcot_jax import hosts, stages
 
     stages.check(c)
-    config.claim(workdir, c)
-    stages.run(stages.Job(c, workdir))
+    hosts.join()
+    with hosts.Notice() as preempted:
+        config.claim(workdir, c, write=hosts.first())
+        stages.run(stages.Job(c, workdir, preempted))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from mmcot_jax import hosts
+
+    hosts.leave(main, sys.argv[1:])
