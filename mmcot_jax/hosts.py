@@ -1,9 +1,12 @@
 """Many processes as one run: how they join, and the notice that machines are taken away."""
 
 import os
+import re
 import signal
 import sys
+import time
 import traceback
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, NoReturn
@@ -17,6 +20,8 @@ EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Where process 0 listens (host:port), how many processes there are, which of them this is."""
 HEARTBEAT_SECONDS = 30
 """A process silent for that long is dead, and the others end."""
+GRACE_SECONDS = 2
+"""What the others have to say why they end, where process 0 ends too."""
 
 
 class Place(NamedTuple):
@@ -140,21 +145,58 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
+def agree(text: str) -> None:
+    """That all processes have the same text: the config they are to run.
+
+    Raises:
+        ValueError: one has another, on every process.
+    """
+    if jax.process_count() == 1:
+        return
+    sums = multihost_utils.process_allgather(np.uint32(zlib.crc32(text.encode())))
+    if others := np.flatnonzero(sums != sums[0]).tolist():
+        raise ValueError(
+            f"process {others[0]} of {len(sums)} was given another config than process 0: start "
+            "all with the same command"
+        )
+
+
 def leave(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> NoReturn:
     """Runs a command and ends the process with its status.
 
-    One of several that fails ends at once: at its leisure it would wait for the others, and they
-    for it.
+    One of several processes that fails ends at once: by itself it would wait for the others, and
+    they for it.
     """
     try:
         status = main(argv)
-    except BaseException:
-        if not jax.distributed.is_initialized():
+    except BaseException as error:
+        if not _several():
             raise
-        traceback.print_exc()
         status = 1
-    if status and jax.distributed.is_initialized():
+        if isinstance(error, jax.errors.JaxRuntimeError) and _LOST.search(str(error)):
+            print(f"error: {_lost(error)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+    if status and _several():
         sys.stdout.flush()
         sys.stderr.flush()
+        if first():
+            time.sleep(GRACE_SECONDS)  # with it the others' connections end, in the midst of a line
         os._exit(status)
     sys.exit(status)
+
+
+def _several() -> bool:
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+_LOST = re.compile("(?i)gloo|connection|socket|heartbeat|unavailable|deadline")
+"""What a computation says that another process was to take part in."""
+
+
+def _lost(error: Exception) -> str:
+    reason = str(error).splitlines()[0]
+    return (
+        f"process {jax.process_index()} of {jax.process_count()} lost another one ({reason:.200}): "
+        "that one's output says why it ended; the same command goes on from the last checkpoint"
+    )

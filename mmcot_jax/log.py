@@ -82,6 +82,7 @@ class Log:
             return
         line = {"stage": self._stage, "step": step, **_finite(values)}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        os.fsync(self._file.fileno())  # a machine taken away takes its buffers with it
         for name, value in values.items():
             if math.isfinite(value):
                 self._events.add_scalar(name, value, step)
