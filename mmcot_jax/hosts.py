@@ -1,8 +1,9 @@
 """Many processes as one run: how they join, and the notice that machines are taken away."""
 
+import atexit
 import os
-import re
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -73,6 +74,7 @@ def join() -> None:
         jax.distributed.initialize(**timeouts)
     if jax.process_count() > 1:
         _connect()
+        _leave_word()
 
 
 def _connect() -> None:
@@ -95,6 +97,34 @@ def _on_tpu() -> bool:
     # jax sets the variable when it is imported where libtpu and chips are
     platforms = jax.config.jax_platforms or ""
     return "TPU_ML_PLATFORM" in os.environ and "tpu" in platforms.split(",")
+
+
+_heir: subprocess.Popen | None = None
+
+
+def _leave_word() -> None:
+    """A line for the end that this process cannot speak of itself.
+
+    Where another process is gone, jax's runtime aborts this one from within. A shell waits for its
+    end, and says it where nothing else was said before.
+    """
+    global _heir
+    line = (
+        f"error: process {jax.process_index()} of {jax.process_count()} was ended from outside, or "
+        f"another one was, or was silent for {HEARTBEAT_SECONDS} s: what the others printed says "
+        "which was first; the same command goes on from the last checkpoint"
+    )
+    script = 'read -r said || echo "$0" >&2'
+    _heir = subprocess.Popen(["sh", "-c", script, line], stdin=subprocess.PIPE)
+    atexit.register(_said)
+
+
+def _said() -> None:
+    """All is said that there is to say."""
+    if _heir and _heir.stdin and not _heir.stdin.closed:
+        _heir.stdin.write(b"yes\n")
+        _heir.stdin.close()
+        _heir.wait()
 
 
 class Preempted(Exception):
@@ -169,17 +199,16 @@ def leave(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> NoReturn
     """
     try:
         status = main(argv)
-    except BaseException as error:
+    except BaseException:
         if not _several():
             raise
+        traceback.print_exc()
         status = 1
-        if isinstance(error, jax.errors.JaxRuntimeError) and _LOST.search(str(error)):
-            print(f"error: {_lost(error)}", file=sys.stderr)
-        else:
-            traceback.print_exc()
     if status and _several():
         sys.stdout.flush()
         sys.stderr.flush()
+        if status != 1:
+            _said()
         if first():
             time.sleep(GRACE_SECONDS)  # with it the others' connections end, in the midst of a line
         os._exit(status)
@@ -188,15 +217,3 @@ def leave(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> NoReturn
 
 def _several() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
-
-
-_LOST = re.compile("(?i)gloo|connection|socket|heartbeat|unavailable|deadline")
-"""What a computation says that another process was to take part in."""
-
-
-def _lost(error: Exception) -> str:
-    reason = str(error).splitlines()[0]
-    return (
-        f"process {jax.process_index()} of {jax.process_count()} lost another one ({reason:.200}): "
-        "that one's output says why it ended; the same command goes on from the last checkpoint"
-    )

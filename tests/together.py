@@ -92,15 +92,32 @@ def lose(name: str, index: str) -> None:
         float(total(meshes.put(np.ones(4, np.float32), mesh)))
 
 
+def preempt() -> None:
+    """A SIGTERM to process 1 is told to both at the same step, before they go too far."""
+    from mmcot_jax import mesh as meshes
+
+    with hosts.Notice() as preempted:
+        for step in range(200):
+            if step == 3 and os.environ["JAX_PROCESS_ID"] == "1":
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            if preempted():
+                assert meshes.everyone(step) == [step, step]
+                return
+    raise AssertionError("nobody was told")
+
+
 def main(argv) -> int:
     hosts.join()
     try:
-        {"rows": rows, "rewards": rewards, "agree": agree, "lose": lose}[argv[0]](*argv[1:])
+        DEEDS[argv[0]](*argv[1:])
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
+
+DEEDS = {deed.__name__: deed for deed in (rows, rewards, preempt, agree, lose)}
 
 if __name__ == "__main__":
     hosts.leave(main, sys.argv[1:])
