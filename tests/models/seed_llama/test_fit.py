@@ -43,8 +43,8 @@ def test_codes_are_corners_of_one_distance():
 
 def test_words_are_whole_tokens_and_any_text_round_trips():
     made = fit_tokenizer.train(fit_tokenizer.words(20))
-    assert made.encode("<think> the red circle</think>").tokens == [
-        "<think>", "Ġthe", "Ġred", "Ġcircle", "</think>",
+    assert made.encode("<think> The red circle</think>").tokens == [
+        "<think>", "ĠThe", "Ġred", "Ġcircle", "</think>",
     ]  # fmt: skip
     text = "naïve ☃ <b>\t'?' (A)\n\n< "
     assert made.decode(made.encode(text).ids, skip_special_tokens=False) == text
