@@ -38,7 +38,7 @@ IMAGE REPO BRANCH BUCKET ACCOUNT TO" "$@"
 do_create() {
   need PROJECT ZONE CLUSTER MACHINE TOPOLOGY HOSTS
   local spot=()
-  [[ $SPOT ]] && spot=(--spot)
+  [[ ! $SPOT ]] || spot=(--spot)
   run gcloud container node-pools create "$NAME" --project="$PROJECT" --location="$ZONE" \
     --cluster="$CLUSTER" --machine-type="$MACHINE" --tpu-topology="$TOPOLOGY" \
     --num-nodes="$HOSTS" "${spot[@]}"
@@ -49,7 +49,7 @@ do_manifest() {
   local folder only=""
   folder=$(workdir)
   [[ $folder ]] || fail "say what to run: -- python -m mmcot_jax.main --config ... --workdir runs/..."
-  [[ $SPOT ]] && only=', cloud.google.com/gke-spot: "true"'
+  [[ ! $SPOT ]] || only=', cloud.google.com/gke-spot: "true"'
   cat <<YAML
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet

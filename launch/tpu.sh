@@ -40,9 +40,10 @@ on() { # on WORKER COMMAND: in the home of one worker, or of all
 do_create() {
   need TYPE
   local state spot=()
-  [[ $SPOT ]] && spot=(--spot)
+  [[ ! $SPOT ]] || spot=(--spot)
+  [[ $RUNTIME ]] || RUNTIME=$(runtime)
   run gcloud compute tpus queued-resources create "$NAME" "${place[@]}" --node-id="$NAME" \
-    --accelerator-type="$TYPE" --runtime-version="${RUNTIME:-$(runtime)}" "${spot[@]}"
+    --accelerator-type="$TYPE" --runtime-version="$RUNTIME" "${spot[@]}"
   while true; do
     ask state ACTIVE gcloud compute tpus queued-resources describe "$NAME" "${place[@]}" \
       --format='value(state.state)'

@@ -4,7 +4,7 @@ Axes: B rows of this process, M images in a row, T time, A position axes, h w pi
 K cells of s x s pixels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -307,7 +307,7 @@ def stream(
     seed: int | None,
     epochs: int | None = None,
     remainder: Remainder = "drop",
-    mine: Iterable[int] | None = None,
+    mine: np.ndarray | None = None,
 ) -> Stream[list[T | None]]:
     """Items, `batch_size` at a time over all processes, this process's part of each.
 
@@ -337,7 +337,7 @@ def batches(
     side: Literal["left", "right"] = "right",
     epochs: int | None = None,
     remainder: Remainder = "drop",
-    mine: Iterable[int] | None = None,
+    mine: np.ndarray | None = None,
 ) -> Stream[Batch]:
     """Padded batches of numpy; order and arguments as in `stream`.
 
@@ -376,7 +376,7 @@ def _unlearned(row: Row) -> Row:
 def _open(
     order: _Order,
     epochs: int | None,
-    mine: Iterable[int] | None,
+    mine: np.ndarray | None,
     load: Callable[[list[int], list[int]], Any],
 ) -> Stream:
     """`load(whole, part)` has the row numbers of a batch, and this process's, -1 for no row."""

@@ -236,7 +236,7 @@ def test_the_parts_of_the_processes_are_the_whole_batch(places):
             buckets=(3, 6, 9),
             epochs=2,
             remainder="fill",
-            mine=mine,
+            mine=mine if mine is None else np.array(mine),
         )
         return list(found)
 
@@ -267,7 +267,7 @@ def test_going_on_from_any_place_equals_never_having_stopped(place):
 def test_the_place_of_one_process_is_that_of_two():
     whole = data.stream(range(8), 4, seed=0)
     next(whole)
-    part = data.stream(range(8), 4, seed=0, mine=[2, 3])
+    part = data.stream(range(8), 4, seed=0, mine=np.array([2, 3]))
     part.set_state(whole.get_state())
     assert next(part) == next(whole)[2:]
 
