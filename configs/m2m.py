@@ -33,8 +33,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         budget = {"7b": 512, "tiny": 96}[size]
         config.eval.max_completion_length = config.grpo.max_completion_length = budget
     if preset == "tiny-text":
-        # a third as long, these chains state one letter and judge no options: half as many steps
-        # leave the letters at chance on some machines
+        # a third as long, these chains state one letter and judge no options: they take more steps
         config.sft.max_steps = 3000
     return config
 

@@ -126,7 +126,10 @@ def scale_up(config: ConfigDict) -> None:
 
 
 def tiny() -> ConfigDict:
-    """Toy shapes at 64 pixels in 64 cells, a decoder and a tower of 2.5 million from scratch."""
+    """Toy shapes at 64 pixels in 64 cells, a decoder and a tower of 2.5 million from scratch.
+
+    Half of the chains it is taught guess; rewards have to find out that looking pays.
+    """
     config = full("7b")
     config.model.update(
         {

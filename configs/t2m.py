@@ -136,7 +136,10 @@ def full() -> ConfigDict:
 
 
 def tiny() -> ConfigDict:
-    """Described toy scenes, 8 ids a picture, a decoder of 2.5 million from scratch."""
+    """Described toy scenes, 8 ids a picture, a decoder of 2.5 million from scratch.
+
+    Half of the chains it is taught guess; rewards have to find out that drawing and looking pays.
+    """
     config = full()
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update(
@@ -177,6 +180,7 @@ def tiny() -> ConfigDict:
         "unroll": 4,
         "embed_init": 0.2,
         "out_init": 0.0,
+        # SEED-LLaMA has none; with it .47 of the places are right after 1500 steps, .36 without
         "qk_norm": True,
         "qk_init": 1.7,
     }

@@ -43,7 +43,8 @@ def stream(
         `tiny`'s pictures are embedded as, too), and `picture`, the scene as uint8 [size size 3].
 
     Raises:
-        ValueError: an unknown name, a count below 1 or above what there is, a picture too small.
+        ValueError: an unknown name, a count below 1 or above what there is, a picture too small,
+            `guesses` that are no share.
     """
     if chain not in CHAINS:
         raise ValueError(f"unknown chain {chain!r}; choose from {', '.join(CHAINS)}")
@@ -70,13 +71,14 @@ def _example(id: str, question: shapes.Question, size: int, chain: str, guesses:
     found = f"See: {places}. {question.text} {question.reason}"
     said = f"{found}</think> <answer>{question.answer}</answer>"
     chains = {"multimodal": ("<think>", picture, f" {said}"), "textual": (f"<think>{said}",)}
-    if guessed := guess(id, guesses, question.options):
-        chains = dict.fromkeys(chains, (f"<answer>{guessed}</answer>",))
+    rationale = chains.get(chain, ())
+    if rationale and (guessed := guess(id, guesses, question.options)):
+        rationale = (f"<answer>{guessed}</answer>",)
     return Example(
         id=id,
         prompt=(f"USER: {scene} {question.text}\nASSISTANT:",),
         answer=question.answer,
-        rationale=chains.get(chain, ()),
+        rationale=rationale,
         extra={
             "scene": scene,
             "question": question.text,

@@ -71,8 +71,11 @@ class SeedConfig(NamedTuple):
         return layer % 2 == 0
 
 
-def llama_table(tied: bool = False) -> Table:
-    """`LlamaForCausalLM`'s names: q and k rotate halves."""
+def llama_table(tied: bool = False, qk_norm: bool = False) -> Table:
+    """`LlamaForCausalLM`'s names: q and k rotate halves.
+
+    With `qk_norm` also that norm, which small models of ours have and the released ones lack.
+    """
     linear = {
         "attention/q": "self_attn.q_proj",
         "attention/k": "self_attn.k_proj",
@@ -84,7 +87,13 @@ def llama_table(tied: bool = False) -> Table:
     }
     norms = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
     names = ("model.embed_tokens", "model.norm", "lm_head")
-    return _decoder(names, "model.layers.{layer}.", linear, norms, tied)
+    table = _decoder(names, "model.layers.{layer}.", linear, norms, tied)
+    more = tuple(
+        Rule(f"model.layers.{{layer}}.self_attn.{norm}.{name}", _layer(f"attention/{norm}/{own}"))
+        for norm in ("q_norm", "k_norm")
+        for name, own in (("weight", "scale"), ("bias", "bias"))
+    )
+    return table._replace(rules=table.rules + more) if qk_norm else table
 
 
 def gguf_table(heads: int, kv_heads: int, tied: bool) -> Table:

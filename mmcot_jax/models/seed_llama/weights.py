@@ -67,7 +67,7 @@ def _originals(folder: pathlib.Path) -> Mapping[str, np.ndarray]:
 
 def table(backbone: SeedLlama) -> Table:
     """Hugging Face's names of the decoder, what adapters stand on."""
-    return keys.llama_table(backbone.c.tied)
+    return keys.llama_table(backbone.c.tied, backbone.c.qk_norm)
 
 
 def save(

@@ -225,7 +225,8 @@ def stream(
 
     Raises:
         ValueError: an unknown name, a kind with fewer distinct puzzles than `count`, a released
-            record without its picture, a multimodal chain of a kind that has none.
+            record without its picture, a multimodal chain of a kind that has none, `guesses` that
+            are no share.
     """
     _choose("chain", chain, get_args(Chain))
     _choose("wording", wording, get_args(WordingName))

@@ -29,16 +29,17 @@ def prompt(word: Wording, image: np.ndarray) -> tuple[Segment, ...]:
     )
 
 
-def _verdict(word: Wording, named: str = "") -> str:
+def _verdict(word: Wording, named: str) -> str:
     names = " ".join(f"({name})" for name in LETTERS[: len(word.options)])
-    return f"Therefore, among {names}, the answer is: ({named or letter(word)})."
+    return f"Therefore, among {names}, the answer is: ({named})."
 
 
 def textual(kind: Kind, scene: Scene) -> tuple[Segment, ...]:
     """Pattern, then deduction: `{caption} {explanation}`, `{deduction} Therefore, ...`."""
     word = kind.word(scene)
     return (
-        f"{word.caption} {word.explanation}\n\n# Final Answer:\n{word.deduction} {_verdict(word)}",
+        f"{word.caption} {word.explanation}\n\n# Final Answer:\n{word.deduction} "
+        f"{_verdict(word, letter(word))}",
     )
 
 
@@ -96,6 +97,7 @@ def multimodal(
     segments.append(
         f"{text}# Final Answer:\n"
         f"Based on the reasoning process, the best fit for the missing {said.thing} is "
-        f"{word.answer}. {said.pattern} when we replace '?' with {word.answer}. {_verdict(word)}"
+        f"{word.answer}. {said.pattern} when we replace '?' with {word.answer}. "
+        f"{_verdict(word, letter(word))}"
     )
     return tuple(segments)

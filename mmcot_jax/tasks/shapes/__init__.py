@@ -93,10 +93,11 @@ def stream(
     Returns:
         Examples; `extra` has `kind`, `options`, `answer_text`, `possible_answers`, `boxes` (those
         to be looked at, in the pixels the model sees), `space` (those pixels), `scene` (in words)
-        and `solution`, the whole target.
+        and `solution`, the whole target, also where the chain guesses.
 
     Raises:
-        ValueError: an unknown name, a count below 1 or above what there is, a picture too small.
+        ValueError: an unknown name, a count below 1 or above what there is, a picture too small,
+            `guesses` that are no share.
     """
     _check(count, split)
     _choose("form", form, get_args(Form))
@@ -133,8 +134,6 @@ def _example(
     options = " ".join(f"({x}) {o}" for x, o in zip(LETTERS, question.options, strict=True))
     answer = letter if form == "options" else question.answer
     said = f"<answer>{answer}</answer>"
-    among = LETTERS[: len(question.options)] if form == "options" else question.options
-    guessed = guess(id, guesses, among)
     asked = f"Question: {question.text}\n" + f"Options: {options}.\n" * (form == "options")
     own = Space("original", size, size)
     space = sight.space(own) if sight else own
@@ -142,12 +141,13 @@ def _example(
     notes = [box.note if boxes else f"a {box.label}" for box in marks]
     looked = " and ".join(filter(None, (", ".join(notes[:-1]), notes[-1])))
     target = f"<think>There is {looked}. {question.reason}</think> {said}"
-    target = f"<answer>{guessed}</answer>" if guessed else target
+    among = LETTERS[: len(question.options)] if form == "options" else question.options
+    guessed = guess(id, guesses, among)
     return Example(
         id=id,
         prompt=(draw(question.scene, size), asked),
         answer=answer,
-        rationale=(target,),
+        rationale=(f"<answer>{guessed}</answer>" if guessed else target,),
         extra={
             "kind": kind,
             "options": question.options if form == "options" else (),

@@ -31,6 +31,18 @@ def test_what_is_exported_is_imported_again(seed_llama, params, tmp_path):
     equal(weights.load_seed(SEED, files[1], like(params["seed"])), params["seed"])
 
 
+def test_a_small_models_qk_norm_goes_out_and_comes_in(seed_llama, tmp_path):
+    normed = seed_llama.variant(qk_norm=True, lora=None)
+    shapes = jax.eval_shape(normed.init, jax.random.key(0))["params"]
+    random = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), shapes)
+    weights.save(normed, params, tmp_path)
+    written = tensorfile.read(tmp_path / "model.safetensors")
+    scale = params["decoder"]["layers"]["attention"]["k_norm"]["scale"]
+    np.testing.assert_array_equal(written["model.layers.1.self_attn.k_norm.weight"], scale[1])
+    equal(weights.load_decoder(normed, str(tmp_path), shapes["decoder"]), params["decoder"])
+
+
 def originals(params):
     """The two files of the releases: the quantiser's and, without its prefix, the ViT's."""
     leaves = {tuple(k.key for k in p): np.asarray(x) for p, x in jax.tree.leaves_with_path(params)}

@@ -65,6 +65,8 @@ def test_a_share_of_the_chains_guesses():
     assert {e.rationale[0] for e in guesses} == {f"<answer>{x}</answer>" for x in "ABCD"}
     right = sum(e.rationale == (f"<answer>{e.answer}</answer>",) for e in guesses)
     assert right < len(guesses) / 2
+    reasoned = shapes.load(["count"], count=100, size=24)
+    assert [e.extra["solution"] for e in examples] == [e.extra["solution"] for e in reasoned]
 
 
 def test_splits_share_no_scene_and_no_question_is_asked_twice():
