@@ -14,6 +14,15 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Drops a module's compiled programs: a process may map 65,530 regions, and each maps some."""
+    import jax
+
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def reference() -> pathlib.Path:
     """The folder of reference data beside the checkout (or $MMCOT_REFERENCE)."""
