@@ -319,7 +319,8 @@ def fingerprint(c: ConfigDict) -> dict[str, str]:
     """What a store of rows depends on; a store of another is refused."""
     model = c.model
     return {
-        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in HOW)),
+        "task": task_of(c, c.data.train),
+        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in (*HOW, "task"))),
         "tokenizer": model.tokenizer or model.weights,
         "pictures": json.dumps(
             {

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from mmcot_jax import config, stages
+from mmcot_jax import config, stages, store
 from mmcot_jax.boxes import Sight
 from mmcot_jax.example import Row
 
@@ -117,3 +117,20 @@ def test_photographs_are_read_when_their_row_is_used(tmp_path):
     Image.new("RGB", (400, 100)).save(tmp_path / "images/1.png")
     with pytest.raises(ValueError, match="tokens long and the model's context is 5"):
         made.source()
+
+
+def test_a_store_of_another_task_with_the_same_options_is_refused(tmp_path):
+    drawn, saved = config.load(M2T), config.load(M2T, ["data.task=nlvr"])
+    tokens = np.arange(4, dtype=np.int32)
+    rows = [Row("a", tokens, tokens[None], tokens > 2)]
+    store.write(tmp_path, rows, shards=1, fingerprint=stages.fingerprint(drawn))
+    assert len(store.open(tmp_path, stages.fingerprint(drawn))) == 1
+    with pytest.raises(ValueError, match=r"another kind: task is shapes there and nlvr here$"):
+        store.open(tmp_path, stages.fingerprint(saved))
+
+
+def test_a_task_is_the_same_named_by_the_group_or_by_all_of_the_data():
+    by_all, by_group = config.load(M2T), config.load(M2T, ["data.task=nlvr"])
+    with by_group.unlocked():
+        by_group.data.train.task = "shapes"
+    assert stages.fingerprint(by_group) == stages.fingerprint(by_all)
