@@ -34,6 +34,11 @@ class Example(NamedTuple):
     rationale: tuple[Segment, ...] = ()
     extra: Mapping[str, Any] = {}
 
+    @property
+    def unseen(self) -> "Example":
+        """The same in words: its images are there, without their pixels."""
+        return self._replace(prompt=_unseen(self.prompt), rationale=_unseen(self.rationale))
+
 
 class Reply(NamedTuple):
     """What the model wrote, in order."""
@@ -49,6 +54,21 @@ class Reply(NamedTuple):
     def pictures(self) -> tuple[Picture, ...]:
         """The pictures, in order."""
         return tuple(s for s in self.segments if isinstance(s, Picture))
+
+    @property
+    def unseen(self) -> "Reply":
+        """The same, of its pictures the ids alone."""
+        return Reply(_unseen(self.segments))
+
+
+def _unseen(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    return tuple(
+        s if isinstance(s, str) else Picture(s.ids) if isinstance(s, Picture) else _NO_PIXELS
+        for s in segments
+    )
+
+
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 class Windows(NamedTuple):

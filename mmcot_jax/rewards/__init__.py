@@ -50,7 +50,7 @@ class Reward(NamedTuple):
 
     @property
     def looks(self) -> bool:
-        """Whether it asks for what pictures show, and not for their ids alone."""
+        """Whether it asks for what the question's and the reply's images show: `f.looks = True`."""
         return getattr(self.function, "looks", False)
 
 

@@ -111,10 +111,17 @@ class Pool:
         """Begins to score; returns at once.
 
         `ids`, the replies' tokens, and `step` are for TRL's `completion_ids` and `global_step`.
+        Pixels and embeddings are sent to rewards that look; the others are sent words.
         """
         ids = ids or [np.zeros(0, np.int32)] * len(replies)
         rows = list(zip(examples, replies, ids, strict=True))
-        lanes = [self._threads.submit(self._score, name, rows, step) for name in self._names]
+        # a group's rows share their example, before and after: it is sent once
+        unseen = {id(example): example.unseen for example in examples}
+        words = [(unseen[id(example)], reply.unseen, tokens) for example, reply, tokens in rows]
+        lanes = [
+            self._threads.submit(self._score, name, rows if resolve(name).looks else words, step)
+            for name in self._names
+        ]
         return Job(self._names, lanes, len(rows))
 
     def _score(self, name: str, rows: Sequence[_Asked], step: int) -> "_Lane":

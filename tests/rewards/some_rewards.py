@@ -47,6 +47,18 @@ def one_argument(example):
     return 0.0
 
 
+def pixels(example, reply):
+    images = [s for s in example.prompt if not isinstance(s, str)]
+    return float(sum(s.size for s in images) + len(reply.pictures[0].ids))
+
+
+def drawn(example, reply):
+    return pixels(example, reply) + reply.pictures[0].pixels.size
+
+
+drawn.looks = True
+
+
 # ---- written for TRL's GRPOTrainer ---------------------------------------------------------------
 
 
@@ -68,6 +80,10 @@ def trl_chat(completions, solution):
 
 def trl_strict(completion_ids, completions, trainer_state):
     return [trainer_state.global_step + len(ids) for ids in completion_ids]
+
+
+def trl_prompts(prompts, completions, boxes, **kwargs):
+    return [float(len(words) + len(box)) for words, box in zip(prompts, boxes, strict=True)]
 
 
 def trl_short(completions, **kwargs):

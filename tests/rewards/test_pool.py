@@ -2,12 +2,13 @@
 
 import math
 import pathlib
+import pickle
 import time
 
 import numpy as np
 import pytest
 
-from mmcot_jax.example import Example, Reply
+from mmcot_jax.example import Example, Picture, Reply
 from mmcot_jax.rewards.pool import Failure, Pool, Scored, TooManyFailures, check
 
 FILE = pathlib.Path(__file__).parent / "some_rewards.py"
@@ -26,6 +27,27 @@ def test_values_stand_in_the_order_of_rows_and_rewards():
     np.testing.assert_array_equal(scored.values, [[0.1, 1], [0.2, 2], [0.2, 2], [0, 0]])
     assert scored.failures == ()
     assert scored.metrics[f"time/reward/{FILE}:length"] > 0
+
+
+def test_pixels_are_sent_to_rewards_that_look_and_words_to_the_others(monkeypatch):
+    photograph, shown = np.zeros((100, 200, 3), np.uint8), np.zeros((10, 10, 3), np.uint8)
+    example = Example("q", (photograph, "?"), "a", ("A ", photograph), {"boxes": (1, 2, 3)})
+    replies = [Reply((word, Picture(np.arange(4), shown))) for word in WORDS]
+    names = [f"{FILE}:{name}" for name in ("pixels", "drawn", "trl_prompts")]
+    sizes = {}
+
+    class Weighed(Pool):
+        def _schedule(self, name, rows, step):
+            sizes[name] = len(pickle.dumps(rows))
+            return super()._schedule(name, rows, step)
+
+    with Weighed(names, timeout_s=30.0, processes=2) as pool:
+        scored = pool.submit([example] * 4, replies).result()
+    assert scored.failures == ()
+    # 4 ids; the photograph, 4 ids, the picture; "<image>?" and three numbers
+    np.testing.assert_array_equal(scored.values, [[4, 60_304, 11]] * 4)
+    assert max(sizes[names[0]], sizes[names[2]]) < 2000
+    assert 60_000 < sizes[names[1]] < 65_000  # a group's photograph once
 
 
 @pytest.mark.parametrize(
