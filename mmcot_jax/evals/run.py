@@ -21,6 +21,7 @@ class Answered(NamedTuple):
     """A question and what the model wrote."""
 
     example: Example
+    """Without its images' pixels: a thousand photographs are gigabytes."""
     reply: Reply
     prompt: str
     """The words the model was given, images as `<image>`."""
@@ -87,7 +88,7 @@ def answer(
             _, example, row = there[i // g]
             prompt = backbone.renderer.read(row.tokens).text
             tokens, ended = int(asked.tokens[i]), bool(asked.ended[i])
-            answered.append(Answered(example, reply, prompt, tokens, ended))
+            answered.append(Answered(example.unseen, reply, prompt, tokens, ended))
         written += int(asked.tokens[: len(replies)].sum())
         if log:
             log.write(step, {"tokens_per_second": written / (time.monotonic() - began)})

@@ -51,9 +51,9 @@ def answer(monkeypatch, chameleon):
     mesh = meshes.make(data=1, fsdp=-1, tensor=1)
     key = jax.random.key(0)
 
-    def call(**changes):
+    def call(examples=EXAMPLES, **changes):
         given = dict(mesh=mesh, key=key, paint=False)
-        return run.answer(backbone, {}, EXAMPLES, C | changes, **given)
+        return run.answer(backbone, {}, examples, C | changes, **given)
 
     return call
 
@@ -76,3 +76,14 @@ def test_several_answers_of_a_question_are_next_to_each_other(answer):
     found = answer(num_generations=2)
     assert [a.reply.text for a in found[:4]] == ["q/0 0 0", "q/0 0 1", "q/1 1 0", "q/1 1 1"]
     assert len(found) == 22 and found[-1].example.id == "q/10"
+
+
+def test_what_was_answered_holds_no_photograph(answer):
+    photograph = np.ones((4, 4, 3), np.uint8)
+    asked = [Example("q", (photograph, "a"), "A", ("b", photograph), {"kind": "venn"})]
+    (found,) = answer(asked)
+    assert found.prompt == "<image>a"
+    assert [s if isinstance(s, str) else s.shape for s in found.example.prompt] == [(0, 0, 3), "a"]
+    assert found.example.rationale[1].size == 0
+    assert (found.example.id, found.example.extra) == ("q", {"kind": "venn"})
+    assert asked[0].prompt[0] is photograph
