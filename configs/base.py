@@ -59,6 +59,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "temperature": 1.0,
             "top_p": 1.0,
             "top_k": 0,
+            "repetition_penalty": 1.0,
             # rewards, the first of which says whether a chain is right
             "reward_funcs": ("accuracy", "format"),
             "reward_weights": (1.0, 0.5),
@@ -107,6 +108,7 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "temperature": 1.0,
         "top_p": 1.0,
         "top_k": 0,
+        "repetition_penalty": 1.0,
         "greedy": True,
         "batch_size": 64,
         "length_multiple": 64,

@@ -100,7 +100,8 @@ def full(size: str) -> ConfigDict:
             eval_count=100,
             **rewards("tagged_accuracy", "iou", "tagged_format"),
         ),
-        eval=base.sampling(512, pad_id=151643)
+        # what the released model's own generation config asks for; the study's GRPO sampled without
+        eval=base.sampling(512, pad_id=151643, repetition_penalty=1.05)
         | {
             "sets": {
                 "aokvqa": pictured("aokvqa", split="test", **grounded),
@@ -206,7 +207,13 @@ def tiny() -> ConfigDict:
         }
     )
     config.eval.update(
-        {"max_completion_length": 96, "batch_size": 50, "length_multiple": 8, "pad_id": 2}
+        {
+            "max_completion_length": 96,
+            "batch_size": 50,
+            "length_multiple": 8,
+            "repetition_penalty": 1.0,
+            "pad_id": 2,
+        }
     )
     return config
 

@@ -22,6 +22,7 @@ from mmcot_jax.evals import grounded, puzzlevqa, resq, table
 from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example, Row
 from mmcot_jax.log import Log, write_completions, write_json
+from mmcot_jax.sample import law
 from mmcot_jax.train import grpo, rows, sft
 from mmcot_jax.types import Variables
 
@@ -42,7 +43,8 @@ def check(c: ConfigDict) -> None:
     """What can be seen to be wrong in a config alone.
 
     Raises:
-        ValueError: a stage, task or backbone that does not exist.
+        ValueError: a stage, task or backbone that does not exist; numbers that make no law to draw
+            by.
     """
     for name in c.stages:
         if name not in STAGES:
@@ -52,6 +54,8 @@ def check(c: ConfigDict) -> None:
         tasks.get(name)
         if name not in EVALS:
             raise ValueError(f"there is no evaluation of {name!r}; there are: {', '.join(EVALS)}")
+    for name in {"grpo", "eval"}.intersection(c.stages):
+        law.sampling(c[name].to_dict(), name)
     models.get(c.model.backbone)
 
 
@@ -236,7 +240,7 @@ def _assess(job: Job) -> grpo.Assess:
     options = {name: value for name, value in c.data.grpo.items() if name not in HOW}
     examples = job.load(options, split="validation", count=c.grpo.eval_count)
     g = c.grpo.num_generations_eval
-    sampled = {name: c.grpo[name] for name in ("temperature", "top_p", "top_k")}
+    sampled = {name: c.grpo[name] for name in law.Sampling._fields if name in c.grpo}
     ask = partial(
         asking.answer,
         job.backbone,

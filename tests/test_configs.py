@@ -70,6 +70,7 @@ def test_m2t_is_the_studys_where_it_is_known():
     assert (c.grpo.learning_rate, c.grpo.max_completion_length) == (1e-5, 256)
     assert c.grpo.reward_funcs == ("tagged_accuracy", "iou", "tagged_format")
     assert (c.eval.max_completion_length, c.eval.greedy) == (512, True)
+    assert (c.eval.repetition_penalty, c.grpo.repetition_penalty) == (1.05, 1.0)
     assert {name: one.split for name, one in c.eval.sets.items()} == {
         "aokvqa": "test",
         "drivingvqa": "test",

@@ -74,6 +74,12 @@ def test_a_task_that_does_not_exist_or_has_no_evaluation_is_refused(monkeypatch)
         stages.check(config.load(M2T))
 
 
+@pytest.mark.parametrize("group", ["grpo", "eval"])
+def test_numbers_that_make_no_law_to_draw_by_are_refused_before_anything_is_read(group):
+    with pytest.raises(ValueError, match=f"{group}.repetition_penalty is 0.0; give a number above"):
+        stages.check(config.load(M2T, [f"{group}.repetition_penalty=0"]))
+
+
 def nlvr(folder, count=3):
     """A folder of so many records of NLVR, their pictures black."""
     item = {"x_loc": 40, "y_loc": 80, "size": 20, "type": "square", "color": "Black"}

@@ -13,7 +13,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.evals.ask import Asker
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.log import Log
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample import law
 from mmcot_jax.types import Backbone, Variables
 
 
@@ -49,14 +49,14 @@ def answer(
     with `fold_in(key, i * num_generations + g)`, whatever the batch size.
 
     Raises:
-        ValueError: a batch that the mesh does not divide.
+        ValueError: a batch that the mesh does not divide, or numbers that make no law to draw by.
     """
     meshes.check_rows("eval.batch_size", c["batch_size"], mesh)
     g = c.get("num_generations", 1)
     asker = Asker(
         backbone,
         mesh,
-        Sampling(c["temperature"], c["top_p"], c["top_k"], c["greedy"]),
+        law.sampling(c, "eval"),
         length=c["max_completion_length"],
         pad_id=c["pad_id"],
         num_generations=g,

@@ -1,13 +1,14 @@
 """The law tokens are drawn from. The sampler draws from it; the loss takes its log-probabilities.
 
-Axes: B rows, V vocabulary.
+Axes: B rows, T time, V vocabulary.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 _NEVER = jnp.finfo(jnp.float32).min
 
@@ -21,6 +22,52 @@ class Sampling(NamedTuple):
     """0: all tokens."""
     greedy: bool = False
     """Take the likeliest token; log-probabilities are still those of the law above."""
+    repetition_penalty: float = 1.0
+    """Above 1: what stands before, in the prompt too, is less likely to be written again."""
+
+
+def sampling(c: Mapping[str, Any], group: str) -> Sampling:
+    """How a `group` of a config draws: the fields of `Sampling` that it has.
+
+    Raises:
+        ValueError: a number that makes no law.
+    """
+    s = Sampling(**{name: c[name] for name in Sampling._fields if name in c})
+    for name, fits, size in (
+        ("temperature", s.temperature > 0, "above 0; greedy=true takes the likeliest"),
+        ("top_p", 0 < s.top_p <= 1, "above 0 and at most 1"),
+        ("top_k", s.top_k >= 0, "of 0 or more; 0 keeps all tokens"),
+        ("repetition_penalty", s.repetition_penalty > 0, "above 0; 1 changes nothing"),
+    ):
+        if not fits:
+            raise ValueError(f"{group}.{name} is {getattr(s, name)}; give a number {size}")
+    return s
+
+
+def penalize(
+    logits: Float[Array, "*B V"], seen: Bool[Array, "*B V"] | None, s: Sampling
+) -> Float[Array, "*B V"]:
+    """Logits, float32, of `seen` tokens divided by the penalty where above 0, else times it.
+
+    `seen` is None where the penalty is 1. Source: arXiv 1909.05858 section 4.1, with the sign
+    rule of transformers' RepetitionPenaltyLogitsProcessor.
+    """
+    if seen is None:
+        return logits
+    x, penalty = logits.astype(jnp.float32), s.repetition_penalty
+    return jnp.where(seen, jnp.where(x > 0, x / penalty, x * penalty), x)
+
+
+def first_places(
+    tokens: Int[Array, "B T"], valid: Bool[Array, "B T"], vocabulary: int
+) -> Int[Array, "B V"]:
+    """Where each token first stands in a row; T where it does not.
+
+    Of five tokens, [- 3 1 3] -> [4 2 4 1 4]. What is seen before place t is what stands below t.
+    """
+    b, t = tokens.shape
+    places = jnp.where(valid, jnp.arange(t), t)
+    return jnp.full((b, vocabulary), t).at[jnp.arange(b)[:, None], tokens].min(places)
 
 
 def log_law(

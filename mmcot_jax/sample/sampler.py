@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmcot_jax.sample.grammar import allowed, is_eos, step
-from mmcot_jax.sample.law import Sampling, log_law
+from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize
 from mmcot_jax.types import Backbone, Batch, Cache, Grammar, Rollout, Variables
 
 
@@ -43,11 +43,15 @@ def sample(
     hidden, cache = backbone(variables, prompt, cache)
     prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, num_generations)
     first = _first(prompt, hidden, cache, length)
+    if sampling.repetition_penalty != 1:
+        places = first_places(prompt.tokens, prompt.valid, len(grammar.is_text))
+        first = first._replace(seen=places < prompt.tokens.shape[1])
 
     def body(w: _Writing) -> _Writing:
         room = length - w.t
         legal = allowed(grammar, w.state, jnp.full_like(w.state, room))
-        law = log_law(backbone.unembed(variables, w.hidden), legal, sampling)
+        logits = penalize(backbone.unembed(variables, w.hidden), w.seen, sampling)
+        law = log_law(logits, legal, sampling)
         token = _draw(law, jax.vmap(jax.random.fold_in, (0, None))(keys, w.t), sampling)
         token = jnp.where(w.alive, token, 0)
         put = lambda column, value: column.at[:, w.t].set(value)  # noqa: E731
@@ -68,6 +72,7 @@ def sample(
             position=w.position + 1,
             cache=cache,
             out=out,
+            seen=None if w.seen is None else _see(w.seen, token),
         )
 
     return jax.lax.while_loop(lambda w: (w.t < length) & jnp.any(w.alive), body, first).out
@@ -83,6 +88,8 @@ class _Writing(NamedTuple):
     position: Int[Array, "A B"]
     cache: Cache
     out: Rollout
+    seen: Bool[Array, "B V"] | None = None
+    """What was written, in the prompt too; None where it does not matter."""
 
 
 def _repeat(prompt: Batch, hidden: Array, cache: Cache, g: int):
@@ -114,6 +121,10 @@ def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> _Writing:
         cache=cache,
         out=out,
     )
+
+
+def _see(seen: Bool[Array, "B V"], token: Int[Array, "B"]) -> Bool[Array, "B V"]:
+    return seen.at[jnp.arange(len(token)), token].set(True)
 
 
 def _one(token: Array, position: Array, alive: Array) -> Batch:

@@ -41,7 +41,7 @@ from mmcot_jax.log import Log, completions_table, write_completions, write_text
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures
 from mmcot_jax.rewards.pool import check as check_rewards
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample import law
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.groups import Groups, gather, group, outlook
@@ -197,7 +197,7 @@ class _Trainer:
         )
         self._slots = data.choose_slots(rows.slots, c["prompt_buckets"])
         self._image_shape = rows.image_shape
-        self._sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
+        self._sampling = law.sampling(c, STAGE)
         self._asker = Asker(
             backbone,
             mesh,

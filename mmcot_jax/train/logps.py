@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.sample.law import Sampling, log_law
+from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize
 from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables
 
 
@@ -66,8 +66,8 @@ def score_rollout(
 ) -> Policy:
     """Scores a rollout's tokens again: one forward over prompts and completions, no cache.
 
-    Grammar, temperature and truncation are the sampler's, so these are its log-probabilities as
-    long as the weights are.
+    Grammar, penalty, temperature and truncation are the sampler's, so these are its
+    log-probabilities as long as the weights are.
 
     Top-k and top-p are taken anew from these logits. Where the last bit of a sum, or an update
     since, leaves the token outside the set, the set is what it was and the token: its
@@ -76,17 +76,22 @@ def score_rollout(
     """
     variables = _gather_head(variables)
     width = rollout.prompt.tokens.shape[1]
-    hidden, _ = backbone(variables, whole(rollout))
+    rows = whole(rollout)
+    hidden, _ = backbone(variables, rows)
+    penalized = sampling.repetition_penalty != 1
+    first = first_places(rows.tokens, rows.valid, len(grammar.is_text)) if penalized else None
 
-    def one(hidden, targets, state, room):
-        logits = backbone.unembed(variables, hidden)
+    def one(hidden, targets, state, room, place):
+        seen = first[:, None] < place[..., None] if penalized else None
+        logits = penalize(backbone.unembed(variables, hidden), seen, sampling)
         legal = allowed(grammar, state, room)
         law = log_law(logits, legal, sampling)
         entropy = -jnp.sum(jnp.exp(law) * law, axis=-1)
         return Policy(_including(law, logits, legal, targets, sampling), entropy)
 
     # hidden t predicts token t + 1: [p p t t t] -> the hidden states of p t t
-    given = (hidden[:, width - 1 : -1], rollout.tokens, rollout.state, rollout.room)
+    places = jnp.broadcast_to(width + jnp.arange(rollout.tokens.shape[1]), rollout.tokens.shape)
+    given = (hidden[:, width - 1 : -1], rollout.tokens, rollout.state, rollout.room, places)
     policy = _by_chunks(one, given, chunk)
     return Policy(
         jnp.where(rollout.valid, policy.logps, 0.0),

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmcot_jax.sample.law import Sampling, log_law
+from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize, sampling
 
 # probabilities 0.5, 0.3, 0.15, 0.05
 LOGITS = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
@@ -61,3 +61,59 @@ def test_rows_of_bfloat16_logits_give_float32():
     rows = jnp.stack([LOGITS, LOGITS[::-1]])[None].astype(jnp.bfloat16)
     out = log_law(rows, jnp.broadcast_to(ALL, rows.shape), Sampling())
     assert (out.shape, out.dtype) == ((1, 2, 4), jnp.float32)
+
+
+def test_a_penalty_makes_what_was_seen_less_likely_whatever_its_sign():
+    logits = jnp.array([2.0, 1.95, -1.0, -1.02])
+    seen = jnp.array([True, False, True, False])
+    penalized = penalize(logits, seen, Sampling(repetition_penalty=1.05))
+    # 2 / 1.05 = 1.9048 is below 1.95, -1 x 1.05 below -1.02: both pairs change places
+    np.testing.assert_allclose(penalized, [1.904762, 1.95, -1.05, -1.02], atol=1e-6)
+    assert (logits.argmax(), penalized.argmax()) == (0, 1)
+    assert (logits[2:].argmax(), penalized[2:].argmax()) == (0, 1)
+
+
+def test_a_penalty_of_one_changes_nothing():
+    np.testing.assert_array_equal(penalize(LOGITS, ALL, Sampling()), LOGITS)
+    assert penalize(LOGITS, None, Sampling()) is LOGITS
+
+
+def test_the_penalty_is_that_of_transformers():
+    """Its RepetitionPenaltyLogitsProcessor, said again: the scores of all ids given, at once."""
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(3, 20)).astype(np.float32)
+    ids = random.integers(0, 20, (3, 9))
+    given = np.take_along_axis(scores, ids, 1)
+    expected = scores.copy()
+    given = np.where(given < 0, given * np.float32(1.3), given / np.float32(1.3))
+    np.put_along_axis(expected, ids, given, 1)
+    seen = first_places(jnp.asarray(ids), jnp.ones(ids.shape, bool), 20) < 9
+    ours = penalize(jnp.asarray(scores), seen, Sampling(repetition_penalty=1.3))
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    assert (expected != scores).sum(axis=1).min() > 4
+
+
+def test_a_token_is_first_where_it_stands_and_padding_is_no_token():
+    tokens, valid = jnp.array([[0, 3, 1, 3]]), jnp.array([[False, True, True, True]])
+    np.testing.assert_array_equal(first_places(tokens, valid, 5), [[4, 2, 4, 1, 4]])
+
+
+def test_a_config_says_how_to_draw():
+    c = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "batch_size": 8}
+    assert sampling(c, "grpo") == Sampling(0.5, 0.9, 3)
+    with_all = c | {"greedy": True, "repetition_penalty": 1.05}
+    assert sampling(with_all, "eval") == Sampling(0.5, 0.9, 3, True, 1.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("temperature", 0.0, "eval.temperature is 0.0; give a number above 0; greedy=true takes"),
+        ("top_p", 1.5, "eval.top_p is 1.5; give a number above 0 and at most 1"),
+        ("top_k", -1, "eval.top_k is -1; give a number of 0 or more"),
+        ("repetition_penalty", 0.0, "eval.repetition_penalty is 0.0; give a number above 0"),
+    ],
+)
+def test_numbers_that_make_no_law_are_refused(name, value, words):
+    with pytest.raises(ValueError, match=words):
+        sampling({name: value}, "eval")

@@ -12,6 +12,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.grammar import allowed
 from mmcot_jax.sample.law import Sampling, log_law
 from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.train.logps import whole
 from mmcot_jax.types import Batch
 
 EOS, EOI, BOI = 2, 16, 17
@@ -207,6 +208,30 @@ def test_greedy_is_the_likeliest_token_of_a_full_forward(run, chameleon):
     first = backbone.unembed(variables, hidden[:, -1])
     legal = allowed(grammar, jnp.zeros(2, jnp.int32), jnp.full(2, 8))
     np.testing.assert_array_equal(out.tokens[:, 0], jnp.where(legal, first, -jnp.inf).argmax(-1))
+
+
+def test_a_penalty_counts_the_prompt_and_what_was_written(run, chameleon):
+    """Against each row written again, token by token, by transformers' rule in numpy."""
+    backbone, variables = chameleon
+    sampling = Sampling(greedy=True, repetition_penalty=1.5)
+    prompt = rows(run.prompt, [0, 1, 3])
+    given = (backbone, variables, backbone.grammar, prompt, run.keys[:3])
+    out = sample(*given, sampling=sampling, length=8)
+    plain = sample(*given, sampling=Sampling(greedy=True), length=8)
+    assert not np.array_equal(out.tokens, plain.tokens)
+    both = whole(out)
+    hidden, _ = backbone(variables, both)
+    logits = np.asarray(backbone.unembed(variables, hidden[:, PROMPT - 1 : -1]))
+    legal = np.asarray(allowed(backbone.grammar, out.state, out.room))
+    tokens, valid = np.asarray(both.tokens), np.asarray(both.valid)
+    for b, t in zip(*np.nonzero(np.asarray(out.valid)), strict=True):
+        ids = tokens[b, : PROMPT + t][valid[b, : PROMPT + t]]
+        scores = logits[b, t].copy()
+        scores[ids] = np.where(scores[ids] < 0, scores[ids] * 1.5, scores[ids] / 1.5)
+        scores[~legal[b, t]] = -np.inf
+        assert out.tokens[b, t] == scores.argmax()
+        total = np.log(np.exp(scores - scores.max()).sum())
+        assert out.logps[b, t] == pytest.approx(-total, abs=1e-5)
 
 
 def test_keys_are_made_of_row_numbers():

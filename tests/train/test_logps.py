@@ -5,6 +5,7 @@ import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train.logps import score, score_rollout, whole
 from mmcot_jax.types import Backbone, Batch, Grammar, Rollout
 
@@ -100,6 +101,28 @@ def test_it_is_the_law_of_grammar_temperature_and_truncation():
     np.testing.assert_allclose(np.exp(logps), [0.8, 0.2], rtol=1e-5)
     np.testing.assert_allclose(entropy, [0.500402] * 2, rtol=1e-5)
     np.testing.assert_allclose(gradient, [-1.2, 1.2, 0, 0], atol=1e-5)
+
+
+def test_what_a_row_has_already_is_penalized_where_it_comes_again():
+    # the prompt is token 0: 2 / 2 at once; token 1 is 1.5 where it is new and 1.5 / 2 after
+    sampling = Sampling(repetition_penalty=2.0)
+    logps, _, _ = fixed_logps(np.exp([2.0, 1.5, -1.0]), [1, 1, 2, 2], sampling)
+    laws = [[1, 1.5, -1], [1, 0.75, -1], [1, 0.75, -1], [1, 0.75, -2]]
+    expected = [x[t] - np.log(np.exp(x).sum()) for x, t in zip(laws, [1, 1, 2, 2], strict=True)]
+    np.testing.assert_allclose(logps, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [5, 24])
+def test_of_penalized_samples_the_ratio_is_one(chameleon, chunk):
+    backbone, variables = chameleon
+    given, sampling = (backbone, variables, backbone.grammar), Sampling(0.7, 0.9, 0, False, 1.3)
+    keys = row_keys(jax.random.key(3), jnp.arange(8))
+    prompt = a_rollout(b=4).prompt
+    rollout = sample(*given, prompt, keys, sampling=sampling, length=24, num_generations=2)
+    policy = score_rollout(*given, rollout, sampling, chunk)
+    np.testing.assert_allclose(policy.logps, rollout.logps, atol=1e-5)
+    without = score_rollout(*given, rollout, sampling._replace(repetition_penalty=1.0), chunk)
+    assert float(jnp.abs(without.logps - rollout.logps).max()) > 0.1
 
 
 @pytest.mark.parametrize("sampling", [Sampling(top_k=2), Sampling(top_p=0.8)])
