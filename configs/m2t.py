@@ -17,7 +17,8 @@ The study's ablations are flags:
     its own     --config.grpo.reward_funcs=reference_vlmr1_accuracy,reference_vlmr1_bbox
     GRPO on     --config.data.grpo.task=drivingvqa
     frames      --config.data.train.frame=original --config.data.train.wording=original
-    seeds       --config.seed=22, and 32 and 42
+    seeds       --config.seed=22, and 32 and 42, each in its own --workdir; then
+                python -m mmcot_jax.score --mean runs/m2t-22 runs/m2t-32 runs/m2t-42
     objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
 """
 

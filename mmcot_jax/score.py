@@ -1,8 +1,9 @@
-"""Score stored replies offline, with the metrics the evaluations use. No jax.
+"""Score stored replies offline, with the metrics the evaluations use; average runs. No jax.
 
     python -m mmcot_jax.score --metric puzzle [--parser strict|reference] [--rows] FILE...
     python -m mmcot_jax.score --metric mcq | short_answer [--parser ...] [--rows] FILE...
     python -m mmcot_jax.score --metric pass_at_k [--parser ...] [--rows] FILE...
+    python -m mmcot_jax.score --mean RUN...
 
 One JSON object per file on standard output: `file`, `n`, and of puzzles `accuracy` (share of rows,
 0..1), of answers in tags what the study's scores.json holds (percent): `exam_score` or `accuracy`,
@@ -16,6 +17,9 @@ JSON list, of one of these layouts, told apart by their fields:
     the study   question, options, answer (an option's text), output_text (prompt and reply), ...
                 ground_truth_response, generated_response (answers in tags)
                 one object: question number -> true, false or null each
+
+`--mean` is of runs that differ in their seed: of every number in their results.json (or in files of
+scores named instead) one JSON object, `metric`, `n`, `mean` and `std`, the sample deviation.
 """
 
 import argparse
@@ -27,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from mmcot_jax.evals import metrics, pass_at_k
+from mmcot_jax.evals import metrics, pass_at_k, table
 from mmcot_jax.rewards.chains import judge
 from mmcot_jax.rewards.tags import answered as answer_in
 
@@ -258,6 +262,36 @@ METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
 """Metric -> (file, parser, whether rows are wanted) -> the object to print."""
 
 
+# ---- several runs --------------------------------------------------------------------------------
+
+
+def mean(runs: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
+    """What the command prints for runs, folders or files of results.
+
+    Raises:
+        ValueError: a run without results or named twice, or as `table.spreads`.
+    """
+    if twice := [str(run) for run in runs if runs.count(run) > 1]:
+        raise ValueError(f"{twice[0]} is named twice: it would count as two seeds")
+    spreads = table.spreads({str(run): _results(run) for run in runs})
+    return [{"metric": name, **spread._asdict()} for name, spread in spreads.items()]
+
+
+def _results(run: pathlib.Path) -> Record:
+    path = run / "results.json" if run.is_dir() else run
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: no such file; give folders of runs whose last evaluation is over"
+        )
+    try:
+        results = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); one object is expected") from None
+    if not isinstance(results, dict):
+        raise ValueError(f"{path}: a JSON {type(results).__name__}; one object is expected")
+    return results
+
+
 # ---- the command line ----------------------------------------------------------------------------
 
 
@@ -274,18 +308,23 @@ def _closest(name: str, names: Sequence[str]) -> str:
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="python -m mmcot_jax.score",
-        description="Score stored replies: one JSON object per file on standard output.",
+        description="Score stored replies, one JSON object per file on standard output, or say "
+        "mean and sample deviation of runs.",
         allow_abbrev=False,
     )
     metric_names, parser_names = ", ".join(METRICS), ", ".join(metrics.PARSERS)
+    what = parser.add_mutually_exclusive_group(required=True)
     actions = (
-        parser.add_argument("--metric", required=True, help=f"one of: {metric_names}"),
+        what.add_argument("--metric", help=f"one of: {metric_names}"),
+        what.add_argument(
+            "--mean", action="store_true", help="of runs: every number's mean and deviation"
+        ),
         parser.add_argument(
             "--parser", default="strict", help=f"one of: {parser_names} (default strict)"
         ),
         parser.add_argument("--rows", action="store_true", help="also print what was read"),
     )
-    parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE|RUN")
     flags = ["--help", *(flag for action in actions for flag in action.option_strings)]
     for given in (word.partition("=")[0] for word in argv if word.startswith("--")):
         if given not in ("--", *flags):
@@ -293,15 +332,15 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
                 f"unknown flag {given}: {', '.join(flags)} exist{_closest(given, flags)}"
             )
     arguments = parser.parse_args(argv)
-    for flag, table in (("metric", METRICS), ("parser", metrics.PARSERS)):
+    for flag, known in (("metric", METRICS), ("parser", metrics.PARSERS)):
         given = getattr(arguments, flag)
-        if given not in table:
-            names = list(table)
+        if given is not None and given not in known:
+            names = list(known)
             verb = "exists" if len(names) == 1 else "exist"
             hint = _closest(given, names)
             raise ValueError(f"unknown {flag} {given!r}: {', '.join(names)} {verb}{hint}")
     if not arguments.files:
-        raise ValueError("no file given: name one or more files of replies")
+        raise ValueError("no file given: name one or more files of replies, or folders of runs")
     return arguments
 
 
@@ -312,8 +351,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _arguments(sys.argv[1:] if argv is None else argv)
-        score = METRICS[arguments.metric]
-        results = [score(path, arguments.parser, arguments.rows) for path in arguments.files]
+        if arguments.mean:
+            results = mean(arguments.files)
+        else:
+            score = METRICS[arguments.metric]
+            results = [score(path, arguments.parser, arguments.rows) for path in arguments.files]
     except ValueError as error:
         print(f"score: {error}", file=sys.stderr)
         return 2

@@ -113,7 +113,8 @@ def test_a_bad_row_is_one_line_with_file_and_line_and_nothing_is_printed(
         (["--metric", "puzzle", "--parser", "strickt", "x"], "did you mean strict?"),
         (["--metrc=puzzle", "x"], "unknown flag --metrc: .* did you mean --metric?"),
         (["--metric"], "expected one argument"),
-        (["x"], "required: --metric"),
+        (["x"], "one of the arguments --metric --mean is required"),
+        (["--mean", "--metric", "mcq", "x"], "--metric: not allowed with argument --mean"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_status_two(capsys, arguments, complaint):
@@ -293,3 +294,55 @@ def test_the_reference_parser_loses_answers_after_pictures(write, capsys):
 def test_a_bad_file_of_answers_is_named(write, capsys, content, words):
     assert main(["--metric", "pass_at_k", write(content)]) == 2
     assert words in capsys.readouterr().err
+
+
+# ---- several runs --------------------------------------------------------------------------------
+
+
+def runs(folder, **results):
+    """Folders of runs with these results."""
+    for name, result in results.items():
+        (folder / name).mkdir()
+        (folder / name / "results.json").write_text(json.dumps(result))
+    return [str(folder / name) for name in results]
+
+
+def test_the_mean_of_runs_is_said_with_the_sample_deviation(tmp_path, capsys):
+    scores = [{"shapes": {"boxes": {"iou": x}}, "n": 10} for x in (0.1, 0.2, 0.6)]
+    assert main(["--mean", *runs(tmp_path, a=scores[0], b=scores[1], c=scores[2])]) == 0
+    iou, n = printed(capsys)
+    # of -0.2, -0.1, 0.3: 0.14 / 2
+    assert iou == {
+        "metric": "shapes/boxes/iou", "n": 3, "mean": pytest.approx(0.3),
+        "std": pytest.approx(0.07**0.5),
+    }  # fmt: skip
+    assert n == {"metric": "n", "n": 3, "mean": 10.0, "std": 0.0}
+
+
+def test_files_of_scores_are_averaged_as_runs_are(write, capsys):
+    files = [write(json.dumps({"f1_score": x}), name=f"{x}") for x in (50.0, 52.0)]
+    assert main(["--mean", *files]) == 0
+    assert printed(capsys) == [
+        {"metric": "f1_score", "n": 2, "mean": 51.0, "std": pytest.approx(2**0.5)}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("results", "named", "complaint"),
+    [
+        ({"a": {"x": 1}}, ["a"], "a deviation needs at least 2 runs; there is .*a$"),
+        ({"a": {"x": 1}}, ["a", "a"], "a is named twice"),
+        ({"a": {"x": 1}}, ["a", "gone"], "gone: no such file; give folders of runs"),
+        ({"a": {"x": 1}, "b": {"y": 1}}, ["a", "b"], "a has no y, which other runs have: give"),
+        ({"a": {"x": "1"}, "b": {"x": "2"}}, ["a", "b"], "no number in .*a, .*b: give results"),
+        ({"a": {"x": 1}, "b": [1]}, ["a", "b"], "results.json: a JSON list; one object"),
+        ({"a": {"x": 1}}, ["a", "broken"], "broken: not JSON .*; one object is expected"),
+    ],
+)
+def test_runs_that_have_no_mean_are_one_line(tmp_path, capsys, results, named, complaint):
+    runs(tmp_path, **results)
+    (tmp_path / "broken").write_text("{")
+    assert main(["--mean", *(str(tmp_path / name) for name in named)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert re.search(complaint, err.strip())

@@ -4,6 +4,7 @@ A run's results are nested by task, as in its `results.json`:
 `{"puzzlevqa": {"strict": {"accuracy", "in_domain", "out_of_domain", "kinds"}, "reference": ...}}`.
 """
 
+import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -135,3 +136,38 @@ def flat(results: Mapping[str, Any], above: str = "") -> list[tuple[str, int | f
         elif isinstance(value, int | float):
             found.append((f"{above}{name}", value))
     return found
+
+
+class Spread(NamedTuple):
+    """One number of several runs."""
+
+    n: int
+    """Runs."""
+    mean: float
+    std: float
+    """The sample deviation, over n - 1."""
+
+
+def spreads(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Spread]:
+    """Every number of runs that differ in their seed alone, by its place.
+
+    Raises:
+        ValueError: fewer than two runs, a number that one of them lacks, or no number.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"a deviation needs at least 2 runs; there is {', '.join(runs) or 'none'}")
+    columns = {run: dict(flat(results)) for run, results in runs.items()}
+    names = {name: None for column in columns.values() for name in column}
+    for run, column in columns.items():
+        if missing := [name for name in names if name not in column]:
+            raise ValueError(
+                f"{run} has no {', '.join(missing[:3])}{', ...' * (len(missing) > 3)}, which other "
+                "runs have: give runs of one config"
+            )
+    if not names:
+        raise ValueError(f"no number in {', '.join(runs)}: give results of evaluations")
+    values = {name: [column[name] for column in columns.values()] for name in names}
+    return {
+        name: Spread(len(those), statistics.fmean(those), statistics.stdev(those))
+        for name, those in values.items()
+    }
