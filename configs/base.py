@@ -118,4 +118,26 @@ def sampling(max_completion_length: int, **changes) -> dict:
 
 def config(**parts) -> ConfigDict:
     """A config of these parts, on one mesh over all devices."""
-    return ConfigDict({"seed": 42, "mesh": {"data": 1, "fsdp": -1, "tensor": 1}} | parts)
+    return ConfigDict(
+        {
+            "seed": 42,
+            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            # the devices cut anew for sampling, like {"data": -1, "tensor": 4}; None: the same mesh
+            "rollout_mesh": None,
+            # whether the base stays in both layouts while GRPO trains, or is moved to and fro
+            "rollout_keep": True,
+        }
+        | parts
+    )
+
+
+def shapes(prompt_tokens: int, prompt_slots: int, row_tokens: int, row_slots: int) -> dict:
+    """What `mmcot_jax.plan` has to be told, since the data decides it: the longest prompt and the
+    longest supervised row, in tokens, and their most images (or windows of images).
+    """
+    return {
+        "prompt_tokens": prompt_tokens,
+        "prompt_slots": prompt_slots,
+        "row_tokens": row_tokens,
+        "row_slots": row_slots,
+    }

@@ -93,6 +93,8 @@ def full() -> ConfigDict:
             "shards": 64,
             "tokenize_batch": 64,
         },
+        # a question and its picture; the longest chain shows four more
+        plan=base.shapes(1152, 1, 5440, 5),
         sft=base.sft(2e-5, num_train_epochs=20.0, batch_size=16, save_steps=1562),
         grpo=base.grpo(1e-5, 5120, eval_steps=50),
         eval=base.sampling(5120)
@@ -199,4 +201,5 @@ def tiny() -> ConfigDict:
         }
     )
     config.eval.data.size = 64
+    config.plan = base.shapes(80, 1, 448, 5)
     return config

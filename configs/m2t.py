@@ -92,6 +92,8 @@ def full(size: str) -> ConfigDict:
             "shards": 64,
             "tokenize_batch": 64,
         },
+        # photographs of 640 x 640 pixels at most: 529 cells in 36 windows
+        plan=base.shapes(832, 36, 1088, 36),
         sft=base.sft(1e-4, num_train_epochs=1.0, batch_size=16, pad_id=151643),
         grpo=base.grpo(
             1e-5,
@@ -117,6 +119,8 @@ def scale_up(config: ConfigDict) -> None:
     config.data.on_bad_record = "skip"  # one in fifteen of dude's boxes is of another picture size
     config.data.train.form = "open"
     config.data.grpo = ConfigDict(pictured("viscot", validation_count=2000, frame="resized"))
+    # pages of max_pixels: 4,702 cells
+    config.plan.update({"prompt_tokens": 5120, "prompt_slots": 330})
     # 3,772 steps of 32 questions: a checkpoint every twentieth part, all kept
     config.grpo.update({"save_steps": 188, "save_total_limit": 20})
     config.eval.sets = ConfigDict(
@@ -167,6 +171,7 @@ def tiny() -> ConfigDict:
             "lora": {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()},
         }
     )
+    config.plan = base.shapes(112, 4, 168, 4)
     drawn = {"kinds": tuple(KINDS), "size": 64, "form": "options", "boxes": True}
     config.data.task = "shapes"
     config.data.train = ConfigDict(
@@ -226,6 +231,7 @@ def drawn_by_others(config: ConfigDict) -> ConfigDict:
     for group in ("train", "grpo"):
         config.data[group] = ConfigDict(some | {"split": "train"})
     config.eval.sets = ConfigDict({"nlvr": some | {"split": "test"}})
+    config.plan = base.shapes(256, 10, 448, 10)
     config.model.update({"max_pixels": 400 * 100, "context": 576})
     config.model.vision.update({"patch": 10, "window": 80})
     for group in (config.grpo, config.eval):

@@ -37,6 +37,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     if variant == "given-image":
         config.model.draws = False  # it is given one; it reasons in words
         config.data.prompt = "given_image"
+        config.plan = base.shapes(832, 1, 832, 1)
         rewards(config, accuracy_normalized=1.0, format_tiered=1.0)
     return config
 
@@ -102,6 +103,7 @@ def full() -> ConfigDict:
             "shards": 1,
             "tokenize_batch": 64,
         },
+        plan=base.shapes(768, 0, 768, 0),
         sft=base.sft(5e-7),
         grpo=base.grpo(
             5e-7,
@@ -195,6 +197,7 @@ def tiny() -> ConfigDict:
         "tokenize_batch": 64,
     }
     config.eval.data = drawn | {"count": 200, "split": "test"}
+    config.plan = base.shapes(56, 0, 104, 1)
     config.sft.update(
         {
             "what": "all",

@@ -239,11 +239,11 @@ def parse_args(argv: Sequence[str]) -> Args:
     parser.add_argument("--workdir", type=pathlib.Path, help="what the run leaves")
     parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
     known, rest = parser.parse_known_args(argv)
-    overrides = _overrides(rest)  # a misspelt flag is named before the one it leaves missing
+    changes = overrides(rest)  # a misspelt flag is named before the one it leaves missing
     missing = [f"--{name}" for name, value in vars(known).items() if value is None]
     if missing:
         raise ValueError(f"missing {' and '.join(missing)}: {_USAGE}")
-    return Args(load(known.config, overrides), known.workdir)
+    return Args(load(known.config, changes), known.workdir)
 
 
 def ours(error: ValueError) -> bool:
@@ -253,7 +253,7 @@ def ours(error: ValueError) -> bool:
     return here in pathlib.Path(frames[-1].filename).parents
 
 
-def _overrides(rest: Sequence[str]) -> list[str]:
+def overrides(rest: Sequence[str]) -> list[str]:
     """`--config.a=1` and `--config.a 1` -> `a=1`."""
     found = []
     words = iter(rest)

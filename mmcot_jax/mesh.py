@@ -1,62 +1,70 @@
-"""The devices as a mesh, which axis of which parameter lies where, and the ways across.
+"""The devices as a mesh, and the ways across; `rules` says what lies where.
 
 Axes: B rows; the mesh has "data", "fsdp" and "tensor".
 """
 
 import contextlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-AXES = ("data", "fsdp", "tensor")
-ROWS = PartitionSpec(("data", "fsdp"))
-"""Rows of a batch are split over data and fsdp."""
+from mmcot_jax import rules
 
-# one letter per axis of a parameter -> the mesh axis it is split over
-RULES = {
-    "l": None,  # stacked layers
-    "v": "tensor",  # vocabulary
-    "d": "fsdp",  # width
-    "h": "tensor",  # heads, and the hidden units of an MLP
-    ".": None,
-}
-
-# the end of a parameter's path -> the letters of its axes; the first that fits; else replicated
-PARAMS = (
-    (r"embed/embedding", "vd"),
-    (r"head/kernel", "dv"),
-    (r"attention/[qkv]/kernel", "ldh"),
-    (r"attention/[qkv]/bias", "lh"),
-    (r"attention/qkv/kernel", "ld."),  # three in one: no piece of it is whole heads of one
-    (r"attention/[qk]_norm/(scale|bias)", "lh."),
-    (r"attention/o/kernel", "lhd"),
-    (r"mlp/(gate|up)/kernel", "ldh"),
-    (r"mlp/down/kernel", "lhd"),
-    # a ViT's blocks
-    (r"layers/attention/out/kernel", "lhd"),
-    (r"layers/fc1/kernel", "ldh"),
-    (r"layers/fc2/kernel", "lhd"),
-    (r"(attention/[qkv]|mlp/(gate|up))/a", "ld."),
-    (r"(attention/[qkv]|mlp/(gate|up))/b", "l.h"),
-    (r"(attention/o|mlp/down)/a", "lh."),
-    (r"(attention/o|mlp/down)/b", "l.d"),
-    (r"head/a", "d."),
-    (r"head/b", ".v"),
-)
+ROWS = PartitionSpec(rules.ROWS)
 
 
-def make(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh over all devices; one axis may be -1, what is left.
+def make(
+    data: int = -1,
+    fsdp: int = 1,
+    tensor: int = 1,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+    """A mesh over `devices`, by default all; one axis may be -1, what is left.
+
+    Over several slices the data axis goes from slice to slice, the others stay within one: what
+    crosses between them is then the gradients alone.
 
     Raises:
-        ValueError: sizes whose product is not the number of devices.
+        ValueError: sizes whose product is not the number of devices, or a data axis that the
+            slices cannot share.
     """
-    count, sizes = jax.device_count(), [data, fsdp, tensor]
+    devices = jax.devices() if devices is None else devices
+    sizes = _sizes(data, fsdp, tensor, len(devices))
+    slices = len({getattr(device, "slice_index", None) or 0 for device in devices})
+    if sizes[0] % slices:
+        raise ValueError(
+            f"mesh data={sizes[0]} on {slices} slices: data goes from slice to slice, so make it a "
+            f"multiple of {slices}"
+        )
+    along = {"devices": devices, "allow_split_physical_axes": True}
+    if slices > 1:
+        within = (sizes[0] // slices, *sizes[1:])
+        grid = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), **along)
+    else:
+        grid = mesh_utils.create_device_mesh(sizes, **along)
+    return Mesh(grid, rules.AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def again(mesh: Mesh, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """The devices of `mesh`, in its order, cut into other axes.
+
+    In its order, so that an array moves between the two by one program, on any number of hosts,
+    and so that neighbours along the last axis stay neighbours.
+
+    Raises:
+        ValueError: as `make`.
+    """
+    sizes = _sizes(data, fsdp, tensor, mesh.size)
+    return Mesh(mesh.devices.reshape(sizes), rules.AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
+    sizes = [data, fsdp, tensor]
     known = int(np.prod([s for s in sizes if s > 0]))
     if sizes.count(-1) == 1 and count % known == 0:
         sizes[sizes.index(-1)] = count // known
@@ -65,7 +73,7 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
             f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {count} devices; "
             "choose sizes whose product is that, one of them may be -1"
         )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3)
+    return sizes
 
 
 def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
@@ -84,14 +92,7 @@ def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
 
 def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """Where a parameter lies; an axis that its mesh axis does not divide is replicated."""
-    for pattern, letters in PARAMS:
-        if re.search(f"(^|/){pattern}$", path) and len(letters) == len(shape):
-            names = (RULES[letter] for letter in letters)
-            pairs = zip(names, shape, strict=True)
-            return PartitionSpec(
-                *(n if n and size % mesh.shape[n] == 0 else None for n, size in pairs)
-            )
-    return PartitionSpec()
+    return rules.spec(rules.letters(path, shape), shape, mesh)
 
 
 def shardings(tree: PyTree, mesh: Mesh) -> PyTree:
@@ -135,6 +136,14 @@ def get(rows: PyTree, axis: int = 0) -> PyTree:
         return np.concatenate([np.asarray(shards[k].data) for k in sorted(shards)], axis=axis)
 
     return jax.tree.map(one, rows)
+
+
+def move(tree: PyTree, mesh: Mesh, *, donate: bool = False) -> PyTree:
+    """Parameters as they lie on `mesh`, another cut of the same devices; `donate` gives them away.
+
+    On the same mesh they are what was given.
+    """
+    return jax.device_put(tree, shardings(tree, mesh), donate=donate)
 
 
 def everywhere(tree: PyTree, mesh: Mesh) -> PyTree:

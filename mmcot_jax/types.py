@@ -60,7 +60,7 @@ def row_axes(tree: Any) -> Any:
     """Which axis of each array of a batch, a rollout or experience is that of the rows."""
 
     def axis(path, _):
-        return int(getattr(path[-1], "name", None) == "positions")
+        return int(bool(path) and getattr(path[-1], "name", None) == "positions")
 
     return jax.tree_util.tree_map_with_path(axis, tree)
 

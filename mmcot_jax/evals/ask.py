@@ -3,7 +3,7 @@
 Axes: N prompts, G samples per prompt, B = N G rows of this process, T time, K ids of a picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -49,14 +49,7 @@ class Asker:
         self._fixed = dict(sampling=sampling, length=length, num_generations=num_generations)
         self._g = num_generations
         self._prepare = jax.jit(backbone.prepare)
-        self._makers = {
-            field: jax.jit(make)
-            for field, make in {
-                "pixels": lambda variables, ids: backbone.paint(variables, ids, None),
-                "embedding": lambda variables, ids: _unit(backbone.embed(variables, ids)),
-            }.items()
-            if field in backbone.shows
-        }
+        self._makers = makers(backbone)
         self._eos = list(backbone.grammar.eos)
         self._image_len = int(backbone.grammar.image_len)
         self._grammar = meshes.everywhere(backbone.grammar, mesh)
@@ -134,6 +127,15 @@ class Asker:
             made = self._makers[field](variables, meshes.put(filled, self._mesh))
             values += list(meshes.get(made)[: len(part)])
         return values
+
+
+def makers(backbone: Backbone) -> dict[str, Callable[[Variables, jax.Array], jax.Array]]:
+    """What of a `Picture` the backbone makes, by field: jitted, (variables, ids [N K]) -> it."""
+    every = {
+        "pixels": lambda variables, ids: backbone.paint(variables, ids, None),
+        "embedding": lambda variables, ids: _unit(backbone.embed(variables, ids)),
+    }
+    return {field: jax.jit(make) for field, make in every.items() if field in backbone.shows}
 
 
 def _unit(x: jax.Array) -> jax.Array:

@@ -105,6 +105,16 @@ def make_objective(c: Mapping[str, Any]) -> objectives.Objective:
     return objectives.check(objectives.Objective(**fields))
 
 
+def scoring(backbone: Backbone, c: Mapping[str, Any]) -> dict[str, Any]:
+    """What does not change of how rollouts are scored again, in updates and beside them."""
+    return dict(
+        backbone=backbone,
+        sampling=law.sampling(c, STAGE),
+        micro_batches=c["gradient_accumulation_steps"],
+        chunk=c["logps_chunk"],
+    )
+
+
 def run(
     backbone: Backbone,
     variables: Variables,
@@ -197,11 +207,10 @@ class _Trainer:
         )
         self._slots = data.choose_slots(rows.slots, c["prompt_buckets"])
         self._image_shape = rows.image_shape
-        self._sampling = law.sampling(c, STAGE)
         self._asker = Asker(
             backbone,
             mesh,
-            self._sampling,
+            law.sampling(c, STAGE),
             length=c["max_completion_length"],
             pad_id=c["pad_id"],
             num_generations=c["num_generations"],
@@ -316,10 +325,7 @@ class _Trainer:
                 variables,
                 rollout,
                 self._grammar,
-                backbone=self._backbone,
-                sampling=self._sampling,
-                micro_batches=self._c["gradient_accumulation_steps"],
-                chunk=self._c["logps_chunk"],
+                **scoring(self._backbone, self._c),
             )
 
     def _update(self, experience: Experience) -> dict[str, jax.Array]:
@@ -329,13 +335,10 @@ class _Trainer:
                 self._frozen,
                 experience,
                 self._grammar,
-                backbone=self._backbone,
                 optimizer=self._optimizer,
                 what=self._c["what"],
                 objective=self._objective,
-                sampling=self._sampling,
-                micro_batches=self._c["gradient_accumulation_steps"],
-                chunk=self._c["logps_chunk"],
+                **scoring(self._backbone, self._c),
             )
         return metrics
 

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from mmcot_jax import mesh as meshes
+from mmcot_jax.rules import HEAD, constrain
 from mmcot_jax.sample.grammar import allowed
 from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize
 from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables
@@ -150,7 +149,7 @@ def _by_chunks(one: Callable[..., Any], arrays: tuple[Array, ...], chunk: int) -
     def cut(x):
         x = jnp.pad(x, [(0, 0), (0, short), *[(0, 0)] * (x.ndim - 2)])
         x = jnp.moveaxis(x.reshape(b, pieces, chunk, *x.shape[2:]), 1, 0)
-        return _place(x, None, *meshes.ROWS)
+        return constrain(x, ".b")
 
     done = jax.lax.map(lambda piece: one(*piece), tuple(map(cut, arrays)))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, -1)[:, :t], done)
@@ -169,7 +168,7 @@ def _gather_head(variables: Variables) -> Variables:
     def place(path, x):
         end = "/".join(_name(path).split("/")[-2:])
         if end.startswith("head/") or (tied and end == "embed/embedding"):
-            return _place(x, *("tensor" if axis == "v" else None for axis in _HEAD[end]))
+            return constrain(x, HEAD[end])
         return x
 
     return jax.tree_util.tree_map_with_path(place, variables)
@@ -177,32 +176,3 @@ def _gather_head(variables: Variables) -> Variables:
 
 def _name(path: tuple[Any, ...]) -> str:
     return "/".join(str(getattr(k, "key", k)) for k in path)
-
-
-_HEAD = {
-    "head/kernel": "dv",
-    "head/bias": "v",
-    "head/a": "dr",
-    "head/b": "rv",
-    "embed/embedding": "vd",
-}
-"""Axes of the output layer's parameters, r the adapter's rank; tied, the embedding is it."""
-
-
-def _place(x: Array, *axes: Any) -> Array:
-    """Constrained to the mesh that is set, if one is; an axis it does not divide is whole."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
-        return x
-    fits = (
-        axis if axis and size % _size(mesh, axis) == 0 else None
-        for axis, size in zip(axes, x.shape[: len(axes)], strict=True)
-    )
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*fits))
-
-
-def _size(mesh: Any, axis: str | tuple[str, ...]) -> int:
-    size = 1
-    for name in (axis,) if isinstance(axis, str) else axis:
-        size *= mesh.shape[name]
-    return size

@@ -86,19 +86,24 @@ def run(
     return steps.join(state.trained, frozen, c["what"])
 
 
+def fixed(backbone: Backbone, optimizer: Any, c: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `sft_step`'s arguments does not change in a run."""
+    return dict(
+        backbone=backbone,
+        optimizer=optimizer,
+        what=c["what"],
+        micro_batches=c["gradient_accumulation_steps"],
+        dropout=c["what"] == "lora",
+        chunk=c["logps_chunk"],
+        image_weight=c["image_weight"],
+    )
+
+
 class _Update:
     """One call of the jitted step, all that does not change bound."""
 
     def __init__(self, backbone, optimizer, frozen, c, mesh, key):
-        self._fixed = dict(
-            backbone=backbone,
-            optimizer=optimizer,
-            what=c["what"],
-            micro_batches=c["gradient_accumulation_steps"],
-            dropout=c["what"] == "lora",
-            chunk=c["logps_chunk"],
-            image_weight=c["image_weight"],
-        )
+        self._fixed = fixed(backbone, optimizer, c)
         self._frozen, self._mesh, self._key = frozen, mesh, meshes.everywhere(key, mesh)
         self._grammar = meshes.everywhere(backbone.grammar, mesh)
 

@@ -10,6 +10,7 @@ import pytest
 
 from configs import base
 from mmcot_jax import mesh as meshes
+from mmcot_jax import rules
 from mmcot_jax.example import Example
 from mmcot_jax.train import grpo
 
@@ -41,7 +42,7 @@ def train(chameleon, tmp_path):
     one = np.array(jax.devices()[:1]).reshape(1, 1, 1)
 
     def run(workdir=tmp_path, assess=None, devices=one, **changes):
-        mesh = jax.sharding.Mesh(devices, meshes.AXES)
+        mesh = jax.sharding.Mesh(devices, rules.AXES)
         c = base.grpo(1e-2, 12) | SMALL | changes
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
         variables = jax.device_put(variables, meshes.shardings(variables, mesh))

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from mmcot_jax import mesh as meshes
+from mmcot_jax import rules
 from mmcot_jax.sample.law import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train.objective import Objective
@@ -148,7 +149,7 @@ def test_meshes_change_nothing_and_nothing_crosses_in_between(
 ):
     devices = jax.devices()[: int(np.prod(shape))]
     auto = (jax.sharding.AxisType.Auto,) * 3
-    mesh = jax.make_mesh(shape, meshes.AXES, axis_types=auto, devices=devices)
+    mesh = jax.make_mesh(shape, rules.AXES, axis_types=auto, devices=devices)
     variables = jax.device_put(chameleon.variables, meshes.shardings(chameleon.variables, mesh))
     trained, frozen = split(variables, "lora")
     state = meshes.everywhere(start(jax.tree.map(jnp.copy, trained), SGD), mesh)

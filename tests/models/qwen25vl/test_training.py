@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from mmcot_jax import data
+from mmcot_jax import data, rules
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import run as evals
 from mmcot_jax.example import Example
@@ -42,7 +42,7 @@ def examples(count, seed):
 
 @pytest.fixture(scope="module")
 def mesh():
-    return jax.sharding.Mesh(np.array(jax.devices()[:2]).reshape(2, 1, 1), meshes.AXES)
+    return jax.sharding.Mesh(np.array(jax.devices()[:2]).reshape(2, 1, 1), rules.AXES)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What a config needs of a TPU slice that is not here: memory, bytes sent, the least time."""

@@ -1,0 +1,73 @@
+"""Whether a config fits a TPU slice, before one is rented.
+
+    python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4
+    python -m mmcot_jax.plan --config configs/m2m.py --topology v5e:4x4 --slices 2 \
+        --config.mesh.data=2 --programs grpo_step,sample
+    python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4 --sweep
+
+Compiles the run's own programs for that slice on this machine's CPU; needs libtpu
+(`pip install mmcot_jax[plan]`), no TPU and no weights. A program of 7B takes minutes.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mmcot_jax import config
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the plan; status 2 and one line where the input is at fault, 1 where it cannot fit."""
+    from mmcot_jax.plan import topology
+
+    topology.prepare()
+    from mmcot_jax.plan import report
+
+    try:
+        args, c = _parse(argv)
+        slice_ = report.Slice.of(args.topology, args.slices)
+        if args.sweep:
+            return report.sweep(c, slice_, args.programs)
+        needs = []
+        for need in report.needs(c, slice_, args.programs):
+            needs.append(need)
+            if not args.json:
+                report.show(need, first=len(needs) == 1)
+        if args.json:
+            print(json.dumps(report.plain(c, slice_, needs), indent=2))
+        else:
+            report.conclude(needs, slice_)
+        return int(any(need.over for need in needs))
+    except ValueError as error:
+        if not config.ours(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Any]:
+    parser = _Parser(prog="python -m mmcot_jax.plan", allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE[:PRESET]", required=True, help="what to plan")
+    parser.add_argument("--topology", required=True, help="a slice, such as v5e:4x4")
+    parser.add_argument("--slices", type=int, default=1, help="how many of them")
+    parser.add_argument("--programs", type=_names, default=(), help="only these, by name")
+    parser.add_argument("--sweep", action="store_true", help="try meshes and micro-batches")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.epilog = "--config.KEY=VALUE changes one value of the config"
+    args, rest = parser.parse_known_args(argv)
+    return args, config.load(args.config, config.overrides(rest))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""Public rates of TPU chips, and the least time a program can take by them.
+
+Per device as JAX counts them: of TPU7x a chip is two. Sources: cloud.google.com/tpu/docs/{v4, v5e,
+v5p, v6e, tpu7x}, system architecture, per chip: peak bfloat16, HBM bandwidth, inter-chip
+interconnect one way, data-center network (the pod's over its chips). HBM is what the TPU compiler
+gives a program, as its own refusals say.
+"""
+
+from typing import NamedTuple
+
+GIB = 2**30
+
+
+class Chip(NamedTuple):
+    """One device."""
+
+    flops: float
+    """A second, bfloat16."""
+    hbm: float
+    """Bytes a program may use."""
+    hbm_rate: float
+    """Bytes a second."""
+    ici_rate: float
+    """Bytes a second that leave it for its slice, over all its links."""
+    dcn_rate: float | None
+    """Bytes a second that leave it for other slices; None: not published."""
+
+
+CHIPS = {
+    "v4": Chip(275e12, 30.75 * GIB, 1228e9, 300e9, None),
+    "v5e": Chip(197e12, 15.75 * GIB, 819e9, 200e9, 3.125e9),
+    "v5p": Chip(459e12, 95.73 * GIB, 2765e9, 600e9, 6.25e9),
+    "v6e": Chip(918e12, 31.24 * GIB, 1640e9, 448e9, 12.5e9),
+    "tpu7x": Chip(1153.5e12, 94.74 * GIB, 3690e9, 300e9, 6.25e9),
+}
+
+
+class Bound(NamedTuple):
+    """Seconds below which a program cannot be, by each thing it needs; None: not known."""
+
+    compute: float
+    memory: float
+    network: float | None
+
+    @property
+    def seconds(self) -> float:
+        """The largest: all three overlapped perfectly."""
+        return max(self.compute, self.memory, self.network or 0.0)
+
+    @property
+    def by(self) -> str:
+        """Which of them it is."""
+        return max(self._fields, key=lambda name: getattr(self, name) or 0.0)
+
+
+def bound(chip: Chip, flops: float, read: float, ici: float | None, dcn: float | None) -> Bound:
+    """From FLOPs, bytes of memory and bytes sent by one device."""
+    network = None if ici is None else ici / chip.ici_rate
+    if dcn and chip.dcn_rate:
+        network = max(network or 0.0, dcn / chip.dcn_rate)
+    return Bound(flops / chip.flops, read / chip.hbm_rate, network)

@@ -1,0 +1,54 @@
+"""Floating-point operations of a traced program: its matrix products and convolutions.
+
+Counted from the shapes, each as often as its loops turn; a multiplication and an addition are two.
+"""
+
+from collections.abc import Callable, Iterable
+from math import prod
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+
+def flops(jaxpr: Jaxpr | ClosedJaxpr, unknown: int = 1) -> float:
+    """Of all devices together; a loop whose turns depend on data turns `unknown` times.
+
+    Of the branches of a condition the cheapest counts: what is given is never too much.
+    """
+    return _count(jaxpr, unknown, min)
+
+
+def _count(jaxpr: Jaxpr | ClosedJaxpr, unknown: int, choose: Callable[[Iterable], float]) -> float:
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    return sum(_equation(eqn, unknown, choose) for eqn in jaxpr.eqns)
+
+
+def _equation(eqn: Any, unknown: int, choose: Callable[[Iterable], float]) -> float:
+    name, p = eqn.primitive.name, eqn.params
+    if name == "dot_general":
+        contracted = p["dimension_numbers"][0][0]
+        shape = eqn.invars[0].aval.shape
+        return 2.0 * prod(eqn.outvars[0].aval.shape) * prod(shape[i] for i in contracted)
+    if name == "conv_general_dilated":
+        kernel = eqn.invars[1].aval.shape
+        out = p["dimension_numbers"].rhs_spec[0]
+        each = prod(n for i, n in enumerate(kernel) if i != out)
+        return 2.0 * prod(eqn.outvars[0].aval.shape) * each
+    if name == "pallas_call":
+        # a block a turn; what a mask leaves out is not in the grid
+        return prod(p["grid_mapping"].grid) * _count(p["jaxpr"], 1, max)
+    inner = [_count(x, unknown, choose) for x in _jaxprs(p)]
+    if name == "cond":
+        return choose(inner)
+    if name == "scan":
+        return p["length"] * sum(inner)
+    if name == "while":
+        return unknown * sum(inner)
+    if name == "shard_map":
+        return p["mesh"].size * sum(inner)
+    return float(sum(inner))
+
+
+def _jaxprs(params: dict[str, Any]) -> list[Any]:
+    values = [x for p in params.values() for x in (p if isinstance(p, tuple | list) else (p,))]
+    return [x for x in values if isinstance(x, Jaxpr | ClosedJaxpr)]

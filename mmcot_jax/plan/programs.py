@@ -1,0 +1,260 @@
+"""The programs a config runs, with shapes in place of arrays: no weights, no memory.
+
+Axes: B rows, N prompts, G samples of each, T time, M images or windows of images in a row.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from mmcot_jax import data, models, rules, stages
+from mmcot_jax import mesh as meshes
+from mmcot_jax.evals.ask import makers
+from mmcot_jax.example import Example
+from mmcot_jax.rewards import resolve
+from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.sampler import sample
+from mmcot_jax.train import grpo, sft
+from mmcot_jax.train import step as steps
+from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
+
+
+class Program(NamedTuple):
+    """One jitted function of a run, with the shapes of what it is called with."""
+
+    name: str
+    trace: Callable[[], jax.stages.Traced]
+    mesh: Mesh
+    alive: float
+    """Bytes on a device while it runs, its arguments included, what it makes not."""
+    turns: int = 1
+    """At most, of its loop over tokens."""
+    passes: float = 1.0
+    """How often it reads the decoder's weights."""
+    reads: float = 0.0
+    """Bytes it reads beside them, on a device."""
+    tokens: int = 0
+    """Prompts and completions of the rows, for comparison."""
+
+
+def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
+    """The backbone; where its tokenizer is not here, with the small one in the package.
+
+    A tokenizer decides which ids may be written, and that is data: the programs are the same.
+
+    Raises:
+        ValueError: as the backbone's own `build`.
+    """
+    make = models.get(model["backbone"]).build
+    name = model["tokenizer"] or model["weights"]
+    if not name.startswith("packaged:") and not os.path.exists(name):
+        model = {**model, "tokenizer": "packaged:tiny_tokenizer.json"}
+    return make(model, learn=learn, eos=eos)
+
+
+class Shapes:
+    """What programs of a config are called with."""
+
+    def __init__(self, c: ConfigDict, mesh: Mesh, rollout: Mesh):
+        self.c, self.mesh, self.rollout = c, mesh, rollout
+        self.backbone = build(c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos)
+        self._variables = jax.eval_shape(self.backbone.init, jax.random.key(0))
+
+    def variables(self, mesh: Mesh) -> Variables:
+        """Weights and adapters as they lie on a mesh."""
+        return meshes.shapes(self._variables, mesh)
+
+    def everywhere(self, tree: PyTree, mesh: Mesh) -> PyTree:
+        """Whole on every device."""
+        place = NamedSharding(mesh, PartitionSpec())
+        return jax.tree.map(partial(_at, place=place), jax.eval_shape(lambda: tree))
+
+    def rows(self, tree: PyTree, mesh: Mesh) -> PyTree:
+        """Rows shared by the devices."""
+
+        def place(x, axis):
+            spec = rules.spec("." * axis + "b", x.shape, mesh)
+            return _at(x, NamedSharding(mesh, spec))
+
+        return jax.tree.map(place, tree, row_axes(tree))
+
+    def batch(self, mesh: Mesh, count: int, width: int, slots: int, side: str) -> Batch:
+        """A padded batch, as `data.pad` makes it."""
+        image = np.zeros((64, 64, 3), np.uint8)
+        example = Example("shape", (image,) * bool(slots) + ("a",), "a")
+        row = self.backbone.renderer.prompt(example)
+        one = data.pad([row], max(width, len(row.tokens)), side, pad_id=0, image_slots=slots)
+        timed = ("tokens", "positions", "valid", "loss", "source")
+
+        def shape(path, x, axis):
+            size = list(x.shape)
+            size[axis] = count
+            if getattr(path[-1], "name", None) in timed:
+                size[-1] = width
+            return jax.ShapeDtypeStruct(tuple(size), x.dtype)
+
+        return self.rows(jax.tree_util.tree_map_with_path(shape, one, row_axes(one)), mesh)
+
+    def state(self, c: Mapping[str, Any], variables: Variables):
+        """A stage's optimizer, `TrainState` and frozen weights."""
+        trained, frozen = steps.split(variables, c["what"])
+        optimizer = steps.optimizer(c, 1)
+        begin = partial(steps.start, optimizer=optimizer)
+        return optimizer, meshes.shapes(jax.eval_shape(begin, trained), self.mesh), frozen
+
+
+def programs(c: ConfigDict, mesh: Mesh, rollout: Mesh) -> Iterator[Program]:
+    """Every program of a config's stages, in the order of a run."""
+    shapes = Shapes(c, mesh, rollout)
+    if "sft" in c.stages:
+        yield from _sft(shapes)
+    if "grpo" in c.stages:
+        yield from _grpo(shapes)
+    if "eval" in c.stages:
+        yield from _eval(shapes)
+
+
+def _sft(s: Shapes) -> Iterator[Program]:
+    c, mesh, b = s.c.sft.to_dict(), s.mesh, s.backbone
+    variables = s.variables(mesh)
+    rows = s.batch(mesh, c["batch_size"], s.c.plan.row_tokens, s.c.plan.row_slots, "right")
+    if isinstance(rows.pixels, Pixels) and not _photographs(s):  # ids already, made before
+        images = rows.pixels.images
+        images = jax.ShapeDtypeStruct((s.c.data.tokenize_batch, *images.shape[2:]), images.dtype)
+        trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
+        yield Program("tokenize", trace, mesh, held(variables))
+        rows = rows._replace(pixels=None)
+    optimizer, state, frozen = s.state(c, variables)
+    key = s.everywhere(jax.random.key(0), mesh)
+    grammar = s.everywhere(b.grammar, mesh)
+    given = (state, frozen, rows, grammar, key)
+    trace = partial(steps.sft_step.trace, *given, **sft.fixed(b, optimizer, c))
+    passes = 3 * c["gradient_accumulation_steps"]
+    yield Program("sft_step", trace, mesh, held(given), passes=passes, tokens=rows.tokens.size)
+
+
+def _grpo(s: Shapes) -> Iterator[Program]:
+    c, b, mesh = s.c.grpo.to_dict(), s.backbone, s.mesh
+    n, g, length = c["prompts_per_step"], c["num_generations"], c["max_completion_length"]
+    variables, grammar = s.variables(mesh), s.everywhere(b.grammar, mesh)
+    optimizer, state, frozen = s.state(c, variables)
+    reference = state.trained if c["beta"] or c["kl_steps"] else None
+    beside = held((state, reference))
+    beside += held(frozen) if _both(s) else 0.0
+    if s.rollout == mesh:  # the adapters that sample are the ones that learn
+        beside -= held(state.trained)
+    sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
+    rolled = yield from _rollout(s, "", n, g, length, sampling, beside, _parts(c))
+    written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
+    rollout = s.rows(written, mesh)
+    floats = s.rows(jax.ShapeDtypeStruct((n * g, length), np.float32), mesh)
+    advantage = s.rows(jax.ShapeDtypeStruct((n * g,), np.float32), mesh)
+    old = floats if c["num_iterations"] > 1 else None
+    experience = Experience(rollout, advantage, old, floats if reference else None)
+    copy = held(steps.split(s.variables(s.rollout), c["what"])[1]) if _both(s) else 0.0
+    parts, tokens = c["gradient_accumulation_steps"], n * g * (s.c.plan.prompt_tokens + length)
+    scoring = grpo.scoring(b, c)
+    alive = held((state, reference, frozen, experience)) + copy
+    if reference or old:
+        policy = steps.join(state.trained, frozen, c["what"])
+        trace = partial(steps.rollout_logps.trace, policy, rollout, grammar, **scoring)
+        yield Program("rollout_logps", trace, mesh, alive, passes=parts, tokens=tokens)
+    fixed = dict(optimizer=optimizer, what=c["what"], objective=grpo.make_objective(c))
+    trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, **fixed, **scoring)
+    yield Program("grpo_step", trace, mesh, alive, passes=3 * parts, tokens=tokens)
+    looks = any(resolve(name).looks for name in c["reward_funcs"])
+    if looks or c["log_completions_steps"]:
+        yield from _makers(s, "", n, beside)
+
+
+def _eval(s: Shapes) -> Iterator[Program]:
+    c = s.c.eval.to_dict()
+    sampling = Sampling(c["temperature"], c["top_p"], c["top_k"], c["greedy"])
+    n, g = c["batch_size"], c.get("num_generations", 1)
+    length, beside = c["max_completion_length"], 0.0
+    if "grpo" in s.c.stages and s.c.grpo.eval_steps:  # while it trains
+        _, state, frozen = s.state(s.c.grpo.to_dict(), s.variables(s.mesh))
+        beside = held(state) + (held(frozen) if _both(s) else 0.0)
+    yield from _rollout(s, "eval_", n, g, length, sampling, beside, _parts(c))
+    yield from _makers(s, "eval_", n, beside)
+
+
+def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
+    """Prompts prepared, prefilled and written on; gives the rollout's shapes."""
+    mesh, b = s.rollout, s.backbone
+    variables, grammar = s.variables(mesh), s.everywhere(b.grammar, mesh)
+    prompt = s.batch(mesh, n, s.c.plan.prompt_tokens, s.c.plan.prompt_slots, "left")
+    beside += held(variables)
+    if prompt.pixels is not None:
+        trace = partial(jax.jit(b.prepare).trace, variables, prompt)
+        yield Program(f"{name}prepare", trace, mesh, beside + held(prompt))
+        prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
+    keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
+    fixed = dict(sampling=sampling, length=length, num_generations=g, **parts)
+    trace = partial(sample.trace, b, variables, grammar, prompt, keys, **fixed)
+    slots = s.c.plan.prompt_tokens + length
+    cache = jax.eval_shape(partial(b.init_cache, n * g, slots))
+    read = 2 * cache.k.size * cache.k.dtype.itemsize / mesh.size
+    times = parts.get("micro_batches", 1)
+    yield Program(
+        f"{name}sample",
+        trace,
+        mesh,
+        beside + held((prompt, keys)),
+        turns=length,
+        passes=(1 + length) * times,
+        # a token reads what is written before it: half of the cache, and all of the prompt's
+        reads=read * length * (1 + s.c.plan.prompt_tokens / slots) / 2,
+        tokens=n * g * slots,
+    )
+    given = (variables, grammar, prompt, keys)
+    return jax.eval_shape(partial(sample, b, **fixed), *given)
+
+
+def _makers(s: Shapes, name: str, n: int, beside: float) -> Iterator[Program]:
+    """What pictures show, `n` at a time."""
+    variables = s.variables(s.rollout)
+    count = int(s.backbone.grammar.image_len)
+    if not count:
+        return
+    ids = s.rows(jax.ShapeDtypeStruct((n, count), np.int32), s.rollout)
+    for field, make in makers(s.backbone).items():
+        trace = partial(make.trace, variables, ids)
+        yield Program(f"{name}{field}", trace, s.rollout, beside + held(variables))
+
+
+def _parts(c: Mapping[str, Any]) -> dict[str, int]:
+    return {"micro_batches": c["rollout_micro_batches"]} if "rollout_micro_batches" in c else {}
+
+
+def _photographs(s: Shapes) -> bool:
+    return stages.task_of(s.c, s.c.data.train) in stages.PHOTOGRAPHS
+
+
+def _both(s: Shapes) -> bool:
+    return s.rollout != s.mesh and s.c.rollout_keep
+
+
+def held(tree: PyTree) -> float:
+    """Bytes of these arrays on one device."""
+    return float(
+        sum(
+            np.prod(x.sharding.shard_shape(x.shape)) * _itemsize(x.dtype)
+            for x in jax.tree.leaves(tree)
+        )
+    )
+
+
+def _itemsize(dtype: Any) -> int:
+    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else dtype.itemsize
+
+
+def _at(x: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place, weak_type=x.weak_type)
