@@ -60,6 +60,8 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "top_p": 1.0,
             "top_k": 0,
             "repetition_penalty": 1.0,
+            # prompts are sampled in so many parts, one after another: the cache is of one
+            "rollout_micro_batches": 1,
             # rewards, the first of which says whether a chain is right
             "reward_funcs": ("accuracy", "format"),
             "reward_weights": (1.0, 0.5),
@@ -129,6 +131,11 @@ def config(**parts) -> ConfigDict:
         }
         | parts
     )
+
+
+def rollouts(tensor: int) -> dict:
+    """Sampling on the same devices, heads split over `tensor` of them, rows over the others."""
+    return {"data": -1, "fsdp": 1, "tensor": tensor}
 
 
 def shapes(prompt_tokens: int, prompt_slots: int, row_tokens: int, row_slots: int) -> dict:

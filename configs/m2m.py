@@ -42,6 +42,7 @@ def full() -> ConfigDict:
     """Anole-7B, adapters on q and v, 25,000 puzzles of five kinds, 20 epochs (31,240 steps)."""
     return base.config(
         stages=("sft", "eval", "grpo", "eval"),
+        rollout_mesh=base.rollouts(4),
         model={
             "backbone": "chameleon",
             "weights": "Anole-7b-v0.1",
@@ -96,8 +97,11 @@ def full() -> ConfigDict:
         # a question and its picture; the longest chain shows four more
         plan=base.shapes(1152, 1, 5440, 5),
         sft=base.sft(2e-5, num_train_epochs=20.0, batch_size=16, save_steps=1562),
-        grpo=base.grpo(1e-5, 5120, eval_steps=50),
-        eval=base.sampling(5120)
+        # a row of 6,272 tokens is 3 GiB of cache: 32 at a time; trained, one a device of 16
+        grpo=base.grpo(
+            1e-5, 5120, eval_steps=50, rollout_micro_batches=8, gradient_accumulation_steps=16
+        ),
+        eval=base.sampling(5120, batch_size=32)
         | {
             "count": 100,
             "transfer_count": 100,
@@ -118,6 +122,7 @@ def tiny() -> ConfigDict:
     drawing and looking pays.
     """
     config = full()
+    config.rollout_mesh = None
     config.model.update(
         {
             "weights": "",
@@ -180,6 +185,8 @@ def tiny() -> ConfigDict:
             "lr_scheduler_type": "constant",
             "adam_beta2": 0.95,
             "max_completion_length": 400,
+            "rollout_micro_batches": 1,
+            "gradient_accumulation_steps": 1,
             "prompts_per_step": 8,
             "gradient_accumulation_steps": 2,
             "max_steps": 24,

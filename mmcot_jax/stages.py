@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import rich.console
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmcot_jax import data, models, store, tasks
@@ -59,6 +60,31 @@ def check(c: ConfigDict) -> None:
     models.get(c.model.backbone)
 
 
+def cuts(c: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, Mesh]:
+    """The devices cut for training and for sampling; the same where `rollout_mesh` is None.
+
+    Raises:
+        ValueError: sizes that do not fit the devices.
+    """
+    mesh = meshes.make(**c.mesh, devices=devices)
+    return mesh, meshes.again(mesh, **c.rollout_mesh) if c.rollout_mesh else mesh
+
+
+def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
+    """That the devices share every batch evenly.
+
+    Raises:
+        ValueError: they do not, or what `grpo.check` raises.
+    """
+    if "sft" in c.stages:
+        parts = c.sft.gradient_accumulation_steps
+        meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
+    if "grpo" in c.stages:
+        grpo.check(c.grpo.to_dict(), mesh, grpo_metrics(c), rollout_mesh)
+    if "eval" in c.stages:
+        meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
+
+
 def task_of(c: ConfigDict, options: Tree) -> str:
     """The task that a group of a config's `data`, or a set of its evaluation, is of."""
     return options.get("task", c.data.task)
@@ -79,14 +105,8 @@ class Job:
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
-        self.mesh = meshes.make(**c.mesh)
-        if "sft" in c.stages:
-            parts = c.sft.gradient_accumulation_steps
-            meshes.check_rows("sft.batch_size", c.sft.batch_size, self.mesh, parts)
-        if "grpo" in c.stages:
-            grpo.check(c.grpo.to_dict(), self.mesh, metrics=grpo_metrics(c))
-        if "eval" in c.stages:
-            meshes.check_rows("eval.batch_size", c.eval.batch_size, self.mesh)
+        self.mesh, self.rollout_mesh = cuts(c)
+        check_batches(c, self.mesh, self.rollout_mesh)
         self.key = jax.random.key(c.seed)
         self.questions = self._questions()
         self.done: list[str] = []
@@ -169,6 +189,11 @@ class Job:
             self._variables = module.load(self.backbone, self.c.model.to_dict(), key, self.mesh)
         return self._variables
 
+    def laid_out(self, mesh: Mesh) -> Variables:
+        """The weights as they lie on `mesh`, and nowhere else."""
+        self.variables = meshes.move(self.variables, mesh, donate=True)
+        return self.variables
+
     @variables.setter
     def variables(self, variables: Variables) -> None:
         self._variables = variables
@@ -191,7 +216,7 @@ class Job:
         rendered = map(self.backbone.renderer.supervise, examples)
         return rows.tokenize(
             self.backbone,
-            self.variables,
+            self.laid_out(self.mesh),
             rows.check(rendered, self.backbone.context),
             self.mesh,
             batch=self.c.data.tokenize_batch,
@@ -202,7 +227,7 @@ def train_sft(job: Job) -> None:
     """Learns the chains."""
     job.variables = sft.run(
         job.backbone,
-        job.variables,
+        job.laid_out(job.mesh),
         job.source(),
         job.c.sft.to_dict(),
         mesh=job.mesh,
@@ -217,7 +242,7 @@ def train_grpo(job: Job) -> None:
     c = job.c
     job.variables = grpo.run(
         job.backbone,
-        job.variables,
+        job.laid_out(job.mesh),
         job.load(c.data.grpo),
         c.grpo.to_dict(),
         mesh=job.mesh,
@@ -225,6 +250,8 @@ def train_grpo(job: Job) -> None:
         seed=c.seed,
         workdir=job.workdir,
         assess=_assess(job) if c.grpo.eval_steps else None,
+        rollout_mesh=job.rollout_mesh,
+        rollout_keep=c.rollout_keep,
     )
 
 
@@ -245,7 +272,7 @@ def _assess(job: Job) -> grpo.Assess:
         asking.answer,
         job.backbone,
         examples=examples,
-        mesh=job.mesh,
+        mesh=job.rollout_mesh,
         key=jax.random.fold_in(job.key, 4),
         paint=False,
     )
@@ -297,10 +324,10 @@ def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[asking.
     with Log(job.workdir, stage, batches, process_index=jax.process_index()) as log:
         return asking.answer(
             job.backbone,
-            job.variables,
+            job.laid_out(job.rollout_mesh),
             questions,
             c.to_dict(),
-            mesh=job.mesh,
+            mesh=job.rollout_mesh,
             key=jax.random.fold_in(job.key, 2),
             log=log,
         )

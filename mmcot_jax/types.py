@@ -65,6 +65,30 @@ def row_axes(tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axis, tree)
 
 
+def cut(rows: Any, parts: int) -> Any:
+    """Each array as [parts, ...], row b in part b mod `parts`: a device has some of each."""
+
+    def one(x: Array, axis: int) -> Array:
+        x = jnp.moveaxis(x, axis, 0)
+        x = jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
+        return jnp.moveaxis(x, 1, axis + 1)
+
+    return jax.tree.map(one, rows, row_axes(rows))
+
+
+def uncut(pieces: Any, group: int = 1) -> Any:
+    """The inverse of `cut`, of rows that come in groups of `group` where one was cut."""
+    axes = row_axes(pieces)
+
+    def one(x: Array, axis: int) -> Array:
+        x = jnp.moveaxis(x, axis + 1, 1)  # [parts, rows, ...]
+        parts, rest = x.shape[0], x.shape[2:]
+        x = jnp.moveaxis(x.reshape(parts, -1, group, *rest), 0, 1).reshape(-1, *rest)
+        return jnp.moveaxis(x, 0, axis)
+
+    return jax.tree.map(one, pieces, axes)
+
+
 class Cache(NamedTuple):
     """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
 

@@ -118,3 +118,43 @@ def test_a_batch_has_to_be_shared_evenly(cube, rows, parts, fits):
 
 def test_the_largest_of_one_processs_numbers_is_its_own():
     assert meshes.most(7) == 7
+
+
+def test_the_same_devices_are_cut_again_and_weights_and_rows_move(cube):
+    other = meshes.again(cube, data=-1, tensor=2)
+    assert tuple(other.shape.values()) == (4, 1, 2)
+    assert set(other.devices.flat) == set(cube.devices.flat)
+    weights = {"head": {"kernel": jnp.arange(40.0).reshape(4, 10)}, "norm": {"scale": jnp.ones(3)}}
+    placed = jax.device_put(weights, meshes.shardings(weights, cube))
+    moved = meshes.move(placed, other)
+    assert moved["head"]["kernel"].sharding == NamedSharding(other, PartitionSpec("fsdp", "tensor"))
+    np.testing.assert_array_equal(moved["head"]["kernel"], weights["head"]["kernel"])
+    assert meshes.move(moved, other)["head"]["kernel"] is moved["head"]["kernel"]
+    rows = meshes.put({"n": np.arange(8)}, other)
+    rows = meshes.move_rows(rows, cube, {"n": 0})["n"]
+    assert {s.data.shape for s in rows.addressable_shards} == {(2,)}
+    assert meshes.get(rows).tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_weights_lie_in_both_layouts_or_in_the_one_in_use(cube, keep):
+    other = meshes.again(cube, tensor=8, data=1)
+    weights = {"head": {"kernel": jnp.ones((8, 16))}, "norm": {"scale": jnp.ones(3)}}
+    placed = jax.device_put(weights, meshes.shardings(weights, cube))
+    layouts = meshes.Layouts(placed, cube, keep=keep)
+    assert layouts.on(cube) is placed
+    sampled = layouts.on(other)
+    assert placed["head"]["kernel"].is_deleted() is not keep
+    back = layouts.on(cube)
+    assert sampled["head"]["kernel"].is_deleted() is not keep
+    np.testing.assert_array_equal(back["head"]["kernel"], np.ones((8, 16)))
+    np.testing.assert_array_equal(back["norm"]["scale"], np.ones(3))
+
+
+def test_the_tensor_axis_of_rollouts_stays_within_a_host(cube, monkeypatch):
+    hosts = {device: device.id // 2 % 2 for device in cube.devices.flat}  # 0 0 1 1 0 0 1 1
+    monkeypatch.setattr(meshes, "_host", hosts.get)
+    other = meshes.again(cube, tensor=4)
+    assert [device.id for device in other.devices.flat] == [0, 1, 4, 5, 2, 3, 6, 7]
+    with pytest.raises(ValueError, match="tensor=8 spans hosts of 4 devices; choose a divisor"):
+        meshes.again(cube, tensor=8, data=1)

@@ -44,9 +44,15 @@ class Asker:
         length: int,
         pad_id: int,
         num_generations: int = 1,
+        micro_batches: int = 1,
     ):
         self._backbone, self._mesh, self._pad_id = backbone, mesh, pad_id
-        self._fixed = dict(sampling=sampling, length=length, num_generations=num_generations)
+        self._fixed = dict(
+            sampling=sampling,
+            length=length,
+            num_generations=num_generations,
+            micro_batches=micro_batches,
+        )
         self._g = num_generations
         self._prepare = jax.jit(backbone.prepare)
         self._makers = makers(backbone)

@@ -3,10 +3,28 @@
 Axes: B rows, T queries, S keys, H heads, K kv heads, C head channels.
 """
 
+from functools import partial
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float
+
+from mmcot_jax import rules
+
+LANES = 128
+"""Channels and tokens that a TPU's vector unit takes at once."""
+BLOCK = 512
+"""Queries, and keys, of one step of splash attention; and queries of `attend_in_parts`."""
+
+
+class Seen(NamedTuple):
+    """Which slots each query sees: later ones never, padding never."""
+
+    valid: Bool[Array, "B S"]
+    mask: Bool[Array, "B T S"] | None
+    """None: causal, of as many slots as queries; splash attention needs no more."""
 
 
 def attend(
@@ -32,6 +50,24 @@ def attend(
     return rearrange(y, "b k g t c -> b t (k g) c")
 
 
+def attend_in_parts(
+    q: Float[Array, "B T H C"],
+    k: Float[Array, "B K S C"],
+    v: Float[Array, "B K S C"],
+    mask: Bool[Array, "B T S"],
+) -> Float[Array, "B T H C"]:
+    """The same, `BLOCK` queries at a time: of a prompt of 5,000 tokens never all scores at once."""
+    t = q.shape[1]
+    if t <= BLOCK:
+        return attend(q, k, v, mask)
+    more = -t % BLOCK
+    q = jnp.pad(q, [(0, 0), (0, more), (0, 0), (0, 0)])
+    mask = jnp.pad(mask, [(0, 0), (0, more), (0, 0)])
+    parts = tuple(rearrange(x, "b (n t) ... -> n b t ...", t=BLOCK) for x in (q, mask))
+    y = jax.lax.map(lambda part: attend(part[0], k, v, part[1]), parts)
+    return rearrange(y, "n b t h c -> b (n t) h c")[:, :t]
+
+
 def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> Bool[Array, "B T S"]:
     """Which slots each of `queries` queries sees, the first of them standing in slot `start`.
 
@@ -40,3 +76,64 @@ def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> B
     slots = jnp.arange(valid.shape[1])
     own = start + jnp.arange(queries)
     return valid[:, None, :] & (slots[None, None, :] <= own[None, :, None])
+
+
+def is_fused(channels: int) -> bool:
+    """Whether rows attend to themselves by splash attention: on a TPU, heads of whole lanes."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    platform = device.platform if device else jax.default_backend()
+    return platform == "tpu" and channels % LANES == 0
+
+
+def attend_fused(
+    q: Float[Array, "B T H C"],
+    k: Float[Array, "B K T C"],
+    v: Float[Array, "B K T C"],
+    valid: Bool[Array, "B T"],
+    *,
+    interpret: bool = False,
+) -> Float[Array, "B T H C"]:
+    """Causal attention of rows to themselves by the TPU's splash kernel: no scores in memory.
+
+    Equals `attend` under `causal(valid, 0, T)` wherever a query is valid. Each device takes its
+    rows and heads.
+    """
+    q = rearrange(q * q.shape[-1] ** -0.5, "b t h c -> b h t c")
+    t = q.shape[2]
+    more = [(0, 0), (0, 0), (0, -t % LANES), (0, 0)]
+    given = (*(jnp.pad(x, more) for x in (q, k, v)), jnp.pad(valid, more[:1] + more[2:3]))
+    run = partial(_splash, interpret=interpret)
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty:
+        heads = [rules.spec("bh", x.shape, mesh) for x in (q, k)]
+        if heads[0] != heads[1]:  # fewer kv heads than devices: every device has all heads
+            heads = [rules.spec("b", q.shape, mesh)] * 2
+        specs = (heads[0], heads[1], heads[1], rules.spec("b", valid.shape, mesh))
+        run = jax.shard_map(run, in_specs=specs, out_specs=heads[0], check_vma=False)
+    return rearrange(run(*given)[:, :, :t], "b h t c -> b t h c")
+
+
+def _splash(q, k, v, valid, *, interpret: bool):
+    """[B H T C], [B K T C] twice, [B T] -> [B H T C]; T is whole lanes."""
+    # only where it runs: Pallas takes a second to import
+    from jax.experimental.pallas.ops.tpu.splash_attention import (
+        splash_attention_kernel as splash,
+    )
+    from jax.experimental.pallas.ops.tpu.splash_attention import (
+        splash_attention_mask as splash_mask,
+    )
+
+    heads, t = q.shape[1:3]
+    size = max(n for n in range(LANES, min(BLOCK, t) + 1, LANES) if t % n == 0)
+    names = ("block_q", "block_kv", "block_kv_compute")
+    names += ("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute", "block_q_dq", "block_kv_dq")
+    kernel = splash.make_splash_mha(
+        splash_mask.MultiHeadMask([splash_mask.CausalMask((t, t))] * heads),
+        head_shards=1,
+        q_seq_shards=1,
+        block_sizes=splash.BlockSizes(**dict.fromkeys(names, size)),
+        interpret=interpret,
+    )
+    # padding sees padding, words see words
+    segments = valid.astype(jnp.int32)
+    return jax.vmap(kernel)(q, k, v, splash.SegmentIds(segments, segments))

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from mmcot_jax.nn.attention import attend, causal
+from mmcot_jax.nn.attention import Seen, attend, attend_fused, attend_in_parts, causal, is_fused
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
+from mmcot_jax.rules import constrain
 from mmcot_jax.types import Batch, Cache
 
 
@@ -42,6 +43,8 @@ class DecoderConfig(NamedTuple):
     param_dtype: str = "float32"
     remat: bool = True
     """Recompute a layer's activations in the backward pass."""
+    remat_policy: str = "nothing"
+    """What of them is kept all the same: a name of `KEPT`."""
     embed_init: float = 0.02
     """Standard deviation of new embeddings."""
     out_init: float = 0.02
@@ -59,13 +62,22 @@ class DecoderConfig(NamedTuple):
         return self.head_dim or self.width // self.heads
 
 
+KEPT = {
+    "nothing": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+"""Activations that the backward pass finds instead of computing them anew: none but the layers'
+inputs, or the outputs of products with weights (a third less to compute, for about ten times the
+memory)."""
+
+
 class Attention(nn.Module):
     """Projections, qk-norm, rotation, cache, attention."""
 
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, x, angle, mask, slots):
+    def __call__(self, x, angle, seen: Seen, slots):
         """[B T D] -> [B T D] and the layer's updated (k, v, layer) if `slots` were given."""
         c, b, t = self.c, *x.shape[:2]
 
@@ -78,10 +90,16 @@ class Attention(nn.Module):
             norm = partial(HeadNorm, init=c.qk_init, param_dtype=c.param_dtype)
             q, k = norm(name="q_norm")(q), norm(name="k_norm")(k)
         q, k = rotate(q, angle), rotate(k, angle)
-        k, v = (rearrange(x, "b t k c -> b k t c") for x in (k, v))
+        k, v = (constrain(rearrange(x, "b t k c -> b k t c"), "bh") for x in (k, v))
+        q = constrain(q, "b.h")
         if slots is not None:
             slots, k, v = _write(slots, k, v)
-        y = attend(q, k, v, mask).reshape(b, t, c.heads * c.channels)
+            y = attend_in_parts(q, k, v, seen.mask)
+        elif seen.mask is None:
+            y = attend_fused(q, k, v, seen.valid)
+        else:
+            y = attend(q, k, v, seen.mask)
+        y = constrain(y.reshape(b, t, c.heads * c.channels), "b.h")
         return _linear(c, "o", c.width, init=c.out_init)(y), slots
 
 
@@ -104,7 +122,7 @@ class Block(nn.Module):
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, carry, angle, mask):
+    def __call__(self, carry, angle, seen: Seen):
         """(hidden [B T D], slots) -> the same, updated."""
         c = self.c
         x, slots = carry
@@ -112,16 +130,16 @@ class Block(nn.Module):
         mlp_norm = RMSNorm(c.eps, c.param_dtype, name="mlp_norm")
         attention, mlp = Attention(c, name="attention"), Mlp(c, name="mlp")
         if c.norm_after:
-            y, slots = attention(x, angle, mask, slots)
+            y, slots = attention(x, angle, seen, slots)
             x = x + attention_norm(y)
             x = x + mlp_norm(mlp(x))
         else:
-            y, slots = attention(attention_norm(x), angle, mask, slots)
+            y, slots = attention(attention_norm(x), angle, seen, slots)
             x = x + y
             x = x + mlp(mlp_norm(x))
         if slots is not None:
             slots = slots._replace(layer=slots.layer + 1)
-        return (x, slots), None
+        return (constrain(x, "b"), slots), None
 
 
 class Decoder(nn.Module):
@@ -139,9 +157,11 @@ class Decoder(nn.Module):
             param_dtype=c.param_dtype,
             embedding_init=nn.initializers.normal(c.embed_init),
         )
-        block = nn.remat(Block, prevent_cse=False) if c.remat else Block
+        if c.remat_policy not in KEPT:
+            raise ValueError(f"remat_policy is {c.remat_policy!r}; choose {' or '.join(KEPT)}")
+        block = nn.remat(Block, prevent_cse=False, policy=KEPT[c.remat_policy])
         self.layers = nn.scan(
-            block,
+            block if c.remat else Block,
             variable_axes={"params": 0, "lora": 0},
             split_rngs={"params": True, "lora": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast),
@@ -159,11 +179,14 @@ class Decoder(nn.Module):
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
         if cache is None:
             valid, start, slots = batch.valid, 0, None
+            fused = is_fused(c.channels)
         else:
             start = cache.length
             valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
             slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start)
-        (x, slots), _ = self.layers((x, slots), angle, causal(valid, start, x.shape[1]))
+            fused = False
+        seen = Seen(valid, None if fused else causal(valid, start, x.shape[1]))
+        (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, seen)
         if cache is not None:
             cache = Cache(slots.k, slots.v, valid, start + x.shape[1])
         return self.norm(x), cache
@@ -184,8 +207,8 @@ def init_cache(c: DecoderConfig, batch: int, slots: int) -> Cache:
     """An empty cache, of the compute dtype."""
     shape = (c.layers, batch, c.kv_heads, slots, c.channels)
     return Cache(
-        k=jnp.zeros(shape, c.dtype),
-        v=jnp.zeros(shape, c.dtype),
+        k=constrain(jnp.zeros(shape, c.dtype), ".bh"),
+        v=constrain(jnp.zeros(shape, c.dtype), ".bh"),
         valid=jnp.zeros((batch, slots), bool),
         length=jnp.zeros((), jnp.int32),
     )

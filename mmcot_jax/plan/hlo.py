@@ -31,6 +31,10 @@ _OOM = re.compile(
 _UNIT = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
+class Unreadable(ValueError):
+    """Text in a form that this module does not know."""
+
+
 class Sent(NamedTuple):
     """Bytes that one device sends in one run of a program, and in how many collectives."""
 
@@ -67,6 +71,9 @@ def sent(text: str, *, slice_devices: int = 0, unknown: int = 1) -> Sent:
     all-reduce twice that: what rings send, and nothing sends less. `slice_devices`: devices of a
     slice, 0 where there is one slice. A loop whose turns are not written down turns `unknown`
     times.
+
+    Raises:
+        Unreadable: groups of devices written in an unknown form.
     """
     entry, computations = _parse(text, slice_devices)
     most: dict[str, tuple[int, _Collective]] = {}
@@ -153,15 +160,24 @@ def _collective(kind: str, op: str, shape: str, line: str, slice_devices: int) -
 
 
 def _groups(kind: str, line: str) -> np.ndarray:
-    """Devices that exchange, a row a group."""
+    """Devices that exchange, a row a group; no rows: all with all."""
     if kind == "collective-permute":
-        pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", line)
-        return _braces(pairs.group(1) + "}") if pairs else np.zeros((0, 2), int)
-    if iota := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line):
-        shape, dims, order = ([int(n) for n in g.split(",")] if g else None for g in iota.groups())
+        return _braces(re.search(r"source_target_pairs=\{(.*?\})\}", line).group(1))
+    written = line.partition("replica_groups=")[2]
+    if match := re.match(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", written):
+        shape, dims, order = ([int(n) for n in g.split(",")] if g else None for g in match.groups())
         return np.arange(np.prod(dims)).reshape(dims).transpose(order).reshape(shape)
-    listed = re.search(r"replica_groups=\{(\{.*?\})\}", line)
-    return _braces(listed.group(1)) if listed else np.zeros((0, 1), int)
+    if match := re.match(r"mesh\[([^\]]*)\] \{([^}]*)\}", written):
+        sizes = {name: int(n) for name, n in re.findall(r"'(\w+)'=(\d+)", match.group(1))}
+        along = [part.strip(" '") for part in match.group(2).split(",")]
+        if set(along) <= set(sizes):
+            grid = np.arange(np.prod(list(sizes.values()))).reshape(list(sizes.values()))
+            last = [list(sizes).index(name) for name in along]
+            grid = np.moveaxis(grid, last, range(-len(last), 0))
+            return grid.reshape(-1, np.prod([sizes[name] for name in along]))
+    if match := re.match(r"\{(\{.*?\})\}", written):
+        return _braces(match.group(1))
+    raise Unreadable(f"a {kind} of groups in an unknown form: {written[:60]}")
 
 
 def _braces(text: str) -> np.ndarray:

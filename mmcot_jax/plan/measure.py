@@ -75,7 +75,7 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
     moved, note = None, ""
     try:
         moved = hlo.sent(compiled.as_text(), slice_devices=slice_devices, unknown=program.turns)
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, hlo.Unreadable) as error:
         note = f"bytes sent unknown: {str(error).splitlines()[0][:120]}"
     within = moved and sum(moved.within.values())
     read = memory.argument_size_in_bytes + memory.output_size_in_bytes

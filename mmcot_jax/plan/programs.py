@@ -19,7 +19,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.evals.ask import makers
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample import law
 from mmcot_jax.sample.sampler import sample
 from mmcot_jax.train import grpo, sft
 from mmcot_jax.train import step as steps
@@ -150,7 +150,7 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     beside += held(frozen) if _both(s) else 0.0
     if s.rollout == mesh:  # the adapters that sample are the ones that learn
         beside -= held(state.trained)
-    sampling = Sampling(c["temperature"], c["top_p"], c["top_k"])
+    sampling = law.sampling(c, "grpo")
     rolled = yield from _rollout(s, "", n, g, length, sampling, beside, _parts(c))
     written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
     rollout = s.rows(written, mesh)
@@ -176,7 +176,7 @@ def _grpo(s: Shapes) -> Iterator[Program]:
 
 def _eval(s: Shapes) -> Iterator[Program]:
     c = s.c.eval.to_dict()
-    sampling = Sampling(c["temperature"], c["top_p"], c["top_k"], c["greedy"])
+    sampling = law.sampling(c, "eval")
     n, g = c["batch_size"], c.get("num_generations", 1)
     length, beside = c["max_completion_length"], 0.0
     if "grpo" in s.c.stages and s.c.grpo.eval_steps:  # while it trains
@@ -231,7 +231,7 @@ def _makers(s: Shapes, name: str, n: int, beside: float) -> Iterator[Program]:
 
 
 def _parts(c: Mapping[str, Any]) -> dict[str, int]:
-    return {"micro_batches": c["rollout_micro_batches"]} if "rollout_micro_batches" in c else {}
+    return {"micro_batches": c.get("rollout_micro_batches", 1)}
 
 
 def _photographs(s: Shapes) -> bool:

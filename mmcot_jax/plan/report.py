@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from mmcot_jax import mesh as meshes
-from mmcot_jax import rules
+from mmcot_jax import rules, stages
 from mmcot_jax.plan import topology
 from mmcot_jax.plan.chips import GIB, Chip
 from mmcot_jax.plan.measure import SPARE, Need, measure
@@ -55,8 +54,9 @@ def needs(c: ConfigDict, slice_: Slice, names: Sequence[str] = ()) -> Iterator[N
 
 def planned(c: ConfigDict, slice_: Slice) -> Iterator[tuple[Program, float]]:
     """A config's programs on a slice, each with the bytes of the decoder that a device reads."""
-    mesh = meshes.make(**c.mesh, devices=slice_.devices)
-    rollout = meshes.again(mesh, **c.rollout_mesh) if c.rollout_mesh else mesh
+    stages.check(c)
+    mesh, rollout = stages.cuts(c, slice_.devices)
+    stages.check_batches(c, mesh, rollout)
     whole = decoder_bytes(c)
     for program in programs(c, mesh, rollout):
         yield program, whole / program.mesh.shape["tensor"]

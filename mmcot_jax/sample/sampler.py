@@ -20,7 +20,10 @@ def row_keys(key: Key[Array, ""], rows: Int[Array, "B"]) -> Key[Array, "B"]:
     return jax.vmap(partial(jax.random.fold_in, key))(rows)
 
 
-@partial(jax.jit, static_argnames=("backbone", "sampling", "length", "num_generations"))
+@partial(
+    jax.jit,
+    static_argnames=("backbone", "sampling", "length", "num_generations", "micro_batches"),
+)
 def sample(
     backbone: Backbone,
     variables: Variables,
@@ -31,6 +34,7 @@ def sample(
     sampling: Sampling,
     length: int,
     num_generations: int = 1,
+    micro_batches: int = 1,
 ) -> Rollout:
     """Writes up to `length` tokens after each left-padded, prepared prompt.
 

@@ -45,7 +45,7 @@ from mmcot_jax.sample import law
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.groups import Groups, gather, group, outlook
-from mmcot_jax.types import Backbone, Experience, Rollout, TrainState, Variables
+from mmcot_jax.types import Backbone, Experience, Rollout, TrainState, Variables, row_axes
 
 __all__ = ["Assess", "check", "gather", "make_objective", "run"]
 STAGE = "grpo"
@@ -53,7 +53,12 @@ Assess = Callable[[Variables], dict[str, float]]
 """What the policy is worth on questions it does not train on, by metric."""
 
 
-def check(c: Mapping[str, Any], mesh: Mesh, metrics: Sequence[str] = ()) -> None:
+def check(
+    c: Mapping[str, Any],
+    mesh: Mesh,
+    metrics: Sequence[str] = (),
+    rollout_mesh: Mesh | None = None,
+) -> None:
     """What can be seen to be wrong before a weight is read; `metrics` are those `Assess` gives.
 
     Raises:
@@ -65,7 +70,7 @@ def check(c: Mapping[str, Any], mesh: Mesh, metrics: Sequence[str] = ()) -> None
             f"grpo.num_generations is {g}; a sample is compared with others of its question, "
             "so give at least 2"
         )
-    meshes.check_rows("grpo.prompts_per_step", n, mesh)
+    meshes.check_rows("grpo.prompts_per_step", n, rollout_mesh or mesh, c["rollout_micro_batches"])
     meshes.check_rows(
         f"grpo.prompts_per_step x grpo.num_generations ({n} x {g})",
         n * g,
@@ -126,18 +131,34 @@ def run(
     seed: int,
     workdir: pathlib.Path,
     assess: Assess | None = None,
+    rollout_mesh: Mesh | None = None,
+    rollout_keep: bool = True,
 ) -> Variables:
     """Trains on rewards as `config.grpo` says; returns the variables with what was learned.
 
-    Resumes from the last checkpoint in `workdir`. `variables` is given away.
+    Resumes from the last checkpoint in `workdir`. `variables`, laid out on `mesh`, is given away.
+    Chains are sampled on `rollout_mesh`, another cut of the same devices: what is frozen is laid
+    out there once and kept in both places, or without `rollout_keep` moved to and fro; what is
+    trained follows every step.
 
     Raises:
         ValueError: a prompt longer than the model's context, a batch that does not divide, groups
             that all agree before the first step, a reward that never works, a loss that is not
             finite.
     """
-    check(c, mesh)
-    trainer = _Trainer(backbone, variables, examples, c, mesh=mesh, key=key, workdir=workdir)
+    rollout_mesh = rollout_mesh or mesh
+    check(c, mesh, rollout_mesh=rollout_mesh)
+    trainer = _Trainer(
+        backbone,
+        variables,
+        examples,
+        c,
+        mesh=mesh,
+        rollout_mesh=rollout_mesh,
+        rollout_keep=rollout_keep,
+        key=key,
+        workdir=workdir,
+    )
     del variables
     open_stream = partial(
         data.stream,
@@ -174,7 +195,7 @@ def run(
                 metrics = trainer.step(number, next(stream))
                 if assess and c["eval_steps"] and (last or (number + 1) % c["eval_steps"] == 0):
                     began = time.monotonic()
-                    found = assess(trainer.variables)
+                    found = assess(trainer.policy)
                     metrics |= {f"eval_{name}": value for name, value in found.items()}
                     metrics["time/eval"] = time.monotonic() - began
                     worth = found.get(c["metric_for_best_model"], -math.inf)
@@ -196,8 +217,11 @@ def run(
 class _Trainer:
     """One policy on its way: what does not change bound, and the state that does."""
 
-    def __init__(self, backbone, variables, examples, c, *, mesh, key, workdir):
+    def __init__(
+        self, backbone, variables, examples, c, *, mesh, rollout_mesh, rollout_keep, key, workdir
+    ):
         self._backbone, self._c, self._mesh, self._key = backbone, c, mesh, key
+        self._rollout_mesh = rollout_mesh
         self._workdir = workdir
         rows = data.Rendered(examples, backbone.renderer.prompt)
         self._check_room(rows)
@@ -209,13 +233,14 @@ class _Trainer:
         self._image_shape = rows.image_shape
         self._asker = Asker(
             backbone,
-            mesh,
+            rollout_mesh,
             law.sampling(c, STAGE),
             length=c["max_completion_length"],
             pad_id=c["pad_id"],
             num_generations=c["num_generations"],
+            micro_batches=c["rollout_micro_batches"],
         )
-        self._objective = make_objective(c)
+        self._objective, self._scoring = make_objective(c), scoring(backbone, c)
         self._grammar = meshes.everywhere(backbone.grammar, mesh)
         self.rewards = Pool(
             c["reward_funcs"],
@@ -226,7 +251,8 @@ class _Trainer:
         )
         self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
         self._failures = TooManyFailures(c["reward_funcs"])
-        self._trained, self._frozen = steps.split(variables, c["what"])
+        self._trained, frozen = steps.split(variables, c["what"])
+        self._frozen = meshes.Layouts(frozen, mesh, keep=rollout_keep)
         copy = jax.jit(partial(jax.tree.map, jnp.copy))
         # of adapters megabytes; where all is trained, the model once more
         self._reference = copy(self._trained) if c["beta"] or c["kl_steps"] else None
@@ -253,8 +279,14 @@ class _Trainer:
 
     @property
     def variables(self) -> Variables:
-        """The policy as it is."""
-        return steps.join(self.state.trained, self._frozen, self._c["what"])
+        """The policy as it is, laid out for training."""
+        return steps.join(self.state.trained, self._frozen.on(self._mesh), self._c["what"])
+
+    @property
+    def policy(self) -> Variables:
+        """The policy as it is, laid out for sampling."""
+        trained = meshes.move(self.state.trained, self._rollout_mesh)
+        return steps.join(trained, self._frozen.on(self._rollout_mesh), self._c["what"])
 
     def step(self, number: int, items: Sequence[tuple[Example, Row]]) -> dict[str, float]:
         """One rollout and the updates it is good for."""
@@ -286,7 +318,7 @@ class _Trainer:
         first = jax.process_index() * len(items)
         numbers = np.arange(first, first + len(items))
         return self._asker(
-            self.variables,
+            self.policy,
             examples_rows,
             width,
             key,
@@ -299,7 +331,7 @@ class _Trainer:
         """Rewards begin, with what pictures show only where one of them looks."""
         replies, n = asked.replies, self._c["prompts_per_step"]
         if self._looked_at:
-            replies = self._asker.painted(self.variables, replies, n)
+            replies = self._asker.painted(self.policy, replies, n)
         examples = [example for example, _ in items for _ in range(self._c["num_generations"])]
         return self.rewards.submit(examples, replies, asked.ids, number)
 
@@ -307,8 +339,9 @@ class _Trainer:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
         multiple, most = self._c["length_multiple"], self._c["max_completion_length"]
         length = min(-(-meshes.most(int(asked.tokens.max())) // multiple) * multiple, most)
-        with meshes.strict(self._mesh):
-            return _first_columns(asked.rollout, length)
+        with meshes.strict(self._rollout_mesh):
+            rollout = _first_columns(asked.rollout, length)
+        return meshes.move_rows(rollout, self._mesh, row_axes(rollout))
 
     def _given_logps(self, rollout: Rollout, number: int):
         """Of the policy that sampled, where it will have changed; of the reference, if asked."""
@@ -316,7 +349,7 @@ class _Trainer:
         old = self._logps(self.variables, rollout) if c["num_iterations"] > 1 else None
         if not (c["beta"] or (every and number % every == 0)):
             return old, None
-        reference = steps.join(self._reference, self._frozen, c["what"])
+        reference = steps.join(self._reference, self._frozen.on(self._mesh), c["what"])
         return old, self._logps(reference, rollout)
 
     def _logps(self, variables: Variables, rollout: Rollout):
@@ -325,20 +358,20 @@ class _Trainer:
                 variables,
                 rollout,
                 self._grammar,
-                **scoring(self._backbone, self._c),
+                **self._scoring,
             )
 
     def _update(self, experience: Experience) -> dict[str, jax.Array]:
         with meshes.strict(self._mesh):
             self.state, metrics = steps.grpo_step(
                 self.state,
-                self._frozen,
+                self._frozen.on(self._mesh),
                 experience,
                 self._grammar,
                 optimizer=self._optimizer,
                 what=self._c["what"],
                 objective=self._objective,
-                **scoring(self._backbone, self._c),
+                **self._scoring,
             )
         return metrics
 
@@ -366,7 +399,7 @@ class _Trainer:
         c = self._c
         if not (c["log_completions_steps"] and number % c["log_completions_steps"] == 0):
             return
-        replies = self._asker.painted(self.variables, asked.replies, c["prompts_per_step"])
+        replies = self._asker.painted(self.policy, asked.replies, c["prompts_per_step"])
         read = self._backbone.renderer.read
         rows = [
             {

@@ -25,7 +25,8 @@ from mmcot_jax.types import (
     Rollout,
     TrainState,
     Variables,
-    row_axes,
+    cut,
+    uncut,
 )
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -308,8 +309,7 @@ def rollout_logps(
 
     if micro_batches == 1:
         return one(rollout)
-    logps = jax.lax.map(one, _cut(rollout, micro_batches))
-    return jnp.moveaxis(logps, 0, 1).reshape(rollout.tokens.shape)
+    return uncut(jax.lax.map(one, cut(rollout, micro_batches)))
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -332,7 +332,7 @@ def accumulate(
     gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
         return gradient(trained, batch, key)
-    pieces = _cut(batch, parts)
+    pieces = cut(batch, parts)
     shape = jax.eval_shape(gradient, trained, jax.tree.map(lambda x: x[0], pieces), key)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shape)
 
@@ -343,17 +343,6 @@ def accumulate(
         return (_add(sums[0], new), merge(sums[1], values)), None
 
     return jax.lax.scan(add, zeros, (jnp.arange(parts), pieces))[0]
-
-
-def _cut(rows: Any, parts: int) -> Any:
-    """Each array as [parts, ...]: row b in part b mod `parts`."""
-
-    def cut(x: Array, axis: int) -> Array:
-        x = jnp.moveaxis(x, axis, 0)
-        x = jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
-        return jnp.moveaxis(x, 1, axis + 1)
-
-    return jax.tree.map(cut, rows, row_axes(rows))
 
 
 def update(

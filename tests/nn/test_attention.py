@@ -1,8 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from mmcot_jax.nn.attention import attend, causal
+from mmcot_jax import mesh as meshes
+from mmcot_jax.nn import attention
+from mmcot_jax.nn.attention import attend, attend_fused, attend_in_parts, causal, is_fused
 
 
 def test_a_query_sees_its_own_slot_and_real_ones_before_it():
@@ -55,3 +58,47 @@ def test_a_query_that_sees_nothing_is_finite_and_so_is_its_gradient():
 def test_large_scores_do_not_overflow():
     q, k, v = 1e4 * random(1, 3, 1, 4), 1e4 * random(1, 1, 3, 4), random(1, 1, 3, 4)
     assert np.isfinite(np.asarray(attend(q, k, v, jnp.ones((1, 3, 3), bool)))).all()
+
+
+def test_a_long_prompt_is_attended_to_part_by_part(monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK", 2)
+    q, k, v = random(2, 5, 6, 4), random(2, 2, 7, 4), random(2, 2, 7, 4)
+    mask = causal(jnp.ones((2, 7), bool), 2, 5)
+    np.testing.assert_allclose(
+        attend_in_parts(q, k, v, mask), attend(q, k, v, mask), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("meshed", [False, True])
+def test_the_fused_kernel_is_the_same_attention_and_has_the_same_gradient(meshed):
+    # two rows, 150 tokens (padded to 256), four heads on two, the second row's first 40 padding
+    q, k, v = random(2, 150, 4, 128), random(2, 2, 150, 128), random(2, 2, 150, 128)
+    valid = jnp.arange(150)[None] >= jnp.array([[0], [40]])
+
+    def plain(q, k, v):
+        return attend(q, k, v, causal(valid, 0, 150))
+
+    def fused(q, k, v):
+        return attend_fused(q, k, v, valid, interpret=True)
+
+    def of_words(attention, *given):
+        y = jnp.where(valid[..., None, None], attention(*given), 0)
+        return jnp.sum(jnp.sin(y)), y
+
+    def both(attention):
+        grad = jax.grad(lambda *given: of_words(attention, *given), (0, 1, 2), has_aux=True)
+        return jax.jit(grad)(q, k, v)
+
+    wanted = both(plain)
+    if meshed:
+        with jax.set_mesh(meshes.make(1, 2, 2, devices=jax.devices()[:4])):
+            got = both(fused)
+    else:
+        got = both(fused)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=2e-5)
+
+
+def test_elsewhere_than_on_a_tpu_attention_is_plain():
+    assert not is_fused(128)

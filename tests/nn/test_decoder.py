@@ -210,7 +210,9 @@ def test_a_cache_of_bfloat16_is_bfloat16(chameleon):
     assert int(cache.length) == 0
 
 
-@pytest.mark.parametrize("fields", [{"remat": True}, {"unroll": 2}])
+@pytest.mark.parametrize(
+    "fields", [{"remat": True}, {"remat": True, "remat_policy": "dots"}, {"unroll": 2}]
+)
 def test_how_layers_are_run_changes_nothing_nor_their_gradients(chameleon, fields):
     given = batch(np.arange(18, 26).reshape(2, 4), np.ones((2, 4)))
 

@@ -160,6 +160,17 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(run):
     same(some, jax.tree.map(lambda x: x[jnp.array(chosen)], run.rollout._replace(prompt=None)))
 
 
+def test_prompts_taken_in_parts_are_written_as_all_at_once(run, chameleon):
+    backbone, variables = chameleon
+    prompt = rows(run.prompt, [0, 1, 2, 3])
+    given = (backbone, variables, backbone.grammar, prompt, run.keys)
+    draw = partial(sample, sampling=NUCLEUS, length=LENGTH, num_generations=2)
+    parts, whole = draw(*given, micro_batches=2), draw(*given)
+    same(parts._replace(prompt=None), whole._replace(prompt=None))
+    for a, b in zip(parts.prompt[:4], whole.prompt[:4], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 2, 2), (8, 1, 1)])
 def test_a_row_does_not_depend_on_the_mesh(run, chameleon, shape):

@@ -41,14 +41,15 @@ def train(chameleon, tmp_path):
     """Trains in a folder: (lines of metrics.jsonl, variables)."""
     one = np.array(jax.devices()[:1]).reshape(1, 1, 1)
 
-    def run(workdir=tmp_path, assess=None, devices=one, **changes):
+    def run(workdir=tmp_path, assess=None, devices=one, rollout=None, keep=True, **changes):
         mesh = jax.sharding.Mesh(devices, rules.AXES)
         c = base.grpo(1e-2, 12) | SMALL | changes
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
         variables = jax.device_put(variables, meshes.shardings(variables, mesh))
         variables = grpo.run(
             chameleon.backbone, variables, EXAMPLES, c, mesh=mesh, key=jax.random.key(7), seed=1,
-            workdir=workdir, assess=assess,
+            workdir=workdir, assess=assess, rollout_keep=keep,
+            rollout_mesh=meshes.again(mesh, *rollout) if rollout else None,
         )  # fmt: skip
         return lines(workdir / "metrics.jsonl"), variables
 
@@ -228,3 +229,28 @@ def test_a_metric_the_evaluation_does_not_give_is_refused():
     c = base.grpo(1e-3, 8, metric_for_best_model="pass@3")
     with pytest.raises(ValueError, match="'pass@3'; the evaluation gives accuracy"):
         grpo.check(c, meshes.make(data=-1), metrics=("accuracy",))
+
+
+@pytest.mark.slow
+def test_chains_are_sampled_on_another_cut_of_the_devices_and_are_the_same(train, tmp_path):
+    eight = np.array(jax.devices()).reshape(1, 8, 1)
+
+    def run(name, **layout):
+        (tmp_path / name).mkdir()
+        metrics, variables = train(tmp_path / name, devices=eight, max_steps=2, **layout)
+        written = [
+            [(row["reply"], row["advantage"]) for row in lines(path)]
+            for path in sorted((tmp_path / name / "completions").glob("*.jsonl"))
+        ]
+        return metrics, written, variables
+
+    metrics, written, variables = run("same")
+    assert len(written) == 2 and len({reply for reply, _ in written[1]}) > 8
+    for name, keep in (("both", True), ("moved", False)):
+        other = run(name, rollout=(4, 1, 2), keep=keep)
+        assert [[r for r, _ in step] for step in other[1]] == [[r for r, _ in s] for s in written]
+        for a, b in zip(other[0], metrics, strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        for a, b in zip(*map(jax.tree.leaves, (other[2], variables)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+            assert a.sharding == b.sharding
