@@ -1,0 +1,48 @@
+"""Operations, counted by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mmcot_jax.plan.flops import flops
+
+A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
+PRODUCT = 2 * 3 * 4 * 5
+
+
+def scanned(a, b):
+    return jax.lax.scan(lambda c, _: (c, a @ b), 0, None, length=7)
+
+
+def looped(a, b):
+    return jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + a @ b, jnp.zeros((3, 5)))
+
+
+def chosen(a, b):
+    return jax.lax.cond(a[0, 0] > 0, lambda: a @ b, lambda: jnp.zeros((3, 5)))
+
+
+@pytest.mark.parametrize(
+    ("function", "count"),
+    [
+        (lambda a, b: a @ b, PRODUCT),
+        (jax.jit(lambda a, b: jnp.tanh(a @ b)), PRODUCT),
+        (scanned, 7 * PRODUCT),
+        (looped, 96 * PRODUCT),
+        (chosen, 0),
+        # the product, and the gradients of both of its sides
+        (lambda a, b: jax.grad(lambda a, b: (a @ b).sum() ** 2, (0, 1))(a, b), 3 * PRODUCT),
+    ],
+)
+def test_products_count_as_often_as_their_loops_turn(function, count):
+    assert flops(jax.make_jaxpr(function)(A, B), unknown=96) == count
+
+
+def test_a_convolution_is_a_product_a_pixel():
+    x, kernel = jnp.ones((2, 6, 6, 3)), jnp.ones((3, 3, 3, 5))
+
+    def convolve(x, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+    assert flops(jax.make_jaxpr(convolve)(x, kernel)) == 2 * (2 * 6 * 6 * 5) * (3 * 3 * 3)

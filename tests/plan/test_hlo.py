@@ -1,0 +1,106 @@
+"""Bytes sent, read off programs of a few lines."""
+
+import pytest
+
+from mmcot_jax.plan import hlo
+
+LOOP = """HloModule jit_f
+
+%body.1 (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p = (s32[], f32[8]) parameter(0)
+  %w = f32[2] get-tuple-element(%p), index=1
+  %ag = f32[8]{0:T(128)} all-gather(%w), channel_id=1, replica_groups=[2,4]<=[8], dimensions={0}
+  ROOT %t = (s32[], f32[8]) tuple(%i, %ag)
+}
+
+%cond.1 (p.1: (s32[], f32[8])) -> pred[] {
+  %p.1 = (s32[], f32[8]) parameter(0)
+  %c = s32[] constant(5)
+  ROOT %lt = pred[] compare(%i, %c), direction=LT
+}
+
+ENTRY %main (x: f32[8]) -> f32[8] {
+  %x = f32[8] parameter(0)
+  %loop = (s32[], f32[8]) while(%start), condition=%cond.1, body=%body.1<ANNOTATION>
+  ROOT %ar = f32[8] all-reduce(%y), channel_id=2, replica_groups={{0,1,2,3},{4,5,6,7}}
+}
+"""
+GATHERED, REDUCED = 8 * 4 * 3 / 4, 2 * 8 * 4 * 3 / 4
+
+
+def program(line):
+    return f"HloModule m\n\nENTRY %main (x: f32[8]) -> f32[8] {{\n  ROOT %y = {line}\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "turns"),
+    [("", 5), (', backend_config={"known_trip_count":{"n":"7"}}', 7)],
+)
+def test_a_collective_in_a_loop_counts_as_often_as_it_turns(annotation, turns):
+    found = hlo.sent(LOOP.replace("<ANNOTATION>", annotation))
+    assert found.within == {"all-gather": turns * GATHERED, "all-reduce": REDUCED}
+    assert (found.across, found.times) == (0.0, turns + 1)
+    assert found.total == turns * GATHERED + REDUCED
+
+
+def test_a_loop_that_ends_by_data_turns_as_often_as_told():
+    text = LOOP.replace("<ANNOTATION>", "").replace("compare(%i, %c)", "fusion(%i, %c)")
+    assert hlo.sent(text, unknown=96).within["all-gather"] == 96 * GATHERED
+
+
+def test_what_is_written_down_as_start_and_as_body_is_sent_once():
+    again = "%again = f32[8] all-gather(%w), channel_id=1, replica_groups=[2,4]<=[8]"
+    text = LOOP.replace("<ANNOTATION>", "").replace("  ROOT %ar", f"  {again}\n  ROOT %ar")
+    assert hlo.sent(text).within["all-gather"] == 5 * GATHERED
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "size"),
+    [
+        # a quarter each of 2 x 16 bytes; a pair (part, whole); parts of what was 64 bytes
+        ("bf16[2,8]{1,0} all-to-all(%x), replica_groups=[2,4]<=[8]", "all-to-all", 24),
+        ("(f32[2], f32[8]) all-gather-start(%x), replica_groups=[2,4]<=[8]", "all-gather", 24),
+        ("f32[4] reduce-scatter(%x), replica_groups=[2,4]<=[8]", "reduce-scatter", 48),
+        (
+            "(f32[8], f32[8], u32[], u32[]) collective-permute-start(%x), "
+            "source_target_pairs={{0,1},{1,0}}",
+            "collective-permute",
+            32,
+        ),
+        ("f32[8] all-gather(%x), replica_groups=mesh['a'=4,'b'=2] {'b'}, x={0}", "all-gather", 16),
+        ("f32[8] all-gather(%x), replica_groups=mesh['a'=4,'b'=2] {'a'}", "all-gather", 24),
+        ("f32[8] all-gather(%x), replica_groups=[2,4]<=[4,2]T(1,0)", "all-gather", 24),
+    ],
+)
+def test_bytes_are_what_rings_send(line, kind, size):
+    assert hlo.sent(program(line)).within == {kind: size}
+
+
+@pytest.mark.parametrize(
+    ("groups", "crosses"),
+    [
+        ("[2,4]<=[8]", False),  # 0123 4567
+        ("[4,2]<=[2,4]T(1,0)", True),  # 04 15 26 37
+        ("mesh['axis_0'=2,'axis_1'=4] {'axis_1'}", False),
+        ("mesh['axis_0'=2,'axis_1'=4] {'axis_0'}", True),
+        ("{{0,1,2,3},{4,5,6,7}}", False),
+    ],
+)
+def test_groups_over_two_slices_are_told_apart(groups, crosses):
+    found = hlo.sent(program(f"f32[8] all-gather(%x), replica_groups={groups}"), slice_devices=4)
+    assert (found.across > 0, bool(found.within)) == (crosses, not crosses)
+
+
+@pytest.mark.parametrize("groups", ["{}", "mesh['a'=4] {'a':(1)2}"])
+def test_groups_in_an_unknown_form_are_no_zero(groups):
+    with pytest.raises(hlo.Unreadable, match="all-gather of groups in an unknown form"):
+        hlo.sent(program(f"f32[8] all-gather(%x), replica_groups={groups}"))
+
+
+def test_a_refusal_says_how_much_was_wanted_of_how_much():
+    error = RuntimeError(
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
+        "required for HLO temporaries (18.25G) exceeds available HBM (15.75G). HLO module: jit_f."
+    )
+    assert hlo.shortage(error) == (18.25 * 2**30, 15.75 * 2**30)
+    assert hlo.shortage(RuntimeError("INTERNAL: something else")) is None

@@ -1,0 +1,124 @@
+"""The command: what it prints for a small model, and what it refuses in one line."""
+
+import importlib.util
+import json
+
+import jax
+import pytest
+
+from mmcot_jax import config, stages
+from mmcot_jax import mesh as meshes
+from mmcot_jax.plan import topology
+from mmcot_jax.plan.__main__ import main
+from mmcot_jax.plan.chips import CHIPS, bound
+from mmcot_jax.plan.programs import programs
+
+GIVEN = ["--config", "configs/m2t.py:tiny"]
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="compiles for TPUs: pip install libtpu"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("v5e-16", "'v5e-16' is not CHIP:SHAPE of v4, v5e, v5p, v6e, tpu7x; some that exist: v4:2"),
+        ("v7x:2x2x1", "'v7x:2x2x1' is not CHIP:SHAPE"),
+        pytest.param("v5e:3x5", "'v5e:3x5' does not exist", marks=needs_libtpu),
+    ],
+)
+def test_a_topology_that_does_not_exist_is_one_line_and_status_2(name, says, capsys):
+    assert main([*GIVEN, "--topology", name]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: topology ") and says in err
+    assert err.count("\n") == 1
+
+
+def test_without_the_compiler_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(topology, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install mmcot_jax\[plan\]"):
+        topology.devices("v5e:2x2")
+
+
+def test_the_bound_is_the_slowest_of_computing_reading_and_sending():
+    chip = CHIPS["v5e"]
+    found = bound(chip, 197e12, 819e9 * 3, 200e9 * 2, None)
+    assert (found.compute, found.memory, found.network) == (1, 3, 2)
+    assert (found.seconds, found.by) == (3, "memory")
+    assert bound(chip, 0.0, 0.0, 1.0, 3.125e9 * 5).seconds == 5
+    assert bound(chip, 1.0, 0.0, None, None).network is None
+
+
+PROGRAMS = {
+    "m2m": ["tokenize", "sft_step", "prepare", "sample", "grpo_step", "pixels"],
+    "t2m": ["prepare", "sample", "rollout_logps", "grpo_step", "embedding"],
+    "m2t": ["sft_step", "prepare", "sample", "grpo_step"],
+    "m2t:3b-viscot": ["sft_step", "prepare", "sample", "grpo_step"],
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_full_configs_run_these_programs_without_a_weight(name):
+    file, _, preset = name.partition(":")
+    c = config.load(f"configs/{file}.py:{preset}".rstrip(":"), ["mesh.fsdp=4", "mesh.tensor=2"])
+    mesh, rollout = stages.cuts(c)
+    found = {program.name: program for program in programs(c, mesh, rollout)}
+    expected = PROGRAMS[name]
+    if name == "t2m":  # its prompts have no pictures
+        expected = [program for program in expected if program != "prepare"]
+    assert [n for n in found if not n.startswith("eval_")] == expected
+    # the base in both layouts, 13 GiB and more of it over 8 devices
+    assert found["sample"].alive > 2 * found["grpo_step"].mesh.size * 2**28 / 8
+    assert found["sample"].mesh == rollout and found["grpo_step"].mesh == mesh
+
+
+@pytest.mark.parametrize("name", ["m2m:tiny", "m2t:tiny", "t2m:tiny"])
+def test_the_shapes_of_a_small_config_hold_its_data(name, tmp_path):
+    file, _, preset = name.partition(":")
+    few = [f"data.{group}.count=40" for group in ("train", "grpo")]
+    quiet = [f"data.{g}.{k}" for g in ("train", "grpo") for k in ("processes=1", "progress=False")]
+    c = config.load(f"configs/{file}.py:{preset}", few + quiet * (file == "m2m"))
+    with c.unlocked():
+        c.stages = ()
+    job = stages.Job(c, tmp_path)
+    for group, render, tokens, slots in (
+        ("train", job.backbone.renderer.supervise, c.plan.row_tokens, c.plan.row_slots),
+        ("grpo", job.backbone.renderer.prompt, c.plan.prompt_tokens, c.plan.prompt_slots),
+    ):
+        rows = job._rendered(job.load(c.data[group]), render)
+        assert 0.8 * tokens <= rows.lengths.max() <= tokens
+        assert rows.slots.max() == slots
+
+
+@pytest.mark.slow
+@pytest.mark.tpu_aot
+@needs_libtpu
+def test_a_plan_of_a_small_model(capsys):
+    given = [*GIVEN, "--topology", "v5e:2x2", "--programs", "sample", "--json"]
+    changes = ["--config.eval.batch_size=64", "--config.grpo.max_completion_length=8"]
+    rollout = "--config.rollout_mesh={'data': 2, 'tensor': 2}"
+    assert main([*given, *changes, rollout]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    (program,) = plan["programs"]
+    assert (plan["fits"], plan["devices"], program["program"]) == (True, 4, "sample")
+    assert program["mesh"] == {"data": 2, "fsdp": 1, "tensor": 2}
+    assert 2**20 < program["peak_bytes"] < 2**30 < program["budget_bytes"]
+    # two sums over a pair of devices in each of 4 layers and 9 steps, at least
+    assert program["sent_bytes"]["all-reduce"] > 2 * 4 * 9 * 32 * 192 * 2 / 2
+    assert program["bound_s"]["least"] > 0
+
+
+@pytest.mark.tpu_aot
+@needs_libtpu
+def test_a_config_that_cannot_fit_says_by_how_much(capsys):
+    """Compiled for one device, weights alone are too many."""
+    from mmcot_jax.plan import measure
+    from mmcot_jax.plan.programs import Program
+
+    mesh = meshes.make(1, 1, 1, devices=topology.devices("v5e:1x1"))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    x = jax.ShapeDtypeStruct((2**33,), jax.numpy.float32, sharding=place)
+    program = Program("sums", lambda: jax.jit(lambda x: x[::-1] + x).trace(x), mesh, 0.0)
+    need = measure.measure(program, CHIPS["v5e"], 0.0)
+    assert need.peak is None and need.over > 2**34 and not need.fits
+    assert need.verdict.startswith("does not fit: ") and need.verdict.endswith("over 15.75")
