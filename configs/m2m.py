@@ -186,7 +186,6 @@ def tiny() -> ConfigDict:
             "adam_beta2": 0.95,
             "max_completion_length": 400,
             "rollout_micro_batches": 1,
-            "gradient_accumulation_steps": 1,
             "prompts_per_step": 8,
             "gradient_accumulation_steps": 2,
             "max_steps": 24,

@@ -1,0 +1,58 @@
+"""What is planned is what is run: the same functions, called with the same shapes and places."""
+
+import jax
+import pytest
+
+from mmcot_jax import config, stages
+from mmcot_jax.evals import ask
+from mmcot_jax.plan.programs import programs
+from mmcot_jax.train import step
+
+
+class Stop(Exception):
+    """Thrown in place of the call that was waited for."""
+
+
+def called(monkeypatch, module, name, run):
+    """What `run` calls `module.name` with, first."""
+    seen = {}
+
+    def record(*args, **options):
+        seen.update(args=args, options=options)
+        raise Stop
+
+    monkeypatch.setattr(module, name, record)
+    with pytest.raises(Stop):
+        run()
+    return seen["args"], seen["options"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "module", "name"),
+    [("sft", step, "sft_step"), ("grpo", ask, "sample"), ("grpo", step, "grpo_step")],
+)
+def test_a_run_calls_what_was_planned(stage, module, name, monkeypatch, tmp_path):
+    changes = [
+        "data.train.count=400", "data.grpo.count=80", "eval.batch_size=48", "grpo.eval_steps=0",
+        "rollout_mesh={'data': 4, 'tensor': 2}", "grpo.max_completion_length=8",
+        "grpo.reward_processes=1", "grpo.rollout_micro_batches=2", "grpo.preflight=False",
+    ]  # fmt: skip
+    c = config.load("configs/m2t.py:tiny", changes)
+    with c.unlocked():
+        c.stages = (stage,)
+    job = stages.Job(c, tmp_path)
+    args, options = called(monkeypatch, module, name, lambda: stages.run(job))
+    monkeypatch.undo()
+    (planned,) = [p for p in programs(c, job.mesh, job.rollout_mesh) if p.name == name]
+    given = [tree for tree in args if not hasattr(tree, "renderer")]
+    wanted = [tree for tree in planned.trace.args if not hasattr(tree, "renderer")]
+    assert jax.tree.structure(given) == jax.tree.structure(wanted)
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(given), jax.tree.leaves(wanted), strict=True
+    ):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), jax.tree_util.keystr(path)
+        assert a.sharding.is_equivalent_to(b.sharding, a.ndim), jax.tree_util.keystr(path)
+    kept = {key: x for key, x in options.items() if key not in ("backbone", "optimizer")}
+    assert kept == {key: planned.trace.keywords[key] for key in kept}
+    assert set(options) == set(planned.trace.keywords)
