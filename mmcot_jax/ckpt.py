@@ -29,7 +29,12 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 3):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            # on a shared disk one process may not see yet what another does
+            single_host_load_and_broadcast=True,
+        )
         self._folder = pathlib.Path(folder).absolute()
         handlers = {"state": ocp.StandardCheckpointHandler(), "data": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
@@ -77,10 +82,6 @@ class Checkpoints:
         )
         restored = self._manager.restore(step, args=items)
         return Restored(restored["state"], restored["data"])
-
-    def preempted(self, step: int) -> bool:
-        """Whether the machines are about to be taken away: save now. The same on all processes."""
-        return self._manager.reached_preemption(step)
 
     def wait(self) -> None:
         """Until all that was saved is on disk."""

@@ -197,8 +197,10 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
     return repr(values[key]) if key in values else "missing"
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict) -> bool:
+def claim(workdir: pathlib.Path, config: ConfigDict, write: bool = True) -> bool:
     """Write config.json into the workdir, or see that the one there is the same: whether it was.
+
+    Of several processes that share a workdir one writes.
 
     Raises:
         ValueError: the workdir holds a run of another config; says what differs.
@@ -216,6 +218,8 @@ def claim(workdir: pathlib.Path, config: ConfigDict) -> bool:
                 "give another --workdir, or remove this one"
             )
         return True
+    if not write:
+        return False
     workdir.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}")
     beside.write_text(to_json(config))

@@ -307,24 +307,23 @@ def stream(
     seed: int | None,
     epochs: int | None = None,
     remainder: Remainder = "drop",
-    process_index: int = 0,
-    process_count: int = 1,
+    mine: np.ndarray | None = None,
 ) -> Stream[list[T | None]]:
     """Items, `batch_size` at a time over all processes, this process's part of each.
 
-    The parts in process order are the whole batch. Every epoch is shuffled anew from `seed`, or
-    keeps the order of `items` where that is None; without `epochs` it never ends. What is left
-    at the end of an epoch is dropped, or the batch is filled with None.
+    The part is the items at the places `mine` of a batch, by default the whole. Every epoch is
+    shuffled anew from `seed`, or keeps the order of `items` where that is None; without `epochs`
+    it never ends. What is left at the end of an epoch is dropped, or the batch is filled with None.
 
     Raises:
-        ValueError: the processes cannot share a batch evenly, or a batch cannot be filled once.
+        ValueError: a batch cannot be filled once.
     """
     order = _Order(len(items), batch_size, seed, remainder)
 
     def load(_: list[int], part: list[int]) -> list[T | None]:
         return [None if i < 0 else items[i] for i in part]
 
-    return _open(order, epochs, process_index, process_count, load)
+    return _open(order, epochs, mine, load)
 
 
 def batches(
@@ -338,8 +337,7 @@ def batches(
     side: Literal["left", "right"] = "right",
     epochs: int | None = None,
     remainder: Remainder = "drop",
-    process_index: int = 0,
-    process_count: int = 1,
+    mine: np.ndarray | None = None,
 ) -> Stream[Batch]:
     """Padded batches of numpy; order and arguments as in `stream`.
 
@@ -368,7 +366,7 @@ def batches(
         )
 
     order = _Order(len(source), batch_size, seed, remainder)
-    return _open(order, epochs, process_index, process_count, load)
+    return _open(order, epochs, mine, load)
 
 
 def _unlearned(row: Row) -> Row:
@@ -378,29 +376,22 @@ def _unlearned(row: Row) -> Row:
 def _open(
     order: _Order,
     epochs: int | None,
-    process_index: int,
-    process_count: int,
+    mine: np.ndarray | None,
     load: Callable[[list[int], list[int]], Any],
 ) -> Stream:
     """`load(whole, part)` has the row numbers of a batch, and this process's, -1 for no row."""
-    if order.batch_size % process_count:
-        raise ValueError(
-            f"a batch of {order.batch_size} rows cannot be shared by {process_count} processes: "
-            "make it a multiple"
-        )
     drop = order.remainder == "drop"
     if order.rows < (order.batch_size if drop else 1):
         raise ValueError(
             f"{order.rows} rows cannot fill a batch of {order.batch_size}: "
             "lower the batch size or give more data"
         )
-    share = order.batch_size // process_count
-    mine = slice(process_index * share, (process_index + 1) * share)
+    places = range(order.batch_size) if mine is None else [int(i) for i in mine]
 
     def draw(drawn: np.ndarray) -> Any:
         whole = [int(i) for i in drawn]
         filled = whole + [-1] * (order.batch_size - len(whole))
-        return load(whole, filled[mine])
+        return load(whole, [filled[i] for i in places])
 
     numbers = grain.MapDataset.range(order.rows)
     if order.seed is not None:

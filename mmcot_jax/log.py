@@ -82,6 +82,7 @@ class Log:
             return
         line = {"stage": self._stage, "step": step, **_finite(values)}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        os.fsync(self._file.fileno())  # a machine taken away takes its buffers with it
         for name, value in values.items():
             if math.isfinite(value):
                 self._events.add_scalar(name, value, step)
@@ -249,19 +250,23 @@ def write_json(path: str | pathlib.Path, value: Any) -> None:
 def write_completions(
     path: str | pathlib.Path,
     rows: Iterable[Mapping[str, Any]],
-    pictures: Iterable[Sequence[np.ndarray]],
+    pictures: Iterable[Sequence[np.ndarray | None]],
+    process_index: int = 0,
 ) -> None:
     """One JSON object a line; the pictures of each row, uint8 [H W 3], as PNG files beside.
 
     Row 3 of step_10.jsonl has its pictures in step_10/3-0.png, step_10/3-1.png, named from the
-    folder of the file under "pictures".
+    folder of the file under "pictures". Of a file that all processes write together process 0
+    writes the lines and each the pictures that it has; another's are None.
     """
     path = pathlib.Path(path)
     lines = []
     for count, (row, drawn) in enumerate(zip(rows, pictures, strict=True)):
         names = [f"{path.stem}/{count}-{k}.png" for k in range(len(drawn))]
         for name, pixels in zip(names, drawn, strict=True):
-            (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path.parent / name)
+            if pixels is not None:
+                (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path.parent / name)
         lines.append(json.dumps({**row, "pictures": names}, ensure_ascii=False) + "\n")
-    write_text(path, "".join(lines))
+    if process_index == 0:
+        write_text(path, "".join(lines))

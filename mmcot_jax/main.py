@@ -13,6 +13,9 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import config
 
+FINISHED = "finished"
+"""An empty file in the workdir of a run that is at its end: nothing is left to go on with."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs a config; status 2 and one line on standard error where the input is at fault."""
@@ -30,15 +33,30 @@ def main(argv: Sequence[str]) -> int:
 def run(c: ConfigDict, workdir: pathlib.Path) -> None:
     """Everything a config asks for, into `workdir`; goes on where an earlier run stopped.
 
+    Of several processes each calls it with the same config and the same, shared, `workdir`. A
+    SIGTERM to any of them ends all before the end, with all saved that they go on from.
+
     Raises:
         ValueError: what is wrong with the config, the data or the weights, in one line.
     """
-    from mmcot_jax import stages
+    from mmcot_jax import hosts, stages
 
     stages.check(c)
-    config.claim(workdir, c)
-    stages.run(stages.Job(c, workdir))
+    hosts.join()
+    hosts.agree(config.to_json(c))
+    with hosts.Notice() as preempted:
+        config.claim(workdir, c, write=hosts.first())
+        try:
+            stages.run(stages.Job(c, workdir, preempted))
+        except hosts.Preempted as notice:
+            if hosts.first():
+                print(f"preempted: {notice}; the same command goes on", file=sys.stderr)
+            return
+    if hosts.first():
+        (workdir / FINISHED).touch()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from mmcot_jax import hosts
+
+    hosts.leave(main, sys.argv[1:])

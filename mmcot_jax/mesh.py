@@ -4,7 +4,9 @@ Axes: B rows; the mesh has "data", "fsdp" and "tensor".
 """
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -140,7 +142,8 @@ def put(rows: PyTree, mesh: Mesh, axes: PyTree | None = None) -> PyTree:
             NamedSharding(mesh, PartitionSpec(*names)), np.asarray(x)
         )
 
-    return jax.tree.map(one, rows) if axes is None else jax.tree.map(one, rows, axes)
+    with jax.transfer_guard_host_to_device("allow"):  # also inside `strict`
+        return jax.tree.map(one, rows) if axes is None else jax.tree.map(one, rows, axes)
 
 
 def get(rows: PyTree, axis: int = 0) -> PyTree:
@@ -202,8 +205,63 @@ def move_rows(rows: PyTree, mesh: Mesh, axes: PyTree) -> PyTree:
 
 
 def everywhere(tree: PyTree, mesh: Mesh) -> PyTree:
-    """The same values on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """The same values on every device; of several processes all give them."""
+    place = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, place)
+    return jax.jit(_same, out_shardings=place)(tree)  # device_put reaches this host's devices only
+
+
+def _same(tree: PyTree) -> PyTree:
+    return tree
+
+
+def rows(mesh: Mesh, total: int, process: int | None = None) -> np.ndarray:
+    """Which of a batch of `total` rows lie on a process's devices, ascending; by default on ours.
+
+    Devices that differ along tensor only hold the same rows. Where such devices belong to several
+    processes, each of these has them all, and computes the same.
+    """
+    process = jax.process_index() if process is None else process
+    places = NamedSharding(mesh, ROWS).devices_indices_map((total,))
+    shards = {
+        place.indices(total)[:2]
+        for device, (place,) in places.items()
+        if device.process_index == process
+    }
+    return np.concatenate([np.arange(*shard) for shard in sorted(shards)])
+
+
+def gather(values: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """All rows of a batch, the same on every process; each process gives its own, numpy, B first.
+
+    Of rows that several processes have, the first one's count.
+    """
+    if jax.process_count() == 1:
+        return values
+    # as bytes: on its way through jax a float64 would be rounded
+    flat = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
+    each = multihost_utils.process_allgather(flat)
+    total = len(values) * mesh.shape["data"] * mesh.shape["fsdp"] // _row_shards(mesh)
+    out = np.empty((total, flat.shape[1]), np.uint8)
+    for process in reversed(range(jax.process_count())):
+        out[rows(mesh, total, process)] = each[process]
+    return out.view(values.dtype).reshape(total, *values.shape[1:])
+
+
+def _row_shards(mesh: Mesh) -> int:
+    """Pieces of a batch on this process's devices."""
+    return len(rows(mesh, mesh.shape["data"] * mesh.shape["fsdp"]))
+
+
+def everyone(value: Any) -> list[Any]:
+    """Every process's `value`, plain enough for JSON, in the order of the processes."""
+    if jax.process_count() == 1:
+        return [value]
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    padded = np.full(most(len(text)), ord(" "), np.uint8)
+    padded[: len(text)] = text
+    return [json.loads(each.tobytes()) for each in multihost_utils.process_allgather(padded)]
 
 
 def most(number: int) -> int:

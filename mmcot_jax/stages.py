@@ -22,6 +22,7 @@ from mmcot_jax.config import Tree
 from mmcot_jax.evals import grounded, puzzlevqa, resq, table
 from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example, Row
+from mmcot_jax.hosts import never
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.sample import law
 from mmcot_jax.train import grpo, rows, sft
@@ -98,8 +99,8 @@ def asked(c: ConfigDict) -> dict[str, Tree]:
 class Job:
     """What stages share: the questions are read before the weights, the weights before a step."""
 
-    def __init__(self, c: ConfigDict, workdir: pathlib.Path):
-        self.c, self.workdir = c, workdir
+    def __init__(self, c: ConfigDict, workdir: pathlib.Path, preempted: Callable[[], bool] = never):
+        self.c, self.workdir, self.preempted = c, workdir, preempted
         quieten()
         compile_cache()
         self.backbone = models.get(c.model.backbone).build(
@@ -189,14 +190,14 @@ class Job:
             self._variables = module.load(self.backbone, self.c.model.to_dict(), key, self.mesh)
         return self._variables
 
+    @variables.setter
+    def variables(self, variables: Variables) -> None:
+        self._variables = variables
+
     def laid_out(self, mesh: Mesh) -> Variables:
         """The weights as they lie on `mesh`, and nowhere else."""
         self.variables = meshes.move(self.variables, mesh, donate=True)
         return self.variables
-
-    @variables.setter
-    def variables(self, variables: Variables) -> None:
-        self._variables = variables
 
     def source(self) -> data.Source:
         """Supervised rows, pictures as ids: from the store the config names, or made now.
@@ -234,6 +235,7 @@ def train_sft(job: Job) -> None:
         key=jax.random.fold_in(job.key, 1),
         seed=job.c.seed,
         workdir=job.workdir,
+        preempted=job.preempted,
     )
 
 
@@ -252,6 +254,7 @@ def train_grpo(job: Job) -> None:
         assess=_assess(job) if c.grpo.eval_steps else None,
         rollout_mesh=job.rollout_mesh,
         rollout_keep=c.rollout_keep,
+        preempted=job.preempted,
     )
 
 
@@ -278,12 +281,11 @@ def _assess(job: Job) -> grpo.Assess:
     )
 
     def assess(variables: Variables) -> dict[str, float]:
-        right = grpo.gather(np.array(correct(ask(variables, c=c.eval.to_dict()))))
+        right = np.array(correct(ask(variables, c=c.eval.to_dict())))
         found = {"accuracy": float(right.mean())}
         if g > 1:
             several = c.eval.to_dict() | sampled | {"greedy": False, "num_generations": g}
             right = np.array(correct(ask(variables, c=several))).reshape(-1, g)
-            right = grpo.gather(right)
             found |= {"pass@1": float(right.mean()), f"pass@{g}": float(right.any(1).mean())}
         return found
 
@@ -298,8 +300,9 @@ def evaluate(job: Job) -> None:
     """
     c, name = job.c, job.evaluation
     path = job.workdir / f"results{name}.json"
-    if name and path.exists():  # the resumed run is past it
-        job.results[name[1:]] = json.loads(path.read_text())
+    past = json.loads(path.read_text()) if name and path.exists() else None
+    if past := meshes.everyone(past)[0]:  # the resumed run is past it
+        job.results[name[1:]] = past
         return
     results, lengths = {}, {}
     for task, options in asked(c).items():
@@ -307,12 +310,15 @@ def evaluate(job: Job) -> None:
         answered = _answers(job, stage, job.questions[task])
         trained = c.data.train.get("kinds", ())
         results[task], kept = EVALS[task_of(c, options)].summarize(answered, trained)
-        drawn = [[p.pixels for p in a.reply.pictures if p.pixels is not None] for a in answered]
-        write_completions(job.workdir / "completions" / f"{stage}.jsonl", kept, drawn)
+        drawn = [asking.drawn(job.backbone, a.reply) for a in answered]
+        file = job.workdir / "completions" / f"{stage}.jsonl"
+        write_completions(file, kept, drawn, process_index=jax.process_index())
         lengths[task] = asking.lengths(answered)
     results["eval"] = lengths if c.eval.get("sets") else lengths[c.data.task]
-    write_json(path, results)
     job.results[name[1:] or job.workdir.name] = results
+    if jax.process_index() > 0:
+        return
+    write_json(path, results)
     puzzles = "puzzlevqa" in results
     shown = table.console(table.layout(job.results)) if puzzles else table.numbers(job.results)
     rich.console.Console().print(shown)
@@ -330,6 +336,7 @@ def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[asking.
             mesh=job.rollout_mesh,
             key=jax.random.fold_in(job.key, 2),
             log=log,
+            preempted=job.preempted,
         )
 
 

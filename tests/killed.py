@@ -1,36 +1,47 @@
-"""Runs the command and kills it with SIGKILL in its n-th sampling, scoring or update.
+"""Runs the command and, at its n-th sampling, scoring, update or evaluation, sends itself a signal.
 
-    python tests/killed.py PHASE N [flags of mmcot_jax.main]
+    python tests/killed.py KILL|TERM PHASE N [flags of mmcot_jax.main]
 
-The device is at work when it happens: what is killed was dispatched, not waited for.
+SIGKILL comes when the device is at work: what is killed was dispatched, not waited for. SIGTERM
+comes before, and time enough for it to be heard of by the other processes.
 """
 
 import os
 import signal
 import sys
+import time
 
-from mmcot_jax import main
+from mmcot_jax import main, stages
 from mmcot_jax.evals import ask
 from mmcot_jax.rewards import pool
 from mmcot_jax.train import step
 
 PLACES = {
+    "learning": (step, "sft_step"),
     "sampling": (ask, "sample"),
     "scoring": (pool.Pool, "submit"),
     "update": (step, "grpo_step"),
+    "evaluation": (stages, "_answers"),
 }
+HEARD_SECONDS = 3
 
 if __name__ == "__main__":
-    phase, number, *flags = sys.argv[1:]
-    owner, name = PLACES[phase]
-    real, calls = getattr(owner, name), []
+    from mmcot_jax import hosts
+
+    name, phase, number, *flags = sys.argv[1:]
+    owner, function = PLACES[phase]
+    real, calls = getattr(owner, function), []
 
     def killed(*args, **kwargs):
-        result = real(*args, **kwargs)
         calls.append(phase)
-        if len(calls) == int(number):
+        now = len(calls) == int(number)
+        if now and name == "TERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(HEARD_SECONDS)
+        result = real(*args, **kwargs)
+        if now and name == "KILL":
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(owner, name, killed)
-    sys.exit(main.main(flags))
+    setattr(owner, function, killed)
+    hosts.leave(main.main, flags)

@@ -117,11 +117,6 @@ def test_a_checkpoint_of_another_model_names_every_difference(tmp_path):
     assert "trained.q.c is missing there and float32[3] here" in message
 
 
-def test_nobody_takes_this_machine_away(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        assert not checkpoints.preempted(1)
-
-
 ENDLESS = """
 import itertools, sys
 import jax.numpy as jnp

@@ -225,9 +225,9 @@ def test_a_stream_fills_with_none():
     assert list(found) == [["a", "b"], ["c", None]]
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_the_parts_of_the_processes_are_the_whole_batch(count):
-    def order(index, count):
+@pytest.mark.parametrize("places", [([0, 1], [2, 3]), ([0, 2], [1, 3]), ([0], [1], [2], [3])])
+def test_the_parts_of_the_processes_are_the_whole_batch(places):
+    def order(mine=None):
         found = data.batches(
             numbered(9),
             4,
@@ -236,17 +236,17 @@ def test_the_parts_of_the_processes_are_the_whole_batch(count):
             buckets=(3, 6, 9),
             epochs=2,
             remainder="fill",
-            process_index=index,
-            process_count=count,
+            mine=mine if mine is None else np.array(mine),
         )
         return list(found)
 
-    whole = order(0, 1)
-    parts = [order(index, count) for index in range(count)]
+    whole = order()
+    parts = [order(mine) for mine in places]
     assert len(whole) == 6
     for batch, *pieces in zip(whole, *parts, strict=True):
-        assert np.array_equal(batch.tokens, np.concatenate([p.tokens for p in pieces]))
-        assert np.array_equal(batch.loss, np.concatenate([p.loss for p in pieces]))
+        for mine, piece in zip(places, pieces, strict=True):
+            assert np.array_equal(batch.tokens[mine], piece.tokens)
+            assert np.array_equal(batch.loss[mine], piece.loss)
 
 
 @pytest.mark.parametrize("place", range(8))
@@ -267,7 +267,7 @@ def test_going_on_from_any_place_equals_never_having_stopped(place):
 def test_the_place_of_one_process_is_that_of_two():
     whole = data.stream(range(8), 4, seed=0)
     next(whole)
-    part = data.stream(range(8), 4, seed=0, process_index=1, process_count=2)
+    part = data.stream(range(8), 4, seed=0, mine=np.array([2, 3]))
     part.set_state(whole.get_state())
     assert next(part) == next(whole)[2:]
 
@@ -280,8 +280,6 @@ def test_the_place_in_other_data_is_refused():
         data.stream(range(8), 4, seed=1).set_state(state)
 
 
-def test_a_batch_that_cannot_be_filled_or_shared_is_refused():
+def test_a_batch_that_cannot_be_filled_is_refused():
     with pytest.raises(ValueError, match="3 rows cannot fill a batch of 4"):
         data.stream(range(3), 4, seed=0)
-    with pytest.raises(ValueError, match="a batch of 4 rows cannot be shared by 3 processes"):
-        data.stream(range(8), 4, seed=0, process_count=3)

@@ -118,7 +118,7 @@ def test_grpo_killed_in_any_phase_resumes_and_repeats_rewards_and_losses_exactly
     finished, tmp_path, phase, number
 ):
     script = str(ROOT / "tests" / "killed.py")
-    arguments = [sys.executable, script, phase, str(number), *flags(tmp_path)]
+    arguments = [sys.executable, script, "KILL", phase, str(number), *flags(tmp_path)]
     ended = subprocess.run(arguments, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert ended.returncode == -signal.SIGKILL
     assert 0 < len(learned(tmp_path)) < 4

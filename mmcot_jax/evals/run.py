@@ -1,7 +1,8 @@
 """Questions to answered questions, batch by batch, in order."""
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals.ask import Asker
 from mmcot_jax.example import Example, Reply
+from mmcot_jax.hosts import Preempted, never
 from mmcot_jax.log import Log
 from mmcot_jax.sample import law
 from mmcot_jax.types import Backbone, Variables
@@ -41,14 +43,19 @@ def answer(
     key: jax.Array,
     log: Log | None = None,
     paint: bool = True,
+    preempted: Callable[[], bool] = never,
 ) -> list[Answered]:
-    """This process's share of `examples`, answered in order, with every whole picture painted.
+    """All `examples`, answered in order, the whole pictures of this process's rows painted.
+
+    Every process has every answer, so that what is found in them needs no more words between
+    processes. `preempted` is asked after every batch whether to end.
 
     `c` has `batch_size`, `max_completion_length`, the sampling's fields, and `num_generations`
     where an example is to have several answers, next to each other. Answer g of example i draws
     with `fold_in(key, i * num_generations + g)`, whatever the batch size.
 
     Raises:
+        Preempted: it was; the next run asks again.
         ValueError: a batch that the mesh does not divide, or numbers that make no law to draw by.
     """
     meshes.check_rows("eval.batch_size", c["batch_size"], mesh)
@@ -73,27 +80,62 @@ def answer(
         seed=None,
         epochs=1,
         remainder="fill",
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        mine=meshes.rows(mesh, c["batch_size"]),
     )
     for step, part in enumerate(parts):
-        there = [(number, *rows.pair(number)) for number in part if number is not None]
-        filled = there + [(0, *rows.pair(0))] * (len(part) - len(there))
-        numbers = np.array([number for number, *_ in filled])
-        asked = asker(variables, [row for *_, row in filled], width, key, numbers, **images)
+        there = {number: rows.pair(number) for number in part if number is not None}
+        pairs = [*there.values()] + [rows.pair(0)] * (len(part) - len(there))
+        numbers = np.array([*there] + [0] * (len(part) - len(there)), np.int32)
+        asked = asker(variables, [row for _, row in pairs], width, key, numbers, **images)
         replies = asked.replies[: len(there) * g]
         if paint:
             replies = asker.painted(variables, replies, c["batch_size"])
-        for i, reply in enumerate(replies):
-            _, example, row = there[i // g]
-            prompt = backbone.renderer.read(row.tokens).text
-            tokens, ended = int(asked.tokens[i]), bool(asked.ended[i])
-            answered.append(Answered(example.unseen, reply, prompt, tokens, ended))
-        written += int(asked.tokens[: len(replies)].sum())
+        ours = {
+            g * number + k: Answered(
+                example.unseen,
+                replies[g * n + k],
+                backbone.renderer.read(row.tokens).text,
+                int(asked.tokens[g * n + k]),
+                bool(asked.ended[g * n + k]),
+            )
+            for n, (number, (example, row)) in enumerate(there.items())
+            for k in range(g)
+        }
+        ids = dict(zip(ours, asked.ids, strict=False))  # without those of the filled rows
+        found = _everyone(ours, ids, lambda n: examples[n // g].unseen, backbone.renderer.read)
+        answered += found
+        written += sum(a.tokens for a in found)
         if log:
             log.write(step, {"tokens_per_second": written / (time.monotonic() - began)})
             log.advance(step)
+        if preempted():
+            raise Preempted(f"the evaluation was at its question {len(answered) // g}")
     return answered
+
+
+def _everyone(
+    ours: Mapping[int, Answered],
+    ids: Mapping[int, np.ndarray],
+    example: Callable[[int], Example],
+    read: Callable[[np.ndarray], Reply],
+) -> list[Answered]:
+    """The answers of all processes by their numbers; the ids say what the others' replies were."""
+    if jax.process_count() == 1:
+        return list(ours.values())
+    told = [(n, ids[n].tolist(), a.prompt, a.tokens, a.ended) for n, a in ours.items()]
+    found = dict(ours)
+    for number, written, *rest in itertools.chain(*meshes.everyone(told)):
+        if number not in found:
+            reply = read(np.array(written, np.int32))
+            found[number] = Answered(example(number), reply, *rest)
+    return [found[number] for number in sorted(found)]
+
+
+def drawn(backbone: Backbone, reply: Reply) -> list[np.ndarray | None]:
+    """The whole pictures of a reply, uint8 [H W 3]; None for one that another process painted."""
+    if "pixels" not in backbone.shows:
+        return []
+    return [p.pixels for p in reply.pictures if len(p.ids) == backbone.grammar.image_len]
 
 
 def lengths(answered: Sequence[Answered]) -> dict[str, int | float]:

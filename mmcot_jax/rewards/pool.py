@@ -222,24 +222,28 @@ def check(
         resolve(name)
 
 
+def failed(scored: Scored, names: Sequence[str]) -> np.ndarray:
+    """bool [B R]: which samples could not be scored."""
+    faults = np.zeros(scored.values.shape, bool)
+    for failure in scored.failures:
+        faults[failure.row, names.index(failure.reward)] = True
+    return faults
+
+
 class TooManyFailures:
     """Counts steps in which a reward failed on every sample, and stops the run at `limit`."""
 
     def __init__(self, names: Sequence[str], limit: int = 3):
         self._streak, self._limit = dict.fromkeys(names, 0), limit
 
-    def count(self, scored: Scored) -> None:
-        """One step's.
+    def count(self, scored: Scored, whole: np.ndarray) -> None:
+        """One step's; `whole`, bool [R]: which rewards failed on every sample of all processes.
 
         Raises:
-            ValueError: a reward failed on every sample of `limit` steps, one after the other.
+            ValueError: a reward did in `limit` steps, one after the other.
         """
-        failed = Counter(failure.reward for failure in scored.failures)
-        for name in self._streak:
-            if failed[name] < len(scored.values):
-                self._streak[name] = 0
-                continue
-            self._streak[name] += 1
+        for name, all_failed in zip(self._streak, whole, strict=True):
+            self._streak[name] = self._streak[name] + 1 if all_failed else 0
             if self._streak[name] >= self._limit:
                 kinds = Counter(f.kind for f in scored.failures if f.reward == name)
                 first = next(f.message for f in scored.failures if f.reward == name)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
+from mmcot_jax import mesh as meshes
 from mmcot_jax.train import objective as objectives
 
 
@@ -26,22 +27,13 @@ class Groups(NamedTuple):
     metrics: dict[str, float]
 
 
-def gather(values: np.ndarray) -> np.ndarray:
-    """Every process's rows, in the order of the processes."""
-    if jax.process_count() == 1:
-        return values
-    return np.asarray(multihost_utils.process_allgather(values, tiled=True))
-
-
-def group(values: np.ndarray, c: Mapping[str, Any]) -> Groups:
+def group(values: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
     """Rewards float64 [B R] of this process -> advantages and TRL's metrics over all processes."""
     g, names = c["num_generations"], c["reward_funcs"]
-    rows = len(values)
-    everyone = gather(values).reshape(-1, g, len(names))
+    everyone = meshes.gather(values, mesh).reshape(-1, g, len(names))
     weights = jnp.asarray(c["reward_weights"] or [1.0] * len(names), jnp.float32)
     total = objectives.weighted(jnp.asarray(everyone, jnp.float32), weights)
     found = jax.device_get(objectives.advantages(total, c["scale_rewards"]))
-    first = jax.process_index() * rows
     advantage = np.asarray(found.advantage, np.float32)
     teach = (np.nan_to_num(advantage) != 0).any(axis=1)
     metrics = {
@@ -57,8 +49,19 @@ def group(values: np.ndarray, c: Mapping[str, Any]) -> Groups:
         )
     right, wrong = verdicts(everyone[..., 0])
     metrics |= {"frac_groups/all_right": right.mean(), "frac_groups/all_wrong": wrong.mean()}
-    mine = advantage.reshape(-1)[first : first + rows]
+    mine = advantage.reshape(-1)[meshes.rows(mesh, advantage.size)]
     return Groups(everyone, mine, teach, {k: float(v) for k, v in metrics.items()})
+
+
+def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of several processes' metrics; of times the longest, for which the others waited."""
+    found: dict[str, list[float]] = {}
+    for name, value in (item for each in metrics for item in each.items()):
+        found.setdefault(name, []).append(value)
+    return {
+        name: max(values) if name.startswith("time/") else sum(values) / len(values)
+        for name, values in found.items()
+    }
 
 
 def verdicts(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,12 +97,12 @@ def outlook(
     c: Mapping[str, Any],
     *,
     devices: int,
-    prompt_tokens: Sequence[int],
-    prompt_images: Sequence[int],
+    prompt_tokens: np.ndarray,
+    prompt_images: np.ndarray,
     image_tokens: int,
     completion_tokens: np.ndarray,
     ended: np.ndarray,
-    pictures: Sequence[int],
+    pictures: np.ndarray,
 ) -> Outlook:
     """Whether there is something to learn, in numbers and in words."""
     right, wrong = (int(x.sum()) for x in verdicts(groups.values[..., 0]))
@@ -115,8 +118,7 @@ def outlook(
         f"rewards: {rewards}",
         f"completions: {completion_tokens.mean():.0f} tokens of {c['max_completion_length']}, "
         f"{100 * (1 - ended.mean()):.0f} % cut by the budget, "
-        f"{np.mean(pictures):.1f} pictures of {image_tokens} tokens",
-        f"prompts: {np.mean(prompt_tokens):.0f} tokens, "
-        f"{np.mean(prompt_images):.1f} pictures of them",
+        f"{pictures.mean():.1f} pictures of {image_tokens} tokens",
+        f"prompts: {prompt_tokens.mean():.0f} tokens, {prompt_images.mean():.1f} pictures of them",
     )
     return Outlook(n, right, wrong, equal, lines)

@@ -37,17 +37,17 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.evals.ask import Asked, Asker
 from mmcot_jax.example import Example, Row
+from mmcot_jax.hosts import Preempted, never
 from mmcot_jax.log import Log, completions_table, write_completions, write_text
 from mmcot_jax.rewards import resolve
-from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures
+from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures, failed
 from mmcot_jax.rewards.pool import check as check_rewards
 from mmcot_jax.sample import law
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.groups import Groups, gather, group, outlook
+from mmcot_jax.train.groups import Groups, group, mean, outlook
 from mmcot_jax.types import Backbone, Experience, Rollout, TrainState, Variables, row_axes
 
-__all__ = ["Assess", "check", "gather", "make_objective", "run"]
 STAGE = "grpo"
 Assess = Callable[[Variables], dict[str, float]]
 """What the policy is worth on questions it does not train on, by metric."""
@@ -133,15 +133,17 @@ def run(
     assess: Assess | None = None,
     rollout_mesh: Mesh | None = None,
     rollout_keep: bool = True,
+    preempted: Callable[[], bool] = never,
 ) -> Variables:
     """Trains on rewards as `config.grpo` says; returns the variables with what was learned.
 
     Resumes from the last checkpoint in `workdir`. `variables`, laid out on `mesh`, is given away.
     Chains are sampled on `rollout_mesh`, another cut of the same devices: what is frozen is laid
     out there once and kept in both places, or without `rollout_keep` moved to and fro; what is
-    trained follows every step.
+    trained follows every step. `preempted` is asked after every step whether to save and end.
 
     Raises:
+        Preempted: it was.
         ValueError: a prompt longer than the model's context, a batch that does not divide, groups
             that all agree before the first step, a reward that never works, a loss that is not
             finite.
@@ -165,8 +167,7 @@ def run(
         trainer.questions,
         c["prompts_per_step"],
         seed=seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        mine=meshes.rows(rollout_mesh, c["prompts_per_step"]),
     )
     stream = open_stream()
     total = c["max_steps"] or math.ceil(c["num_train_epochs"] * stream.epoch_steps)
@@ -205,10 +206,13 @@ def run(
                 if last or (number + 1) % c["logging_steps"] == 0 or "time/eval" in metrics:
                     log.write(number, metrics)
                 log.advance(number)
-                if last or (number + 1) % c["save_steps"] == 0:
+                stop = preempted()
+                if last or stop or (number + 1) % c["save_steps"] == 0:
                     place = {"stream": stream.get_state(), "step": number + 1}
                     place["best"] = best if math.isfinite(best) else None
                     checkpoints.save(number + 1, trainer.state, place)
+                if stop:
+                    raise Preempted(f"{STAGE} is saved after step {number}")
         if c["load_best_model_at_end"] and (restored := kept.restore(trainer.like)):
             trainer.state = restored.state
     return trainer.variables
@@ -299,24 +303,26 @@ class _Trainer:
         old, ref = self._given_logps(rollout, number)
         scored = waiting.result()
         clock.stop("reward")
-        self._note_failures(number, items, scored)
-        groups = group(scored.values, self._c)
-        experience = Experience(rollout, meshes.put(groups.advantage, self._mesh), old, ref)
+        faults = self._note_failures(number, items, scored)
+        groups = group(scored.values, self._c, self._rollout_mesh)
+        advantage = meshes.put(groups.advantage, self._rollout_mesh)
+        advantage = meshes.move_rows(advantage, self._mesh, 0)
+        experience = Experience(rollout, advantage, old, ref)
         for _ in range(self._c["num_iterations"]):
             metrics = self._update(experience)
         metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
         clock.stop("train")
         self._check_finite(number, metrics)
         self._keep(number, items, asked, scored, groups)
-        return self._report(number, asked, scored, groups, metrics, clock)
+        metrics |= groups.metrics | faults
+        return metrics | self._report(number, asked, scored, clock)
 
     def _ask(self, items: Sequence[tuple[Example, Row]], key: jax.Array) -> Asked:
         examples_rows = [row for _, row in items]
         longest = meshes.most(max(len(row.tokens) for row in examples_rows))
         width = data.bucket(longest, self._widths, examples_rows[0].id)
         most = meshes.most(max(map(data.image_slots, examples_rows)))
-        first = jax.process_index() * len(items)
-        numbers = np.arange(first, first + len(items))
+        numbers = meshes.rows(self._rollout_mesh, self._c["prompts_per_step"])
         return self._asker(
             self.policy,
             examples_rows,
@@ -354,12 +360,7 @@ class _Trainer:
 
     def _logps(self, variables: Variables, rollout: Rollout):
         with meshes.strict(self._mesh):
-            return steps.rollout_logps(
-                variables,
-                rollout,
-                self._grammar,
-                **self._scoring,
-            )
+            return steps.rollout_logps(variables, rollout, self._grammar, **self._scoring)
 
     def _update(self, experience: Experience) -> dict[str, jax.Array]:
         with meshes.strict(self._mesh):
@@ -375,8 +376,11 @@ class _Trainer:
             )
         return metrics
 
-    def _note_failures(self, number: int, items, scored: Scored) -> None:
-        """Each sample that a reward could not score, by its row; stops where none can be."""
+    def _note_failures(self, number: int, items, scored: Scored) -> dict[str, float]:
+        """Each sample that a reward could not score, by its row; how many of all processes'.
+
+        Stops where none can be.
+        """
         if scored.failures:
             g = self._c["num_generations"]
             rows = [{"id": items[f.row // g][0].id, **f._asdict()} for f in scored.failures]
@@ -384,7 +388,10 @@ class _Trainer:
             write_text(
                 self._workdir / "failures" / f"{STAGE}_step_{number:05}{_part()}.jsonl", text
             )
-        self._failures.count(scored)
+        names = self._c["reward_funcs"]
+        faults = meshes.gather(failed(scored, names), self._rollout_mesh)
+        self._failures.count(scored, faults.all(axis=0))
+        return {f"failures/{name}": float(faults[:, i].sum()) for i, name in enumerate(names)}
 
     def _check_finite(self, number: int, metrics: Mapping[str, float]) -> None:
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(metrics[name])]
@@ -433,33 +440,30 @@ class _Trainer:
             table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
             rich.console.Console(stderr=True).print(table)
 
-    def _report(self, number, asked: Asked, scored: Scored, groups: Groups, metrics, clock):
-        """Everything of a step that is logged, by TRL's names where it has one."""
-        tokens, ended = gather(asked.tokens), gather(asked.ended)
-        written, c = float(tokens.sum()), self._c
-        pictures = [p for reply in asked.replies for p in reply.pictures]
-        whole = [len(p.ids) == self._backbone.grammar.image_len for p in pictures]
-        failures = scored.failures
-        done = tokens[ended]
+    def _report(self, number, asked: Asked, scored: Scored, clock) -> dict[str, float]:
+        """What chains were like and how long all took, by TRL's names where it has one."""
+        c, image_len = self._c, int(self._backbone.grammar.image_len)
+        pictures = [[len(p.ids) == image_len for p in r.pictures] for r in asked.replies]
+        counts = [(len(those), sum(those)) for those in pictures]
+        each = np.array([asked.tokens, asked.ended, *zip(*counts, strict=True)]).T
+        tokens, ended, drawn, whole = meshes.gather(each, self._rollout_mesh).T
+        written, done = float(tokens.sum()), tokens[ended > 0]
         found = {
             "completions/mean_length": float(tokens.mean()),
             "completions/min_length": float(tokens.min()),
             "completions/max_length": float(tokens.max()),
             "completions/mean_terminated_length": float(done.mean()) if done.size else 0.0,
             "completions/clipped_ratio": float(1 - ended.mean()),
-            "image/count": len(pictures) / len(asked.replies),
-            "image/valid_rate": float(np.mean(whole)) if whole else float("nan"),
+            "image/count": float(drawn.mean()),
+            "image/valid_rate": float(whole.sum() / drawn.sum()) if drawn.any() else math.nan,
             "learning_rate": float(self._schedule(number * c["num_iterations"])),
             "num_tokens": written,
             "tokens_per_second/rollout": written / clock.times["rollout"],
             "tokens_per_second/train": written * c["num_iterations"] / clock.times["train"],
             "step_time": sum(clock.times.values()),
             **{f"time/{name}": seconds for name, seconds in clock.times.items()},
-            **{f"failures/{name}": 0.0 for name in c["reward_funcs"]},
         }
-        for failure in failures:
-            found[f"failures/{failure.reward}"] += 1.0
-        return metrics | groups.metrics | found | scored.metrics
+        return found | mean(meshes.everyone(scored.metrics))
 
     def look_ahead(self, items: Sequence[tuple[Example, Row]]) -> None:
         """Samples one step's groups and says whether there is something to learn.
@@ -467,19 +471,24 @@ class _Trainer:
         Raises:
             ValueError: every group's rewards are equal, so no step would change anything.
         """
-        c, mesh = self._c, self._mesh
+        c, mesh = self._c, self._rollout_mesh
         asked = self._ask(items, jax.random.fold_in(self._key, np.uint32(2**32 - 1)))
         scored = self._submit(items, asked, 0).result()
+        prompts = np.array([(len(row.tokens), row.image_count) for _, row in items])
+        prompt_tokens, prompt_images = meshes.gather(prompts, mesh).T
+        pictures = [len(reply.pictures) for reply in asked.replies]
+        chains = np.array([asked.tokens, asked.ended, pictures]).T
+        completion_tokens, ended, pictures = meshes.gather(chains, mesh).T
         seen = outlook(
-            group(scored.values, c),
+            group(scored.values, c, mesh),
             c,
-            devices=mesh.shape["data"] * mesh.shape["fsdp"],
-            prompt_tokens=[len(row.tokens) for _, row in items],
-            prompt_images=[row.image_count for _, row in items],
+            devices=self._mesh.shape["data"] * self._mesh.shape["fsdp"],
+            prompt_tokens=prompt_tokens,
+            prompt_images=prompt_images,
             image_tokens=int(self._backbone.grammar.image_len),
-            completion_tokens=gather(asked.tokens),
-            ended=gather(asked.ended),
-            pictures=[len(reply.pictures) for reply in asked.replies],
+            completion_tokens=completion_tokens,
+            ended=ended,
+            pictures=pictures,
         )
         if jax.process_index() == 0:
             console = rich.console.Console(stderr=True)

@@ -47,10 +47,12 @@ def tokenize(
 
 def _encode(encode, variables: Variables, images: Sequence[np.ndarray], mesh: Mesh, batch: int):
     ids: list[np.ndarray] = []
+    mine = meshes.rows(mesh, batch)
     for at in range(0, len(images), batch):
         part = images[at : at + batch]
-        whole = np.stack([*part, *[part[0]] * (batch - len(part))])
-        ids += list(meshes.get(encode(variables, meshes.put(whole, mesh)))[: len(part)])
+        filled = [*part, *[part[0]] * (batch - len(part))]
+        ours = meshes.put(np.stack([filled[i] for i in mine]), mesh)
+        ids += list(meshes.gather(meshes.get(encode(variables, ours)), mesh)[: len(part)])
     return ids
 
 

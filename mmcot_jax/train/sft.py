@@ -6,7 +6,7 @@ data.batches -> mesh.put -> step.sft_step -> device_get(metrics) -> log, ckpt
 import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
+from mmcot_jax.hosts import Preempted, never
 from mmcot_jax.log import Log
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, TrainState, Variables, row_axes
@@ -33,12 +34,15 @@ def run(
     key: jax.Array,
     seed: int,
     workdir: pathlib.Path,
+    preempted: Callable[[], bool] = never,
 ) -> Variables:
     """Trains on `source` as `config.sft` says; returns the variables with what was learned.
 
-    Resumes from the last checkpoint in `workdir`. `variables` is given away.
+    Resumes from the last checkpoint in `workdir`. `variables` is given away. `preempted` is asked
+    after every step whether to save and end.
 
     Raises:
+        Preempted: it was.
         ValueError: a row longer than the model's context, a batch that does not divide, a loss
             that is not finite.
     """
@@ -53,8 +57,7 @@ def run(
         pad_id=c["pad_id"],
         buckets=buckets,
         slot_buckets=data.choose_slots(source.slots, count),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        mine=meshes.rows(mesh, c["batch_size"]),
     )
     total = c["max_steps"] or math.ceil(c["num_train_epochs"] * stream.epoch_steps)
     optimizer = steps.optimizer(c, total)
@@ -80,9 +83,12 @@ def run(
                 # read behind the next step's dispatch, so that the device does not wait
                 report.hand_in(number, metrics)
                 last = number + 1 == total
-                if last or (number + 1) % c["save_steps"] == 0:
+                stop = preempted()
+                if last or stop or (number + 1) % c["save_steps"] == 0:
                     report.read()
                     checkpoints.save(number + 1, state, stream.get_state())
+                if stop:
+                    raise Preempted(f"{STAGE} is saved after step {number}")
     return steps.join(state.trained, frozen, c["what"])
 
 

@@ -40,7 +40,8 @@ class Asker:
         ]
         tokens = np.full(len(replies), 2)
         ended = np.ones(len(replies), bool)
-        return SimpleNamespace(replies=replies, tokens=tokens, ended=ended)
+        ids = [np.zeros(2, np.int32)] * len(replies)
+        return SimpleNamespace(replies=replies, ids=ids, tokens=tokens, ended=ended)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax.example import Example, Picture, Reply
-from mmcot_jax.rewards.pool import Failure, Pool, Scored, TooManyFailures, check
+from mmcot_jax.rewards.pool import Failure, Pool, Scored, TooManyFailures, check, failed
 
 FILE = pathlib.Path(__file__).parent / "some_rewards.py"
 WORDS = ("a", "bh", "cc", "")
@@ -82,20 +82,23 @@ def test_the_host_waits_for_no_reward_before_it_asks_for_the_result():
         assert time.monotonic() - began < 1
 
 
-def failed(rows, name="x"):
-    failures = tuple(Failure(name, row, "raised", "oh") for row in rows)
-    return Scored(np.zeros((3, 1)), failures, {}, {})
-
-
 def test_a_reward_that_fails_on_all_of_three_steps_stops_the_run():
-    count = TooManyFailures(["x"]).count
+    counter = TooManyFailures(["x"])
+
+    def count(*rows):
+        failures = tuple(Failure("x", row, "raised", "oh") for row in rows)
+        scored = Scored(np.zeros((3, 1)), failures, {}, {})
+        faults = failed(scored, ["x"])
+        assert faults[:, 0].tolist() == [row in rows for row in range(3)]
+        counter.count(scored, faults.all(axis=0))
+
     for _ in range(2):
-        count(failed(range(3)))
-    count(failed([0, 2]))  # one sample was scored: the count begins anew
+        count(0, 1, 2)
+    count(0, 2)  # one sample was scored: the count begins anew
     for _ in range(2):
-        count(failed(range(3)))
+        count(0, 1, 2)
     with pytest.raises(ValueError, match=r"'x' failed on every sample of 3 steps \(raised 3; .*oh"):
-        count(failed(range(3)))
+        count(0, 1, 2)
 
 
 @pytest.mark.parametrize(

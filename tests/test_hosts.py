@@ -1,0 +1,326 @@
+"""Two processes of four devices are one run of eight: the same losses, samples and results."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flags import ROOT, flags
+
+from configs import base
+from mmcot_jax import hosts
+from mmcot_jax import main as command
+from mmcot_jax import mesh as meshes
+from mmcot_jax.example import Example
+from mmcot_jax.train import grpo
+
+TINIEST = (
+    "data.train.count=16",
+    "data.grpo.count=16",
+    "model.decoder.width=16",
+    "model.decoder.mlp=16",
+    "model.decoder.layers=1",
+    "model.decoder.unroll=1",
+    # pictures of 2 x 2 ids
+    "model.vqgan_weights=",
+    "model.vqgan.ch=4",
+    "model.vqgan.ch_mult=1,2",
+    "model.vqgan.z_channels=4",
+    "model.vqgan.embed_dim=4",
+    "model.vqgan.resolution=4",
+    "model.vqgan.groups=2",
+    "sft.max_steps=4",
+    "sft.batch_size=8",
+    "sft.gradient_accumulation_steps=1",
+    "sft.learning_rate=0.1",  # so that it draws
+    "sft.warmup_steps=0",
+    "sft.save_steps=100",  # what is saved before the end is saved at the notice
+    "grpo.max_steps=3",
+    "grpo.max_completion_length=16",
+    "grpo.eval_count=6",
+    "grpo.log_completions_steps=1",
+    "grpo.num_completions_to_print=0",
+    # 13 questions in batches of 8: the processes' shares of the last are 4 and 1
+    "eval.count=7",
+    "eval.transfer_count=6",
+    "eval.max_completion_length=16",
+)
+MAIN = ("-m", "mmcot_jax.main")
+
+
+def the_run(workdir) -> list[str]:
+    return flags(workdir, *TINIEST)
+
+
+class Ended(NamedTuple):
+    status: int
+    said: str
+    after: float
+    """Seconds after the first process of the run had ended."""
+
+
+def together(*commands) -> list[Ended]:
+    """Runs `python COMMAND` in a process each, of one run; they share eight devices."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    devices = 8 // len(commands)
+    common = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_ENABLE_COMPILATION_CACHE": "false",
+    }
+    with contextlib.ExitStack() as stack:
+        said = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in commands]
+        running = []
+        for index, (given, output) in enumerate(zip(commands, said, strict=True)):
+            place = (address, str(len(commands)), str(index))
+            named = dict(zip(hosts.EXPLICIT, place, strict=True)) if len(commands) > 1 else {}
+            arguments = [sys.executable, *map(str, given)]
+            running.append(
+                subprocess.Popen(
+                    arguments, cwd=ROOT, env=common | named, stderr=output, stdout=output
+                )
+            )
+        ends = _wait(running)
+        for output in said:
+            output.seek(0)
+        return [
+            Ended(process.returncode, output.read(), end - min(ends))
+            for process, output, end in zip(running, said, ends, strict=True)
+        ]
+
+
+def _wait(running: list[subprocess.Popen]) -> list[float]:
+    """When each ended; all are killed when it takes too long, and what is left of the last."""
+    ends, began = [0.0] * len(running), time.monotonic()
+    try:
+        while not all(ends) and time.monotonic() - began < 900:
+            for index, process in enumerate(running):
+                if not ends[index] and process.poll() is not None:
+                    ends[index] = time.monotonic()
+                    began = ends[index] - 780  # the others follow within two minutes
+            time.sleep(0.05)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    return [end or time.monotonic() for end in ends]
+
+
+def lines(path: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def same(workdir: pathlib.Path, expected: pathlib.Path) -> None:
+    """Losses and all else that is logged within 1e-5, replies and results identical."""
+    timed = ("time/", "tokens_per_second", "step_time")
+    ours, theirs = ([*lines(w / "metrics.jsonl")] for w in (workdir, expected))
+    assert [(m.pop("stage"), m.pop("step")) for m in ours] == [
+        (m.pop("stage"), m.pop("step")) for m in theirs
+    ]
+    for here, there in zip(ours, theirs, strict=True):
+        assert here.keys() == there.keys()
+        for name in here:
+            if not name.startswith(timed):
+                close = there[name] and pytest.approx(there[name], rel=1e-5, abs=1e-5)
+                assert here[name] == close, name
+    for step in range(3):
+        whole = lines(expected / f"completions/grpo_step_{step:05}.jsonl")
+        for written in _parts(workdir, step):
+            assert [(r["id"], r["reply"]) for r in written] == [
+                (r["id"], r["reply"]) for r in whole
+            ]
+    for name in ("results.json", "completions/eval.jsonl"):
+        assert (workdir / name).read_text() == (expected / name).read_text()
+    assert pictures(workdir) == pictures(expected)
+    assert (workdir / "finished").exists()
+
+
+def _parts(workdir: pathlib.Path, step: int) -> list[list[dict]]:
+    """The chains of a step, as one process wrote them and as two did; one of these is there."""
+    whole = workdir / f"completions/grpo_step_{step:05}.jsonl"
+    parts = sorted(workdir.glob(f"completions/grpo_step_{step:05}_?.jsonl"))
+    found = [lines(whole)] if whole.exists() else []
+    found += [[row for part in parts for row in lines(part)]] if len(parts) == 2 else []
+    assert found
+    return found
+
+
+def pictures(workdir: pathlib.Path) -> dict[str, bytes]:
+    folder = workdir / "completions"
+    names = [name for row in lines(folder / "eval.jsonl") for name in row["pictures"]]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of one process with eight devices."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    assert command.main(the_run(workdir)) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def terminated(tmp_path_factory):
+    """A run of two processes, one of which had a SIGTERM at its second step of SFT."""
+    workdir = tmp_path_factory.mktemp("terminated") / "run"
+    ends = together(
+        (*MAIN, *the_run(workdir)), ("tests/killed.py", "TERM", "learning", 2, *the_run(workdir))
+    )
+    assert [end.status for end in ends] == [0, 0], ends
+    assert re.search(r"preempted: sft is saved after step \d; the same command", ends[0].said)
+    assert "preempted" not in ends[1].said  # one process speaks
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def killed(terminated, tmp_path_factory):
+    """It went on in two processes, one of which had a SIGKILL at its second step of GRPO."""
+    workdir = tmp_path_factory.mktemp("killed") / "run"
+    shutil.copytree(terminated, workdir)
+    ends = together(
+        (*MAIN, *the_run(workdir)), ("tests/killed.py", "KILL", "update", 2, *the_run(workdir))
+    )
+    assert ends[1].status == -signal.SIGKILL and ends[0].status not in (0, 2)
+    assert ends[0].after < 60
+    assert ends[0].said.splitlines()[-1].startswith("error: process 0 of 2 was ended from outside")
+    return workdir
+
+
+@pytest.mark.slow
+def test_two_processes_repeat_the_run_of_one(whole, tmp_path):
+    workdir = tmp_path / "run"
+    ends = together(*[(*MAIN, *the_run(workdir))] * 2)
+    assert [end.status for end in ends] == [0, 0], ends
+    same(workdir, whole)
+    assert pictures(whole)  # some were painted by one process and named by the other
+    assert "grpo 3/3" in ends[0].said and "grpo 3/3" not in ends[1].said
+
+
+@pytest.mark.slow
+def test_a_sigterm_to_one_process_saves_and_one_process_goes_on(whole, terminated, tmp_path):
+    saved = [int(path.name) for path in (terminated / "checkpoints/sft").iterdir()]
+    assert len(saved) == 1 and 1 < saved[0] <= 4
+    workdir = tmp_path / "run"
+    shutil.copytree(terminated, workdir)
+    assert command.main(the_run(workdir)) == 0
+    same(workdir, whole)
+
+
+@pytest.mark.slow
+def test_a_sigkill_to_one_process_ends_the_other_and_one_goes_on(whole, killed, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(killed, workdir)
+    assert command.main(the_run(workdir)) == 0
+    same(workdir, whole)
+
+
+@pytest.mark.slow
+def test_two_go_on_after_a_sigkill_and_a_sigterm_in_the_evaluation(whole, killed):
+    ends = together(
+        ("tests/killed.py", "TERM", "evaluation", 1, *the_run(killed)), (*MAIN, *the_run(killed))
+    )
+    assert [end.status for end in ends] == [0, 0], ends
+    assert "preempted: the evaluation was at its question" in ends[0].said
+    assert not (killed / "results.json").exists()
+    ends = together(*[(*MAIN, *the_run(killed))] * 2)
+    assert [end.status for end in ends] == [0, 0], ends
+    same(killed, whole)
+
+
+@pytest.mark.slow
+def test_a_sigterm_to_a_process_alone_saves_and_ends_it_with_status_0(tmp_path):
+    (end,) = together(("tests/killed.py", "TERM", "learning", 2, *the_run(tmp_path / "run")))
+    assert end.status == 0 and "preempted: sft is saved after step 1; the same" in end.said
+    assert [p.name for p in (tmp_path / "run/checkpoints/sft").iterdir()] == ["2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["rows", "rewards", "preempt"])
+def test_what_processes_do_together(what):
+    ends = together(*[("tests/together.py", what)] * 2)
+    assert [end.status for end in ends] == [0, 0], ends
+
+
+@pytest.mark.slow
+def test_two_configs_are_refused_by_all():
+    for end in together(*[("tests/together.py", "agree")] * 2):
+        assert end.status == 2
+        assert "error: process 1 of 2 was given another config than process 0" in end.said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "index"), [("SIGKILL", 0), ("SIGKILL", 1), ("SIGSTOP", 1)])
+def test_a_process_that_dies_or_falls_silent_ends_the_other_within_a_minute(name, index):
+    began = time.monotonic()
+    ends = together(*[("tests/together.py", "lose", name, index)] * 2)
+    end = ends[1 - index]
+    assert end.status not in (0, 2)
+    assert (end.after if name == "SIGKILL" else time.monotonic() - began) < 90
+    last = end.said.splitlines()[-1]
+    assert last.startswith(
+        f"error: process {1 - index} of 2 was ended from outside, or another one"
+    )
+
+
+def test_the_environment_names_a_process():
+    address, count, index = hosts.EXPLICIT
+    assert hosts.place({"PATH": "/bin"}) is None
+    assert hosts.place({address: "a:1", count: "4", index: "3"}) == hosts.Place("a:1", 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("a:1 4", "JAX_COORDINATOR_ADDRESS and JAX_NUM_PROCESSES are set and JAX_PROCESS_ID not"),
+        ("a:1 4 4", "JAX_PROCESS_ID is '4' and JAX_NUM_PROCESSES '4': give each process its"),
+        ("a:1 four 0", "JAX_NUM_PROCESSES 'four'"),
+    ],
+)
+def test_an_environment_that_names_none_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        hosts.place(dict(zip(hosts.EXPLICIT, given.split(), strict=False)))
+
+
+@pytest.mark.slow
+def test_losses_and_samples_are_the_same_on_every_mesh(chameleon, tmp_path):
+    found = {}
+    for shape in ((8, 1, 1), (1, 8, 1), (2, 2, 2), (4, 1, 2)):
+        mesh = meshes.make(*shape)
+        c = base.grpo(1e-3, 12, max_steps=5, prompts_per_step=8, num_generations=2) | {
+            "reward_funcs": (f"{ROOT}/tests/rewards/some_rewards.py:length",),
+            "reward_weights": (),
+            "log_completions_steps": 1,
+            "length_multiple": 4,
+        }
+        variables = jax.tree.map(jnp.copy, chameleon.variables)
+        variables = jax.device_put(variables, meshes.shardings(variables, mesh))
+        examples = [Example(f"q/{n}", ("abcdefgh"[: 1 + n % 8],), "a") for n in range(16)]
+        workdir = tmp_path / "x".join(map(str, shape))
+        trained = grpo.run(
+            chameleon.backbone, variables, examples, c, mesh=mesh, key=jax.random.key(7), seed=1,
+            workdir=workdir,
+        )  # fmt: skip
+        replies = [r["reply"] for p in sorted(workdir.glob("completions/*")) for r in lines(p)]
+        losses = [(m["loss"], m["grad_norm"]) for m in lines(workdir / "metrics.jsonl")]
+        found[shape] = replies, losses, jax.tree.map(np.asarray, trained["lora"])
+    (replies, losses, lora), *others = found.values()
+    assert len(replies) == 80 and len(set(replies)) > 40
+    for own, own_losses, own_lora in others:
+        assert own == replies
+        np.testing.assert_allclose(own_losses, losses, atol=1e-5)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), own_lora, lora)

@@ -1,0 +1,123 @@
+"""What processes do together without a model: `python tests/together.py WHAT [ARGUMENT]`.
+
+test_hosts.py starts it in two processes of four devices each.
+"""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+from mmcot_jax import hosts
+
+
+def rows() -> None:
+    """Which rows are whose, on meshes that tear a process's devices apart, or share rows."""
+    import jax
+
+    from mmcot_jax import mesh as meshes
+
+    devices, process = np.array(jax.devices()), jax.process_index()
+    batch = np.arange(16.0).reshape(8, 2) / 3  # float64: rounded, were it to go through jax
+    apart = devices[[0, 4, 1, 5, 2, 6, 3, 7]]
+    for order, shape, ours in (
+        (devices, (1, 8, 1), ([0, 1, 2, 3], [4, 5, 6, 7])),
+        (apart, (1, 8, 1), ([0, 2, 4, 6], [1, 3, 5, 7])),
+        (devices, (2, 2, 2), ([0, 1, 2, 3], [4, 5, 6, 7])),
+        (apart, (4, 1, 2), (list(range(8)), list(range(8)))),
+        (devices, (1, 1, 8), (list(range(8)), list(range(8)))),
+    ):
+        mesh = jax.sharding.Mesh(order.reshape(shape), meshes.AXES)
+        assert meshes.rows(mesh, 8).tolist() == ours[process]
+        assert meshes.rows(mesh, 8, 1 - process).tolist() == ours[1 - process]
+        mine = batch[ours[process]]
+        put = meshes.put(mine, mesh)
+        assert put.shape == (8, 2)
+        double = jax.jit(lambda x: 2 * x)(put)
+        np.testing.assert_array_equal(meshes.get(double), np.float32(2) * mine.astype(np.float32))
+        np.testing.assert_array_equal(meshes.gather(mine, mesh), batch)
+        mine = mine + process  # of rows that both have process 0's count
+        expected = batch + (np.isin(np.arange(8), ours[0]) == 0)[:, None]
+        np.testing.assert_array_equal(meshes.gather(mine, mesh), expected)
+        key = meshes.everywhere(jax.random.key(3), mesh)
+        assert key.is_fully_replicated and len(key.sharding.device_set) == 8
+    assert meshes.everyone({"id": "é" * process}) == [{"id": ""}, {"id": "é"}]
+    assert meshes.most(5 - process) == 5
+
+
+def rewards() -> None:
+    """A reward that hangs on process 1 costs its samples, and process 0 the wait."""
+    import jax
+
+    from mmcot_jax import mesh as meshes
+    from mmcot_jax.example import Example, Reply
+    from mmcot_jax.rewards.pool import Pool, failed
+
+    mesh = meshes.make()
+    name = f"{__file__}:hangs_on_process_1"
+    began = time.monotonic()
+    with Pool([name], timeout_s=2.0, processes=2) as pool:
+        scored = pool.submit([Example("", ("?",), "a")] * 4, [Reply(("a",))] * 4).result()
+        values = meshes.gather(scored.values, mesh)
+        np.testing.assert_array_equal(values[:, 0], [1.0] * 4 + [np.nan] * 4)
+        assert meshes.gather(failed(scored, [name]), mesh).sum() == 4
+    assert 2 < time.monotonic() - began < 60
+    assert jax.process_count() == 2
+
+
+def hangs_on_process_1(example, reply) -> float:
+    if os.environ["JAX_PROCESS_ID"] == "1":
+        time.sleep(10_000)
+    return 1.0
+
+
+def agree() -> None:
+    """Processes with two configs are refused."""
+    hosts.agree(f"a config of process {os.environ['JAX_PROCESS_ID']}")
+
+
+def lose(name: str, index: str) -> None:
+    """A process ends, or falls silent, between two steps; the others wait for it in the next."""
+    import jax
+
+    from mmcot_jax import mesh as meshes
+
+    mesh = meshes.make()
+    total = jax.jit(lambda x: x.sum(), out_shardings=jax.NamedSharding(mesh, jax.P()))
+    for step in range(1000):
+        if step == 3 and os.environ["JAX_PROCESS_ID"] == index:
+            os.kill(os.getpid(), getattr(signal, name))
+        float(total(meshes.put(np.ones(4, np.float32), mesh)))
+
+
+def preempt() -> None:
+    """A SIGTERM to process 1 is told to both at the same step, before they go too far."""
+    from mmcot_jax import mesh as meshes
+
+    with hosts.Notice() as preempted:
+        for step in range(200):
+            if step == 3 and os.environ["JAX_PROCESS_ID"] == "1":
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            if preempted():
+                assert meshes.everyone(step) == [step, step]
+                return
+    raise AssertionError("nobody was told")
+
+
+def main(argv) -> int:
+    hosts.join()
+    try:
+        DEEDS[argv[0]](*argv[1:])
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+DEEDS = {deed.__name__: deed for deed in (rows, rewards, preempt, agree, lose)}
+
+if __name__ == "__main__":
+    hosts.leave(main, sys.argv[1:])
