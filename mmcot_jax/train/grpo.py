@@ -18,11 +18,10 @@ Axes: N questions, G samples of each, B = N G rows, R rewards, T time.
 Source: arXiv 2402.03300; names of options and metrics are TRL's.
 """
 
-import json
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,16 +35,17 @@ from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.evals.ask import Asked, Asker
-from mmcot_jax.example import Example, Row
+from mmcot_jax.example import Example, Reply, Row
 from mmcot_jax.hosts import Preempted, never
-from mmcot_jax.log import Log, completions_table, write_completions, write_text
+from mmcot_jax.log import Log
 from mmcot_jax.rewards import resolve
-from mmcot_jax.rewards.pool import Job, Pool, Scored, TooManyFailures, failed
+from mmcot_jax.rewards.pool import Job, Pool
 from mmcot_jax.rewards.pool import check as check_rewards
 from mmcot_jax.sample import law
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.groups import Groups, group, mean, outlook
+from mmcot_jax.train.groups import group, outlook
+from mmcot_jax.train.record import Record
 from mmcot_jax.types import Backbone, Experience, Rollout, TrainState, Variables, row_axes
 
 STAGE = "grpo"
@@ -226,7 +226,6 @@ class _Trainer:
     ):
         self._backbone, self._c, self._mesh, self._key = backbone, c, mesh, key
         self._rollout_mesh = rollout_mesh
-        self._workdir = workdir
         rows = data.Rendered(examples, backbone.renderer.prompt)
         self._check_room(rows)
         self.questions = _Questions(rows)
@@ -254,7 +253,7 @@ class _Trainer:
             chat=c["chat"],
         )
         self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
-        self._failures = TooManyFailures(c["reward_funcs"])
+        self._record = Record(STAGE, backbone, c, rollout_mesh, workdir)
         self._trained, frozen = steps.split(variables, c["what"])
         self._frozen = meshes.Layouts(frozen, mesh, keep=rollout_keep)
         copy = jax.jit(partial(jax.tree.map, jnp.copy))
@@ -303,7 +302,7 @@ class _Trainer:
         old, ref = self._given_logps(rollout, number)
         scored = waiting.result()
         clock.stop("reward")
-        faults = self._note_failures(number, items, scored)
+        faults = self._record.failures(number, items, scored)
         groups = group(scored.values, self._c, self._rollout_mesh)
         advantage = meshes.put(groups.advantage, self._rollout_mesh)
         advantage = meshes.move_rows(advantage, self._mesh, 0)
@@ -313,9 +312,12 @@ class _Trainer:
         metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
         clock.stop("train")
         self._check_finite(number, metrics)
-        self._keep(number, items, asked, scored, groups)
-        metrics |= groups.metrics | faults
-        return metrics | self._report(number, asked, scored, clock)
+        if self._record.keeps(number):
+            replies = self._painted(asked)
+            self._record.chains(number, items, asked._replace(replies=replies), scored, groups)
+        rate = self._schedule(number * self._c["num_iterations"])
+        metrics |= groups.metrics | faults | {"learning_rate": float(rate)}
+        return metrics | self._record.report(asked, scored, clock.times)
 
     def _ask(self, items: Sequence[tuple[Example, Row]], key: jax.Array) -> Asked:
         examples_rows = [row for _, row in items]
@@ -335,11 +337,12 @@ class _Trainer:
 
     def _submit(self, items: Sequence[tuple[Example, Row]], asked: Asked, number: int) -> Job:
         """Rewards begin, with what pictures show only where one of them looks."""
-        replies, n = asked.replies, self._c["prompts_per_step"]
-        if self._looked_at:
-            replies = self._asker.painted(self.policy, replies, n)
+        replies = self._painted(asked) if self._looked_at else asked.replies
         examples = [example for example, _ in items for _ in range(self._c["num_generations"])]
         return self.rewards.submit(examples, replies, asked.ids, number)
+
+    def _painted(self, asked: Asked) -> list[Reply]:
+        return self._asker.painted(self.policy, asked.replies, self._c["prompts_per_step"])
 
     def _trim(self, asked: Asked) -> Rollout:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
@@ -376,23 +379,6 @@ class _Trainer:
             )
         return metrics
 
-    def _note_failures(self, number: int, items, scored: Scored) -> dict[str, float]:
-        """Each sample that a reward could not score, by its row; how many of all processes'.
-
-        Stops where none can be.
-        """
-        if scored.failures:
-            g = self._c["num_generations"]
-            rows = [{"id": items[f.row // g][0].id, **f._asdict()} for f in scored.failures]
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            write_text(
-                self._workdir / "failures" / f"{STAGE}_step_{number:05}{_part()}.jsonl", text
-            )
-        names = self._c["reward_funcs"]
-        faults = meshes.gather(failed(scored, names), self._rollout_mesh)
-        self._failures.count(scored, faults.all(axis=0))
-        return {f"failures/{name}": float(faults[:, i].sum()) for i, name in enumerate(names)}
-
     def _check_finite(self, number: int, metrics: Mapping[str, float]) -> None:
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(metrics[name])]
         if bad:
@@ -400,70 +386,6 @@ class _Trainer:
                 f"grpo step {number}: {' and '.join(f'{n} is {metrics[n]}' for n in bad)}; "
                 "nothing of this step was saved. Lower grpo.learning_rate or grpo.max_grad_norm"
             )
-
-    def _keep(self, number, items, asked: Asked, scored: Scored, groups: Groups) -> None:
-        """Writes the chains of a step with their pictures, rewards and advantages; shows some."""
-        c = self._c
-        if not (c["log_completions_steps"] and number % c["log_completions_steps"] == 0):
-            return
-        replies = self._asker.painted(self.policy, asked.replies, c["prompts_per_step"])
-        read = self._backbone.renderer.read
-        rows = [
-            {
-                "id": example.id,
-                "prompt": read(row.tokens).text,
-                "reply": reply.text,
-                "answer": example.answer,
-                **dict(zip(c["reward_funcs"], _plain(values), strict=True)),
-                "advantage": _plain([float(advantage)])[0],
-                "tokens": int(tokens),
-                "ended": bool(end),
-            }
-            | {name: column[i] for name, column in scored.extra.items()}
-            for i, ((example, row), reply, values, advantage, tokens, end) in enumerate(
-                zip(
-                    [item for item in items for _ in range(c["num_generations"])],
-                    replies,
-                    scored.values,
-                    groups.advantage,
-                    asked.tokens,
-                    asked.ended,
-                    strict=True,
-                )
-            )
-        ]
-        drawn = [[p.pixels for p in r.pictures if p.pixels is not None] for r in replies]
-        name = f"{STAGE}_step_{number:05}{_part()}.jsonl"
-        write_completions(self._workdir / "completions" / name, rows, drawn)
-        if c["num_completions_to_print"] and jax.process_index() == 0:
-            few = rows[: c["num_completions_to_print"]]
-            table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
-            rich.console.Console(stderr=True).print(table)
-
-    def _report(self, number, asked: Asked, scored: Scored, clock) -> dict[str, float]:
-        """What chains were like and how long all took, by TRL's names where it has one."""
-        c, image_len = self._c, int(self._backbone.grammar.image_len)
-        pictures = [[len(p.ids) == image_len for p in r.pictures] for r in asked.replies]
-        counts = [(len(those), sum(those)) for those in pictures]
-        each = np.array([asked.tokens, asked.ended, *zip(*counts, strict=True)]).T
-        tokens, ended, drawn, whole = meshes.gather(each, self._rollout_mesh).T
-        written, done = float(tokens.sum()), tokens[ended > 0]
-        found = {
-            "completions/mean_length": float(tokens.mean()),
-            "completions/min_length": float(tokens.min()),
-            "completions/max_length": float(tokens.max()),
-            "completions/mean_terminated_length": float(done.mean()) if done.size else 0.0,
-            "completions/clipped_ratio": float(1 - ended.mean()),
-            "image/count": float(drawn.mean()),
-            "image/valid_rate": float(whole.sum() / drawn.sum()) if drawn.any() else math.nan,
-            "learning_rate": float(self._schedule(number * c["num_iterations"])),
-            "num_tokens": written,
-            "tokens_per_second/rollout": written / clock.times["rollout"],
-            "tokens_per_second/train": written * c["num_iterations"] / clock.times["train"],
-            "step_time": sum(clock.times.values()),
-            **{f"time/{name}": seconds for name, seconds in clock.times.items()},
-        }
-        return found | mean(meshes.everyone(scored.metrics))
 
     def look_ahead(self, items: Sequence[tuple[Example, Row]]) -> None:
         """Samples one step's groups and says whether there is something to learn.
@@ -532,13 +454,3 @@ class _Clock:
 def _first_columns(rollout: Rollout, length: int) -> Rollout:
     cut = jax.tree.map(lambda x: x[:, :length], rollout._replace(prompt=None))
     return cut._replace(prompt=rollout.prompt)
-
-
-def _plain(values: Iterable[Any]) -> list[float | None]:
-    """For JSON, which knows no NaN."""
-    return [float(v) if math.isfinite(v) else None for v in values]
-
-
-def _part() -> str:
-    """Of a file that every process writes for itself."""
-    return f"_{jax.process_index()}" if jax.process_count() > 1 else ""
