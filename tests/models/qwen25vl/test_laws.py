@@ -14,7 +14,7 @@ from mmcot_jax.sample.law import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.logps import score_rollout, whole
-from mmcot_jax.types import Backbone, Batch, row_axes
+from mmcot_jax.types import Backbone, Batch, cut, row_axes
 
 NUCLEUS = Sampling(temperature=0.7, top_p=0.9)
 LENGTH = 10
@@ -206,7 +206,7 @@ def row_of(qwen, example):
 
 def test_micro_batches_cut_windows_and_features_by_their_rows(qwen, rollout):
     rows = [row_of(qwen, e) for e in (TWO, ONE, NONE, ONE)]
-    parts = steps._cut(padded(rows), 2)
+    parts = cut(padded(rows), 2)
     assert parts.pixels.cells.shape[:2] == (2, 2)
     np.testing.assert_array_equal(parts.pixels.source[1, 1], padded(rows).pixels.source[3])
     again = steps.rollout_logps(
