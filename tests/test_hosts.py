@@ -212,6 +212,15 @@ def test_two_processes_repeat_the_run_of_one(whole, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_sample_on_another_cut_of_their_devices(whole, tmp_path):
+    workdir = tmp_path / "run"
+    given = flags(workdir, *TINIEST, "rollout_mesh={'data': 4, 'tensor': 2}")
+    ends = together(*[(*MAIN, *given)] * 2)
+    assert [end.status for end in ends] == [0, 0], ends
+    same(workdir, whole)
+
+
+@pytest.mark.slow
 def test_a_sigterm_to_one_process_saves_and_one_process_goes_on(whole, terminated, tmp_path):
     saved = [int(path.name) for path in (terminated / "checkpoints/sft").iterdir()]
     assert len(saved) == 1 and 1 < saved[0] <= 4
