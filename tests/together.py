@@ -18,6 +18,7 @@ def rows() -> None:
     import jax
 
     from mmcot_jax import mesh as meshes
+    from mmcot_jax import rules
 
     devices, process = np.array(jax.devices()), jax.process_index()
     batch = np.arange(16.0).reshape(8, 2) / 3  # float64: rounded, were it to go through jax
@@ -29,7 +30,7 @@ def rows() -> None:
         (apart, (4, 1, 2), (list(range(8)), list(range(8)))),
         (devices, (1, 1, 8), (list(range(8)), list(range(8)))),
     ):
-        mesh = jax.sharding.Mesh(order.reshape(shape), meshes.AXES)
+        mesh = jax.sharding.Mesh(order.reshape(shape), rules.AXES)
         assert meshes.rows(mesh, 8).tolist() == ours[process]
         assert meshes.rows(mesh, 8, 1 - process).tolist() == ours[1 - process]
         mine = batch[ours[process]]

@@ -122,3 +122,22 @@ def test_a_config_that_cannot_fit_says_by_how_much(capsys):
     need = measure.measure(program, CHIPS["v5e"], 0.0)
     assert need.peak is None and need.over > 2**34 and not need.fits
     assert need.verdict.startswith("does not fit: ") and need.verdict.endswith("over 15.75")
+
+
+@pytest.mark.tpu_aot
+@needs_libtpu
+def test_the_cache_of_a_rollout_is_there_once():
+    """What a rollout holds beside what it is given is a cache, not two."""
+    changes = [
+        "plan.prompt_tokens=2048", "grpo.max_completion_length=64", "model.context=4096",
+        "grpo.prompts_per_step=8", "grpo.num_generations=8",
+    ]  # fmt: skip
+    c = config.load("configs/m2t.py:tiny", changes)
+    mesh, rollout = stages.cuts(c, topology.devices("v5e:1x1"))
+    (program,) = [p for p in programs(c, mesh, rollout) if p.name == "sample"]
+    with jax.set_mesh(rollout):
+        memory = program.trace().lower().compile().memory_analysis()
+    d = c.model.decoder
+    cache = d.layers * 64 * d.kv_heads * (2048 + 64) * (d.width // d.heads) * 2 * 4
+    held = memory.peak_memory_in_bytes - memory.argument_size_in_bytes
+    assert 0.9 * cache < held < 1.5 * cache
