@@ -62,7 +62,7 @@ def planned(c: ConfigDict, slice_: Slice) -> Iterator[tuple[Program, float]]:
         yield program, whole / program.mesh.shape["tensor"]
 
 
-def decoder_bytes(c: ConfigDict) -> float:
+def decoder_bytes(c: ConfigDict) -> int:
     """Of what every token passes: all but the embedding it is looked up in."""
     d = c.model.decoder
     head_dim = d.get("head_dim", 0) or d.width // d.heads
