@@ -34,7 +34,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         config.eval.max_completion_length = config.grpo.max_completion_length = budget
     if preset == "tiny-text":
         # a third as long, these chains state one letter and judge no options: they take more steps
-        config.sft.max_steps = 3000
+        config.sft.max_steps = 6000
     return config
 
 
@@ -168,7 +168,7 @@ def tiny() -> ConfigDict:
             "adam_beta2": 0.95,
             "weight_decay": 0.1,
             "num_train_epochs": 0.0,
-            "max_steps": 800,
+            "max_steps": 1200,
             "batch_size": 8,
             "length_multiple": 8,
             "logging_steps": 10,

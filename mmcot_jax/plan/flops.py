@@ -20,7 +20,7 @@ def flops(jaxpr: Jaxpr | ClosedJaxpr, unknown: int = 1) -> float:
 
 def _count(jaxpr: Jaxpr | ClosedJaxpr, unknown: int, choose: Callable[[Iterable], float]) -> float:
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    return sum(_equation(eqn, unknown, choose) for eqn in jaxpr.eqns)
+    return sum((_equation(eqn, unknown, choose) for eqn in jaxpr.eqns), 0.0)
 
 
 def _equation(eqn: Any, unknown: int, choose: Callable[[Iterable], float]) -> float:
@@ -36,17 +36,17 @@ def _equation(eqn: Any, unknown: int, choose: Callable[[Iterable], float]) -> fl
         return 2.0 * prod(eqn.outvars[0].aval.shape) * each
     if name == "pallas_call":
         # a block a turn; what a mask leaves out is not in the grid
-        return prod(p["grid_mapping"].grid) * _count(p["jaxpr"], 1, max)
+        return 1.0 * prod(p["grid_mapping"].grid) * _count(p["jaxpr"], 1, max)
     inner = [_count(x, unknown, choose) for x in _jaxprs(p)]
     if name == "cond":
         return choose(inner)
     if name == "scan":
-        return p["length"] * sum(inner)
+        return p["length"] * sum(inner, 0.0)
     if name == "while":
-        return unknown * sum(inner)
+        return unknown * sum(inner, 0.0)
     if name == "shard_map":
-        return p["mesh"].size * sum(inner)
-    return float(sum(inner))
+        return p["mesh"].size * sum(inner, 0.0)
+    return sum(inner, 0.0)
 
 
 def _jaxprs(params: dict[str, Any]) -> list[Any]:
