@@ -326,7 +326,9 @@ def test_losses_and_samples_are_the_same_on_every_mesh(chameleon, tmp_path):
             chameleon.backbone, variables, examples, c, mesh=mesh, key=jax.random.key(7), seed=1,
             workdir=workdir,
         )  # fmt: skip
-        replies = [r["reply"] for p in sorted(workdir.glob("completions/*.jsonl")) for r in lines(p)]
+        replies = [
+            r["reply"] for p in sorted(workdir.glob("completions/*.jsonl")) for r in lines(p)
+        ]
         losses = [(m["loss"], m["grad_norm"]) for m in lines(workdir / "metrics.jsonl")]
         found[shape] = replies, losses, jax.tree.map(np.asarray, trained["lora"])
     (replies, losses, lora), *others = found.values()

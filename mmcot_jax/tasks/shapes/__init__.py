@@ -36,19 +36,23 @@ def _split(words: str) -> str:
 
 
 def _questions(kind: str, split: str, seed: int, count: int) -> list[Question]:
-    """The first distinct questions of a split; two are the same if all their words are."""
+    """The first distinct questions of a split.
+
+    Two are the same if their pictures and words are; where there is no picture, if all words are.
+    """
     ask = yes_no if kind == DESCRIBED else KINDS[kind]
     rng = random.Random(f"{kind}/{split}" + (f"/{seed}" if split == "train" else ""))
-    found: dict[tuple[str, str], Question] = {}
+    found: dict[tuple[Any, str], Question] = {}
     vain = 0
     # Nothing new in 20 draws for every question found: the chance that one of n equally likely
     # questions is still hidden then is about exp(-20).
     while len(found) < count and vain < 20 * (len(found) + 50):
         question = ask(rng)
-        words = describe(question.scene), question.text
-        if _split(words[0]) == split:
-            vain = vain + 1 if words in found else 0
-            found.setdefault(words, question)
+        words = describe(question.scene)
+        own = words if kind == DESCRIBED else question.scene, question.text
+        if _split(words) == split:
+            vain = vain + 1 if own in found else 0
+            found.setdefault(own, question)
     if len(found) < count:
         raise ValueError(
             f"kind {kind!r} has {len(found)} distinct questions for {split}, fewer than the "
@@ -109,7 +113,9 @@ def stream(
     check_guesses(guesses)
     asked = {kind: _questions(kind, split, seed, count) for kind in kinds}
     return (
-        _example(f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, guesses, sight)
+        _example(
+            f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, guesses, sight
+        )
         for kind, questions in asked.items()
         for number, question in enumerate(questions)
     )
@@ -138,9 +144,12 @@ def _example(
     own = Space("original", size, size)
     space = sight.space(own) if sight else own
     marks = tuple(cut(convert(thing.box(size), space)) for thing in question.seen)
-    notes = [box.note if boxes else f"a {box.label}" for box in marks]
-    looked = " and ".join(filter(None, (", ".join(notes[:-1]), notes[-1])))
-    target = f"<think>There is {looked}. {question.reason}</think> {said}"
+    if boxes:
+        looked = question.looked.format(*(box.note for box in marks))
+    else:
+        names = [f"a {box.label}" for box in marks]
+        looked = f"There is {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}."
+    target = f"<think>{looked} {question.reason}</think> {said}"
     among = LETTERS[: len(question.options)] if form == "options" else question.options
     guessed = guess(id, guesses, among)
     return Example(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mmcot_jax.tasks.shapes.world import (
+    CELLS,
     COLORS,
     MOST,
     NAMES,
@@ -33,6 +34,8 @@ class Question(NamedTuple):
     """The things that have to be looked at."""
     reason: str
     """What follows from looking at them: "The circle is red."."""
+    looked: str = ""
+    """Where they are, boxes left out, what is looked for first: "The circle is at {}."."""
 
 
 def color(rng: random.Random) -> Question:
@@ -42,9 +45,21 @@ def color(rng: random.Random) -> Question:
     thing = next(t for t in scene if t.shape == shape)
     options = rng.sample(list(COLORS), len(COLORS))
     reason = f"The {shape} is {thing.color}."
+    looked = f"The {shape} is at {{}}."
     return Question(
-        scene, f"What color is the {shape}?", tuple(options), thing.color, (thing,), reason
+        scene, f"What color is the {shape}?", tuple(options), thing.color, (thing,), reason, looked
     )
+
+
+def color_at(rng: random.Random) -> Question:
+    """ "What color is the shape at the top left?", of one that is there: it needs no search."""
+    scene = sample(rng)
+    thing = rng.choice(scene)
+    cell = CELLS[thing.cell]
+    options = rng.sample(list(COLORS), len(COLORS))
+    text = f"What color is the shape at the {cell}?"
+    looked, reason = f"The shape at the {cell} is {{}}.", f"It is {thing.color}."
+    return Question(scene, text, tuple(options), thing.color, (thing,), reason, looked)
 
 
 def count(rng: random.Random) -> Question:
@@ -52,22 +67,27 @@ def count(rng: random.Random) -> Question:
     shape, number = rng.choice(SHAPES), rng.randint(1, MOST)
     others = rng.sample([name for name in NAMES if name[1] != shape], MOST - number)
     names = [(color, shape) for color in rng.sample(list(COLORS), number)]
-    names += others[: rng.randint(number == 1, MOST - number)]
+    names += others[: rng.randint(0, MOST - number)]
     scene = arrange(rng, rng.sample(names, len(names)))
     seen = tuple(t for t in scene if t.shape == shape)
     options = rng.sample([str(n) for n in range(1, MOST + 1)], MOST)
     reason = f"{'That is' if number == 1 else 'Those are'} {number} {shape}{'s' * (number > 1)}."
+    places = " and ".join(filter(None, (", ".join(["{}"] * (number - 1)), "{}")))
+    looked = f"The {shape}{'s are' if number > 1 else ' is'} at {places}."
     return Question(
-        scene, f"How many {shape}s are there?", tuple(options), str(number), seen, reason
+        scene, f"How many {shape}s are there?", tuple(options), str(number), seen, reason, looked
     )
 
 
 def place(rng: random.Random) -> Question:
-    """ "Where is the red circle, seen from the blue square?", of two in one row or column."""
+    """ "Where is the red circle, seen from the blue square?", of two in one row or column.
+
+    No two things of the scene have one colour.
+    """
     direction = rng.choice(DIRECTIONS)
 
     def pairs(scene: Scene) -> list[tuple[Thing, Thing]]:
-        return [
+        return _coloured(scene) * [
             (a, b)
             for a in scene
             for b in scene
@@ -79,7 +99,8 @@ def place(rng: random.Random) -> Question:
     options = rng.sample(DIRECTIONS, len(DIRECTIONS))
     text = f"Where is the {one.name}, seen from the {other.name}?"
     reason = f"The {one.name} is {_WORDED[direction]} the {other.name}."
-    return Question(scene, text, tuple(options), direction, (one, other), reason)
+    looked = f"The {one.name} is at {{}} and the {other.name} at {{}}."
+    return Question(scene, text, tuple(options), direction, (one, other), reason, looked)
 
 
 def yes_no(rng: random.Random) -> Question:
@@ -93,9 +114,7 @@ def yes_no(rng: random.Random) -> Question:
     true = direction if answer == "Yes" else opposite
     scene = _until(
         rng,
-        lambda s: (
-            len({t.color for t in s}) == len(s) and any(holds(a, true, b) for a in s for b in s)
-        ),
+        lambda s: _coloured(s) and any(holds(a, true, b) for a in s for b in s),
     )
     one, other = rng.choice([(a, b) for a in scene for b in scene if holds(a, true, b)])
     text = f"Is the {one.name} {_WORDED[direction]} the {other.name}?"
@@ -105,6 +124,7 @@ def yes_no(rng: random.Random) -> Question:
 
 KINDS: dict[str, Callable[[random.Random], Question]] = {
     "color": color,
+    "color_at": color_at,
     "count": count,
     "place": place,
 }
@@ -118,6 +138,11 @@ def holds(one: Thing, direction: str, other: Thing) -> bool:
         for thing in (one, other)
     )
     return here < there if direction in ("left", "above") else here > there
+
+
+def _coloured(scene: Scene) -> bool:
+    """Whether a colour alone says which thing is meant."""
+    return len({thing.color for thing in scene}) == len(scene)
 
 
 def _until(rng: random.Random, fits: Callable[[Scene], object]) -> Scene:

@@ -25,7 +25,7 @@ UNITS = 24
 SIDES = (5, 6, 7)
 """Sides of a shape, in units: smaller than its cell, so that no two shapes touch."""
 MOST = 4
-"""Shapes in a scene, at most; there are at least two."""
+"""Shapes in a scene, at most."""
 
 SMALLEST = UNITS
 """Side of the smallest picture, pixels: below it a unit is less than a pixel."""
@@ -68,12 +68,12 @@ class Thing(NamedTuple):
 
 
 Scene = tuple[Thing, ...]
-"""Two to four things, in reading order of their cells."""
+"""One to four things, in reading order of their cells."""
 
 
 def sample(rng: random.Random) -> Scene:
     """A scene, by the generator's numbers alone."""
-    return arrange(rng, rng.sample(NAMES, rng.randint(2, MOST)))
+    return arrange(rng, rng.sample(NAMES, rng.randint(1, MOST)))
 
 
 def arrange(rng: random.Random, names: Sequence[tuple[str, str]]) -> Scene:
