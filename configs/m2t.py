@@ -135,7 +135,7 @@ def scale_up(config: ConfigDict) -> None:
 
 
 def tiny() -> ConfigDict:
-    """Toy shapes at 64 pixels in 64 cells, a decoder and a tower of 2.5 million from scratch.
+    """Toy shapes at 48 pixels in 36 cells, a decoder and a tower of 2.5 million from scratch.
 
     Half of the chains it is taught guess; rewards have to find out that looking pays.
     """
@@ -178,7 +178,7 @@ def tiny() -> ConfigDict:
         "window": 32,
         "patch": 4,
     }
-    config.plan = base.shapes(112, 4, 168, 4)
+    config.plan = base.shapes(96, 4, 112, 4)
     drawn = {"kinds": ("color_at",), "size": 48, "form": "options", "boxes": True}
     config.data.task = "shapes"
     config.data.train = ConfigDict(

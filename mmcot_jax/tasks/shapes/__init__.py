@@ -113,9 +113,7 @@ def stream(
     check_guesses(guesses)
     asked = {kind: _questions(kind, split, seed, count) for kind in kinds}
     return (
-        _example(
-            f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, guesses, sight
-        )
+        _example(f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, guesses, sight)
         for kind, questions in asked.items()
         for number, question in enumerate(questions)
     )

@@ -94,7 +94,7 @@ def place(rng: random.Random) -> Question:
             if holds(a, direction, b) and (a.row == b.row or a.column == b.column)
         ]
 
-    scene = _until(rng, pairs)
+    scene = _until(rng, pairs, least=2)
     one, other = rng.choice(pairs(scene))
     options = rng.sample(DIRECTIONS, len(DIRECTIONS))
     text = f"Where is the {one.name}, seen from the {other.name}?"
@@ -115,6 +115,7 @@ def yes_no(rng: random.Random) -> Question:
     scene = _until(
         rng,
         lambda s: _coloured(s) and any(holds(a, true, b) for a in s for b in s),
+        least=2,
     )
     one, other = rng.choice([(a, b) for a in scene for b in scene if holds(a, true, b)])
     text = f"Is the {one.name} {_WORDED[direction]} the {other.name}?"
@@ -145,7 +146,7 @@ def _coloured(scene: Scene) -> bool:
     return len({thing.color for thing in scene}) == len(scene)
 
 
-def _until(rng: random.Random, fits: Callable[[Scene], object]) -> Scene:
-    while not fits(scene := sample(rng)):
+def _until(rng: random.Random, fits: Callable[[Scene], object], least: int = 1) -> Scene:
+    while not fits(scene := sample(rng, least)):
         pass
     return scene

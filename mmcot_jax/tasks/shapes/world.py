@@ -71,9 +71,9 @@ Scene = tuple[Thing, ...]
 """One to four things, in reading order of their cells."""
 
 
-def sample(rng: random.Random) -> Scene:
-    """A scene, by the generator's numbers alone."""
-    return arrange(rng, rng.sample(NAMES, rng.randint(1, MOST)))
+def sample(rng: random.Random, least: int = 1) -> Scene:
+    """A scene of `least` to `MOST` things, by the generator's numbers alone."""
+    return arrange(rng, rng.sample(NAMES, rng.randint(least, MOST)))
 
 
 def arrange(rng: random.Random, names: Sequence[tuple[str, str]]) -> Scene:

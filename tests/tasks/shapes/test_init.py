@@ -14,16 +14,17 @@ def test_an_example_written_out():
     picture, words = example.prompt
     assert picture.shape == (64, 64, 3)
     assert words == (
-        "Question: Where is the yellow square, seen from the yellow circle?\n"
-        "Options: (A) right (B) above (C) below (D) left.\n"
+        "Question: Where is the yellow square, seen from the red triangle?\n"
+        "Options: (A) above (B) left (C) right (D) below.\n"
     )
-    assert example.answer == "C"
+    assert example.answer == "D"
     assert example.rationale == (
-        "<think>There is [0,43,19,61 yellow square] and [0,27,13,40 yellow circle]. "
-        "The yellow square is below the yellow circle.</think> <answer>C</answer>",
+        "<think>The yellow square is at [45,48,61,64 yellow square] and the red triangle at "
+        "[43,21,61,40 red triangle]. The yellow square is below the red triangle.</think> "
+        "<answer>D</answer>",
     )
     space = Space("original", 64, 64)
-    assert example.extra["boxes"][0] == Box("yellow square", 0, 43, 19, 61, space)
+    assert example.extra["boxes"][0] == Box("yellow square", 45, 48, 61, 64, space)
 
 
 def test_the_open_form_is_answered_by_a_word():
@@ -38,10 +39,10 @@ def test_the_open_form_is_answered_by_a_word():
 def test_boxes_are_in_the_pixels_the_model_sees():
     (own,) = shapes.load(["place"], count=1, size=64)
     (seen,) = shapes.load(["place"], count=1, size=64, sight=Sight(cell=16, max_pixels=32 * 32))
-    assert own.extra["boxes"][0].corners == (0, 43, 19, 61)
-    assert seen.extra["boxes"][0].corners == (0, 21, 9, 30)
+    assert own.extra["boxes"][0].corners == (45, 48, 61, 64)
+    assert seen.extra["boxes"][0].corners == (22, 24, 30, 32)
     assert seen.extra["space"] == Space("resized", 32, 32)
-    assert "[0,21,9,30 yellow square]" in seen.extra["solution"] == seen.rationale[0]
+    assert "[22,24,30,32 yellow square]" in seen.extra["solution"] == seen.rationale[0]
 
 
 def test_without_boxes_the_chain_names_the_shapes():
@@ -76,8 +77,8 @@ def test_splits_share_no_scene_and_no_question_is_asked_twice():
     train, validation, test = map(scenes, ("train", "validation", "test"))
     assert not train & validation and not train & test and not validation & test
     asked = [
-        (e.extra["scene"], e.prompt[1].splitlines()[0])
-        for e in shapes.load(["color"], count=100, size=24)
+        (e.prompt[0].tobytes(), e.prompt[1].splitlines()[0])
+        for e in shapes.load(["color"], count=100, size=48)
     ]
     assert len(set(asked)) == 100
 
