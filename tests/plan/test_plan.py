@@ -132,7 +132,8 @@ def test_the_cache_of_a_rollout_is_there_once():
         "plan.prompt_tokens=2048", "grpo.max_completion_length=64", "model.context=4096",
         "grpo.prompts_per_step=8", "grpo.num_generations=8",
         # heads of whole lanes, as the released models have them
-        "model.decoder.width=256", "model.decoder.heads=2", "model.decoder.rope_sections=(16,24,24)",
+        "model.decoder.width=256", "model.decoder.heads=2",
+        "model.decoder.rope_sections=(16,24,24)",
     ]  # fmt: skip
     c = config.load("configs/m2t.py:tiny", changes)
     with c.unlocked():
