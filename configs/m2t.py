@@ -178,7 +178,7 @@ def tiny() -> ConfigDict:
         "window": 32,
         "patch": 4,
     }
-    config.plan = base.shapes(96, 4, 112, 4)
+    config.plan = base.shapes(88, 4, 112, 4)
     drawn = {"kinds": ("color_at",), "size": 48, "form": "options", "boxes": True}
     config.data.task = "shapes"
     config.data.train = ConfigDict(

@@ -31,7 +31,7 @@ def test_a_task_is_told_how_large_the_model_sees_a_picture():
     assert task.__name__ == "mmcot_jax.tasks.shapes"
     assert options == {
         "kinds": ("color",),
-        "size": 64,
+        "size": 48,
         "form": "options",
         "boxes": True,
         "split": "train",
