@@ -23,13 +23,13 @@ def main(argv: Sequence[str]) -> int:
     from mmcot_jax.plan import topology
 
     topology.prepare()
-    from mmcot_jax.plan import report
+    from mmcot_jax.plan import report, sweep
 
     try:
         args, c = _parse(argv)
         slice_ = report.Slice.of(args.topology, args.slices)
         if args.sweep:
-            return report.sweep(c, slice_, args.programs)
+            return sweep.sweep(c, slice_, args.programs)
         needs = []
         for need in report.needs(c, slice_, args.programs):
             needs.append(need)

@@ -77,8 +77,8 @@ COLUMNS = "{:<14} {:>8}  {:>6} {:>9} {:>9} {:>10} {:>22}  {}"
 HEADINGS = ("program", "mesh", "peak", "sent", "TFLOP", "bound", "of which", "verdict")
 
 
-def show(need: Need, first: bool = False) -> None:
-    """One line: GiB, GiB, 10^12 operations and seconds, all per device."""
+def show(need: Need, first: bool = False, note: str = "") -> None:
+    """One line: GiB, GiB, 10^12 operations and seconds, all per device; a note ends it."""
     if first:
         print(COLUMNS.format(*HEADINGS))
     b = need.bound
@@ -92,7 +92,7 @@ def show(need: Need, first: bool = False) -> None:
             f"{need.flops / 1e12:.4g}",
             f">= {b.seconds:.3g} s",
             f"{b.compute:.2g} / {b.memory:.2g} / {network}",
-            need.verdict + (f" ({need.note})" if need.note else ""),
+            need.verdict + "".join(f" ({x})" for x in (note, need.note) if x),
         ),
         flush=True,
     )

@@ -1,0 +1,74 @@
+"""The sweep: what it tries, what it takes, and flags that a run understands. Needs are made up."""
+
+import shlex
+
+import jax
+import pytest
+
+from mmcot_jax import config, stages
+from mmcot_jax.plan import report, sweep
+from mmcot_jax.plan.chips import CHIPS, GIB, Bound
+from mmcot_jax.plan.measure import Need
+
+CHANGES = ["eval.batch_size=64", "grpo.prompts_per_step=16"]
+
+
+@pytest.fixture
+def slice_():
+    return report.Slice("v5e:2x4", jax.devices(), CHIPS["v5e"], 1)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Programs need a GiB for every 8th of a batch taken at once; longer axes take longer."""
+    seen = []
+
+    def needs(c, slice_, names):
+        (program,) = names
+        mesh, rollout = stages.cuts(c, slice_.devices)
+        stages.check_batches(c, mesh, rollout)
+        group, key, whole, cut = {
+            "sft_step": ("sft", "gradient_accumulation_steps", 16, mesh),
+            "grpo_step": ("grpo", "gradient_accumulation_steps", 128, mesh),
+            "sample": ("grpo", "rollout_micro_batches", 16, rollout),
+            "eval_sample": ("eval", "batch_size", 64, rollout),
+        }[program]
+        value = c[group][key]
+        share = value / whole if key == "batch_size" else 1 / value
+        seen.append((program, cut.shape["tensor"], value))
+        peak, budget = share * 8 * GIB * 8 / cut.shape["tensor"], 15.75 * GIB
+        seconds = float(cut.shape["tensor"])
+        yield Need(
+            program, tuple(cut.shape.values()), peak, budget, max(peak - budget, 0.0), 1.0, None,
+            Bound(seconds, 0.0, None), 0.0,
+        )  # fmt: skip
+
+    monkeypatch.setattr(report, "needs", needs)
+    return seen
+
+
+def test_the_largest_piece_that_fits_and_the_quickest_cut_are_the_best(slice_, tried, capsys):
+    c = config.load("configs/m2t.py:tiny", CHANGES)
+    assert sweep.sweep(c, slice_, ("grpo_step", "sample")) == 0
+    # 64 GiB over one, 32 over two devices of the tensor axis: cut until 14.2 GiB hold a piece
+    assert tried[:4] == [("grpo_step", 1, n) for n in (1, 2, 4, 8)]
+    assert ("grpo_step", 2, 4) in tried and ("grpo_step", 4, 1) not in tried  # 2 kv heads
+    best, seconds = capsys.readouterr().out.splitlines()[-2:]
+    found = shlex.split(best.removeprefix("best: "))
+    again = config.load("configs/m2t.py:tiny", CHANGES + [f[len("--config.") :] for f in found])
+    assert dict(again.mesh) == {"data": 1, "fsdp": -1, "tensor": 1}
+    assert dict(again.rollout_mesh) == {"data": -1, "fsdp": 1, "tensor": 2}
+    assert again.grpo.gradient_accumulation_steps == 8 and again.grpo.rollout_micro_batches == 4
+    assert seconds == "its programs take at least 3 s by the chip's public rates"
+
+
+def test_where_nothing_fits_it_says_so(slice_, tried, capsys):
+    c = config.load("configs/m2t.py:tiny", [*CHANGES, "sft.batch_size=8"])
+    assert sweep.sweep(c, slice_, ("sft_step",)) == 1
+    assert "nothing fits v5e:2x4: no tensor axis" in capsys.readouterr().out
+
+
+def test_programs_that_are_not_swept_are_refused(slice_, tried):
+    c = config.load("configs/m2t.py:tiny", CHANGES)
+    with pytest.raises(ValueError, match="no batch of prepare is swept; those of grpo_step"):
+        sweep.sweep(c, slice_, ("prepare", "grpo_step"))
