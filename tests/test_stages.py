@@ -32,7 +32,7 @@ def test_a_task_is_told_how_large_the_model_sees_a_picture():
     assert options == {
         "kinds": ("color",),
         "size": 48,
-        "form": "options",
+        "form": "open",
         "boxes": True,
         "split": "train",
         "count": 2,
