@@ -186,7 +186,7 @@ def move(tree: PyTree, mesh: Mesh, *, donate: bool = False) -> PyTree:
     def one(x, place):
         if x.sharding == place:
             return x
-        moved = jax.device_put(x, place, donate=donate)
+        moved = _in_turn(jax.device_put(x, place, donate=donate))
         # what lies alike is shared; pieces of another size cannot be reused, so they are freed
         if donate and not x.is_deleted() and not x.sharding.is_equivalent_to(place, x.ndim):
             x.delete()
@@ -199,9 +199,15 @@ def move_rows(rows: PyTree, mesh: Mesh, axes: PyTree) -> PyTree:
     """Rows of one cut of the devices, shared as another shares them; `axes` as in `put`."""
 
     def one(x, axis):
-        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*(None,) * axis, *ROWS)))
+        place = NamedSharding(mesh, PartitionSpec(*(None,) * axis, *ROWS))
+        return _in_turn(jax.device_put(x, place))
 
     return jax.tree.map(one, rows, axes)
+
+
+def _in_turn(x: jax.Array) -> jax.Array:
+    """Waits for what several processes move: on CPUs two moves at once may wait for one another."""
+    return jax.block_until_ready(x) if jax.process_count() > 1 else x
 
 
 def everywhere(tree: PyTree, mesh: Mesh) -> PyTree:
