@@ -178,7 +178,7 @@ def tiny() -> ConfigDict:
         "window": 32,
         "patch": 4,
     }
-    config.plan = base.shapes(80, 4, 112, 4)
+    config.plan = base.shapes(72, 4, 104, 4)
     # answered by a word: after 2500 steps it sees colours, and still says any option's letter
     drawn = {"kinds": ("color_at",), "size": 48, "form": "open", "boxes": True}
     config.data.task = "shapes"
