@@ -22,7 +22,7 @@ from mmcot_jax.config import Tree
 from mmcot_jax.evals import grounded, puzzlevqa, resq, table
 from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example, Row
-from mmcot_jax.hosts import never
+from mmcot_jax.hosts import first, never
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.sample import law
 from mmcot_jax.train import grpo, rows, sft
@@ -316,7 +316,7 @@ def evaluate(job: Job) -> None:
         lengths[task] = asking.lengths(answered)
     results["eval"] = lengths if c.eval.get("sets") else lengths[c.data.task]
     job.results[name[1:] or job.workdir.name] = results
-    if jax.process_index() > 0:
+    if not first():
         return
     write_json(path, results)
     puzzles = "puzzlevqa" in results

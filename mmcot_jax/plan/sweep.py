@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from mmcot_jax import stages
 from mmcot_jax.plan import report
 from mmcot_jax.plan.measure import Need
 
@@ -75,7 +76,10 @@ def sweep(c: ConfigDict, slice_: report.Slice, names: Sequence[str] = ()) -> int
         raise ValueError(f"no batch of {', '.join(unknown)} is swept; those of {', '.join(known)}")
     best: dict[str, Any] = {}
     seconds, first = 0.0, True
-    for axis, place, part in (("mesh", _trained, TRAINING), ("rollout_mesh", _sampled, SAMPLING)):
+    for axis, others, part in (
+        ("mesh", {"data": slice_.slices, "fsdp": -1}, TRAINING),
+        ("rollout_mesh", {"data": -1, "fsdp": 1}, SAMPLING),
+    ):
         wanted = [k for k in part if k in knobs and k.program in there]
         if not wanted:
             continue
@@ -83,8 +87,8 @@ def sweep(c: ConfigDict, slice_: report.Slice, names: Sequence[str] = ()) -> int
         for tensor in TENSOR:
             if c.model.decoder.kv_heads % tensor or len(slice_.devices) % (tensor * slice_.slices):
                 continue
-            cut = place(tensor, slice_.slices)
-            if choice := _fitting(c, slice_, {axis: cut}, wanted, first):
+            cut = {axis: others | {"tensor": tensor}}
+            if choice := _fitting(c, slice_, cut, wanted, first):
                 choices.append(choice)
             first = False
         if not choices:
@@ -98,14 +102,6 @@ def sweep(c: ConfigDict, slice_: report.Slice, names: Sequence[str] = ()) -> int
     return 0
 
 
-def _trained(tensor: int, slices: int) -> dict[str, int]:
-    return {"data": slices, "fsdp": -1, "tensor": tensor}
-
-
-def _sampled(tensor: int, slices: int) -> dict[str, int]:
-    return {"data": -1, "fsdp": 1, "tensor": tensor}
-
-
 def _fitting(
     c: ConfigDict, slice_: report.Slice, cut: dict[str, Any], knobs: Sequence[Knob], first: bool
 ) -> Choice | None:
@@ -113,7 +109,7 @@ def _fitting(
     settings, needs = dict(cut), []
     for knob in knobs:
         for value, need in _tries(c, slice_, cut, knob):
-            report.show(need, first=first and not needs, note=f"{knob.key}={value}")
+            report.show(need, first=first, note=f"{knob.key}={value}")
             first = False
             if need.fits:
                 settings[knob.key] = value
@@ -130,9 +126,10 @@ def _tries(
     for value in knob.values(c):
         tried = changed(c, cut | {knob.key: value})
         try:
-            (need,) = report.needs(tried, slice_, (knob.program,))
+            stages.check_batches(tried, *stages.cuts(tried, slice_.devices))
         except ValueError:  # rows that this cut cannot share evenly
             continue
+        (need,) = report.needs(tried, slice_, (knob.program,))
         yield value, need
 
 

@@ -31,7 +31,7 @@ import numpy as np
 import rich.console
 from jax.sharding import Mesh
 
-from mmcot_jax import data
+from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.evals.ask import Asked, Asker
@@ -412,7 +412,7 @@ class _Trainer:
             ended=ended,
             pictures=pictures,
         )
-        if jax.process_index() == 0:
+        if hosts.first():
             console = rich.console.Console(stderr=True)
             for line in seen.lines:
                 console.print(f"{STAGE}: {line}", highlight=False, markup=False, soft_wrap=True)

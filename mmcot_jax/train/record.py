@@ -14,6 +14,7 @@ import numpy as np
 import rich.console
 from jax.sharding import Mesh
 
+from mmcot_jax import hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals.ask import Asked
 from mmcot_jax.example import Example, Row
@@ -98,7 +99,7 @@ class Record:
         ]
         drawn = [[p.pixels for p in r.pictures if p.pixels is not None] for r in asked.replies]
         write_completions(self._workdir / "completions" / self._file(number), rows, drawn)
-        if c["num_completions_to_print"] and jax.process_index() == 0:
+        if c["num_completions_to_print"] and hosts.first():
             few = rows[: c["num_completions_to_print"]]
             table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
             rich.console.Console(stderr=True).print(table)

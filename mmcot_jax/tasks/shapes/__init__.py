@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from mmcot_jax.boxes import Sight, Space, convert, cut
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
-from mmcot_jax.tasks.shapes.questions import CANDIDATES, KINDS, Question, yes_no
+from mmcot_jax.tasks.shapes.questions import CANDIDATES, KINDS, Question, listed, yes_no
 from mmcot_jax.tasks.shapes.world import SMALLEST, describe, draw
 
 LETTERS = "ABCD"
@@ -145,8 +145,7 @@ def _example(
     if boxes:
         looked = question.looked.format(*(box.note for box in marks))
     else:
-        names = [f"a {box.label}" for box in marks]
-        looked = f"There is {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}."
+        looked = f"There is {listed([f'a {box.label}' for box in marks])}."
     target = f"<think>{looked} {question.reason}</think> {said}"
     among = LETTERS[: len(question.options)] if form == "options" else question.options
     guessed = guess(id, guesses, among)

@@ -1,7 +1,7 @@
 """What can be asked about a scene of shapes: options, answer, and what follows from looking."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mmcot_jax.tasks.shapes.world import (
@@ -72,8 +72,7 @@ def count(rng: random.Random) -> Question:
     seen = tuple(t for t in scene if t.shape == shape)
     options = rng.sample([str(n) for n in range(1, MOST + 1)], MOST)
     reason = f"{'That is' if number == 1 else 'Those are'} {number} {shape}{'s' * (number > 1)}."
-    places = " and ".join(filter(None, (", ".join(["{}"] * (number - 1)), "{}")))
-    looked = f"The {shape}{'s are' if number > 1 else ' is'} at {places}."
+    looked = f"The {shape}{'s are' if number > 1 else ' is'} at {listed(['{}'] * number)}."
     return Question(
         scene, f"How many {shape}s are there?", tuple(options), str(number), seen, reason, looked
     )
@@ -130,6 +129,11 @@ KINDS: dict[str, Callable[[random.Random], Question]] = {
     "place": place,
 }
 """Questions about a picture, by kind."""
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def holds(one: Thing, direction: str, other: Thing) -> bool:
