@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmcot_jax.sample.grammar import allowed, is_eos, step
 from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize
-from mmcot_jax.types import Backbone, Batch, Cache, Grammar, Rollout, Variables
+from mmcot_jax.types import Backbone, Batch, Cache, Grammar, Rollout, Variables, cut, uncut
 
 
 def row_keys(key: Key[Array, ""], rows: Int[Array, "B"]) -> Key[Array, "B"]:
@@ -40,8 +40,36 @@ def sample(
 
     `keys` has one key for each of the N * num_generations rows; a token's noise is a function of
     its row's key and its place alone. The prompt is prefilled once per group. Stops when all
-    rows have ended.
+    rows have ended. Prompts are taken in `micro_batches` parts, one after another: the cache is of
+    one part.
     """
+    write = partial(
+        _sample,
+        backbone,
+        variables,
+        grammar,
+        sampling=sampling,
+        length=length,
+        num_generations=num_generations,
+    )
+    if micro_batches == 1:
+        return write(prompt, keys)
+    groups = cut(keys.reshape(-1, num_generations), micro_batches)
+    parts = cut(prompt, micro_batches), groups.reshape(micro_batches, -1)
+    return uncut(jax.lax.map(lambda part: write(*part), parts), num_generations)
+
+
+def _sample(
+    backbone: Backbone,
+    variables: Variables,
+    grammar: Grammar,
+    prompt: Batch,
+    keys: Key[Array, "B"],
+    *,
+    sampling: Sampling,
+    length: int,
+    num_generations: int,
+) -> Rollout:
     slots = prompt.tokens.shape[1] + length
     cache = backbone.init_cache(prompt.tokens.shape[0], slots)
     hidden, cache = backbone(variables, prompt, cache)

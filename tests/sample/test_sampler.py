@@ -160,12 +160,23 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(run):
     same(some, jax.tree.map(lambda x: x[jnp.array(chosen)], run.rollout._replace(prompt=None)))
 
 
-def test_prompts_taken_in_parts_are_written_as_all_at_once(run, chameleon):
+def test_prompts_taken_in_parts_are_written_as_all_at_once(run, chameleon, monkeypatch):
     backbone, variables = chameleon
+    caches, real = [], type(backbone).init_cache
+
+    def spy(self, count, slots):
+        caches.append(count)
+        return real(self, count, slots)
+
+    monkeypatch.setattr(type(backbone), "init_cache", spy)
+    jax.clear_caches()  # so that it is traced again, whatever was sampled before
     prompt = rows(run.prompt, [0, 1, 2, 3])
     given = (backbone, variables, backbone.grammar, prompt, run.keys)
     draw = partial(sample, sampling=NUCLEUS, length=LENGTH, num_generations=2)
-    parts, whole = draw(*given, micro_batches=2), draw(*given)
+    parts = draw(*given, micro_batches=2)
+    assert set(caches) == {2}  # of four prompts
+    whole = draw(*given)
+    assert set(caches) == {2, 4}
     same(parts._replace(prompt=None), whole._replace(prompt=None))
     for a, b in zip(parts.prompt[:4], whole.prompt[:4], strict=True):
         np.testing.assert_array_equal(a, b)
