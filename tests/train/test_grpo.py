@@ -246,8 +246,12 @@ def test_chains_are_sampled_on_another_cut_of_the_devices_and_are_the_same(train
 
     metrics, written, variables = run("same")
     assert len(written) == 2 and len({reply for reply, _ in written[1]}) > 8
-    for name, keep in (("both", True), ("moved", False)):
-        other = run(name, rollout=(4, 1, 2), keep=keep)
+    for name, how in (
+        ("both", {"keep": True}),
+        ("moved", {"keep": False}),
+        ("parts", {"rollout_micro_batches": 2}),
+    ):
+        other = run(name, rollout=(4, 1, 2), **how)
         assert [[r for r, _ in step] for step in other[1]] == [[r for r, _ in s] for s in written]
         for a, b in zip(other[0], metrics, strict=True):
             assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
