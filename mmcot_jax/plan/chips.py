@@ -47,11 +47,6 @@ class Bound(NamedTuple):
         """The largest: all three overlapped perfectly."""
         return max(self.compute, self.memory, self.network or 0.0)
 
-    @property
-    def by(self) -> str:
-        """Which of them it is."""
-        return max(self._fields, key=lambda name: getattr(self, name) or 0.0)
-
 
 def bound(chip: Chip, flops: float, read: float, ici: float | None, dcn: float | None) -> Bound:
     """From FLOPs, bytes of memory and bytes sent by one device."""
