@@ -99,8 +99,8 @@ spec:
                       git clone --quiet --depth=1 --branch=$(printf %q "$BRANCH") $(printf %q "$REPO") /code
                       cd /code && ln -s /runs runs && pip install --quiet -e '.[tpu]'
                       # the shell hands a SIGTERM on, and waits for the run to save
+                      trap 'kill -TERM \$!' TERM
                       $(quoted)& run=\$!
-                      trap 'kill -TERM \$run' TERM
                       wait \$run || true # a signal cuts this short
                       status=0
                       wait \$run || status=\$?
