@@ -6,7 +6,7 @@ is written beside and renamed, so a run killed at any moment resumes from the st
 
 import pathlib
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -28,6 +28,10 @@ class Checkpoints:
     Every process of a run makes one and calls the same methods in the same order.
     """
 
+    _writing: "ClassVar[Checkpoints | None]" = None
+    """Whose last step may still be being written. Orbax counts what is written over all folders and
+    names its barriers by that count, so two written at once wait for each other's."""
+
     def __init__(self, folder: str | pathlib.Path, keep: int = 3):
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
@@ -48,6 +52,8 @@ class Checkpoints:
     ) -> None:
         """Wait for what is being written."""
         self._manager.close()
+        if Checkpoints._writing is self:
+            Checkpoints._writing = None
 
     def latest(self) -> int | None:
         """The last step saved or being saved, None where there is none."""
@@ -61,6 +67,9 @@ class Checkpoints:
         """
         if step == self.latest():
             return
+        if Checkpoints._writing not in (None, self):
+            Checkpoints._writing.wait()
+        Checkpoints._writing = self
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data))
         self._manager.save(step, args=items)
 

@@ -79,6 +79,18 @@ def test_saving_a_step_again_changes_nothing(tmp_path):
         assert checkpoints.restore(like(state(0))).data == {"next": 1}
 
 
+def test_of_two_folders_one_is_written_at_a_time(tmp_path, monkeypatch):
+    wait, seen = Checkpoints.wait, []
+    monkeypatch.setattr(Checkpoints, "wait", lambda self: seen.append(self) or wait(self))
+    with Checkpoints(tmp_path / "last") as last, Checkpoints(tmp_path / "best") as best:
+        last.save(1, state(1), {})
+        assert seen == []
+        best.save(1, state(1), {})
+        assert seen == [last] and (tmp_path / "last/1").is_dir()
+        last.save(2, state(2), {})
+        assert seen == [last, best] and (tmp_path / "best/1").is_dir()
+
+
 def test_a_state_may_be_donated_right_after_it_is_saved(tmp_path):
     spoil = jax.jit(lambda s: jax.tree.map(lambda x: x * 0 - 1, s), donate_argnums=0)
     spoil(state(0, width=65536))

@@ -123,6 +123,10 @@ def _wait(running: list[subprocess.Popen]) -> list[float]:
     return [end or time.monotonic() for end in ends]
 
 
+def both_ended_well(ends: list[Ended]) -> None:
+    assert [end.status for end in ends] == [0, 0], "\n\n".join(end.said[-8000:] for end in ends)
+
+
 def lines(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -183,7 +187,7 @@ def terminated(tmp_path_factory):
     ends = together(
         (*MAIN, *the_run(workdir)), ("tests/killed.py", "TERM", "learning", 2, *the_run(workdir))
     )
-    assert [end.status for end in ends] == [0, 0], ends
+    both_ended_well(ends)
     assert re.search(r"preempted: sft is saved after step \d; the same command", ends[0].said)
     assert "preempted" not in ends[1].said  # one process speaks
     return workdir
@@ -207,7 +211,7 @@ def killed(terminated, tmp_path_factory):
 def test_two_processes_repeat_the_run_of_one(whole, tmp_path):
     workdir = tmp_path / "run"
     ends = together(*[(*MAIN, *the_run(workdir))] * 2)
-    assert [end.status for end in ends] == [0, 0], ends
+    both_ended_well(ends)
     same(workdir, whole)
     assert pictures(whole)  # some were painted by one process and named by the other
     assert "grpo 3/3" in ends[0].said and "grpo 3/3" not in ends[1].said
@@ -218,7 +222,7 @@ def test_two_processes_sample_on_another_cut_of_their_devices(whole, tmp_path):
     workdir = tmp_path / "run"
     given = flags(workdir, *TINIEST, "rollout_mesh={'data': 4, 'tensor': 2}")
     ends = together(*[(*MAIN, *given)] * 2)
-    assert [end.status for end in ends] == [0, 0], ends
+    both_ended_well(ends)
     same(workdir, whole)
 
 
@@ -245,11 +249,11 @@ def test_two_go_on_after_a_sigkill_and_a_sigterm_in_the_evaluation(whole, killed
     ends = together(
         ("tests/killed.py", "TERM", "evaluation", 1, *the_run(killed)), (*MAIN, *the_run(killed))
     )
-    assert [end.status for end in ends] == [0, 0], ends
+    both_ended_well(ends)
     assert "preempted: the evaluation was at its question" in ends[0].said
     assert not (killed / "results.json").exists()
     ends = together(*[(*MAIN, *the_run(killed))] * 2)
-    assert [end.status for end in ends] == [0, 0], ends
+    both_ended_well(ends)
     same(killed, whole)
 
 
@@ -264,7 +268,7 @@ def test_a_sigterm_to_a_process_alone_saves_and_ends_it_with_status_0(tmp_path):
 @pytest.mark.parametrize("what", ["rows", "rewards", "preempt"])
 def test_what_processes_do_together(what):
     ends = together(*[("tests/together.py", what)] * 2)
-    assert [end.status for end in ends] == [0, 0], ends
+    both_ended_well(ends)
 
 
 @pytest.mark.slow
