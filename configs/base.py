@@ -126,8 +126,9 @@ def config(**parts) -> ConfigDict:
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
             # the devices cut anew for sampling, like {"data": -1, "tensor": 4}; None: the same mesh
             "rollout_mesh": None,
-            # whether the base stays in both layouts while GRPO trains, or is moved to and fro
-            "rollout_keep": True,
+            # whether the base stays in both layouts while GRPO trains, or is moved to and fro;
+            # None: it stays where the two leave half of a device's memory free
+            "rollout_keep": None,
         }
         | parts
     )

@@ -5,6 +5,7 @@ Axes: B rows; the mesh has "data", "fsdp" and "tensor".
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -156,6 +157,31 @@ def get(rows: PyTree, axis: int = 0) -> PyTree:
         return np.concatenate([np.asarray(shards[k].data) for k in sorted(shards)], axis=axis)
 
     return jax.tree.map(one, rows)
+
+
+def held(tree: PyTree) -> float:
+    """Bytes of these arrays, or shapes with their shardings, on one device."""
+
+    def one(x):
+        key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        size = 8 if key else x.dtype.itemsize
+        return float(np.prod(x.sharding.shard_shape(x.shape))) * size
+
+    return sum(map(one, jax.tree.leaves(tree)), 0.0)
+
+
+def memory(mesh: Mesh) -> float:
+    """Bytes that programs may use on a device, of all the least; inf where none says (CPUs)."""
+    said = [device.memory_stats() for device in mesh.local_devices]
+    return float(min(everyone(min((s["bytes_limit"] for s in said if s), default=math.inf))))
+
+
+def both_fit(weights: PyTree, here: Mesh, there: Mesh, memory: float) -> bool:
+    """Whether weights laid out on two meshes leave half of a device's memory to what they are for.
+
+    `weights` may be shapes.
+    """
+    return here == there or sum(held(shapes(weights, m)) for m in (here, there)) <= memory / 2
 
 
 class Layouts:

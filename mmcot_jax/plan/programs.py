@@ -3,6 +3,7 @@
 Axes: B rows, N prompts, G samples of each, T time, M images or windows of images in a row.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -62,8 +63,8 @@ def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
 class Shapes:
     """What programs of a config are called with."""
 
-    def __init__(self, c: ConfigDict, mesh: Mesh, rollout: Mesh):
-        self.c, self.mesh, self.rollout = c, mesh, rollout
+    def __init__(self, c: ConfigDict, mesh: Mesh, rollout: Mesh, memory: float):
+        self.c, self.mesh, self.rollout, self.memory = c, mesh, rollout, memory
         self.backbone = build(c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos)
         self._variables = jax.eval_shape(self.backbone.init, jax.random.key(0))
 
@@ -110,9 +111,11 @@ class Shapes:
         return optimizer, meshes.shapes(jax.eval_shape(begin, trained), self.mesh), frozen
 
 
-def programs(c: ConfigDict, mesh: Mesh, rollout: Mesh) -> Iterator[Program]:
-    """Every program of a config's stages, in the order of a run."""
-    shapes = Shapes(c, mesh, rollout)
+def programs(
+    c: ConfigDict, mesh: Mesh, rollout: Mesh, memory: float = math.inf
+) -> Iterator[Program]:
+    """Every program of a config's stages, in the order of a run, on devices of so many bytes."""
+    shapes = Shapes(c, mesh, rollout, memory)
     if "sft" in c.stages:
         yield from _sft(shapes)
     if "grpo" in c.stages:
@@ -129,7 +132,7 @@ def _sft(s: Shapes) -> Iterator[Program]:
         images = rows.pixels.images
         images = jax.ShapeDtypeStruct((s.c.data.tokenize_batch, *images.shape[2:]), images.dtype)
         trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
-        yield Program("tokenize", trace, mesh, held(variables))
+        yield Program("tokenize", trace, mesh, meshes.held(variables))
         rows = rows._replace(pixels=None)
     optimizer, state, frozen = s.state(c, variables)
     key = s.everywhere(jax.random.key(0), mesh)
@@ -137,7 +140,9 @@ def _sft(s: Shapes) -> Iterator[Program]:
     given = (state, frozen, rows, grammar, key)
     trace = partial(steps.sft_step.trace, *given, **sft.fixed(b, optimizer, c))
     passes = 3 * c["gradient_accumulation_steps"]
-    yield Program("sft_step", trace, mesh, held(given), passes=passes, tokens=rows.tokens.size)
+    yield Program(
+        "sft_step", trace, mesh, meshes.held(given), passes=passes, tokens=rows.tokens.size
+    )
 
 
 def _grpo(s: Shapes) -> Iterator[Program]:
@@ -146,10 +151,10 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     variables, grammar = s.variables(mesh), s.everywhere(b.grammar, mesh)
     optimizer, state, frozen = s.state(c, variables)
     reference = state.trained if c["beta"] or c["kl_steps"] else None
-    beside = held((state, reference))
-    beside += held(frozen) if _both(s) else 0.0
+    beside = meshes.held((state, reference))
+    beside += _copy(s, frozen, mesh)
     if s.rollout == mesh:  # the adapters that sample are the ones that learn
-        beside -= held(state.trained)
+        beside -= meshes.held(state.trained)
     sampling = law.sampling(c, "grpo")
     rolled = yield from _rollout(s, "", n, g, length, sampling, beside, _parts(c))
     written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
@@ -158,10 +163,9 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     advantage = s.rows(jax.ShapeDtypeStruct((n * g,), np.float32), mesh)
     old = floats if c["num_iterations"] > 1 else None
     experience = Experience(rollout, advantage, old, floats if reference else None)
-    copy = held(steps.split(s.variables(s.rollout), c["what"])[1]) if _both(s) else 0.0
     parts, tokens = c["gradient_accumulation_steps"], n * g * (s.c.plan.prompt_tokens + length)
     scoring = grpo.scoring(b, c)
-    alive = held((state, reference, frozen, experience)) + copy
+    alive = meshes.held((state, reference, frozen, experience)) + _copy(s, frozen, s.rollout)
     if reference or old:
         policy = steps.join(state.trained, frozen, c["what"])
         trace = partial(steps.rollout_logps.trace, policy, rollout, grammar, **scoring)
@@ -181,7 +185,7 @@ def _eval(s: Shapes) -> Iterator[Program]:
     length, beside = c["max_completion_length"], 0.0
     if "grpo" in s.c.stages and s.c.grpo.eval_steps:  # while it trains
         _, state, frozen = s.state(s.c.grpo.to_dict(), s.variables(s.mesh))
-        beside = held(state) + (held(frozen) if _both(s) else 0.0)
+        beside = meshes.held(state) + _copy(s, frozen, s.mesh)
     yield from _rollout(s, "eval_", n, g, length, sampling, beside, _parts(c))
     yield from _makers(s, "eval_", n, beside)
 
@@ -191,10 +195,10 @@ def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
     mesh, b = s.rollout, s.backbone
     variables, grammar = s.variables(mesh), s.everywhere(b.grammar, mesh)
     prompt = s.batch(mesh, n, s.c.plan.prompt_tokens, s.c.plan.prompt_slots, "left")
-    beside += held(variables)
+    beside += meshes.held(variables)
     if prompt.pixels is not None:
         trace = partial(jax.jit(b.prepare).trace, variables, prompt)
-        yield Program(f"{name}prepare", trace, mesh, beside + held(prompt))
+        yield Program(f"{name}prepare", trace, mesh, beside + meshes.held(prompt))
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
     fixed = dict(sampling=sampling, length=length, num_generations=g, **parts)
@@ -207,7 +211,7 @@ def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
         f"{name}sample",
         trace,
         mesh,
-        beside + held((prompt, keys)),
+        beside + meshes.held((prompt, keys)),
         turns=length,
         passes=(1 + length) * times,
         # a token reads what is written before it: half of the cache, and all of the prompt's
@@ -227,7 +231,7 @@ def _makers(s: Shapes, name: str, n: int, beside: float) -> Iterator[Program]:
     ids = s.rows(jax.ShapeDtypeStruct((n, count), np.int32), s.rollout)
     for field, make in makers(s.backbone).items():
         trace = partial(make.trace, variables, ids)
-        yield Program(f"{name}{field}", trace, s.rollout, beside + held(variables))
+        yield Program(f"{name}{field}", trace, s.rollout, beside + meshes.held(variables))
 
 
 def _parts(c: Mapping[str, Any]) -> dict[str, int]:
@@ -238,22 +242,12 @@ def _photographs(s: Shapes) -> bool:
     return stages.task_of(s.c, s.c.data.train) in stages.PHOTOGRAPHS
 
 
-def _both(s: Shapes) -> bool:
-    return s.rollout != s.mesh and s.c.rollout_keep
-
-
-def held(tree: PyTree) -> float:
-    """Bytes of these arrays on one device."""
-    return float(
-        sum(
-            np.prod(x.sharding.shard_shape(x.shape)) * _itemsize(x.dtype)
-            for x in jax.tree.leaves(tree)
-        )
-    )
-
-
-def _itemsize(dtype: Any) -> int:
-    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else dtype.itemsize
+def _copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:
+    """Bytes of what is frozen on `mesh`, where it stays there while the other mesh is at work."""
+    keep = s.c.rollout_keep
+    if keep is None:
+        keep = meshes.both_fit(frozen, s.mesh, s.rollout, s.memory)
+    return meshes.held(meshes.shapes(frozen, mesh)) if keep and s.rollout != s.mesh else 0.0
 
 
 def _at(x: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:

@@ -58,7 +58,7 @@ def planned(c: ConfigDict, slice_: Slice) -> Iterator[tuple[Program, float]]:
     mesh, rollout = stages.cuts(c, slice_.devices)
     stages.check_batches(c, mesh, rollout)
     whole = decoder_bytes(c)
-    for program in programs(c, mesh, rollout):
+    for program in programs(c, mesh, rollout, slice_.chip.hbm):
         yield program, whole / program.mesh.shape["tensor"]
 
 

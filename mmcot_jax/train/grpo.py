@@ -132,15 +132,16 @@ def run(
     workdir: pathlib.Path,
     assess: Assess | None = None,
     rollout_mesh: Mesh | None = None,
-    rollout_keep: bool = True,
+    rollout_keep: bool | None = None,
     preempted: Callable[[], bool] = never,
 ) -> Variables:
     """Trains on rewards as `config.grpo` says; returns the variables with what was learned.
 
     Resumes from the last checkpoint in `workdir`. `variables`, laid out on `mesh`, is given away.
     Chains are sampled on `rollout_mesh`, another cut of the same devices: what is frozen is laid
-    out there once and kept in both places, or without `rollout_keep` moved to and fro; what is
-    trained follows every step. `preempted` is asked after every step whether to save and end.
+    out there once and kept in both places, or without `rollout_keep` moved to and fro (None: as
+    the devices' memory says, `mesh.both_fit`); what is trained follows every step. `preempted` is
+    asked after every step whether to save and end.
 
     Raises:
         Preempted: it was.
@@ -255,6 +256,8 @@ class _Trainer:
         self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
         self._record = Record(STAGE, backbone, c, rollout_mesh, workdir)
         self._trained, frozen = steps.split(variables, c["what"])
+        if rollout_keep is None:
+            rollout_keep = meshes.both_fit(frozen, mesh, rollout_mesh, meshes.memory(mesh))
         self._frozen = meshes.Layouts(frozen, mesh, keep=rollout_keep)
         copy = jax.jit(partial(jax.tree.map, jnp.copy))
         # of adapters megabytes; where all is trained, the model once more

@@ -72,6 +72,19 @@ def test_full_configs_run_these_programs_without_a_weight(name):
     assert found["sample"].mesh == rollout and found["grpo_step"].mesh == mesh
 
 
+def test_the_base_is_planned_in_one_layout_where_two_do_not_fit():
+    c = config.load("configs/m2m.py", ["mesh.fsdp=4", "mesh.tensor=2"])
+    cuts = stages.cuts(c)
+
+    def alive(memory):
+        return {program.name: program.alive for program in programs(c, *cuts, memory)}
+
+    large, small = alive(16.0 * 2**30), alive(8.0 * 2**30)
+    # 13 GiB of base and the VQGAN: over 8 devices to train, over 4 to sample
+    for name, devices in {"sample": 8, "grpo_step": 4}.items():
+        assert 13 < (large[name] - small[name]) / 2**30 * devices < 16
+
+
 @pytest.mark.parametrize("name", ["m2m:tiny", "m2t:tiny", "t2m:tiny"])
 def test_the_shapes_of_a_small_config_hold_its_data(name, tmp_path):
     file, _, preset = name.partition(":")

@@ -41,7 +41,7 @@ def train(chameleon, tmp_path):
     """Trains in a folder: (lines of metrics.jsonl, variables)."""
     one = np.array(jax.devices()[:1]).reshape(1, 1, 1)
 
-    def run(workdir=tmp_path, assess=None, devices=one, rollout=None, keep=True, **changes):
+    def run(workdir=tmp_path, assess=None, devices=one, rollout=None, keep=None, **changes):
         mesh = jax.sharding.Mesh(devices, rules.AXES)
         c = base.grpo(1e-2, 12) | SMALL | changes
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
