@@ -3,15 +3,27 @@
 import dataclasses
 import os
 import pathlib
+import tempfile
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker has its controller's
+    _compiled = tempfile.TemporaryDirectory(prefix="mmcot_jax_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_programs():
+    """Commands that tests run keep what they compiled for one another; this process reads none."""
+    import jax
+
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 @pytest.fixture(scope="module", autouse=True)
