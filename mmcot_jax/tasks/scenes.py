@@ -65,9 +65,9 @@ def load(**options: Any) -> list[Example]:
 
 def _example(id: str, question: shapes.Question, size: int, chain: str, guesses: float) -> Example:
     scene, picture = shapes.describe(question.scene), shapes.draw(question.scene, size)
-    # where the two lie, each place right behind its name as in a picture's ids, so that one look
-    # back finds it; then what is asked beside what is so
-    places = ", ".join(f"{t.name} {CELLS[t.cell]}" for t in question.seen)
+    # where the two lie, each place right behind one word that names it (no colour is there twice)
+    # as in a picture's ids, so that one look back finds it; then what is asked beside what is so
+    places = ", ".join(f"{t.color} {CELLS[t.cell]}" for t in question.seen)
     found = f"See: {places}. {question.text} {question.reason}"
     said = f"{found}</think> <answer>{question.answer}</answer>"
     chains = {"multimodal": ("<think>", picture, f" {said}"), "textual": (f"<think>{said}",)}
