@@ -291,7 +291,7 @@ def smol() -> ConfigDict:
             "what": "all",
             "learning_rate": 2e-6,
             "max_completion_length": 48,
-            "gradient_accumulation_steps": 2,
+            "gradient_accumulation_steps": 8,  # 2 need more than 22 GB
             "num_train_epochs": 1.0,
             "beta": 0.0,
             "top_k": 0,
