@@ -184,7 +184,8 @@ def tiny() -> ConfigDict:
         "unroll": 4,
         "embed_init": 0.2,
         "out_init": 0.0,
-        # SEED-LLaMA has none; with it .47 of the places are right after 1500 steps, .36 without
+        # SEED-LLaMA has none; with it .47 of the places were right after 1500 steps, .36 without
+        # (chains then looked them up by names of two words)
         "qk_norm": True,
         "qk_init": 1.7,
     }

@@ -51,9 +51,9 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         """Wait for what is being written."""
-        self._manager.close()
         if Checkpoints._writing is self:
             Checkpoints._writing = None
+        self._manager.close()
 
     def latest(self) -> int | None:
         """The last step saved or being saved, None where there is none."""

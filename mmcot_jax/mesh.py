@@ -170,18 +170,21 @@ def held(tree: PyTree) -> float:
     return sum(map(one, jax.tree.leaves(tree)), 0.0)
 
 
-def memory(mesh: Mesh) -> float:
+def device_memory(mesh: Mesh) -> float:
     """Bytes that programs may use on a device, of all the least; inf where none says (CPUs)."""
     said = [device.memory_stats() for device in mesh.local_devices]
     return float(min(everyone(min((s["bytes_limit"] for s in said if s), default=math.inf))))
 
 
-def both_fit(weights: PyTree, here: Mesh, there: Mesh, memory: float) -> bool:
-    """Whether weights laid out on two meshes leave half of a device's memory to what they are for.
+def both_stay(keep: bool | None, weights: PyTree, here: Mesh, there: Mesh, memory: float) -> bool:
+    """Whether weights are to lie on two meshes at once: as `keep` says.
 
-    `weights` may be shapes.
+    None: where they leave half of a device's `memory`, in bytes, to what they are for. `weights`
+    may be shapes.
     """
-    return here == there or sum(held(shapes(weights, m)) for m in (here, there)) <= memory / 2
+    if here == there or keep is not None:
+        return here != there and bool(keep)
+    return sum(held(shapes(weights, mesh)) for mesh in (here, there)) <= memory / 2
 
 
 class Layouts:

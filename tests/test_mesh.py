@@ -158,14 +158,16 @@ def test_both_layouts_are_kept_where_they_leave_half_of_the_memory(cube):
     other = meshes.again(cube, tensor=8, data=1)
     weights = {"head": {"kernel": jax.ShapeDtypeStruct((8, 16), jnp.float32)}}
     # 8 x 16 x 4 bytes over fsdp=2 x tensor=2 there, over tensor=8 here
-    assert meshes.both_fit(weights, cube, other, memory=2.0 * (128 + 64))
-    assert not meshes.both_fit(weights, cube, other, memory=2.0 * (128 + 64) - 1)
-    assert meshes.both_fit(weights, cube, cube, memory=0.0)
-    assert meshes.memory(cube) == math.inf  # CPUs do not say
+    assert meshes.both_stay(None, weights, cube, other, memory=2.0 * (128 + 64))
+    assert not meshes.both_stay(None, weights, cube, other, memory=2.0 * (128 + 64) - 1)
+    assert meshes.both_stay(True, weights, cube, other, memory=0.0)
+    assert not meshes.both_stay(False, weights, cube, other, memory=math.inf)
+    assert not meshes.both_stay(True, weights, cube, cube, memory=math.inf)  # there is one
+    assert meshes.device_memory(cube) == math.inf  # CPUs do not say
     devices = mock.Mock(spec=jax.sharding.Mesh, local_devices=[mock.Mock(), mock.Mock()])
     for n, device in enumerate(devices.local_devices):
         device.memory_stats.return_value = {"bytes_limit": 9 - n}
-    assert meshes.memory(devices) == 8
+    assert meshes.device_memory(devices) == 8
 
 
 def test_the_tensor_axis_of_rollouts_stays_within_a_host(cube, monkeypatch):

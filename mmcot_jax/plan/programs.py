@@ -244,10 +244,8 @@ def _photographs(s: Shapes) -> bool:
 
 def _copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:
     """Bytes of what is frozen on `mesh`, where it stays there while the other mesh is at work."""
-    keep = s.c.rollout_keep
-    if keep is None:
-        keep = meshes.both_fit(frozen, s.mesh, s.rollout, s.memory)
-    return meshes.held(meshes.shapes(frozen, mesh)) if keep and s.rollout != s.mesh else 0.0
+    both = meshes.both_stay(s.c.rollout_keep, frozen, s.mesh, s.rollout, s.memory)
+    return meshes.held(meshes.shapes(frozen, mesh)) if both else 0.0
 
 
 def _at(x: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:

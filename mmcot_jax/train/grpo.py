@@ -140,7 +140,7 @@ def run(
     Resumes from the last checkpoint in `workdir`. `variables`, laid out on `mesh`, is given away.
     Chains are sampled on `rollout_mesh`, another cut of the same devices: what is frozen is laid
     out there once and kept in both places, or without `rollout_keep` moved to and fro (None: as
-    the devices' memory says, `mesh.both_fit`); what is trained follows every step. `preempted` is
+    the devices' memory says, `mesh.both_stay`); what is trained follows every step. `preempted` is
     asked after every step whether to save and end.
 
     Raises:
@@ -256,9 +256,9 @@ class _Trainer:
         self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
         self._record = Record(STAGE, backbone, c, rollout_mesh, workdir)
         self._trained, frozen = steps.split(variables, c["what"])
-        if rollout_keep is None:
-            rollout_keep = meshes.both_fit(frozen, mesh, rollout_mesh, meshes.memory(mesh))
-        self._frozen = meshes.Layouts(frozen, mesh, keep=rollout_keep)
+        memory = meshes.device_memory(mesh)
+        both = meshes.both_stay(rollout_keep, frozen, mesh, rollout_mesh, memory)
+        self._frozen = meshes.Layouts(frozen, mesh, keep=both)
         copy = jax.jit(partial(jax.tree.map, jnp.copy))
         # of adapters megabytes; where all is trained, the model once more
         self._reference = copy(self._trained) if c["beta"] or c["kl_steps"] else None
