@@ -12,11 +12,12 @@ import json
 import os
 import pathlib
 import sys
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from ml_collections import ConfigDict
+
+from mmcot_jax.errors import suggest
 
 Tree = ConfigDict | Mapping
 
@@ -87,12 +88,6 @@ def flat(config: Tree, prefix: str = "") -> dict[str, Any]:
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`", did you mean 'sft.steps'?"`, or nothing where no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _set(config: ConfigDict, key: str, text: str) -> None:
@@ -248,13 +243,6 @@ def parse_args(argv: Sequence[str]) -> Args:
     if missing:
         raise ValueError(f"missing {' and '.join(missing)}: {_USAGE}")
     return Args(load(known.config, changes), known.workdir)
-
-
-def ours(error: ValueError) -> bool:
-    """Whether this project raised it, which means one line says it all."""
-    frames = traceback.extract_tb(error.__traceback__)
-    here = pathlib.Path(__file__).parent
-    return here in pathlib.Path(frames[-1].filename).parents
 
 
 def overrides(rest: Sequence[str]) -> list[str]:

@@ -35,9 +35,11 @@ class Example(NamedTuple):
     extra: Mapping[str, Any] = {}
 
     @property
-    def unseen(self) -> "Example":
+    def without_pixels(self) -> "Example":
         """The same in words: its images are there, without their pixels."""
-        return self._replace(prompt=_unseen(self.prompt), rationale=_unseen(self.rationale))
+        return self._replace(
+            prompt=_without_pixels(self.prompt), rationale=_without_pixels(self.rationale)
+        )
 
 
 class Reply(NamedTuple):
@@ -56,12 +58,12 @@ class Reply(NamedTuple):
         return tuple(s for s in self.segments if isinstance(s, Picture))
 
     @property
-    def unseen(self) -> "Reply":
+    def without_pixels(self) -> "Reply":
         """The same, of its pictures the ids alone."""
-        return Reply(_unseen(self.segments))
+        return Reply(_without_pixels(self.segments))
 
 
-def _unseen(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def _without_pixels(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return tuple(
         s if isinstance(s, str) else Picture(s.ids) if isinstance(s, Picture) else _NO_PIXELS
         for s in segments

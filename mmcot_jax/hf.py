@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from mmcot_jax import tensorfile
+from mmcot_jax import safetensors_io
 from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
 
 Tensors = Mapping[str, np.ndarray]
@@ -34,7 +34,7 @@ def load(
     Raises:
         ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed.
     """
-    tensors = source if isinstance(source, Mapping) else tensorfile.read_folder(source)
+    tensors = source if isinstance(source, Mapping) else safetensors_io.read_folder(source)
     leaves = flatten(like)
     wanted = slots(table, {path: leaf.shape for path, leaf in leaves.items()})
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -56,7 +56,7 @@ def _place(group: Sequence[Slot], tensors: Tensors, like: jax.ShapeDtypeStruct) 
 
     placed = jax.make_array_from_callback(like.shape, sharding, piece)
     for slot in group:
-        tensorfile.forget(tensors[slot.name])
+        safetensors_io.forget(tensors[slot.name])
     return placed
 
 
@@ -82,14 +82,14 @@ def save(
     The table read backwards. One parameter at a time is on the host; `dtype` casts all of them.
     """
     entries, arrays = _export(table, tree, dtype)
-    return tensorfile.write_folder(folder, entries, arrays, max_bytes)
+    return safetensors_io.write_folder(folder, entries, arrays, max_bytes)
 
 
 def save_file(table: Table, tree: PyTree, path: str | pathlib.Path, dtype: Any = None) -> None:
     """Parameters -> one safetensors file."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensorfile.write(path, *_export(table, tree, dtype))
+    safetensors_io.write(path, *_export(table, tree, dtype))
 
 
 def _export(table: Table, tree: PyTree, dtype: Any):
@@ -97,7 +97,7 @@ def _export(table: Table, tree: PyTree, dtype: Any):
     wanted = slots(table, {path: leaf.shape for path, leaf in leaves.items()})
     dtypes = {path: np.dtype(dtype or leaf.dtype) for path, leaf in leaves.items()}
     entries = [
-        tensorfile.Entry(slot.name, slot.shape, dtypes[path])
+        safetensors_io.Entry(slot.name, slot.shape, dtypes[path])
         for path, group in wanted.items()
         for slot in group
     ]

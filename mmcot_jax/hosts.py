@@ -74,7 +74,7 @@ def join() -> None:
         jax.distributed.initialize(**timeouts)
     if jax.process_count() > 1:
         _connect()
-        _leave_word()
+        _start_watchdog()
 
 
 def _connect() -> None:
@@ -99,44 +99,44 @@ def _on_tpu() -> bool:
     return "TPU_ML_PLATFORM" in os.environ and "tpu" in platforms.split(",")
 
 
-_heir: subprocess.Popen | None = None
+_watchdog: subprocess.Popen | None = None
 
 
-def _leave_word() -> None:
+def _start_watchdog() -> None:
     """A line for the end that this process cannot speak of itself.
 
     Where another process is gone, jax's runtime aborts this one from within. A shell waits for its
     end, and says it where nothing else was said before.
     """
-    global _heir
+    global _watchdog
     line = (
         f"error: process {jax.process_index()} of {jax.process_count()} was ended from outside, or "
         f"another one was, or was silent for {HEARTBEAT_SECONDS} s: what the others printed says "
         "which was first; the same command goes on from the last checkpoint"
     )
     script = 'read -r said || echo "$0" >&2'
-    _heir = subprocess.Popen(["sh", "-c", script, line], stdin=subprocess.PIPE)
-    atexit.register(_said)
+    _watchdog = subprocess.Popen(["sh", "-c", script, line], stdin=subprocess.PIPE)
+    atexit.register(_dismiss_watchdog)
 
 
-def _said() -> None:
+def _dismiss_watchdog() -> None:
     """All is said that there is to say."""
-    if _heir and _heir.stdin and not _heir.stdin.closed:
-        _heir.stdin.write(b"yes\n")
-        _heir.stdin.close()
-        _heir.wait()
+    if _watchdog and _watchdog.stdin and not _watchdog.stdin.closed:
+        _watchdog.stdin.write(b"yes\n")
+        _watchdog.stdin.close()
+        _watchdog.wait()
 
 
 class Preempted(Exception):
     """A run that ends before its end, with all of it saved that it goes on from."""
 
 
-def never() -> bool:
+def never_preempted() -> bool:
     """The notice of a run that nobody interrupts."""
     return False
 
 
-class Notice:
+class PreemptionNotice:
     """Whether the machines are about to be taken away: a SIGTERM to any process of the run.
 
     A context, in the main thread. Every process asks it at the same places, and all are told at
@@ -191,7 +191,7 @@ def agree(text: str) -> None:
         )
 
 
-def leave(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> NoReturn:
+def run_and_exit(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> NoReturn:
     """Runs a command and ends the process with its status.
 
     One of several processes that fails ends at once: by itself it would wait for the others, and
@@ -208,7 +208,7 @@ def leave(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> NoReturn
         sys.stdout.flush()
         sys.stderr.flush()
         if status != 1:
-            _said()
+            _dismiss_watchdog()
         if first():
             time.sleep(GRACE_SECONDS)  # with it the others' connections end, in the midst of a line
         os._exit(status)

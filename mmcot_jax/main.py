@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config
+from mmcot_jax import config, errors
 
 FINISHED = "finished"
 """An empty file in the workdir of a run that is at its end: nothing is left to go on with."""
@@ -19,15 +19,7 @@ FINISHED = "finished"
 
 def main(argv: Sequence[str]) -> int:
     """Runs a config; status 2 and one line on standard error where the input is at fault."""
-    try:
-        args = config.parse_args(argv)
-        run(args.config, args.workdir)
-    except ValueError as error:
-        if not config.ours(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return errors.run_command(lambda: run(*config.parse_args(argv)))
 
 
 def run(c: ConfigDict, workdir: pathlib.Path) -> None:
@@ -44,7 +36,7 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
     stages.check(c)
     hosts.join()
     hosts.agree(config.to_json(c))
-    with hosts.Notice() as preempted:
+    with hosts.PreemptionNotice() as preempted:
         config.claim(workdir, c, write=hosts.first())
         try:
             stages.run(stages.Job(c, workdir, preempted))
@@ -59,4 +51,4 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
 if __name__ == "__main__":
     from mmcot_jax import hosts
 
-    hosts.leave(main, sys.argv[1:])
+    hosts.run_and_exit(main, sys.argv[1:])

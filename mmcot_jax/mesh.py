@@ -53,7 +53,7 @@ def make(
     return Mesh(grid, rules.AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def again(mesh: Mesh, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def remesh(mesh: Mesh, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     """The devices of `mesh` cut into other axes, a host's next to each other.
 
     The tensor axis stays within a host: a row lies whole on the host that put it there.
@@ -143,7 +143,7 @@ def put(rows: PyTree, mesh: Mesh, axes: PyTree | None = None) -> PyTree:
             NamedSharding(mesh, PartitionSpec(*names)), np.asarray(x)
         )
 
-    with jax.transfer_guard_host_to_device("allow"):  # also inside `strict`
+    with jax.transfer_guard_host_to_device("allow"):  # also inside `no_implicit_transfers`
         return jax.tree.map(one, rows) if axes is None else jax.tree.map(one, rows, axes)
 
 
@@ -159,7 +159,7 @@ def get(rows: PyTree, axis: int = 0) -> PyTree:
     return jax.tree.map(one, rows)
 
 
-def held(tree: PyTree) -> float:
+def bytes_per_device(tree: PyTree) -> float:
     """Bytes of these arrays, or shapes with their shardings, on one device."""
 
     def one(x):
@@ -173,10 +173,14 @@ def held(tree: PyTree) -> float:
 def device_memory(mesh: Mesh) -> float:
     """Bytes that programs may use on a device, of all the least; inf where none says (CPUs)."""
     said = [device.memory_stats() for device in mesh.local_devices]
-    return float(min(everyone(min((s["bytes_limit"] for s in said if s), default=math.inf))))
+    return float(
+        min(all_gather_objects(min((s["bytes_limit"] for s in said if s), default=math.inf)))
+    )
 
 
-def both_stay(keep: bool | None, weights: PyTree, here: Mesh, there: Mesh, memory: float) -> bool:
+def keep_both_layouts(
+    keep: bool | None, weights: PyTree, here: Mesh, there: Mesh, memory: float
+) -> bool:
     """Whether weights are to lie on two meshes at once: as `keep` says.
 
     None: where they leave half of a device's `memory`, in bytes, to what they are for. `weights`
@@ -184,10 +188,10 @@ def both_stay(keep: bool | None, weights: PyTree, here: Mesh, there: Mesh, memor
     """
     if here == there or keep is not None:
         return here != there and bool(keep)
-    return sum(held(shapes(weights, mesh)) for mesh in (here, there)) <= memory / 2
+    return sum(bytes_per_device(shapes(weights, mesh)) for mesh in (here, there)) <= memory / 2
 
 
-class Layouts:
+class ReshardedWeights:
     """Weights as training wants them and as sampling does: both, or the one that is in use."""
 
     def __init__(self, weights: PyTree, mesh: Mesh, *, keep: bool):
@@ -239,7 +243,7 @@ def _in_turn(x: jax.Array) -> jax.Array:
     return jax.block_until_ready(x) if jax.process_count() > 1 else x
 
 
-def everywhere(tree: PyTree, mesh: Mesh) -> PyTree:
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """The same values on every device; of several processes all give them."""
     place = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
@@ -289,7 +293,7 @@ def _row_shards(mesh: Mesh) -> int:
     return len(rows(mesh, mesh.shape["data"] * mesh.shape["fsdp"]))
 
 
-def everyone(value: Any) -> list[Any]:
+def all_gather_objects(value: Any) -> list[Any]:
     """Every process's `value`, plain enough for JSON, in the order of the processes."""
     if jax.process_count() == 1:
         return [value]
@@ -299,7 +303,7 @@ def everyone(value: Any) -> list[Any]:
     return [json.loads(each.tobytes()) for each in multihost_utils.process_allgather(padded)]
 
 
-def most(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest of all processes' numbers."""
     if jax.process_count() == 1:
         return number
@@ -307,7 +311,7 @@ def most(number: int) -> int:
 
 
 @contextlib.contextmanager
-def strict(mesh: Mesh) -> Iterator[None]:
+def no_implicit_transfers(mesh: Mesh) -> Iterator[None]:
     """Inside, host and device exchange only what `put` and `get` carry."""
     with jax.set_mesh(mesh), jax.transfer_guard("disallow"):
         yield

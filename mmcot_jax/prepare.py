@@ -5,39 +5,43 @@ python -m mmcot_jax.main --config configs/m2m.py --config.data.store=STORE --wor
 """
 
 import collections
+import pathlib
 import sys
 from collections.abc import Sequence
 
-from mmcot_jax import config
+from ml_collections import ConfigDict
+
+from mmcot_jax import config, errors
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the store; status 2 and one line where the input is at fault."""
+    """Writes the store; returns 2, with one line on standard error, if the input is at fault."""
+    return errors.run_command(lambda: prepare(*config.parse_args(argv)))
+
+
+def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
+    """Writes the training rows of a config into a store in `folder`.
+
+    Raises:
+        ValueError: a fault of the config, the data or the weights.
+    """
     from mmcot_jax import hosts, stages, store
 
-    try:
-        args = config.parse_args(argv)
-        stages.check(args.config)
-        hosts.join()
-        hosts.agree(config.to_json(args.config))
-        with args.config.unlocked():
-            args.config.stages = ()
-        job = stages.Job(args.config, args.workdir)
-        rows = job.supervised()
-        mark = stages.fingerprint(args.config)
-        if hosts.first():
-            store.write(args.workdir, rows, shards=args.config.data.shards, fingerprint=mark)
-        else:
-            collections.deque(rows, maxlen=0)  # its devices' share of the pictures
-    except ValueError as error:
-        if not config.ours(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    stages.check(c)
+    hosts.join()
+    hosts.agree(config.to_json(c))
+    with c.unlocked():
+        c.stages = ()
+    job = stages.Job(c, folder)
+    rows = job.supervised()
+    fingerprint = stages.fingerprint(c)
+    if hosts.first():
+        store.write(folder, rows, shards=c.data.shards, fingerprint=fingerprint)
+    else:
+        collections.deque(rows, maxlen=0)  # this process's devices encode their share of images
 
 
 if __name__ == "__main__":
     from mmcot_jax import hosts
 
-    hosts.leave(main, sys.argv[1:])
+    hosts.run_and_exit(main, sys.argv[1:])

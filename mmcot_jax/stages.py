@@ -19,13 +19,14 @@ from ml_collections import ConfigDict
 from mmcot_jax import data, models, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
+from mmcot_jax.evals import answer as answering
 from mmcot_jax.evals import grounded, puzzlevqa, resq, table
-from mmcot_jax.evals import run as asking
 from mmcot_jax.example import Example, Row
-from mmcot_jax.hosts import first, never
+from mmcot_jax.hosts import first, never_preempted
 from mmcot_jax.log import Log, write_completions, write_json
-from mmcot_jax.sample import law
-from mmcot_jax.train import grpo, rows, sft
+from mmcot_jax.rollout import encode
+from mmcot_jax.sample import distribution
+from mmcot_jax.train import grpo, sft
 from mmcot_jax.types import Variables
 
 GROUNDED = ("aokvqa", "drivingvqa", "nlvr", "shapes", "viscot")
@@ -57,18 +58,18 @@ def check(c: ConfigDict) -> None:
         if name not in EVALS:
             raise ValueError(f"there is no evaluation of {name!r}; there are: {', '.join(EVALS)}")
     for name in {"grpo", "eval"}.intersection(c.stages):
-        law.sampling(c[name].to_dict(), name)
+        distribution.sampling(c[name].to_dict(), name)
     models.get(c.model.backbone)
 
 
-def cuts(c: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, Mesh]:
+def make_meshes(c: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, Mesh]:
     """The devices cut for training and for sampling; the same where `rollout_mesh` is None.
 
     Raises:
         ValueError: sizes that do not fit the devices.
     """
     mesh = meshes.make(**c.mesh, devices=devices)
-    return mesh, meshes.again(mesh, **c.rollout_mesh) if c.rollout_mesh else mesh
+    return mesh, meshes.remesh(mesh, **c.rollout_mesh) if c.rollout_mesh else mesh
 
 
 def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
@@ -99,14 +100,16 @@ def asked(c: ConfigDict) -> dict[str, Tree]:
 class Job:
     """What stages share: the questions are read before the weights, the weights before a step."""
 
-    def __init__(self, c: ConfigDict, workdir: pathlib.Path, preempted: Callable[[], bool] = never):
+    def __init__(
+        self, c: ConfigDict, workdir: pathlib.Path, preempted: Callable[[], bool] = never_preempted
+    ):
         self.c, self.workdir, self.preempted = c, workdir, preempted
         quieten()
         compile_cache()
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
-        self.mesh, self.rollout_mesh = cuts(c)
+        self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
         self.key = jax.random.key(c.seed)
         self.questions = self._questions()
@@ -158,7 +161,7 @@ class Job:
     ) -> data.Rendered:
         """Examples to be rendered when they are used, the longest checked against the context."""
         rendered = data.Rendered(examples, render)
-        rows.check([rendered[int(rendered.lengths.argmax())]], self.backbone.context)
+        encode.check_lengths([rendered[int(rendered.lengths.argmax())]], self.backbone.context)
         return rendered
 
     def _set(self, options: Tree) -> Sequence[Example]:
@@ -194,7 +197,7 @@ class Job:
     def variables(self, variables: Variables) -> None:
         self._variables = variables
 
-    def laid_out(self, mesh: Mesh) -> Variables:
+    def weights_on(self, mesh: Mesh) -> Variables:
         """The weights as they lie on `mesh`, and nowhere else."""
         self.variables = meshes.move(self.variables, mesh, donate=True)
         return self.variables
@@ -215,10 +218,10 @@ class Job:
         task, options = self.take(self.c.data.train)
         examples = task.stream(**options)
         rendered = map(self.backbone.renderer.supervise, examples)
-        return rows.tokenize(
+        return encode.encode_images(
             self.backbone,
-            self.laid_out(self.mesh),
-            rows.check(rendered, self.backbone.context),
+            self.weights_on(self.mesh),
+            encode.check_lengths(rendered, self.backbone.context),
             self.mesh,
             batch=self.c.data.tokenize_batch,
         )
@@ -228,7 +231,7 @@ def train_sft(job: Job) -> None:
     """Learns the chains."""
     job.variables = sft.run(
         job.backbone,
-        job.laid_out(job.mesh),
+        job.weights_on(job.mesh),
         job.source(),
         job.c.sft.to_dict(),
         mesh=job.mesh,
@@ -244,7 +247,7 @@ def train_grpo(job: Job) -> None:
     c = job.c
     job.variables = grpo.run(
         job.backbone,
-        job.laid_out(job.mesh),
+        job.weights_on(job.mesh),
         job.load(c.data.grpo),
         c.grpo.to_dict(),
         mesh=job.mesh,
@@ -270,9 +273,9 @@ def _assess(job: Job) -> grpo.Assess:
     options = {name: value for name, value in c.data.grpo.items() if name not in HOW}
     examples = job.load(options, split="validation", count=c.grpo.eval_count)
     g = c.grpo.num_generations_eval
-    sampled = {name: c.grpo[name] for name in law.Sampling._fields if name in c.grpo}
+    sampled = {name: c.grpo[name] for name in distribution.Sampling._fields if name in c.grpo}
     ask = partial(
-        asking.answer,
+        answering.answer,
         job.backbone,
         examples=examples,
         mesh=job.rollout_mesh,
@@ -301,7 +304,7 @@ def evaluate(job: Job) -> None:
     c, name = job.c, job.evaluation
     path = job.workdir / f"results{name}.json"
     past = json.loads(path.read_text()) if name and path.exists() else None
-    if past := meshes.everyone(past)[0]:  # the resumed run is past it
+    if past := meshes.all_gather_objects(past)[0]:  # the resumed run is past it
         job.results[name[1:]] = past
         return
     results, lengths = {}, {}
@@ -310,10 +313,10 @@ def evaluate(job: Job) -> None:
         answered = _answers(job, stage, job.questions[task])
         trained = c.data.train.get("kinds", ())
         results[task], kept = EVALS[task_of(c, options)].summarize(answered, trained)
-        drawn = [asking.drawn(job.backbone, a.reply) for a in answered]
+        drawn = [answering.drawn(job.backbone, a.reply) for a in answered]
         file = job.workdir / "completions" / f"{stage}.jsonl"
         write_completions(file, kept, drawn, process_index=jax.process_index())
-        lengths[task] = asking.lengths(answered)
+        lengths[task] = answering.lengths(answered)
     results["eval"] = lengths if c.eval.get("sets") else lengths[c.data.task]
     job.results[name[1:] or job.workdir.name] = results
     if not first():
@@ -324,13 +327,13 @@ def evaluate(job: Job) -> None:
     rich.console.Console().print(shown)
 
 
-def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[asking.Answered]:
+def _answers(job: Job, stage: str, questions: Sequence[Example]) -> list[answering.Answered]:
     c = job.c.eval
     batches = -(-len(questions) // c.batch_size)
     with Log(job.workdir, stage, batches, process_index=jax.process_index()) as log:
-        return asking.answer(
+        return answering.answer(
             job.backbone,
-            job.laid_out(job.rollout_mesh),
+            job.weights_on(job.rollout_mesh),
             questions,
             c.to_dict(),
             mesh=job.rollout_mesh,

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     T, or less where words were written after."""
 
 
-def place(batch: Batch, ids: Int[Array, "BM K"]) -> Batch:
+def fill_image_ids(batch: Batch, ids: Int[Array, "BM K"]) -> Batch:
     """Writes the ids of `batch.pixels` over their placeholders; the pixels are done with."""
     starts = Pixels(*batch.pixels).starts
     b, m = starts.shape
@@ -65,8 +65,11 @@ def row_axes(tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axis, tree)
 
 
-def cut(rows: Any, parts: int) -> Any:
-    """Each array as [parts, ...], row b in part b mod `parts`: a device has some of each."""
+def split_microbatches(rows: Any, parts: int) -> Any:
+    """Reshapes each array to [parts, ...]; row b goes to part b mod `parts`.
+
+    So every device holds rows of every part.
+    """
 
     def one(x: Array, axis: int) -> Array:
         x = jnp.moveaxis(x, axis, 0)
@@ -76,8 +79,8 @@ def cut(rows: Any, parts: int) -> Any:
     return jax.tree.map(one, rows, row_axes(rows))
 
 
-def uncut(pieces: Any, group: int = 1) -> Any:
-    """The inverse of `cut`, of rows that come in groups of `group` where one was cut."""
+def merge_microbatches(pieces: Any, group: int = 1) -> Any:
+    """Inverse of `split_microbatches`; each row that was split has become `group` rows."""
     axes = row_axes(pieces)
 
     def one(x: Array, axis: int) -> Array:
@@ -164,7 +167,7 @@ class Backbone(Protocol):
     context: int
     """Longest row the model takes, in tokens."""
     position_axes: int
-    shows: tuple[str, ...]
+    image_outputs: tuple[str, ...]
     """What of a drawn `Picture` it makes from ids: "pixels" by `paint`, "embedding" by a method
     `embed(variables, ids [N K]) -> [N E]` that only such a backbone has."""
 
@@ -207,5 +210,5 @@ class Backbone(Protocol):
     def paint(
         self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array
     ) -> UInt8[Array, "N h w 3"]:
-        """Picture ids -> pixels, where `shows` has "pixels"; raises otherwise."""
+        """Picture ids -> pixels, where `image_outputs` has "pixels"; raises otherwise."""
         ...

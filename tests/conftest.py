@@ -69,8 +69,8 @@ def chameleon() -> Tiny:
     from tokenizers.decoders import Fuse
     from tokenizers.models import WordLevel
 
+    from assets.make_chameleon_tokenizer import special
     from mmcot_jax.models.chameleon.backbone import Chameleon
-    from mmcot_jax.models.chameleon.fit_tokenizer import special
     from mmcot_jax.models.chameleon.render import ChameleonRenderer
     from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
     from mmcot_jax.nn.decoder import DecoderConfig
@@ -104,7 +104,7 @@ def chameleon() -> Tiny:
 @pytest.fixture(scope="session")
 def seed_llama():
     """A random SEED-LLaMA and its weights: tiny_seed.py."""
-    import tiny_seed
+    from helpers import tiny_seed
 
     return tiny_seed.make()
 
@@ -117,7 +117,7 @@ def qwen() -> Tiny:
     """
     import jax
     import jax.numpy as jnp
-    import qwen_golden
+    from helpers import qwen_golden
 
     from mmcot_jax.nn.linear import Lora
 

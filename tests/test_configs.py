@@ -6,8 +6,8 @@ import pathlib
 import jax
 import pytest
 
+from assets import make_chameleon_vqgan as fit
 from mmcot_jax import config, models, stages
-from mmcot_jax.models.chameleon import fit
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 

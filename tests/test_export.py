@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from mmcot_jax import export, hf, models, tensorfile
+from mmcot_jax import export, hf, models, safetensors_io
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.models.chameleon import weights
@@ -115,7 +115,7 @@ def test_adapters_are_exported_from_the_last_step(run, variables, tmp_path, base
 def test_merged_weights_hold_base_and_adapter(run, variables, tmp_path):
     names = export.export(run(variables["lora"], "grpo"), "merged", tmp_path / "out", "float32")
     assert names == ["config.json", "model.safetensors", "tokenizer.json", "vqgan.safetensors"]
-    tensors = tensorfile.read(tmp_path / "out" / "model.safetensors")
+    tensors = safetensors_io.read(tmp_path / "out" / "model.safetensors")
     layer = jax.tree.map(lambda x: np.asarray(x[1]), variables["lora"]["decoder"]["layers"])
     q = layer["attention"]["q"]
     kernel = np.asarray(variables["params"]["decoder"]["layers"]["attention"]["q"]["kernel"][1])
@@ -132,16 +132,16 @@ def test_merged_weights_are_bfloat16_unless_said_otherwise_the_painter_stays_who
     run, variables, tmp_path
 ):
     export.export(run(variables["lora"]), "merged", tmp_path / "out")
-    tensors = tensorfile.read(tmp_path / "out" / "model.safetensors")
+    tensors = safetensors_io.read(tmp_path / "out" / "model.safetensors")
     assert {x.dtype for x in tensors.values()} == {np.dtype(jnp.bfloat16)}
-    pictures = tensorfile.read(tmp_path / "out" / "vqgan.safetensors")
+    pictures = safetensors_io.read(tmp_path / "out" / "vqgan.safetensors")
     assert {x.dtype for x in pictures.values()} == {np.dtype(np.float32)}
 
 
 def test_a_run_that_trained_everything_is_exported_whole(run, variables, tmp_path):
     trained = jax.tree.map(lambda x: x + 1, variables["params"]["decoder"])
     export.export(run(trained), "merged", tmp_path / "out", "float32")
-    tensors = tensorfile.read(tmp_path / "out" / "model.safetensors")
+    tensors = safetensors_io.read(tmp_path / "out" / "model.safetensors")
     np.testing.assert_array_equal(tensors["model.norm.weight"], trained["norm"]["scale"])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from mmcot_jax import hf, tensorfile
+from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import TRANSFORMS, Rule, Table
 
 TABLE = Table(
@@ -54,7 +54,7 @@ def test_loading_and_saving_again_writes_the_same_bytes(tmp_path):
 
 def test_files_hold_upstream_names_and_layouts(tmp_path):
     hf.save(TABLE, tree(), tmp_path)
-    tensors = tensorfile.read_folder(tmp_path)
+    tensors = safetensors_io.read_folder(tmp_path)
     assert list(tensors) == [
         "emb.weight",
         "h.0.q_proj.weight",
@@ -69,7 +69,7 @@ def test_files_hold_upstream_names_and_layouts(tmp_path):
 
 def test_dtypes_are_those_asked_for(tmp_path):
     hf.save(TABLE, tree(), tmp_path, dtype=jnp.bfloat16)
-    assert tensorfile.read_folder(tmp_path)["emb.weight"].dtype == jnp.bfloat16
+    assert safetensors_io.read_folder(tmp_path)["emb.weight"].dtype == jnp.bfloat16
     loaded = hf.load(TABLE, tmp_path, shapes(tree(jnp.float32)))
     assert_same(loaded, tree(jnp.float32))  # whole numbers below 256 are exact in bfloat16
 
@@ -142,7 +142,7 @@ def lora():
 
 def test_an_adapter_goes_out_and_in(tmp_path):
     hf.save_adapter(TABLE, lora(), tmp_path, alpha=4, dropout=0.1, base="anole")
-    tensors = tensorfile.read(tmp_path / "adapter_model.safetensors")
+    tensors = safetensors_io.read(tmp_path / "adapter_model.safetensors")
     assert {name: x.shape for name, x in tensors.items()} == {
         "base_model.model.h.0.q_proj.lora_A.weight": (2, 4),
         "base_model.model.h.1.q_proj.lora_A.weight": (2, 4),
@@ -206,7 +206,7 @@ def test_an_adapter_saved_by_peft_is_read_merged_and_saved_as_peft_does(referenc
         Rule(f"model.layers.{{layer}}.{name}.weight", (*path.split("/"), "kernel"), "linear")
         for path, name in LLAMA.items()
     )
-    tensors = tensorfile.read(llama / "weights.safetensors")
+    tensors = safetensors_io.read(llama / "weights.safetensors")
     tensors = {name: x for name, x in tensors.items() if "_proj" in name}
     like, adapters = {"attention": {}, "mlp": {}}, {"attention": {}, "mlp": {}}
     for path, name in LLAMA.items():
@@ -228,8 +228,8 @@ def test_an_adapter_saved_by_peft_is_read_merged_and_saved_as_peft_does(referenc
         merged["mlp"]["down"]["kernel"][2].T, golden["out_merged_down_proj_last"], atol=1e-6
     )
     hf.save_adapter(Table(rules), lora, tmp_path, alpha=8, dropout=0.05, base="llama")
-    ours = tensorfile.read(tmp_path / "adapter_model.safetensors")
-    theirs = tensorfile.read(llama / "adapter" / "adapter_model.safetensors")
+    ours = safetensors_io.read(tmp_path / "adapter_model.safetensors")
+    theirs = safetensors_io.read(llama / "adapter" / "adapter_model.safetensors")
     assert ours.keys() == theirs.keys()
     for name, x in theirs.items():
         np.testing.assert_array_equal(ours[name], x)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flags import ROOT, flags
+from helpers.flags import ROOT, flags
 
 from configs import base
 from mmcot_jax import hosts
@@ -185,7 +185,8 @@ def terminated(tmp_path_factory):
     """A run of two processes, one of which had a SIGTERM at its second step of SFT."""
     workdir = tmp_path_factory.mktemp("terminated") / "run"
     ends = together(
-        (*MAIN, *the_run(workdir)), ("tests/killed.py", "TERM", "learning", 2, *the_run(workdir))
+        (*MAIN, *the_run(workdir)),
+        ("tests/helpers/killed.py", "TERM", "learning", 2, *the_run(workdir)),
     )
     both_ended_well(ends)
     assert re.search(r"preempted: sft is saved after step \d; the same command", ends[0].said)
@@ -199,7 +200,8 @@ def killed(terminated, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("killed") / "run"
     shutil.copytree(terminated, workdir)
     ends = together(
-        (*MAIN, *the_run(workdir)), ("tests/killed.py", "KILL", "update", 2, *the_run(workdir))
+        (*MAIN, *the_run(workdir)),
+        ("tests/helpers/killed.py", "KILL", "update", 2, *the_run(workdir)),
     )
     assert ends[1].status == -signal.SIGKILL and ends[0].status not in (0, 2)
     assert ends[0].after < 60
@@ -247,7 +249,8 @@ def test_a_sigkill_to_one_process_ends_the_other_and_one_goes_on(whole, killed, 
 @pytest.mark.slow
 def test_two_go_on_after_a_sigkill_and_a_sigterm_in_the_evaluation(whole, killed):
     ends = together(
-        ("tests/killed.py", "TERM", "evaluation", 1, *the_run(killed)), (*MAIN, *the_run(killed))
+        ("tests/helpers/killed.py", "TERM", "evaluation", 1, *the_run(killed)),
+        (*MAIN, *the_run(killed)),
     )
     both_ended_well(ends)
     assert "preempted: the evaluation was at its question" in ends[0].said
@@ -259,7 +262,9 @@ def test_two_go_on_after_a_sigkill_and_a_sigterm_in_the_evaluation(whole, killed
 
 @pytest.mark.slow
 def test_a_sigterm_to_a_process_alone_saves_and_ends_it_with_status_0(tmp_path):
-    (end,) = together(("tests/killed.py", "TERM", "learning", 2, *the_run(tmp_path / "run")))
+    (end,) = together(
+        ("tests/helpers/killed.py", "TERM", "learning", 2, *the_run(tmp_path / "run"))
+    )
     assert end.status == 0 and "preempted: sft is saved after step 1; the same" in end.said
     assert [p.name for p in (tmp_path / "run/checkpoints/sft").iterdir()] == ["2"]
 
@@ -267,13 +272,13 @@ def test_a_sigterm_to_a_process_alone_saves_and_ends_it_with_status_0(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["rows", "rewards", "preempt"])
 def test_what_processes_do_together(what):
-    ends = together(*[("tests/together.py", what)] * 2)
+    ends = together(*[("tests/helpers/together.py", what)] * 2)
     both_ended_well(ends)
 
 
 @pytest.mark.slow
 def test_two_configs_are_refused_by_all():
-    for end in together(*[("tests/together.py", "agree")] * 2):
+    for end in together(*[("tests/helpers/together.py", "agree")] * 2):
         assert end.status == 2
         assert "error: process 1 of 2 was given another config than process 0" in end.said
 
@@ -281,7 +286,7 @@ def test_two_configs_are_refused_by_all():
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "index"), [("SIGKILL", 0), ("SIGKILL", 1), ("SIGSTOP", 1)])
 def test_a_process_that_dies_or_falls_silent_ends_the_other_within_a_minute(name, index):
-    ends = together(*[("tests/together.py", "lose", name, index)] * 2)
+    ends = together(*[("tests/helpers/together.py", "lose", name, index)] * 2)
     end = ends[1 - index]
     assert end.status not in (0, 2)
     (lost,) = re.findall(r"lost at (\S+)", ends[index].said)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from flags import ROOT
+from helpers.flags import ROOT
 
 LAUNCH = ROOT / "launch"
 RUN = (

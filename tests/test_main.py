@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from flags import ROOT, flags
+from helpers.flags import ROOT, flags
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -117,7 +117,7 @@ def learned(workdir) -> list[dict]:
 def test_grpo_killed_in_any_phase_resumes_and_repeats_rewards_and_losses_exactly(
     finished, tmp_path, phase, number
 ):
-    script = str(ROOT / "tests" / "killed.py")
+    script = str(ROOT / "tests" / "helpers" / "killed.py")
     arguments = [sys.executable, script, "KILL", phase, str(number), *flags(tmp_path)]
     ended = subprocess.run(arguments, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert ended.returncode == -signal.SIGKILL

@@ -103,7 +103,7 @@ def test_rows_go_out_and_come_back_in_order(cube):
 
 def test_inside_strict_nothing_crosses_unnamed(cube):
     double = jax.jit(lambda x: x * 2)
-    with meshes.strict(cube):
+    with meshes.no_implicit_transfers(cube):
         x = meshes.put(np.arange(8), cube)
         assert meshes.get(double(x)).tolist() == list(range(0, 16, 2))
         with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
@@ -120,11 +120,11 @@ def test_a_batch_has_to_be_shared_evenly(cube, rows, parts, fits):
 
 
 def test_the_largest_of_one_processs_numbers_is_its_own():
-    assert meshes.most(7) == 7
+    assert meshes.all_reduce_max(7) == 7
 
 
 def test_the_same_devices_are_cut_again_and_weights_and_rows_move(cube):
-    other = meshes.again(cube, data=-1, tensor=2)
+    other = meshes.remesh(cube, data=-1, tensor=2)
     assert tuple(other.shape.values()) == (4, 1, 2)
     assert set(other.devices.flat) == set(cube.devices.flat)
     weights = {"head": {"kernel": jnp.arange(40.0).reshape(4, 10)}, "norm": {"scale": jnp.ones(3)}}
@@ -141,10 +141,10 @@ def test_the_same_devices_are_cut_again_and_weights_and_rows_move(cube):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_weights_lie_in_both_layouts_or_in_the_one_in_use(cube, keep):
-    other = meshes.again(cube, tensor=8, data=1)
+    other = meshes.remesh(cube, tensor=8, data=1)
     weights = {"head": {"kernel": jnp.ones((8, 16))}, "norm": {"scale": jnp.ones(3)}}
     placed = jax.device_put(weights, meshes.shardings(weights, cube))
-    layouts = meshes.Layouts(placed, cube, keep=keep)
+    layouts = meshes.ReshardedWeights(placed, cube, keep=keep)
     assert layouts.on(cube) is placed
     sampled = layouts.on(other)
     assert placed["head"]["kernel"].is_deleted() is not keep
@@ -155,14 +155,14 @@ def test_weights_lie_in_both_layouts_or_in_the_one_in_use(cube, keep):
 
 
 def test_both_layouts_are_kept_where_they_leave_half_of_the_memory(cube):
-    other = meshes.again(cube, tensor=8, data=1)
+    other = meshes.remesh(cube, tensor=8, data=1)
     weights = {"head": {"kernel": jax.ShapeDtypeStruct((8, 16), jnp.float32)}}
     # 8 x 16 x 4 bytes over fsdp=2 x tensor=2 there, over tensor=8 here
-    assert meshes.both_stay(None, weights, cube, other, memory=2.0 * (128 + 64))
-    assert not meshes.both_stay(None, weights, cube, other, memory=2.0 * (128 + 64) - 1)
-    assert meshes.both_stay(True, weights, cube, other, memory=0.0)
-    assert not meshes.both_stay(False, weights, cube, other, memory=math.inf)
-    assert not meshes.both_stay(True, weights, cube, cube, memory=math.inf)  # there is one
+    assert meshes.keep_both_layouts(None, weights, cube, other, memory=2.0 * (128 + 64))
+    assert not meshes.keep_both_layouts(None, weights, cube, other, memory=2.0 * (128 + 64) - 1)
+    assert meshes.keep_both_layouts(True, weights, cube, other, memory=0.0)
+    assert not meshes.keep_both_layouts(False, weights, cube, other, memory=math.inf)
+    assert not meshes.keep_both_layouts(True, weights, cube, cube, memory=math.inf)  # there is one
     assert meshes.device_memory(cube) == math.inf  # CPUs do not say
     devices = mock.Mock(spec=jax.sharding.Mesh, local_devices=[mock.Mock(), mock.Mock()])
     for n, device in enumerate(devices.local_devices):
@@ -173,7 +173,7 @@ def test_both_layouts_are_kept_where_they_leave_half_of_the_memory(cube):
 def test_the_tensor_axis_of_rollouts_stays_within_a_host(cube, monkeypatch):
     hosts = {device: device.id // 2 % 2 for device in cube.devices.flat}  # 0 0 1 1 0 0 1 1
     monkeypatch.setattr(meshes, "_host", hosts.get)
-    other = meshes.again(cube, tensor=4)
+    other = meshes.remesh(cube, tensor=4)
     assert [device.id for device in other.devices.flat] == [0, 1, 4, 5, 2, 3, 6, 7]
     with pytest.raises(ValueError, match="tensor=8 spans hosts of 4 devices; choose a divisor"):
-        meshes.again(cube, tensor=8, data=1)
+        meshes.remesh(cube, tensor=8, data=1)

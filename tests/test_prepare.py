@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flags import flags
+from helpers.flags import flags
 
 from mmcot_jax import config, data, prepare, stages, store
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmcot_jax.boxes import parse
 from mmcot_jax.evals import metrics
-from mmcot_jax.evals.run import Answered
+from mmcot_jax.evals.answer import Answered
 from mmcot_jax.rewards import tags
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from mmcot_jax.evals import metrics
-from mmcot_jax.evals.run import Answered
+from mmcot_jax.evals.answer import Answered
 
 
 def summarize(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from mmcot_jax.evals import pass_at_k
-from mmcot_jax.evals.run import Answered
+from mmcot_jax.evals.answer import Answered
 from mmcot_jax.rewards.chains import READINGS, judge
 
 

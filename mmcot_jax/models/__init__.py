@@ -1,22 +1,21 @@
-"""Backbones, one folder each, looked up by folder name."""
+"""Backbones, one folder each."""
 
-import importlib
-import pathlib
 from types import ModuleType
+
+from mmcot_jax import modules
 
 
 def names() -> list[str]:
-    """The backbones that exist."""
-    here = pathlib.Path(__file__).parent
-    return sorted(path.parent.name for path in here.glob("*/__init__.py"))
+    """Names of the backbones of this package."""
+    return modules.names(__name__)
 
 
 def get(name: str) -> ModuleType:
-    """A backbone's module: `build(config)` makes it, `load(...)` gives its weights.
+    """Returns a backbone's module, by its name or by the path of a user's own folder.
+
+    `build(config)` makes the backbone, `load(...)` its weights.
 
     Raises:
-        ValueError: no folder of that name.
+        ValueError: no backbone of that name.
     """
-    if name not in names():
-        raise ValueError(f"model.backbone is {name!r}; there are: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return modules.find(name, __name__, "model.backbone")

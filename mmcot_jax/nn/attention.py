@@ -19,7 +19,7 @@ BLOCK = 512
 """Queries, and keys, of one step of splash attention; and queries of `attend_in_parts`."""
 
 
-class Seen(NamedTuple):
+class AttentionMask(NamedTuple):
     """Which slots each query sees: later ones never, padding never."""
 
     valid: Bool[Array, "B S"]

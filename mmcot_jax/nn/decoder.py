@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from mmcot_jax.nn.attention import Seen, attend, attend_fused, attend_in_parts, causal, is_fused
+from mmcot_jax.nn.attention import (
+    AttentionMask,
+    attend,
+    attend_fused,
+    attend_in_parts,
+    causal,
+    is_fused,
+)
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
 from mmcot_jax.rules import constrain
@@ -77,7 +84,7 @@ class Attention(nn.Module):
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, x, angle, seen: Seen, slots):
+    def __call__(self, x, angle, seen: AttentionMask, slots):
         """[B T D] -> [B T D] and the layer's updated (k, v, layer) if `slots` were given."""
         c, b, t = self.c, *x.shape[:2]
 
@@ -122,7 +129,7 @@ class Block(nn.Module):
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, carry, angle, seen: Seen):
+    def __call__(self, carry, angle, seen: AttentionMask):
         """(hidden [B T D], slots) -> the same, updated."""
         c = self.c
         x, slots = carry
@@ -185,7 +192,7 @@ class Decoder(nn.Module):
             valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
             slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start)
             fused = False
-        seen = Seen(valid, None if fused else causal(valid, start, x.shape[1]))
+        seen = AttentionMask(valid, None if fused else causal(valid, start, x.shape[1]))
         (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, seen)
         if cache is not None:
             cache = Cache(slots.k, slots.v, valid, start + x.shape[1])

@@ -13,9 +13,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
-from mmcot_jax import config
+from mmcot_jax import config, errors
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,28 +24,26 @@ def main(argv: Sequence[str]) -> int:
     from mmcot_jax.plan import topology
 
     topology.prepare()
+    return errors.run_command(partial(_plan, argv))
+
+
+def _plan(argv: Sequence[str]) -> int:
     from mmcot_jax.plan import report, sweep
 
-    try:
-        args, c = _parse(argv)
-        slice_ = report.Slice.of(args.topology, args.slices)
-        if args.sweep:
-            return sweep.sweep(c, slice_, args.programs)
-        needs = []
-        for need in report.needs(c, slice_, args.programs):
-            needs.append(need)
-            if not args.json:
-                report.show(need, first=len(needs) == 1)
-        if args.json:
-            print(json.dumps(report.plain(c, slice_, needs), indent=2))
-        else:
-            report.conclude(needs, slice_)
-        return int(any(need.over for need in needs))
-    except ValueError as error:
-        if not config.ours(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    args, c = _parse(argv)
+    slice_ = report.Slice.of(args.topology, args.slices)
+    if args.sweep:
+        return sweep.sweep(c, slice_, args.programs)
+    needs = []
+    for need in report.needs(c, slice_, args.programs):
+        needs.append(need)
+        if not args.json:
+            report.show(need, first=len(needs) == 1)
+    if args.json:
+        print(json.dumps(report.plain(c, slice_, needs), indent=2))
+    else:
+        report.conclude(needs, slice_)
+    return int(any(need.over for need in needs))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -60,7 +60,7 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
     began = time.monotonic()
     with jax.set_mesh(program.mesh):
         traced = program.trace()
-        count = flops(traced.jaxpr, program.turns) / program.mesh.size
+        count = flops(traced.jaxpr, program.max_loop_steps) / program.mesh.size
         lowered = traced.lower()
         try:
             compiled = lowered.compile()
@@ -70,16 +70,18 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
                 raise
             return _refused(program, chip, count, short, began)
     memory = compiled.memory_analysis()
-    beside = max(program.alive - memory.argument_size_in_bytes, 0)
+    beside = max(program.live_bytes - memory.argument_size_in_bytes, 0)
     peak = memory.peak_memory_in_bytes + beside
     moved, note = None, ""
     try:
-        moved = hlo.sent(compiled.as_text(), slice_devices=slice_devices, unknown=program.turns)
+        moved = hlo.sent(
+            compiled.as_text(), slice_devices=slice_devices, unknown=program.max_loop_steps
+        )
     except (jax.errors.JaxRuntimeError, hlo.Unreadable) as error:
         note = f"bytes sent unknown: {str(error).splitlines()[0][:120]}"
     within = moved and sum(moved.within.values())
     read = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    read = max(read, program.passes * decoder_bytes + program.reads)
+    read = max(read, program.weight_reads * decoder_bytes + program.extra_bytes_read)
     return Need(
         program.name,
         tuple(program.mesh.shape.values()),

@@ -17,10 +17,10 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import data, models, rules, stages
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals.ask import makers
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
-from mmcot_jax.sample import law
+from mmcot_jax.rollout.generate import image_decoders
+from mmcot_jax.sample import distribution
 from mmcot_jax.sample.sampler import sample
 from mmcot_jax.train import grpo, sft
 from mmcot_jax.train import step as steps
@@ -33,13 +33,13 @@ class Program(NamedTuple):
     name: str
     trace: Callable[[], jax.stages.Traced]
     mesh: Mesh
-    alive: float
-    """Bytes on a device while it runs, its arguments included, what it makes not."""
-    turns: int = 1
+    live_bytes: float
+    """Live bytes per device: arguments and residents, without outputs."""
+    max_loop_steps: int = 1
     """At most, of its loop over tokens."""
-    passes: float = 1.0
+    weight_reads: float = 1.0
     """How often it reads the decoder's weights."""
-    reads: float = 0.0
+    extra_bytes_read: float = 0.0
     """Bytes it reads beside them, on a device."""
     tokens: int = 0
     """Prompts and completions of the rows, for comparison."""
@@ -72,7 +72,7 @@ class Shapes:
         """Weights and adapters as they lie on a mesh."""
         return meshes.shapes(self._variables, mesh)
 
-    def everywhere(self, tree: PyTree, mesh: Mesh) -> PyTree:
+    def replicate(self, tree: PyTree, mesh: Mesh) -> PyTree:
         """Whole on every device."""
         place = NamedSharding(mesh, PartitionSpec())
         return jax.tree.map(partial(_at, place=place), jax.eval_shape(lambda: tree))
@@ -132,30 +132,35 @@ def _sft(s: Shapes) -> Iterator[Program]:
         images = rows.pixels.images
         images = jax.ShapeDtypeStruct((s.c.data.tokenize_batch, *images.shape[2:]), images.dtype)
         trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
-        yield Program("tokenize", trace, mesh, meshes.held(variables))
+        yield Program("tokenize", trace, mesh, meshes.bytes_per_device(variables))
         rows = rows._replace(pixels=None)
     optimizer, state, frozen = s.state(c, variables)
-    key = s.everywhere(jax.random.key(0), mesh)
-    grammar = s.everywhere(b.grammar, mesh)
+    key = s.replicate(jax.random.key(0), mesh)
+    grammar = s.replicate(b.grammar, mesh)
     given = (state, frozen, rows, grammar, key)
     trace = partial(steps.sft_step.trace, *given, **sft.fixed(b, optimizer, c))
     passes = 3 * c["gradient_accumulation_steps"]
     yield Program(
-        "sft_step", trace, mesh, meshes.held(given), passes=passes, tokens=rows.tokens.size
+        "sft_step",
+        trace,
+        mesh,
+        meshes.bytes_per_device(given),
+        weight_reads=passes,
+        tokens=rows.tokens.size,
     )
 
 
 def _grpo(s: Shapes) -> Iterator[Program]:
     c, b, mesh = s.c.grpo.to_dict(), s.backbone, s.mesh
     n, g, length = c["prompts_per_step"], c["num_generations"], c["max_completion_length"]
-    variables, grammar = s.variables(mesh), s.everywhere(b.grammar, mesh)
+    variables, grammar = s.variables(mesh), s.replicate(b.grammar, mesh)
     optimizer, state, frozen = s.state(c, variables)
     reference = state.trained if c["beta"] or c["kl_steps"] else None
-    beside = meshes.held((state, reference))
+    beside = meshes.bytes_per_device((state, reference))
     beside += _copy(s, frozen, mesh)
     if s.rollout == mesh:  # the adapters that sample are the ones that learn
-        beside -= meshes.held(state.trained)
-    sampling = law.sampling(c, "grpo")
+        beside -= meshes.bytes_per_device(state.trained)
+    sampling = distribution.sampling(c, "grpo")
     rolled = yield from _rollout(s, "", n, g, length, sampling, beside, _parts(c))
     written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
     rollout = s.rows(written, mesh)
@@ -165,40 +170,42 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     experience = Experience(rollout, advantage, old, floats if reference else None)
     parts, tokens = c["gradient_accumulation_steps"], n * g * (s.c.plan.prompt_tokens + length)
     scoring = grpo.scoring(b, c)
-    alive = meshes.held((state, reference, frozen, experience)) + _copy(s, frozen, s.rollout)
+    live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _copy(
+        s, frozen, s.rollout
+    )
     if reference or old:
         policy = steps.join(state.trained, frozen, c["what"])
         trace = partial(steps.rollout_logps.trace, policy, rollout, grammar, **scoring)
-        yield Program("rollout_logps", trace, mesh, alive, passes=parts, tokens=tokens)
+        yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts, tokens=tokens)
     fixed = dict(optimizer=optimizer, what=c["what"], objective=grpo.make_objective(c))
     trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, **fixed, **scoring)
-    yield Program("grpo_step", trace, mesh, alive, passes=3 * parts, tokens=tokens)
-    looks = any(resolve(name).looks for name in c["reward_funcs"])
+    yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts, tokens=tokens)
+    looks = any(resolve(name).needs_images for name in c["reward_funcs"])
     if looks or c["log_completions_steps"]:
-        yield from _makers(s, "", n, beside)
+        yield from _image_decoders(s, "", n, beside)
 
 
 def _eval(s: Shapes) -> Iterator[Program]:
     c = s.c.eval.to_dict()
-    sampling = law.sampling(c, "eval")
+    sampling = distribution.sampling(c, "eval")
     n, g = c["batch_size"], c.get("num_generations", 1)
     length, beside = c["max_completion_length"], 0.0
     if "grpo" in s.c.stages and s.c.grpo.eval_steps:  # while it trains
         _, state, frozen = s.state(s.c.grpo.to_dict(), s.variables(s.mesh))
-        beside = meshes.held(state) + _copy(s, frozen, s.mesh)
+        beside = meshes.bytes_per_device(state) + _copy(s, frozen, s.mesh)
     yield from _rollout(s, "eval_", n, g, length, sampling, beside, _parts(c))
-    yield from _makers(s, "eval_", n, beside)
+    yield from _image_decoders(s, "eval_", n, beside)
 
 
 def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
     """Prompts prepared, prefilled and written on; gives the rollout's shapes."""
     mesh, b = s.rollout, s.backbone
-    variables, grammar = s.variables(mesh), s.everywhere(b.grammar, mesh)
+    variables, grammar = s.variables(mesh), s.replicate(b.grammar, mesh)
     prompt = s.batch(mesh, n, s.c.plan.prompt_tokens, s.c.plan.prompt_slots, "left")
-    beside += meshes.held(variables)
+    beside += meshes.bytes_per_device(variables)
     if prompt.pixels is not None:
         trace = partial(jax.jit(b.prepare).trace, variables, prompt)
-        yield Program(f"{name}prepare", trace, mesh, beside + meshes.held(prompt))
+        yield Program(f"{name}prepare", trace, mesh, beside + meshes.bytes_per_device(prompt))
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
     fixed = dict(sampling=sampling, length=length, num_generations=g, **parts)
@@ -211,27 +218,29 @@ def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
         f"{name}sample",
         trace,
         mesh,
-        beside + meshes.held((prompt, keys)),
-        turns=length,
-        passes=(1 + length) * times,
+        beside + meshes.bytes_per_device((prompt, keys)),
+        max_loop_steps=length,
+        weight_reads=(1 + length) * times,
         # a token reads what is written before it: half of the cache, and all of the prompt's
-        reads=read * length * (1 + s.c.plan.prompt_tokens / slots) / 2,
+        extra_bytes_read=read * length * (1 + s.c.plan.prompt_tokens / slots) / 2,
         tokens=n * g * slots,
     )
     given = (variables, grammar, prompt, keys)
     return jax.eval_shape(partial(sample, b, **fixed), *given)
 
 
-def _makers(s: Shapes, name: str, n: int, beside: float) -> Iterator[Program]:
+def _image_decoders(s: Shapes, name: str, n: int, beside: float) -> Iterator[Program]:
     """What pictures show, `n` at a time."""
     variables = s.variables(s.rollout)
     count = int(s.backbone.grammar.image_len)
     if not count:
         return
     ids = s.rows(jax.ShapeDtypeStruct((n, count), np.int32), s.rollout)
-    for field, make in makers(s.backbone).items():
+    for field, make in image_decoders(s.backbone).items():
         trace = partial(make.trace, variables, ids)
-        yield Program(f"{name}{field}", trace, s.rollout, beside + meshes.held(variables))
+        yield Program(
+            f"{name}{field}", trace, s.rollout, beside + meshes.bytes_per_device(variables)
+        )
 
 
 def _parts(c: Mapping[str, Any]) -> dict[str, int]:
@@ -244,8 +253,8 @@ def _photographs(s: Shapes) -> bool:
 
 def _copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:
     """Bytes of what is frozen on `mesh`, where it stays there while the other mesh is at work."""
-    both = meshes.both_stay(s.c.rollout_keep, frozen, s.mesh, s.rollout, s.memory)
-    return meshes.held(meshes.shapes(frozen, mesh)) if both else 0.0
+    both = meshes.keep_both_layouts(s.c.rollout_keep, frozen, s.mesh, s.rollout, s.memory)
+    return meshes.bytes_per_device(meshes.shapes(frozen, mesh)) if both else 0.0
 
 
 def _at(x: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:

@@ -55,7 +55,7 @@ def needs(c: ConfigDict, slice_: Slice, names: Sequence[str] = ()) -> Iterator[N
 def planned(c: ConfigDict, slice_: Slice) -> Iterator[tuple[Program, float]]:
     """A config's programs on a slice, each with the bytes of the decoder that a device reads."""
     stages.check(c)
-    mesh, rollout = stages.cuts(c, slice_.devices)
+    mesh, rollout = stages.make_meshes(c, slice_.devices)
     stages.check_batches(c, mesh, rollout)
     whole = decoder_bytes(c)
     for program in programs(c, mesh, rollout, slice_.chip.hbm):

@@ -126,7 +126,7 @@ def _tries(
     for value in knob.values(c):
         tried = changed(c, cut | {knob.key: value})
         try:
-            stages.check_batches(tried, *stages.cuts(tried, slice_.devices))
+            stages.check_batches(tried, *stages.make_meshes(tried, slice_.devices))
         except ValueError:  # rows that this cut cannot share evenly
             continue
         (need,) = report.needs(tried, slice_, (knob.program,))

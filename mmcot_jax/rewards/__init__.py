@@ -49,9 +49,12 @@ class Reward(NamedTuple):
     """Whether it takes lists, as TRL's trainer calls it, and not (example, reply)."""
 
     @property
-    def looks(self) -> bool:
-        """Whether it asks for what the question's and the reply's images show: `f.looks = True`."""
-        return getattr(self.function, "looks", False)
+    def needs_images(self) -> bool:
+        """True if the function sets `f.needs_images = True`: it reads pixels and embeddings.
+
+        `f.looks`, the attribute's former name, is read too.
+        """
+        return any(getattr(self.function, name, False) for name in ("needs_images", "looks"))
 
 
 @functools.cache

@@ -121,7 +121,7 @@ def alignment(
             scores.append(min(max((cos - low) / (high - low), 0.0), 1.0))
         return float(np.mean(scores)) if scores else 0.0
 
-    aligned.looks = True
+    aligned.needs_images = True
     return aligned
 
 

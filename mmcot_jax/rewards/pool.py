@@ -48,7 +48,7 @@ _Asked = tuple[Example, Reply, np.ndarray]
 """A row to score: the question, the reply and its tokens."""
 
 
-class _Part(NamedTuple):
+class _ChunkResult(NamedTuple):
     """What a worker sends back for some rows."""
 
     values: list[float]
@@ -116,27 +116,31 @@ class Pool:
         ids = ids or [np.zeros(0, np.int32)] * len(replies)
         rows = list(zip(examples, replies, ids, strict=True))
         # a group's rows share their example, before and after: it is sent once
-        unseen = {id(example): example.unseen for example in examples}
-        words = [(unseen[id(example)], reply.unseen, tokens) for example, reply, tokens in rows]
+        unseen = {id(example): example.without_pixels for example in examples}
+        words = [
+            (unseen[id(example)], reply.without_pixels, tokens) for example, reply, tokens in rows
+        ]
         lanes = [
-            self._threads.submit(self._score, name, rows if resolve(name).looks else words, step)
+            self._threads.submit(
+                self._score, name, rows if resolve(name).needs_images else words, step
+            )
             for name in self._names
         ]
         return Job(self._names, lanes, len(rows))
 
-    def _score(self, name: str, rows: Sequence[_Asked], step: int) -> "_Lane":
+    def _score(self, name: str, rows: Sequence[_Asked], step: int) -> "_RewardColumn":
         """All rows in one call; where that fails, each by itself, so that its neighbours live."""
         began = time.monotonic()
         whole = _wait(self._schedule(name, rows, step))
         values, failures = np.full(len(rows), np.nan), []
-        if isinstance(whole, _Part):
+        if isinstance(whole, _ChunkResult):
             values[:] = whole.values
             faults, metrics, extra = whole.faults, whole.metrics, whole.extra
         else:
             faults, metrics, extra = self._one_by_one(name, rows, step, values), {}, {}
         for row, (kind, message) in sorted(faults.items()):
             failures.append(Failure(name, row, kind, message))
-        return _Lane(values, failures, metrics, extra, time.monotonic() - began)
+        return _RewardColumn(values, failures, metrics, extra, time.monotonic() - began)
 
     def _one_by_one(self, name, rows, step, values) -> dict[int, tuple[str, str]]:
         faults: dict[int, tuple[str, str]] = {}
@@ -149,7 +153,7 @@ class Pool:
             waiting = {i: self._schedule(name, [rows[i]], step) for i in block}
             for i, future in waiting.items():
                 part = _wait(future)
-                if isinstance(part, _Part):
+                if isinstance(part, _ChunkResult):
                     values[i] = part.values[0]
                     if 0 in part.faults:
                         faults[i] = part.faults[0]
@@ -166,7 +170,7 @@ class Pool:
         return future
 
 
-class _Lane(NamedTuple):
+class _RewardColumn(NamedTuple):
     """One reward's column."""
 
     values: np.ndarray
@@ -230,7 +234,7 @@ def failed(scored: Scored, names: Sequence[str]) -> np.ndarray:
     return faults
 
 
-class TooManyFailures:
+class FailureWatch:
     """Counts steps in which a reward failed on every sample, and stops the run at `limit`."""
 
     def __init__(self, names: Sequence[str], limit: int = 3):
@@ -254,7 +258,7 @@ class TooManyFailures:
                 )
 
 
-def _wait(future: Future) -> _Part | tuple[str, str]:
+def _wait(future: Future) -> _ChunkResult | tuple[str, str]:
     """What a worker sent, or why it did not: (kind, message)."""
     try:
         return future.result()
@@ -266,7 +270,7 @@ def _wait(future: Future) -> _Part | tuple[str, str]:
         return "raised", f"{type(error).__name__}: {error}"
 
 
-def _work(name: str, rows: Sequence[_Asked], step: int, chat: bool) -> _Part:
+def _work(name: str, rows: Sequence[_Asked], step: int, chat: bool) -> _ChunkResult:
     """In a worker: a reward's values for some rows."""
     reward = resolve(name)
     examples, replies, ids = (list(column) for column in zip(*rows, strict=True))
@@ -285,7 +289,7 @@ def _work(name: str, rows: Sequence[_Asked], step: int, chat: bool) -> _Part:
                 faults[i] = ("raised", f"{type(error).__name__}: {error}")
     checked = [_number(value) for value in values]
     faults |= {i: fault for i, (_, fault) in enumerate(checked) if fault and i not in faults}
-    return _Part([value for value, _ in checked], faults, metrics, _plain(extra))
+    return _ChunkResult([value for value, _ in checked], faults, metrics, _plain(extra))
 
 
 def _number(value: Any) -> tuple[float, tuple[str, str] | None]:

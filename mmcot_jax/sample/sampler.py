@@ -10,9 +10,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed, is_eos, step
-from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize
-from mmcot_jax.types import Backbone, Batch, Cache, Grammar, Rollout, Variables, cut, uncut
+from mmcot_jax.types import (
+    Backbone,
+    Batch,
+    Cache,
+    Grammar,
+    Rollout,
+    Variables,
+    merge_microbatches,
+    split_microbatches,
+)
 
 
 def row_keys(key: Key[Array, ""], rows: Int[Array, "B"]) -> Key[Array, "B"]:
@@ -54,9 +63,9 @@ def sample(
     )
     if micro_batches == 1:
         return write(prompt, keys)
-    groups = cut(keys.reshape(-1, num_generations), micro_batches)
-    parts = cut(prompt, micro_batches), groups.reshape(micro_batches, -1)
-    return uncut(jax.lax.map(lambda part: write(*part), parts), num_generations)
+    groups = split_microbatches(keys.reshape(-1, num_generations), micro_batches)
+    parts = split_microbatches(prompt, micro_batches), groups.reshape(micro_batches, -1)
+    return merge_microbatches(jax.lax.map(lambda part: write(*part), parts), num_generations)
 
 
 def _sample(
@@ -76,14 +85,14 @@ def _sample(
     prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, num_generations)
     first = _first(prompt, hidden, cache, length)
     if sampling.repetition_penalty != 1:
-        places = first_places(prompt.tokens, prompt.valid, len(grammar.is_text))
+        places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))
         first = first._replace(seen=places < prompt.tokens.shape[1])
 
-    def body(w: _Writing) -> _Writing:
+    def body(w: DecodeState) -> DecodeState:
         room = length - w.t
         legal = allowed(grammar, w.state, jnp.full_like(w.state, room))
         logits = penalize(backbone.unembed(variables, w.hidden), w.seen, sampling)
-        law = log_law(logits, legal, sampling)
+        law = token_log_probs(logits, legal, sampling)
         token = _draw(law, jax.vmap(jax.random.fold_in, (0, None))(keys, w.t), sampling)
         token = jnp.where(w.alive, token, 0)
         put = lambda column, value: column.at[:, w.t].set(value)  # noqa: E731
@@ -96,7 +105,7 @@ def _sample(
             logps=put(w.out.logps, jnp.where(w.alive, _pick(law, token), 0.0)),
         )
         hidden, cache = backbone(variables, _one(token, w.position, w.alive), w.cache)
-        return _Writing(
+        return DecodeState(
             t=w.t + 1,
             state=step(grammar, w.state, token),
             alive=w.alive & ~is_eos(grammar, token),
@@ -110,7 +119,7 @@ def _sample(
     return jax.lax.while_loop(lambda w: (w.t < length) & jnp.any(w.alive), body, first).out
 
 
-class _Writing(NamedTuple):
+class DecodeState(NamedTuple):
     """What the loop carries."""
 
     t: Int[Array, ""]
@@ -136,11 +145,11 @@ def _repeat(prompt: Batch, hidden: Array, cache: Cache, g: int):
     return prompt, rows(0)(hidden), cache._replace(k=k, v=v, valid=rows(0)(cache.valid))
 
 
-def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> _Writing:
+def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeState:
     b = hidden.shape[0]
     ints, flags = jnp.zeros((b, length), jnp.int32), jnp.zeros((b, length), bool)
     out = Rollout(prompt, ints, ints, ints, flags, flags, jnp.zeros((b, length), jnp.float32))
-    return _Writing(
+    return DecodeState(
         t=jnp.zeros((), jnp.int32),
         state=jnp.zeros(b, jnp.int32),
         alive=jnp.ones(b, bool),

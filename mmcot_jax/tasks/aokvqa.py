@@ -20,6 +20,9 @@ from mmcot_jax.tasks import drivingvqa
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
+EVALUATOR = "grounded"
+LAZY_IMAGES = True
+
 SPLITS = {"train": "train", "validation": "train", "test": "val"}
 """Split -> its file: the official test's answers are not public, the validation's are."""
 _NAMED = {"train": "train", "val": "validation"}

@@ -18,6 +18,9 @@ from mmcot_jax.tasks import _records as records
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
+EVALUATOR = "grounded"
+LAZY_IMAGES = True
+
 SPLITS = {"train": "train", "validation": "train", "test": "test"}
 """Split -> the file its records are in."""
 MOST_PIXELS = 1920**2

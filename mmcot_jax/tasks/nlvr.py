@@ -17,6 +17,9 @@ from mmcot_jax.tasks import _records as records
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
+EVALUATOR = "grounded"
+LAZY_IMAGES = True
+
 SPLITS = ("train", "validation", "test")
 SIZE = (400, 100)
 """Width and height of a picture: three fields of 100 pixels, 50 apart."""

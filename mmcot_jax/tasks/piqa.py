@@ -12,6 +12,9 @@ from typing import Any
 
 from mmcot_jax.example import Example
 
+EVALUATOR = "resq"
+LAZY_IMAGES = False
+
 FILES = {"train": "train", "validation": "dev"}
 """Split -> the stem of its files, `train.jsonl` and `train-labels.lst`. The test has no labels."""
 

@@ -18,6 +18,9 @@ from PIL import Image
 
 from mmcot_jax.example import Example
 
+EVALUATOR = "resq"
+LAZY_IMAGES = False
+
 FILES = {"train": "train_resq.json", "validation": "dev_resq.json", "test": "test_resq.json"}
 """Split -> its file, as released: 1008, 333 and 610 questions."""
 

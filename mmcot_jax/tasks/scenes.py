@@ -15,6 +15,9 @@ from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.shapes import facts
 from mmcot_jax.tasks.shapes.world import CELLS, SMALLEST
 
+EVALUATOR = "resq"
+LAZY_IMAGES = False
+
 CHAINS = ("multimodal", "textual", "none")
 
 

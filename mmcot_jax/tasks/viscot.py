@@ -17,6 +17,9 @@ from mmcot_jax.tasks import _records as records
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
+EVALUATOR = "grounded"
+LAZY_IMAGES = True
+
 ROOTS = {
     "gqa": "gqa/images",
     "textvqa": "textvqa/train_images",

@@ -34,18 +34,18 @@ from jax.sharding import Mesh
 from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
-from mmcot_jax.evals.ask import Asked, Asker
 from mmcot_jax.example import Example, Reply, Row
-from mmcot_jax.hosts import Preempted, never
+from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rewards.pool import Job, Pool
 from mmcot_jax.rewards.pool import check as check_rewards
-from mmcot_jax.sample import law
+from mmcot_jax.rollout.generate import Generations, Generator
+from mmcot_jax.sample import distribution
 from mmcot_jax.train import objective as objectives
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.groups import group, outlook
-from mmcot_jax.train.record import Record
+from mmcot_jax.train.preflight import group, outlook
+from mmcot_jax.train.step_log import Record
 from mmcot_jax.types import Backbone, Experience, Rollout, TrainState, Variables, row_axes
 
 STAGE = "grpo"
@@ -114,7 +114,7 @@ def scoring(backbone: Backbone, c: Mapping[str, Any]) -> dict[str, Any]:
     """What does not change of how rollouts are scored again, in updates and beside them."""
     return dict(
         backbone=backbone,
-        sampling=law.sampling(c, STAGE),
+        sampling=distribution.sampling(c, STAGE),
         micro_batches=c["gradient_accumulation_steps"],
         chunk=c["logps_chunk"],
     )
@@ -133,15 +133,15 @@ def run(
     assess: Assess | None = None,
     rollout_mesh: Mesh | None = None,
     rollout_keep: bool | None = None,
-    preempted: Callable[[], bool] = never,
+    preempted: Callable[[], bool] = never_preempted,
 ) -> Variables:
     """Trains on rewards as `config.grpo` says; returns the variables with what was learned.
 
     Resumes from the last checkpoint in `workdir`. `variables`, laid out on `mesh`, is given away.
     Chains are sampled on `rollout_mesh`, another cut of the same devices: what is frozen is laid
     out there once and kept in both places, or without `rollout_keep` moved to and fro (None: as
-    the devices' memory says, `mesh.both_stay`); what is trained follows every step. `preempted` is
-    asked after every step whether to save and end.
+    the devices' memory says, `mesh.keep_both_layouts`); what is trained follows every step.
+    `preempted` is called after every step; True saves and stops.
 
     Raises:
         Preempted: it was.
@@ -235,17 +235,17 @@ class _Trainer:
         )
         self._slots = data.choose_slots(rows.slots, c["prompt_buckets"])
         self._image_shape = rows.image_shape
-        self._asker = Asker(
+        self._generator = Generator(
             backbone,
             rollout_mesh,
-            law.sampling(c, STAGE),
+            distribution.sampling(c, STAGE),
             length=c["max_completion_length"],
             pad_id=c["pad_id"],
             num_generations=c["num_generations"],
             micro_batches=c["rollout_micro_batches"],
         )
         self._objective, self._scoring = make_objective(c), scoring(backbone, c)
-        self._grammar = meshes.everywhere(backbone.grammar, mesh)
+        self._grammar = meshes.replicate(backbone.grammar, mesh)
         self.rewards = Pool(
             c["reward_funcs"],
             c["reward_weights"],
@@ -253,12 +253,12 @@ class _Trainer:
             processes=c["reward_processes"],
             chat=c["chat"],
         )
-        self._looked_at = any(resolve(name).looks for name in c["reward_funcs"])
+        self._looked_at = any(resolve(name).needs_images for name in c["reward_funcs"])
         self._record = Record(STAGE, backbone, c, rollout_mesh, workdir)
         self._trained, frozen = steps.split(variables, c["what"])
         memory = meshes.device_memory(mesh)
-        both = meshes.both_stay(rollout_keep, frozen, mesh, rollout_mesh, memory)
-        self._frozen = meshes.Layouts(frozen, mesh, keep=both)
+        both = meshes.keep_both_layouts(rollout_keep, frozen, mesh, rollout_mesh, memory)
+        self._frozen = meshes.ReshardedWeights(frozen, mesh, keep=both)
         copy = jax.jit(partial(jax.tree.map, jnp.copy))
         # of adapters megabytes; where all is trained, the model once more
         self._reference = copy(self._trained) if c["beta"] or c["kl_steps"] else None
@@ -322,13 +322,13 @@ class _Trainer:
         metrics |= groups.metrics | faults | {"learning_rate": float(rate)}
         return metrics | self._record.report(asked, scored, clock.times)
 
-    def _ask(self, items: Sequence[tuple[Example, Row]], key: jax.Array) -> Asked:
+    def _ask(self, items: Sequence[tuple[Example, Row]], key: jax.Array) -> Generations:
         examples_rows = [row for _, row in items]
-        longest = meshes.most(max(len(row.tokens) for row in examples_rows))
+        longest = meshes.all_reduce_max(max(len(row.tokens) for row in examples_rows))
         width = data.bucket(longest, self._widths, examples_rows[0].id)
-        most = meshes.most(max(map(data.image_slots, examples_rows)))
+        most = meshes.all_reduce_max(max(map(data.image_slots, examples_rows)))
         numbers = meshes.rows(self._rollout_mesh, self._c["prompts_per_step"])
-        return self._asker(
+        return self._generator(
             self.policy,
             examples_rows,
             width,
@@ -338,20 +338,24 @@ class _Trainer:
             image_shape=self._image_shape,
         )
 
-    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Asked, number: int) -> Job:
+    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Generations, number: int) -> Job:
         """Rewards begin, with what pictures show only where one of them looks."""
         replies = self._painted(asked) if self._looked_at else asked.replies
         examples = [example for example, _ in items for _ in range(self._c["num_generations"])]
         return self.rewards.submit(examples, replies, asked.ids, number)
 
-    def _painted(self, asked: Asked) -> list[Reply]:
-        return self._asker.painted(self.policy, asked.replies, self._c["prompts_per_step"])
+    def _painted(self, asked: Generations) -> list[Reply]:
+        return self._generator.decode_images(
+            self.policy, asked.replies, self._c["prompts_per_step"]
+        )
 
-    def _trim(self, asked: Asked) -> Rollout:
+    def _trim(self, asked: Generations) -> Rollout:
         """Without the columns that no row reached, up to a multiple: few shapes, less work."""
         multiple, most = self._c["length_multiple"], self._c["max_completion_length"]
-        length = min(-(-meshes.most(int(asked.tokens.max())) // multiple) * multiple, most)
-        with meshes.strict(self._rollout_mesh):
+        length = min(
+            -(-meshes.all_reduce_max(int(asked.tokens.max())) // multiple) * multiple, most
+        )
+        with meshes.no_implicit_transfers(self._rollout_mesh):
             rollout = _first_columns(asked.rollout, length)
         return meshes.move_rows(rollout, self._mesh, row_axes(rollout))
 
@@ -365,11 +369,11 @@ class _Trainer:
         return old, self._logps(reference, rollout)
 
     def _logps(self, variables: Variables, rollout: Rollout):
-        with meshes.strict(self._mesh):
+        with meshes.no_implicit_transfers(self._mesh):
             return steps.rollout_logps(variables, rollout, self._grammar, **self._scoring)
 
     def _update(self, experience: Experience) -> dict[str, jax.Array]:
-        with meshes.strict(self._mesh):
+        with meshes.no_implicit_transfers(self._mesh):
             self.state, metrics = steps.grpo_step(
                 self.state,
                 self._frozen.on(self._mesh),

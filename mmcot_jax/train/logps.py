@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmcot_jax.rules import HEAD, constrain
+from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize
 from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables
 
 
@@ -75,18 +75,18 @@ def score_rollout(
     """
     variables = _gather_head(variables)
     width = rollout.prompt.tokens.shape[1]
-    rows = whole(rollout)
+    rows = concat_prompt_completions(rollout)
     hidden, _ = backbone(variables, rows)
     penalized = sampling.repetition_penalty != 1
-    first = first_places(rows.tokens, rows.valid, len(grammar.is_text)) if penalized else None
+    first = first_occurrence(rows.tokens, rows.valid, len(grammar.is_text)) if penalized else None
 
     def one(hidden, targets, state, room, place):
         seen = first[:, None] < place[..., None] if penalized else None
         logits = penalize(backbone.unembed(variables, hidden), seen, sampling)
         legal = allowed(grammar, state, room)
-        law = log_law(logits, legal, sampling)
+        law = token_log_probs(logits, legal, sampling)
         entropy = -jnp.sum(jnp.exp(law) * law, axis=-1)
-        return Policy(_including(law, logits, legal, targets, sampling), entropy)
+        return Policy(_logp_despite_truncation(law, logits, legal, targets, sampling), entropy)
 
     # hidden t predicts token t + 1: [p p t t t] -> the hidden states of p t t
     places = jnp.broadcast_to(width + jnp.arange(rollout.tokens.shape[1]), rollout.tokens.shape)
@@ -98,7 +98,7 @@ def score_rollout(
     )
 
 
-def whole(rollout: Rollout) -> Batch:
+def concat_prompt_completions(rollout: Rollout) -> Batch:
     """Prompts and completions as one batch; positions go on after each prompt's largest."""
     prompt = rollout.prompt
     largest = jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2))
@@ -113,7 +113,7 @@ def whole(rollout: Rollout) -> Batch:
     )
 
 
-def _including(
+def _logp_despite_truncation(
     law: Float[Array, "B T V"],
     logits: Float[Array, "B T V"],
     legal: Bool[Array, "B T V"],

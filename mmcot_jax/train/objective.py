@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmcot_jax.config import suggest
+from mmcot_jax.errors import suggest
 
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
 LEVELS = ("token", "sequence")
@@ -130,7 +130,7 @@ class Advantages(NamedTuple):
     """How much better than its group each sample is, and what is logged of the rewards."""
 
     advantage: Float[Array, "N G"]
-    """NaN where the sample has no reward: `weigh` leaves it out."""
+    """NaN where the sample has no reward: `token_weights` leaves it out."""
     reward: Float[Array, ""]
     reward_std: Float[Array, ""]
     """Over all samples."""
@@ -201,7 +201,7 @@ def _moments(x: Array, axis: int | None) -> _Moments:
     return _Moments(mean, jnp.where(equal & ~jnp.isnan(std), 0.0, std))
 
 
-def weigh(
+def token_weights(
     o: Objective,
     sampled: Bool[Array, "B T"],
     image: Bool[Array, "B T"],
@@ -217,7 +217,7 @@ def weigh(
     return jnp.where(sampled & row[:, None], weight, 0.0).astype(jnp.float32)
 
 
-class Terms(NamedTuple):
+class LossSums(NamedTuple):
     """What micro-batches add up (`largest`: take the larger of), divided once, at the end."""
 
     numerator: Float[Array, ""]
@@ -227,23 +227,23 @@ class Terms(NamedTuple):
     """Numbers from 0 on."""
 
 
-def merge(a: Terms, b: Terms) -> Terms:
+def merge(a: LossSums, b: LossSums) -> LossSums:
     """The terms of two parts of a batch; zeros are those of no rows."""
     largest = jax.tree.map(jnp.maximum, a.largest, b.largest)
     return jax.tree.map(jnp.add, a, b)._replace(largest=largest)
 
 
-def terms(
+def loss_sums(
     o: Objective,
     logps: Float[Array, "B T"],
     old_logps: Float[Array, "B T"] | None,
     ref_logps: Float[Array, "B T"] | None,
     advantage: Float[Array, "B"],
     weight: Float[Array, "B T"],
-) -> Terms:
+) -> LossSums:
     """The loss as a sum and what divides it; only `logps` has a gradient.
 
-    `weight` is `weigh`'s; what stands where it is 0 is never looked at. `old_logps` None: those
+    `weight` comes from `token_weights`; values where it is 0 are ignored. `old_logps` None: those
     of this policy. With `ref_logps` there is a `kl`, which at beta 0 only informs.
 
     Raises:
@@ -290,7 +290,7 @@ def terms(
         sums[name] = jnp.sum(share if by_sequence else where * weight)
         rest = jnp.where(by_sequence | (length > 0), 1 - share, 0.0)
         largest[f"{name}_most"], largest[f"{name}_rest"] = jnp.max(share), jnp.max(rest)
-    return Terms(numerator, denominator, sums, largest)
+    return LossSums(numerator, denominator, sums, largest)
 
 
 def _policy(
@@ -323,7 +323,7 @@ def _divide(total: Array, count: Array) -> Array:
     return jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
 
 
-def finish(o: Objective, t: Terms) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+def finalize(o: Objective, t: LossSums) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss, and metrics by TRL's names: `kl` in nats, shares clipped of tokens (or rows)."""
     s = t.sums
     units = s["rows"] if o.importance_sampling_level == "sequence" else s["tokens"]
@@ -353,5 +353,5 @@ def loss(
     advantage: Float[Array, "B"],
     weight: Float[Array, "B T"],
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """`terms` of a whole batch, finished: (loss, metrics)."""
-    return finish(o, terms(o, logps, old_logps, ref_logps, advantage, weight))
+    """`loss_sums` of a whole batch, finished: (loss, metrics)."""
+    return finalize(o, loss_sums(o, logps, old_logps, ref_logps, advantage, weight))

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
-from mmcot_jax.hosts import Preempted, never
+from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, TrainState, Variables, row_axes
@@ -34,7 +34,7 @@ def run(
     key: jax.Array,
     seed: int,
     workdir: pathlib.Path,
-    preempted: Callable[[], bool] = never,
+    preempted: Callable[[], bool] = never_preempted,
 ) -> Variables:
     """Trains on `source` as `config.sft` says; returns the variables with what was learned.
 
@@ -78,7 +78,7 @@ def run(
             update = _Update(backbone, optimizer, frozen, c, mesh, key)
             report = _Report(log, c["logging_steps"])
             for number in range(first, total):
-                with meshes.strict(mesh):
+                with meshes.no_implicit_transfers(mesh):
                     state, metrics = update(state, next(stream))
                 # read behind the next step's dispatch, so that the device does not wait
                 report.hand_in(number, metrics)
@@ -110,8 +110,8 @@ class _Update:
 
     def __init__(self, backbone, optimizer, frozen, c, mesh, key):
         self._fixed = fixed(backbone, optimizer, c)
-        self._frozen, self._mesh, self._key = frozen, mesh, meshes.everywhere(key, mesh)
-        self._grammar = meshes.everywhere(backbone.grammar, mesh)
+        self._frozen, self._mesh, self._key = frozen, mesh, meshes.replicate(key, mesh)
+        self._grammar = meshes.replicate(backbone.grammar, mesh)
 
     def __call__(self, state: TrainState, rows) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = meshes.put(rows, self._mesh, row_axes(rows))

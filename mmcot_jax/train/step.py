@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.grammar import is_eos
-from mmcot_jax.sample.law import Sampling
 from mmcot_jax.train import objective as formulas
 from mmcot_jax.train.logps import score, score_rollout
-from mmcot_jax.train.objective import Objective, Terms
+from mmcot_jax.train.objective import LossSums, Objective
 from mmcot_jax.types import (
     Backbone,
     Batch,
@@ -25,8 +25,7 @@ from mmcot_jax.types import (
     Rollout,
     TrainState,
     Variables,
-    cut,
-    uncut,
+    merge_microbatches,
 )
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -183,7 +182,7 @@ def sft_step(
     }
 
 
-def terms(
+def loss_sums(
     backbone: Backbone,
     grammar: Grammar,
     variables: Variables,
@@ -191,18 +190,18 @@ def terms(
     objective: Objective,
     sampling: Sampling,
     chunk: int,
-) -> Terms:
+) -> LossSums:
     """The objective's terms, and what is watched beside them, summed over these rows."""
     rollout = experience.rollout
     policy = score_rollout(backbone, variables, grammar, rollout, sampling, chunk)
     image = grammar.is_image[rollout.tokens]
-    t = formulas.terms(
+    t = formulas.loss_sums(
         objective,
         policy.logps,
         experience.old_logps,
         experience.ref_logps,
         experience.advantage,
-        formulas.weigh(
+        formulas.token_weights(
             objective, rollout.sampled, image, ended(grammar, rollout), experience.advantage
         ),
     )
@@ -256,13 +255,13 @@ def grpo_step(
 
     `sampling` is that of the rollouts. Returns the state and scalars by TRL's names: `loss`,
     `grad_norm` before clipping, `entropy` of the tokens that were a choice, in nats, of text and
-    image tokens apart too, what `objective.finish` gives, and how far the sampler's
+    image tokens apart too, what `objective.finalize` gives, and how far the sampler's
     log-probabilities are from the trainer's: `sampling/...`, 0 and ratio 1 but for rounding.
     """
 
     def numerator(trained, part, _):
         variables = join(trained, frozen, what)
-        t = terms(backbone, grammar, variables, part, objective, sampling, chunk)
+        t = loss_sums(backbone, grammar, variables, part, objective, sampling, chunk)
         return t.numerator, t
 
     gradient, t = accumulate(
@@ -270,7 +269,7 @@ def grpo_step(
     )
     by = jnp.where(t.denominator > 0, t.denominator, 1.0)
     state, norm = update(state, jax.tree.map(lambda g: g / by, gradient), optimizer)
-    loss, metrics = formulas.finish(objective, t)
+    loss, metrics = formulas.finalize(objective, t)
     s, choices = t.sums, t.sums["choices"]
     text_entropy, text_choices = s["entropy"] - s["image_entropy"], choices - s["image_choices"]
     return state, metrics | {
@@ -309,7 +308,7 @@ def rollout_logps(
 
     if micro_batches == 1:
         return one(rollout)
-    return uncut(jax.lax.map(one, cut(rollout, micro_batches)))
+    return merge_microbatches(jax.lax.map(one, split_microbatches(rollout, micro_batches)))
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -332,7 +331,7 @@ def accumulate(
     gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
         return gradient(trained, batch, key)
-    pieces = cut(batch, parts)
+    pieces = split_microbatches(batch, parts)
     shape = jax.eval_shape(gradient, trained, jax.tree.map(lambda x: x[0], pieces), key)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shape)
 

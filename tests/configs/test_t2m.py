@@ -15,7 +15,7 @@ from mmcot_jax.rewards import REWARDS
 from mmcot_jax.tasks import scenes
 from mmcot_jax.train import objective
 from mmcot_jax.train.grpo import make_objective
-from mmcot_jax.train.objective import weigh
+from mmcot_jax.train.objective import token_weights
 
 T2M = pathlib.Path(__file__).parents[2] / "configs" / "t2m.py"
 PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-text",
@@ -60,7 +60,9 @@ def test_a_loss_of_words_alone_is_one_flag():
     c = config.load(str(T2M), ["grpo.image_weight=0"])
     ones = jax.numpy.ones((1, 3), bool)
     image = ones.at[0, 1].set(False)
-    weight = weigh(make_objective(c.grpo.to_dict()), ones, image, ones[:, 0], jax.numpy.ones(1))
+    weight = token_weights(
+        make_objective(c.grpo.to_dict()), ones, image, ones[:, 0], jax.numpy.ones(1)
+    )
     assert weight.tolist() == [[0.0, 1.0, 0.0]]
 
 

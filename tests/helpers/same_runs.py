@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).parents[2]
-REWARDS = '''
+REWARDS = """
 import numpy as np
 
 def length(example, reply):
@@ -27,7 +27,7 @@ def brightness(example, reply):
     return float(np.mean([p.pixels.mean() / 255 for p in reply.pictures if p.pixels is not None] or [0]))
 
 brightness.looks = True
-'''  # noqa: E501
+"""  # noqa: E501
 SHORT = {
     "sft.max_steps": 24,
     "sft.warmup_steps": 2,

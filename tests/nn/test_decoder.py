@@ -17,7 +17,7 @@ from mmcot_jax.models.chameleon.keys import hf_table
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
 from mmcot_jax.nn.linear import Lora
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import sample
 from mmcot_jax.types import Batch, Grammar
 

@@ -61,23 +61,23 @@ PROGRAMS = {
 def test_full_configs_run_these_programs_without_a_weight(name):
     file, _, preset = name.partition(":")
     c = config.load(f"configs/{file}.py:{preset}".rstrip(":"), ["mesh.fsdp=4", "mesh.tensor=2"])
-    mesh, rollout = stages.cuts(c)
+    mesh, rollout = stages.make_meshes(c)
     found = {program.name: program for program in programs(c, mesh, rollout)}
     expected = PROGRAMS[name]
     if name == "t2m":  # its prompts have no pictures
         expected = [program for program in expected if program != "prepare"]
     assert [n for n in found if not n.startswith("eval_")] == expected
     # the base in both layouts, 13 GiB and more of it over 8 devices
-    assert found["sample"].alive > 2 * found["grpo_step"].mesh.size * 2**28 / 8
+    assert found["sample"].live_bytes > 2 * found["grpo_step"].mesh.size * 2**28 / 8
     assert found["sample"].mesh == rollout and found["grpo_step"].mesh == mesh
 
 
 def test_the_base_is_planned_in_one_layout_where_two_do_not_fit():
     c = config.load("configs/m2m.py", ["mesh.fsdp=4", "mesh.tensor=2"])
-    cuts = stages.cuts(c)
+    cuts = stages.make_meshes(c)
 
     def alive(memory):
-        return {program.name: program.alive for program in programs(c, *cuts, memory)}
+        return {program.name: program.live_bytes for program in programs(c, *cuts, memory)}
 
     large, small = alive(16.0 * 2**30), alive(8.0 * 2**30)
     # 13 GiB of base and the VQGAN: over 8 devices to train, over 4 to sample
@@ -151,7 +151,7 @@ def test_the_cache_of_a_rollout_is_there_once():
     c = config.load("configs/m2t.py:tiny", changes)
     with c.unlocked():
         c.model.decoder.dtype = "bfloat16"
-    mesh, rollout = stages.cuts(c, topology.devices("v5e:1x1"))
+    mesh, rollout = stages.make_meshes(c, topology.devices("v5e:1x1"))
     (program,) = [p for p in programs(c, mesh, rollout) if p.name == "sample"]
     with jax.set_mesh(rollout):
         memory = program.trace().lower().compile().memory_analysis()

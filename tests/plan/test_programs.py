@@ -4,8 +4,8 @@ import jax
 import pytest
 
 from mmcot_jax import config, stages
-from mmcot_jax.evals import ask
 from mmcot_jax.plan.programs import programs
+from mmcot_jax.rollout import generate
 from mmcot_jax.train import step
 
 
@@ -30,7 +30,7 @@ def called(monkeypatch, module, name, run):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "module", "name"),
-    [("sft", step, "sft_step"), ("grpo", ask, "sample"), ("grpo", step, "grpo_step")],
+    [("sft", step, "sft_step"), ("grpo", generate, "sample"), ("grpo", step, "grpo_step")],
 )
 def test_a_run_calls_what_was_planned(stage, module, name, monkeypatch, tmp_path):
     changes = [

@@ -25,7 +25,7 @@ def tried(monkeypatch):
 
     def needs(c, slice_, names):
         (program,) = names
-        mesh, rollout = stages.cuts(c, slice_.devices)
+        mesh, rollout = stages.make_meshes(c, slice_.devices)
         stages.check_batches(c, mesh, rollout)
         group, key, whole, cut = {
             "sft_step": ("sft", "gradient_accumulation_steps", 16, mesh),

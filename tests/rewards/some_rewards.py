@@ -56,7 +56,7 @@ def drawn(example, reply):
     return pixels(example, reply) + reply.pictures[0].pixels.size
 
 
-drawn.looks = True
+drawn.needs_images = True
 
 
 # ---- written for TRL's GRPOTrainer ---------------------------------------------------------------

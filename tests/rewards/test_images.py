@@ -89,14 +89,14 @@ def test_an_alignment_of_ones_own_is_found_by_its_place(tmp_path):
         "near = images.alignment(images.of_words(lambda words: np.ones(2)))\n"
     )
     found = resolve(f"{file}:near")
-    assert not found.trl and found.looks and not resolve("image_count").looks
+    assert not found.trl and found.needs_images and not resolve("image_count").needs_images
     assert found.function(SCENE, Reply((picture(1.0, 1.0), "a"))) == pytest.approx(1.0)
 
 
 def test_the_one_of_that_name_takes_what_the_task_and_the_backbone_give():
     near = resolve("alignment")
     given = Example("q", ("",), "Yes", extra={"scene_embedding": np.array([3.0, 4.0])})
-    assert near.looks
+    assert near.needs_images
     assert near.function(given, Reply((picture(0.8, -0.6), "a"))) == pytest.approx(0.5)
     with pytest.raises(ValueError, match=r"'q' has no extra\['scene_embedding'\] to compare"):
         near.function(SCENE, Reply((picture(0.8, -0.6), "a")))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax.example import Example, Picture, Reply
-from mmcot_jax.rewards.pool import Failure, Pool, Scored, TooManyFailures, check, failed
+from mmcot_jax.rewards.pool import Failure, FailureWatch, Pool, Scored, check, failed
 
 FILE = pathlib.Path(__file__).parent / "some_rewards.py"
 WORDS = ("a", "bh", "cc", "")
@@ -83,7 +83,7 @@ def test_the_host_waits_for_no_reward_before_it_asks_for_the_result():
 
 
 def test_a_reward_that_fails_on_all_of_three_steps_stops_the_run():
-    counter = TooManyFailures(["x"])
+    counter = FailureWatch(["x"])
 
     def count(*rows):
         failures = tuple(Failure("x", row, "raised", "oh") for row in rows)

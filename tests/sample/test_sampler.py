@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mmcot_jax import mesh as meshes
+from mmcot_jax.sample.distribution import Sampling, token_log_probs
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.sample.law import Sampling, log_law
 from mmcot_jax.sample.sampler import row_keys, sample
-from mmcot_jax.train.logps import whole
+from mmcot_jax.train.logps import concat_prompt_completions
 from mmcot_jax.types import Batch
 
 EOS, EOI, BOI = 2, 16, 17
@@ -55,7 +55,7 @@ def recompute(backbone, variables, rollout, grammar, sampling):
     )
     hidden, _ = backbone(variables, whole)
     logits = backbone.unembed(variables, hidden[:, width - 1 : -1])
-    law = log_law(logits, allowed(grammar, rollout.state, rollout.room), sampling)
+    law = token_log_probs(logits, allowed(grammar, rollout.state, rollout.room), sampling)
     logps = jnp.take_along_axis(law, rollout.tokens[..., None], axis=-1)[..., 0]
     return jnp.where(rollout.valid, logps, 0.0)
 
@@ -241,7 +241,7 @@ def test_a_penalty_counts_the_prompt_and_what_was_written(run, chameleon):
     out = sample(*given, sampling=sampling, length=8)
     plain = sample(*given, sampling=Sampling(greedy=True), length=8)
     assert not np.array_equal(out.tokens, plain.tokens)
-    both = whole(out)
+    both = concat_prompt_completions(out)
     hidden, _ = backbone(variables, both)
     logits = np.asarray(backbone.unembed(variables, hidden[:, PROMPT - 1 : -1]))
     legal = np.asarray(allowed(backbone.grammar, out.state, out.room))

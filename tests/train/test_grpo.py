@@ -49,7 +49,7 @@ def train(chameleon, tmp_path):
         variables = grpo.run(
             chameleon.backbone, variables, EXAMPLES, c, mesh=mesh, key=jax.random.key(7), seed=1,
             workdir=workdir, assess=assess, rollout_keep=keep,
-            rollout_mesh=meshes.again(mesh, *rollout) if rollout else None,
+            rollout_mesh=meshes.remesh(mesh, *rollout) if rollout else None,
         )  # fmt: skip
         return lines(workdir / "metrics.jsonl"), variables
 

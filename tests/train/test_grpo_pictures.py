@@ -32,7 +32,7 @@ def test_embeddings_of_drawn_pictures_are_rewarded(seed_llama, tmp_path):
     variables = jax.tree.map(np.copy, variables)  # run gives them away
     mesh = meshes.make(data=1, fsdp=-1, tensor=1)
     grpo.run(
-        backbone, meshes.everywhere(variables, mesh), examples, c, mesh=mesh,
+        backbone, meshes.replicate(variables, mesh), examples, c, mesh=mesh,
         key=jax.random.key(0), seed=0, workdir=tmp_path,
     )  # fmt: skip
     lines = (tmp_path / "completions" / "grpo_step_00000.jsonl").read_text().splitlines()

@@ -8,7 +8,7 @@ import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax import rules
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train.objective import Objective
 from mmcot_jax.train.step import ended, grpo_step, join, rollout_logps, split, start
@@ -152,11 +152,11 @@ def test_meshes_change_nothing_and_nothing_crosses_in_between(
     mesh = jax.make_mesh(shape, rules.AXES, axis_types=auto, devices=devices)
     variables = jax.device_put(chameleon.variables, meshes.shardings(chameleon.variables, mesh))
     trained, frozen = split(variables, "lora")
-    state = meshes.everywhere(start(jax.tree.map(jnp.copy, trained), SGD), mesh)
+    state = meshes.replicate(start(jax.tree.map(jnp.copy, trained), SGD), mesh)
     rows = jax.tree.map(np.asarray, experience)
     rows = meshes.put(rows, mesh, row_axes(rows))
-    grammar = meshes.everywhere(chameleon.backbone.grammar, mesh)
-    with meshes.strict(mesh):
+    grammar = meshes.replicate(chameleon.backbone.grammar, mesh)
+    with meshes.no_implicit_transfers(mesh):
         state, metrics = grpo_step(
             state, frozen, rows, grammar, backbone=chameleon.backbone, optimizer=SGD, what="lora",
             objective=OBJECTIVE, sampling=SAMPLING, micro_batches=parts, chunk=5,

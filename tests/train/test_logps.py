@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
-from mmcot_jax.train.logps import score, score_rollout, whole
+from mmcot_jax.train.logps import concat_prompt_completions, score, score_rollout
 from mmcot_jax.types import Backbone, Batch, Grammar, Rollout
 
 B, T, V = 2, 10, 36
@@ -152,7 +152,9 @@ def test_positions_go_on_after_the_prompts_largest_on_any_axis():
     prompt = jax.tree.map(jnp.asarray, Batch(valid.astype(np.int32), positions, valid, valid))
     ints = jnp.zeros((2, 2), jnp.int32)
     flags = jnp.array([[True, True], [True, False]])
-    batch = whole(Rollout(prompt, ints + 7, ints, ints, flags, flags, 0.0 * ints))
+    batch = concat_prompt_completions(
+        Rollout(prompt, ints + 7, ints, ints, flags, flags, 0.0 * ints)
+    )
     np.testing.assert_array_equal(batch.positions[1], [[0, 1, 2, 3, 4], [9, 0, 1, 2, 3]])
     np.testing.assert_array_equal(batch.positions[0, 0], [0, 1, 1, 3, 4])
     np.testing.assert_array_equal(batch.tokens, [[1, 1, 1, 7, 7], [0, 1, 1, 7, 7]])

@@ -15,13 +15,13 @@ from mmcot_jax.train.objective import (
     Objective,
     advantages,
     check,
-    finish,
+    finalize,
     loss,
+    loss_sums,
     make,
     merge,
     normalize_then_sum,
-    terms,
-    weigh,
+    token_weights,
     weighted,
 )
 
@@ -263,7 +263,7 @@ ENDED = jnp.array([True, False])
 )
 def test_what_counts(options, advantage, expected):
     advantage = jnp.asarray(advantage, jnp.float32)
-    weight = weigh(Objective(**options), SAMPLED, IMAGE, ENDED, advantage)
+    weight = token_weights(Objective(**options), SAMPLED, IMAGE, ENDED, advantage)
     np.testing.assert_array_equal(weight, expected)
 
 
@@ -274,7 +274,7 @@ def test_what_has_no_weight_is_never_looked_at(loss_type, level):
     o = Objective(
         loss_type, level, epsilon_high=9.0, beta=0.1, max_completion_length=4, image_weight=0.0
     )
-    weight = weigh(o, SAMPLED, IMAGE, ENDED, jnp.ones(2))
+    weight = token_weights(o, SAMPLED, IMAGE, ENDED, jnp.ones(2))
     clean = both(o, LOGPS, LOGPS - 0.1, LOGPS - 0.2, weight=weight)
     bad = jnp.where(weight > 0, 0.0, jnp.asarray([[0, -jnp.inf, 0, NAN], [0, 0, 1e38, -1e38]]))
     dirty = both(o, LOGPS + bad, LOGPS - 0.1 + bad, LOGPS - 0.2 - bad, weight=weight)
@@ -310,8 +310,8 @@ def test_parts_add_up_to_the_whole_for_every_loss(loss_type, level):
     o = Objective(loss_type, level, epsilon_high=0.3, beta=0.1)
     given = (logps, old, ref, advantage, weight)
     whole = loss(o, *given)
-    parts = [terms(o, *(x[n::2] for x in given)) for n in range(2)]
-    summed = finish(o, merge(merge(jax.tree.map(jnp.zeros_like, parts[0]), parts[0]), parts[1]))
+    parts = [loss_sums(o, *(x[n::2] for x in given)) for n in range(2)]
+    summed = finalize(o, merge(merge(jax.tree.map(jnp.zeros_like, parts[0]), parts[0]), parts[1]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), summed, whole)
 
 
@@ -429,4 +429,4 @@ def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="scale_rewards is 'std'; choose group, batch, none"):
         advantages(ONES, "std")
     with pytest.raises(ValueError, match=r"beta is 0.1 and there are no reference"):
-        terms(Objective(beta=0.1), LOGPS, None, None, jnp.ones(2), ONES)
+        loss_sums(Objective(beta=0.1), LOGPS, None, None, jnp.ones(2), ONES)

@@ -17,7 +17,7 @@ from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, to_pixels
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 from mmcot_jax.nn import decoder
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
-from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, place
+from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, fill_image_ids
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Chameleon:
     draws: bool = True
     """Whether it may open an image; the textual twin may not."""
     position_axes: int = 1
-    shows: tuple[str, ...] = ("pixels",)
+    image_outputs: tuple[str, ...] = ("pixels",)
 
     @property
     def grammar(self) -> Grammar:
@@ -64,7 +64,7 @@ class Chameleon:
         if batch.pixels is None:
             return batch
         images = rearrange(Pixels(*batch.pixels).images, "b m h w c -> (b m) h w c")
-        return place(batch, self.tokenize(variables, images))
+        return fill_image_ids(batch, self.tokenize(variables, images))
 
     def tokenize(self, variables: Variables, images: UInt8[Array, "N h w 3"]) -> Int[Array, "N K"]:
         """Preprocessed images -> picture ids."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, tensorfile
+from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import Table
 from mmcot_jax.models.chameleon import keys, originals
 from mmcot_jax.models.chameleon.backbone import Chameleon
@@ -36,10 +36,10 @@ def load(
     folder = pathlib.Path(folder)
     original = originals.find(folder)
     if original is None:
-        tensors = tensorfile.read_folder(folder)
+        tensors = safetensors_io.read_folder(folder)
         table = keys.hf_table(vqgan, paint=True)
     else:
-        tensors = tensorfile.read_pickle(original)
+        tensors = safetensors_io.read_pickle(original)
         table = keys.original_table(vqgan, heads, kv_heads)
     path = pathlib.Path(vqgan_file) if vqgan_file else originals.find_vqgan(folder)
     return hf.load(table, tensors | _vqgan(path, folder, tensors), like, str(folder))
@@ -57,7 +57,7 @@ def _vqgan(
         )
     if not path.is_file():
         raise ValueError(f"no VQGAN at {path}: give the file vqgan.ckpt or vqgan.safetensors")
-    read = tensorfile.read if path.suffix == ".safetensors" else tensorfile.read_pickle
+    read = safetensors_io.read if path.suffix == ".safetensors" else safetensors_io.read_pickle
     return {keys.VQGAN_PREFIX + name: tensor for name, tensor in read(path).items()}
 
 

@@ -30,7 +30,7 @@ class Qwen25VL:
     renderer: Qwen25VLRenderer
     context: int
     position_axes: int = 3
-    shows: tuple[str, ...] = ()
+    image_outputs: tuple[str, ...] = ()
     """Nothing of pictures: it draws none."""
 
     @property

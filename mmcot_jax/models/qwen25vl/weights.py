@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, tensorfile
+from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import Table
 from mmcot_jax.models.qwen25vl import keys
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
@@ -20,7 +20,7 @@ def load(backbone: Qwen25VL, folder: str | pathlib.Path, like: PyTree) -> PyTree
     Raises:
         ValueError: no weights there, or any tensors that do not fit, all listed.
     """
-    tensors = tensorfile.read_folder(folder)
+    tensors = safetensors_io.read_folder(folder)
     loaded = any(name.startswith(keys.LOADED["decoder"]) for name in tensors)
     names = _table(backbone, keys.LOADED if loaded else keys.SAVED)
     return hf.load(names, tensors, like, str(folder))

@@ -18,7 +18,7 @@ from mmcot_jax.models.seed_llama.keys import SeedConfig
 from mmcot_jax.models.seed_llama.render import SeedRenderer
 from mmcot_jax.nn import decoder
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
-from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, place
+from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, fill_image_ids
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class SeedLlama:
     position_axes: int = 1
 
     @property
-    def shows(self) -> tuple[str, ...]:
+    def image_outputs(self) -> tuple[str, ...]:
         """Of a drawn picture: its embedding."""
         return ("embedding",) if self.seed else ()
 
@@ -72,7 +72,7 @@ class SeedLlama:
         if batch.pixels is None:
             return batch
         images = rearrange(Pixels(*batch.pixels).images, "b m h w c -> (b m) h w c")
-        return place(batch, self.tokenize(variables, images))
+        return fill_image_ids(batch, self.tokenize(variables, images))
 
     def tokenize(self, variables: Variables, images: UInt8[Array, "N h w 3"]) -> Int[Array, "N K"]:
         """Preprocessed images -> picture ids."""

@@ -16,6 +16,9 @@ from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.shapes.questions import CANDIDATES, KINDS, Question, listed, yes_no
 from mmcot_jax.tasks.shapes.world import SMALLEST, describe, draw
 
+EVALUATOR = "grounded"
+LAZY_IMAGES = False
+
 LETTERS = "ABCD"
 DESCRIBED = "described"
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from assets.make_chameleon_tokenizer import train
 from mmcot_jax.example import Example, Picture
-from mmcot_jax.models.chameleon.fit_tokenizer import train
 from mmcot_jax.models.chameleon.render import ChameleonRenderer, read_tokenizer
 
 PAD, EOS, EOI, BOI = 1, 2, 16, 17

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from mmcot_jax import tensorfile
+from mmcot_jax import safetensors_io
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.chameleon import keys, weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
@@ -61,7 +61,7 @@ def load(folder, params):
 def test_the_hugging_face_layout_goes_out_and_in(tmp_path, params):
     files = weights.save(BACKBONE, params, tmp_path)
     assert [f.name for f in files] == ["model.safetensors", "vqgan.safetensors"]
-    names = tensorfile.read(files[0])
+    names = safetensors_io.read(files[0])
     assert "model.vqmodel.encoder.conv_in.weight" in names
     assert not any(".vqmodel.decoder." in name for name in names)
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
@@ -87,7 +87,7 @@ def test_the_original_layout_is_read_through_its_pickles(tmp_path, params, monke
     }
     for name in files:
         (tmp_path / name).touch()
-    monkeypatch.setattr(tensorfile, "read_pickle", lambda path: files[path.name])
+    monkeypatch.setattr(safetensors_io, "read_pickle", lambda path: files[path.name])
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
 
 

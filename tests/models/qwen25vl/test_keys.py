@@ -3,7 +3,7 @@ import json
 import jax
 import numpy as np
 import pytest
-import qwen_golden
+from helpers import qwen_golden
 
 from mmcot_jax import hf
 from mmcot_jax.keytable import slots

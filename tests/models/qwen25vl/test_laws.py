@@ -10,11 +10,11 @@ import pytest
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.logps import score_rollout, whole
-from mmcot_jax.types import Backbone, Batch, cut, row_axes
+from mmcot_jax.train.logps import concat_prompt_completions, score_rollout
+from mmcot_jax.types import Backbone, Batch, row_axes, split_microbatches
 
 NUCLEUS = Sampling(temperature=0.7, top_p=0.9)
 LENGTH = 10
@@ -160,12 +160,12 @@ def test_a_group_shares_its_prompts_features(rollout, prompts):
     np.testing.assert_array_equal(rollout.prompt.embeds[::2], prompts.embeds)
     np.testing.assert_array_equal(rollout.prompt.embeds[1::2], prompts.embeds)
     assert rollout.prompt.pixels is None
-    assert whole(rollout).embeds.shape[1] == prompts.tokens.shape[1]
+    assert concat_prompt_completions(rollout).embeds.shape[1] == prompts.tokens.shape[1]
 
 
 def test_replies_go_on_after_the_largest_position_and_hold_words_only(qwen, rollout):
     out, t = jax.tree.map(np.asarray, rollout), rollout.prompt.tokens.shape[1]
-    after = np.asarray(whole(rollout).positions)[:, :, t]
+    after = np.asarray(concat_prompt_completions(rollout).positions)[:, :, t]
     largest = np.where(out.prompt.valid, out.prompt.positions, -1).max(axis=(0, 2))
     np.testing.assert_array_equal(after, np.broadcast_to(largest + 1, (3, 6)))
     assert (largest[:4] + 1 < out.prompt.valid.sum(axis=1)[:4]).all()  # fewer than its tokens
@@ -206,7 +206,7 @@ def row_of(qwen, example):
 
 def test_micro_batches_cut_windows_and_features_by_their_rows(qwen, rollout):
     rows = [row_of(qwen, e) for e in (TWO, ONE, NONE, ONE)]
-    parts = cut(padded(rows), 2)
+    parts = split_microbatches(padded(rows), 2)
     assert parts.pixels.cells.shape[:2] == (2, 2)
     np.testing.assert_array_equal(parts.pixels.source[1, 1], padded(rows).pixels.source[3])
     again = steps.rollout_logps(
@@ -241,7 +241,7 @@ def test_features_do_not_depend_on_the_mesh(qwen, shape):
     alone = jax.jit(qwen.backbone.prepare)(qwen.variables, jax.tree.map(jnp.asarray, batch))
     placed = jax.device_put(qwen.variables, meshes.shardings(qwen.variables, mesh))
     shared = meshes.put(batch, mesh, row_axes(batch))
-    with meshes.strict(mesh):
+    with meshes.no_implicit_transfers(mesh):
         out = jax.jit(qwen.backbone.prepare)(placed, shared)
     np.testing.assert_allclose(meshes.get(out.embeds), alone.embeds, atol=2e-5)
 

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import qwen_golden
+from helpers import qwen_golden
 from PIL import Image
 
 from mmcot_jax.boxes import smart_resize

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import qwen_golden
+from helpers import qwen_golden
 
 from mmcot_jax.example import Example, Picture, Renderer
 from mmcot_jax.models.qwen25vl.render import (

@@ -11,7 +11,7 @@ import pytest
 from configs import base
 from mmcot_jax import data, rules
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import run as evals
+from mmcot_jax.evals import answer as evals
 from mmcot_jax.example import Example
 from mmcot_jax.train import grpo, sft
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import qwen_golden
 from einops import rearrange
+from helpers import qwen_golden
 
 from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess
 from mmcot_jax.models.qwen25vl.vision import to_patches

@@ -4,9 +4,9 @@ import re
 import jax
 import numpy as np
 import pytest
-import qwen_golden
+from helpers import qwen_golden
 
-from mmcot_jax import hf, tensorfile
+from mmcot_jax import hf, safetensors_io
 from mmcot_jax.models.qwen25vl import keys, weights
 
 
@@ -28,7 +28,7 @@ def test_what_goes_out_comes_in_and_out_again(tmp_path, golden):
     params = golden.variables["params"]
     files = weights.save(golden.backbone, params, tmp_path)
     assert [f.name for f in files] == ["model.safetensors"]
-    written = tensorfile.read(files[0])
+    written = safetensors_io.read(files[0])
     for name, x in golden.arrays.items():
         own = name.removeprefix("weights/")
         if name.startswith("weights/") and (own in written or not golden.backbone.c.tied):
@@ -48,12 +48,12 @@ def test_shards_are_read_by_their_index(tmp_path, golden):
 def test_the_names_in_memory_are_read_too_and_a_tied_head_may_lie_there(tmp_path, golden):
     params, tied = golden.variables["params"], golden.backbone.c.tied
     hf.save(keys.hf_table(tied=tied, prefixes=keys.LOADED), params, tmp_path)
-    tensors = tensorfile.read_folder(tmp_path)
+    tensors = safetensors_io.read_folder(tmp_path)
     if tied:
         tensors["lm_head.weight"] = tensors["model.language_model.embed_tokens.weight"]
-    entries = [tensorfile.Entry(n, x.shape, x.dtype) for n, x in tensors.items()]
+    entries = [safetensors_io.Entry(n, x.shape, x.dtype) for n, x in tensors.items()]
     (tmp_path / "all").mkdir()
-    tensorfile.write(tmp_path / "all" / "model.safetensors", entries, tensors.values())
+    safetensors_io.write(tmp_path / "all" / "model.safetensors", entries, tensors.values())
     same(weights.load(golden.backbone, tmp_path / "all", like(params)), params)
 
 
@@ -63,7 +63,7 @@ def test_a_small_models_qk_norm_goes_out_and_comes_in(tmp_path, qwen):
     random = np.random.default_rng(0)
     params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), shapes)
     weights.save(normed, params, tmp_path)
-    written = tensorfile.read(tmp_path / "model.safetensors")
+    written = safetensors_io.read(tmp_path / "model.safetensors")
     assert written["model.layers.1.self_attn.k_norm.bias"].shape == (1, 16)
     same(weights.load(normed, tmp_path, shapes), params)
 
@@ -82,7 +82,7 @@ def test_weights_of_another_size_are_refused_by_name(tmp_path, golden):
 def test_an_adapter_is_named_for_the_model_in_memory_and_leaves_the_tower_alone(tmp_path, qwen):
     lora, table = qwen.variables["lora"], weights.table(qwen.backbone)
     hf.save_adapter(table, lora, tmp_path, alpha=8, dropout=0.0, base="qwen")
-    names = set(tensorfile.read(tmp_path / "adapter_model.safetensors"))
+    names = set(safetensors_io.read(tmp_path / "adapter_model.safetensors"))
     assert "base_model.model.model.language_model.layers.1.mlp.up_proj.lora_A.weight" in names
     assert "base_model.model.lm_head.lora_B.weight" in names
     assert not any("visual" in name for name in names)

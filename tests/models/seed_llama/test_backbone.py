@@ -10,7 +10,7 @@ import pytest
 
 from mmcot_jax.example import Example, Picture
 from mmcot_jax.models.seed_llama.render import SeedRenderer
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train.logps import score_rollout
 from mmcot_jax.types import Backbone, Batch, Pixels
@@ -134,7 +134,7 @@ def test_drawn_pictures_have_an_embedding_and_no_pixels(seed_llama, ids):
     backbone, variables = seed_llama
     foreign = np.array([[0, 99, 14], [FIRST, BOI - 1, 14]])
     made = jax.jit(backbone.embed)(variables, jnp.concatenate([ids, foreign]))
-    assert (made.shape, made.dtype, backbone.shows) == ((5, 5), jnp.float32, ("embedding",))
+    assert (made.shape, made.dtype, backbone.image_outputs) == ((5, 5), jnp.float32, ("embedding",))
     np.testing.assert_array_equal(made[3], made[4])
     with pytest.raises(ValueError, match="have no pixels: those are painted by unCLIP diffusion"):
         backbone.paint(variables, jnp.asarray(ids))
@@ -143,7 +143,7 @@ def test_drawn_pictures_have_an_embedding_and_no_pixels(seed_llama, ids):
 def test_without_a_picture_tokenizer_it_says_what_is_missing(seed_llama, images):
     renderer = SeedRenderer(seed_llama.backbone.renderer.tokenizer)
     text = dataclasses.replace(seed_llama.backbone, seed=None, renderer=renderer)
-    assert text.shows == ()
+    assert text.image_outputs == ()
     assert text.grammar.image_len == 0
     assert not text.grammar.is_image.any()
     with pytest.raises(ValueError, match=r"has no pictures \(model.seed is None\)"):

@@ -15,7 +15,7 @@ from mmcot_jax.example import Example
 from mmcot_jax.keytable import slots
 from mmcot_jax.models import seed_llama as module
 from mmcot_jax.models.seed_llama import gguf, keys
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "smollm2.npz"

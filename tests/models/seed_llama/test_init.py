@@ -1,13 +1,13 @@
 import jax
 import numpy as np
 import pytest
-from tiny_seed import SEED
+from helpers.tiny_seed import SEED
 
+from assets.make_seed_tokenizer import TINY
 from mmcot_jax import mesh as meshes
 from mmcot_jax import models
 from mmcot_jax.models import seed_llama as module
 from mmcot_jax.models.seed_llama import weights
-from mmcot_jax.models.seed_llama.fit import TINY
 from mmcot_jax.models.seed_llama.keys import SeedConfig
 from mmcot_jax.tasks import scenes, shapes
 from mmcot_jax.tasks.shapes import facts
@@ -47,7 +47,7 @@ def test_a_config_makes_the_backbone(seed_llama, config):
 
 def test_without_sizes_of_pictures_it_is_a_llama_on_text(config):
     built = module.build(config | {"seed": None})
-    assert (built.shows, built.grammar.image_len, built.renderer.boi) == ((), 0, -1)
+    assert (built.image_outputs, built.grammar.image_len, built.renderer.boi) == ((), 0, -1)
 
 
 def test_no_sizes_given_are_those_of_seed_2(config):

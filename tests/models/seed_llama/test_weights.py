@@ -1,9 +1,9 @@
 import jax
 import numpy as np
 import pytest
-from tiny_seed import SEED
+from helpers.tiny_seed import SEED
 
-from mmcot_jax import hf, tensorfile
+from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.seed_llama import keys, weights
 
@@ -37,7 +37,7 @@ def test_a_small_models_qk_norm_goes_out_and_comes_in(seed_llama, tmp_path):
     random = np.random.default_rng(0)
     params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), shapes)
     weights.save(normed, params, tmp_path)
-    written = tensorfile.read(tmp_path / "model.safetensors")
+    written = safetensors_io.read(tmp_path / "model.safetensors")
     scale = params["decoder"]["layers"]["attention"]["k_norm"]["scale"]
     np.testing.assert_array_equal(written["model.layers.1.self_attn.k_norm.weight"], scale[1])
     equal(weights.load_decoder(normed, str(tmp_path), shapes["decoder"]), params["decoder"])
@@ -64,7 +64,7 @@ def test_the_picture_tokenizer_comes_from_the_two_places_of_its_release(
     files = originals({"seed": params["seed"]})
     for name in files:
         (tmp_path / name).touch()
-    monkeypatch.setattr(tensorfile, "read_pickle", lambda path: files[path.name])
+    monkeypatch.setattr(safetensors_io, "read_pickle", lambda path: files[path.name])
     equal(weights.load_seed(SEED, tmp_path, like(params["seed"])), params["seed"])
     del files[weights.VIT]["blocks.1.attn.q_bias"]
     files[weights.QUANTIZER]["image_down.1.weight"] = np.zeros(1)
@@ -93,7 +93,7 @@ def test_an_adapter_goes_out_and_in_under_llamas_names(seed_llama, tmp_path):
     backbone, variables = seed_llama
     table, lora = weights.table(backbone), variables["lora"]
     hf.save_adapter(table, lora, tmp_path, alpha=8.0, dropout=0.0, base="seed-llama-8b")
-    names = tensorfile.read(tmp_path / "adapter_model.safetensors")
+    names = safetensors_io.read(tmp_path / "adapter_model.safetensors")
     assert "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight" in names
     equal(hf.load_adapter(table, tmp_path, like(lora), alpha=8.0), lora)
 

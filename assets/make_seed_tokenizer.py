@@ -1,6 +1,6 @@
 """Fits the small SEED tokenizer of `tiny` on toy scenes.
 
-    python -m mmcot_jax.models.seed_llama.fit --out tiny_seed.safetensors   # minutes on two cores
+    python -m assets.make_seed_tokenizer --out tiny_seed.safetensors   # minutes on two cores
 
 SEED's own codes mean nothing by themselves; these are defined first: two for each thing, what it is
 and where it lies. Then the encoder learns to find them in the picture, and the decoder to make from
@@ -114,7 +114,7 @@ def fit(given: Scenes, *, steps: int, batch: int, rate: float, seed: int) -> dic
     return params
 
 
-def judge(params: dict[str, Any], given: Scenes) -> dict[str, float]:
+def evaluate(params: dict[str, Any], given: Scenes) -> dict[str, float]:
     """On scenes not seen: whole pictures right, the cosine with their own words and with others'.
 
     `shared` is how often two pictures whose scenes differ have the same codes.
@@ -153,7 +153,8 @@ def main() -> None:
     params = jax.tree.map(lambda x: x.astype(jnp.float16), params)
     rounded = jax.tree.map(lambda x: x.astype(jnp.float32), params)
     print(
-        "unseen:", {name: round(x, 4) for name, x in judge(rounded, scenes(2000, "test")).items()}
+        "unseen:",
+        {name: round(x, 4) for name, x in evaluate(rounded, scenes(2000, "test")).items()},
     )
     hf.save_file(seed_table(TINY), {"seed": params}, f.out)
 

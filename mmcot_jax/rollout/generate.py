@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply, Row
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.types import Backbone, Rollout, Variables, row_axes
 
 
-class Asked(NamedTuple):
+class Generations(NamedTuple):
     """What was sampled, on the device, and what this process's rows of it say."""
 
     rollout: Rollout
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
     """bool [B], by EOS, not by the budget."""
 
 
-class Asker:
+class Generator:
     """Samples G replies to each of a batch of prompts; a group's rows are next to each other."""
 
     def __init__(
@@ -55,10 +55,10 @@ class Asker:
         )
         self._g = num_generations
         self._prepare = jax.jit(backbone.prepare)
-        self._makers = makers(backbone)
+        self._image_decoders = image_decoders(backbone)
         self._eos = list(backbone.grammar.eos)
         self._image_len = int(backbone.grammar.image_len)
-        self._grammar = meshes.everywhere(backbone.grammar, mesh)
+        self._grammar = meshes.replicate(backbone.grammar, mesh)
 
     def __call__(
         self,
@@ -70,7 +70,7 @@ class Asker:
         *,
         image_slots: int | None = None,
         image_shape: tuple[int, ...] = (),
-    ) -> Asked:
+    ) -> Generations:
         """Prompts padded on the left to `width`; prompt n's sample g draws by number n G + g.
 
         `image_slots` and `image_shape` as `data.pad` has them: the same in every call, and on
@@ -87,8 +87,8 @@ class Asker:
         batch = meshes.put(batch, self._mesh, row_axes(batch))
         each = (numbers[:, None] * self._g + np.arange(self._g)).reshape(-1).astype(np.int32)
         numbers = meshes.put(each, self._mesh)
-        key = meshes.everywhere(key, self._mesh)
-        with meshes.strict(self._mesh):
+        key = meshes.replicate(key, self._mesh)
+        with meshes.no_implicit_transfers(self._mesh):
             rollout = sample(
                 self._backbone,
                 variables,
@@ -102,15 +102,17 @@ class Asker:
         replies = [self._backbone.renderer.read(row) for row in written]
         tokens = valid.sum(axis=1)
         last = ids[np.arange(len(ids)), np.maximum(tokens - 1, 0)]
-        return Asked(rollout, replies, written, tokens, np.isin(last, self._eos))
+        return Generations(rollout, replies, written, tokens, np.isin(last, self._eos))
 
-    def painted(self, variables: Variables, replies: Sequence[Reply], batch: int) -> list[Reply]:
+    def decode_images(
+        self, variables: Variables, replies: Sequence[Reply], batch: int
+    ) -> list[Reply]:
         """The replies with all the backbone shows of every whole picture, pixels or embedding.
 
         `batch` pictures a call.
         """
         whole = [p.ids for r in replies for p in r.pictures if len(p.ids) == self._image_len]
-        made = {field: self._make(field, variables, whole, batch) for field in self._makers}
+        made = {field: self._make(field, variables, whole, batch) for field in self._image_decoders}
         numbers = iter(range(len(whole)))
 
         def fill(segment: str | Picture) -> str | Picture:
@@ -126,22 +128,24 @@ class Asker:
     ) -> list[np.ndarray]:
         values: list[np.ndarray] = []
         # every process enters every call, also one whose replies have fewer pictures
-        for call in range(meshes.most(-(-len(ids) // batch))):
+        for call in range(meshes.all_reduce_max(-(-len(ids) // batch))):
             part = ids[call * batch : (call + 1) * batch]
             filled = np.zeros((batch, self._image_len), np.int32)
             filled[: len(part)] = part if len(part) else 0
-            made = self._makers[field](variables, meshes.put(filled, self._mesh))
+            made = self._image_decoders[field](variables, meshes.put(filled, self._mesh))
             values += list(meshes.get(made)[: len(part)])
         return values
 
 
-def makers(backbone: Backbone) -> dict[str, Callable[[Variables, jax.Array], jax.Array]]:
+def image_decoders(backbone: Backbone) -> dict[str, Callable[[Variables, jax.Array], jax.Array]]:
     """What of a `Picture` the backbone makes, by field: jitted, (variables, ids [N K]) -> it."""
     every = {
         "pixels": lambda variables, ids: backbone.paint(variables, ids, None),
         "embedding": lambda variables, ids: _unit(backbone.embed(variables, ids)),
     }
-    return {field: jax.jit(make) for field, make in every.items() if field in backbone.shows}
+    return {
+        field: jax.jit(make) for field, make in every.items() if field in backbone.image_outputs
+    }
 
 
 def _unit(x: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """Fits the small VQGAN of `tiny` on drawn puzzles.
 
-    python -m mmcot_jax.models.chameleon.fit --out tiny_vqgan.safetensors   # minutes on two cores
+    python -m assets.make_chameleon_vqgan --out tiny_vqgan.safetensors   # minutes on two cores
 
 The codebook comes first: the cells that pictures are mostly made of, in principal components. Then
 the encoder learns to tell each cell's code, and the decoder to paint from the codes. So a code
@@ -84,9 +84,9 @@ def define(pictures: UInt8[np.ndarray, "N H W 3"], config: VQGANConfig) -> Codes
     size = config.factor
     all_cells = cells(pictures, size).reshape(-1, size**2 * 3)
     distinct, times = np.unique(all_cells, axis=0, return_counts=True)
-    stretch = strokes(size)
+    stretch = emphasise_luminance(size)
     points = (distinct.astype(np.float32) / 127.5 - 1) @ stretch
-    centres = cover(points, times.astype(np.float32), config.codes)
+    centres = weighted_cover(points, times.astype(np.float32), config.codes)
     mean = centres.mean(0)
     _, _, components = np.linalg.svd(centres - mean, full_matrices=False)
     basis = components[: config.embed_dim].T
@@ -95,14 +95,14 @@ def define(pictures: UInt8[np.ndarray, "N H W 3"], config: VQGANConfig) -> Codes
     return Codes(mean @ basis * scale, stretch @ basis * scale, vectors * scale)
 
 
-def strokes(size: int) -> Float[np.ndarray, "P P"]:
+def emphasise_luminance(size: int) -> Float[np.ndarray, "P P"]:
     """A linear map of a cell that doubles what is light and dark in it: digits, before colours."""
     unit = np.eye(size**2 * 3, dtype=np.float32).reshape(-1, size**2, 3)
     grey = unit.mean(2, keepdims=True)
     return (unit + grey - grey.mean(1, keepdims=True)).reshape(size**2 * 3, -1)
 
 
-def cover(
+def weighted_cover(
     points: Float[np.ndarray, "M P"],
     weight: Float[np.ndarray, "M"],
     count: int,
@@ -133,7 +133,7 @@ def cover(
     return centres
 
 
-def care(x: Float[Array, "N H W 3"]) -> Float[Array, "N H W 1"]:
+def pixel_weight(x: Float[Array, "N H W 3"]) -> Float[Array, "N H W 1"]:
     """How much an error costs at each pixel: thin strokes are few, and a digit is its strokes."""
     window = (1, 5, 5, 1)
     total = jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME")
@@ -150,7 +150,7 @@ def loss(
     vectors = codebook[index]
     z = apply(x, method="latents")
     error = apply(vectors, method="decode_latents") - x
-    painted = (care(x) * (jnp.abs(error) + jnp.square(error))).mean()
+    painted = (pixel_weight(x) * (jnp.abs(error) + jnp.square(error))).mean()
     # minus the squared distance to each code, but for |z|^2, which is the same for all
     closeness = 2 * z @ codebook.T - jnp.square(codebook).sum(1)
     sharp = optax.softmax_cross_entropy_with_integer_labels(SHARPNESS * closeness, index).mean()
@@ -209,7 +209,7 @@ def save(path: str, params: dict[str, Any], config: VQGANConfig) -> None:
     save_file(tensors, path)
 
 
-def judge(
+def evaluate(
     pictures: UInt8[np.ndarray, "N H W 3"], params: dict[str, Any], config: VQGANConfig
 ) -> tuple[UInt8[np.ndarray, "N H W 3"], Int[np.ndarray, "N K"]]:
     """What the VQGAN makes of the pictures, and their codes."""
@@ -237,7 +237,7 @@ def main() -> None:
     f = flags.parse_args()
     pictures = draw(f.seed, f.pictures + 500, TINY.resolution)
     params = fit(pictures[500:], TINY, steps=f.steps, batch=f.batch, rate=f.rate, seed=f.seed)
-    drawn, codes = judge(pictures[:500], params, TINY)
+    drawn, codes = evaluate(pictures[:500], params, TINY)
     error = np.abs(drawn.astype(int) - pictures[:500]).mean()
     print(f"unseen: error {error:.2f} of 255, {len(np.unique(codes))} of {TINY.codes} codes used")
     save(f.out, params, TINY)

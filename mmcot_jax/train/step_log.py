@@ -16,11 +16,11 @@ from jax.sharding import Mesh
 
 from mmcot_jax import hosts
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals.ask import Asked
 from mmcot_jax.example import Example, Row
 from mmcot_jax.log import completions_table, write_completions, write_text
-from mmcot_jax.rewards.pool import Scored, TooManyFailures, failed
-from mmcot_jax.train.groups import Groups, mean
+from mmcot_jax.rewards.pool import FailureWatch, Scored, failed
+from mmcot_jax.rollout.generate import Generations
+from mmcot_jax.train.preflight import Groups, mean
 from mmcot_jax.types import Backbone
 
 
@@ -38,7 +38,7 @@ class Record:
         self._stage, self._c, self._mesh, self._workdir = stage, c, mesh, workdir
         self._read = backbone.renderer.read
         self._image_len = int(backbone.grammar.image_len)
-        self._failures = TooManyFailures(c["reward_funcs"])
+        self._failures = FailureWatch(c["reward_funcs"])
 
     def failures(
         self, number: int, items: Sequence[tuple[Example, Row]], scored: Scored
@@ -67,7 +67,7 @@ class Record:
         self,
         number: int,
         items: Sequence[tuple[Example, Row]],
-        asked: Asked,
+        asked: Generations,
         scored: Scored,
         groups: Groups,
     ) -> None:
@@ -104,7 +104,9 @@ class Record:
             table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
             rich.console.Console(stderr=True).print(table)
 
-    def report(self, asked: Asked, scored: Scored, times: Mapping[str, float]) -> dict[str, float]:
+    def report(
+        self, asked: Generations, scored: Scored, times: Mapping[str, float]
+    ) -> dict[str, float]:
         """What chains were like and how long all took, by TRL's names where it has one.
 
         `times` are the seconds of "rollout", "reward" and "train".
@@ -128,7 +130,7 @@ class Record:
             "step_time": sum(times.values()),
             **{f"time/{name}": seconds for name, seconds in times.items()},
         }
-        return found | mean(meshes.everyone(scored.metrics))
+        return found | mean(meshes.all_gather_objects(scored.metrics))
 
     def _file(self, number: int) -> str:
         """Of several processes each writes its own."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import run
+from mmcot_jax.evals import answer as answering
 from mmcot_jax.example import Example, Reply
 
 C = {
@@ -23,7 +23,7 @@ C = {
 EXAMPLES = [Example(f"q/{n}", ("abcdef"[: 1 + n % 6],), "A") for n in range(11)]
 
 
-class Asker:
+class Generator:
     """Answers a row by its id and the number it draws by; notes what it was asked."""
 
     asked: list
@@ -46,15 +46,15 @@ class Asker:
 
 @pytest.fixture
 def answer(monkeypatch, chameleon):
-    Asker.asked = []
-    monkeypatch.setattr(run, "Asker", Asker)
+    Generator.asked = []
+    monkeypatch.setattr(answering, "Generator", Generator)
     backbone = chameleon.backbone
     mesh = meshes.make(data=1, fsdp=-1, tensor=1)
     key = jax.random.key(0)
 
     def call(examples=EXAMPLES, **changes):
         given = dict(mesh=mesh, key=key, paint=False)
-        return run.answer(backbone, {}, examples, C | changes, **given)
+        return answering.answer(backbone, {}, examples, C | changes, **given)
 
     return call
 
@@ -64,8 +64,8 @@ def test_every_question_is_answered_once_in_order_and_the_last_batch_is_filled(a
     assert [a.example for a in found] == EXAMPLES
     assert [a.reply.text for a in found] == [f"q/{n} {n} 0" for n in range(11)]
     assert [a.prompt for a in found[4:8]] == ["abcde", "abcdef", "a", "ab"]
-    assert Asker.asked == [(8, 8, {"image_slots": 0, "image_shape": ()})] * 2
-    assert run.lengths(found) == {
+    assert Generator.asked == [(8, 8, {"image_slots": 0, "image_shape": ()})] * 2
+    assert answering.lengths(found) == {
         "n": 11,
         "completions/mean_length": 2.0,
         "completions/clipped_ratio": 0.0,

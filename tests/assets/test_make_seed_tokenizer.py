@@ -1,14 +1,20 @@
 """What the fits of `tiny`'s picture tokenizer and of its words made."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmcot_jax import hf, tensorfile
-from mmcot_jax.models.seed_llama import fit, fit_tokenizer
+from assets import make_llama_tokenizer as fit_tokenizer
+from assets import make_seed_tokenizer as fit
+from mmcot_jax import hf, safetensors_io
+from mmcot_jax.models import seed_llama
 from mmcot_jax.models.seed_llama.keys import seed_table
 from mmcot_jax.models.seed_llama.tokenizer import SeedTokenizer
 from mmcot_jax.tasks.shapes import facts
+
+PACKAGED = pathlib.Path(seed_llama.__file__).parent
 
 
 def shapes():
@@ -18,10 +24,10 @@ def shapes():
 
 
 def test_the_file_that_ships_is_read_whole_and_tells_scenes_apart():
-    file = fit.__file__.replace("fit.py", "tiny_seed.safetensors")
-    assert {x.dtype for x in tensorfile.read(file).values()} == {np.dtype(np.float16)}
+    file = PACKAGED / "tiny_seed.safetensors"
+    assert {x.dtype for x in safetensors_io.read(file).values()} == {np.dtype(np.float16)}
     params = hf.load(seed_table(fit.TINY), file, shapes())["seed"]
-    found = fit.judge(params, given := fit.scenes(100, "validation"))
+    found = fit.evaluate(params, given := fit.scenes(100, "validation"))
     assert found["right"] == 1
     assert found["shared"] == 0
     assert found["cosine"] > 0.97
@@ -33,9 +39,7 @@ def test_the_file_that_ships_is_read_whole_and_tells_scenes_apart():
 
 
 def test_codes_are_corners_of_one_distance():
-    params = hf.load(
-        seed_table(fit.TINY), fit.__file__.replace("fit.py", "tiny_seed.safetensors"), shapes()
-    )
+    params = hf.load(seed_table(fit.TINY), PACKAGED / "tiny_seed.safetensors", shapes())
     codebook = params["seed"]["codebook"]
     assert codebook.shape == (facts.CODES, 16)
     np.testing.assert_allclose(jnp.linalg.norm(codebook, axis=1), 1, atol=1e-3)

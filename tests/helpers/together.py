@@ -1,4 +1,4 @@
-"""What processes do together without a model: `python tests/together.py WHAT [ARGUMENT]`.
+"""What processes do together without a model: `python tests/helpers/together.py WHAT [ARGUMENT]`.
 
 test_hosts.py starts it in two processes of four devices each.
 """
@@ -42,10 +42,10 @@ def rows() -> None:
         mine = mine + process  # of rows that both have process 0's count
         expected = batch + (np.isin(np.arange(8), ours[0]) == 0)[:, None]
         np.testing.assert_array_equal(meshes.gather(mine, mesh), expected)
-        key = meshes.everywhere(jax.random.key(3), mesh)
+        key = meshes.replicate(jax.random.key(3), mesh)
         assert key.is_fully_replicated and len(key.sharding.device_set) == 8
-    assert meshes.everyone({"id": "é" * process}) == [{"id": ""}, {"id": "é"}]
-    assert meshes.most(5 - process) == 5
+    assert meshes.all_gather_objects({"id": "é" * process}) == [{"id": ""}, {"id": "é"}]
+    assert meshes.all_reduce_max(5 - process) == 5
 
 
 def rewards() -> None:
@@ -98,13 +98,13 @@ def preempt() -> None:
     """A SIGTERM to process 1 is told to both at the same step, before they go too far."""
     from mmcot_jax import mesh as meshes
 
-    with hosts.Notice() as preempted:
+    with hosts.PreemptionNotice() as preempted:
         for step in range(200):
             if step == 3 and os.environ["JAX_PROCESS_ID"] == "1":
                 os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.05)
             if preempted():
-                assert meshes.everyone(step) == [step, step]
+                assert meshes.all_gather_objects(step) == [step, step]
                 return
     raise AssertionError("nobody was told")
 
@@ -122,4 +122,4 @@ def main(argv) -> int:
 DEEDS = {deed.__name__: deed for deed in (rows, rewards, preempt, agree, lose)}
 
 if __name__ == "__main__":
-    hosts.leave(main, sys.argv[1:])
+    hosts.run_and_exit(main, sys.argv[1:])

@@ -5,9 +5,9 @@ import pathlib
 import numpy as np
 import pytest
 
+from assets.make_qwen25vl_tokenizer import train, words
 from mmcot_jax.boxes import Space
 from mmcot_jax.models import qwen25vl
-from mmcot_jax.models.qwen25vl.fit_tokenizer import train, words
 from mmcot_jax.models.qwen25vl.preprocess import preprocess
 from mmcot_jax.models.qwen25vl.render import MARKS, Qwen25VLRenderer, read_tokenizer
 from mmcot_jax.models.qwen25vl.sizes import VisionConfig

@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmcot_jax.sample.law import Sampling, first_places, log_law, penalize, sampling
+from mmcot_jax.sample.distribution import (
+    Sampling,
+    first_occurrence,
+    penalize,
+    sampling,
+    token_log_probs,
+)
 
 # probabilities 0.5, 0.3, 0.15, 0.05
 LOGITS = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
@@ -11,7 +17,7 @@ ALL = jnp.ones(4, bool)
 
 
 def law(sampling, allowed=ALL, logits=LOGITS):
-    return np.exp(np.asarray(log_law(logits, allowed, sampling), np.float64))
+    return np.exp(np.asarray(token_log_probs(logits, allowed, sampling), np.float64))
 
 
 def test_without_options_it_is_the_softmax():
@@ -51,15 +57,15 @@ def test_truncation_looks_at_what_grammar_and_temperature_left():
 def test_what_may_not_be_drawn_is_finite_and_has_no_gradient():
     allowed = jnp.array([True, True, True, False])
     sampling = Sampling(0.7, top_p=0.9, top_k=3)
-    assert np.isfinite(np.asarray(log_law(LOGITS, allowed, sampling))).all()
-    gradient = jax.grad(lambda x: log_law(x, allowed, sampling)[1])(LOGITS)
+    assert np.isfinite(np.asarray(token_log_probs(LOGITS, allowed, sampling))).all()
+    gradient = jax.grad(lambda x: token_log_probs(x, allowed, sampling)[1])(LOGITS)
     assert np.isfinite(np.asarray(gradient)).all()
     assert gradient[3] == 0
 
 
 def test_rows_of_bfloat16_logits_give_float32():
     rows = jnp.stack([LOGITS, LOGITS[::-1]])[None].astype(jnp.bfloat16)
-    out = log_law(rows, jnp.broadcast_to(ALL, rows.shape), Sampling())
+    out = token_log_probs(rows, jnp.broadcast_to(ALL, rows.shape), Sampling())
     assert (out.shape, out.dtype) == ((1, 2, 4), jnp.float32)
 
 
@@ -87,7 +93,7 @@ def test_the_penalty_is_that_of_transformers():
     expected = scores.copy()
     given = np.where(given < 0, given * np.float32(1.3), given / np.float32(1.3))
     np.put_along_axis(expected, ids, given, 1)
-    seen = first_places(jnp.asarray(ids), jnp.ones(ids.shape, bool), 20) < 9
+    seen = first_occurrence(jnp.asarray(ids), jnp.ones(ids.shape, bool), 20) < 9
     ours = penalize(jnp.asarray(scores), seen, Sampling(repetition_penalty=1.3))
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
     assert (expected != scores).sum(axis=1).min() > 4
@@ -95,7 +101,7 @@ def test_the_penalty_is_that_of_transformers():
 
 def test_a_token_is_first_where_it_stands_and_padding_is_no_token():
     tokens, valid = jnp.array([[0, 3, 1, 3]]), jnp.array([[False, True, True, True]])
-    np.testing.assert_array_equal(first_places(tokens, valid, 5), [[4, 2, 4, 1, 4]])
+    np.testing.assert_array_equal(first_occurrence(tokens, valid, 5), [[4, 2, 4, 1, 4]])
 
 
 def test_a_config_says_how_to_draw():

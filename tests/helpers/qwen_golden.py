@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Punctuation, Sequence, WhitespaceSplit
 
-from mmcot_jax import data, hf, tensorfile
+from mmcot_jax import data, hf, safetensors_io
 from mmcot_jax.example import Row
 from mmcot_jax.models.qwen25vl import keys
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
@@ -25,7 +25,7 @@ from mmcot_jax.models.qwen25vl.render import MARKS, Qwen25VLRenderer, positions
 from mmcot_jax.models.qwen25vl.sizes import VisionConfig
 from mmcot_jax.nn.decoder import DecoderConfig
 
-HERE = pathlib.Path(__file__).parent / "golden" / "qwen25vl.npz"
+HERE = pathlib.Path(__file__).parents[1] / "golden" / "qwen25vl.npz"
 
 
 class Golden(NamedTuple):
@@ -126,7 +126,7 @@ def shared(folder: pathlib.Path) -> Golden:
     config = json.loads((folder / "config.json").read_text())
     with np.load(folder / "io.npz") as z:
         arrays = {name: z[name] for name in z}
-    weights = tensorfile.read(folder / "weights.safetensors")
+    weights = safetensors_io.read(folder / "weights.safetensors")
     backbone, variables = build(config, weights, tied=config["tie_word_embeddings"])
     photos = [
         np.asarray(Image.open(io.BytesIO(arrays[f"in_photo{i}_png"].tobytes())).convert("RGB"))

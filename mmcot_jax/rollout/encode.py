@@ -15,7 +15,7 @@ from mmcot_jax.example import Row
 from mmcot_jax.types import Backbone, Variables
 
 
-def check(rows: Iterable[Row], context: int) -> list[Row]:
+def check_lengths(rows: Iterable[Row], context: int) -> list[Row]:
     """The rows, if each fits the model.
 
     Raises:
@@ -32,7 +32,7 @@ def check(rows: Iterable[Row], context: int) -> list[Row]:
     return checked
 
 
-def tokenize(
+def encode_images(
     backbone: Backbone, variables: Variables, rows: Iterable[Row], mesh: Mesh, *, batch: int
 ) -> Iterator[Row]:
     """The same rows, their images' ids in place and their pixels gone; `batch` images a call."""

@@ -1,13 +1,13 @@
-"""What the Asker makes of the pictures in replies."""
+"""What the Generator makes of the pictures in replies."""
 
 import jax
 import numpy as np
 import pytest
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals.ask import Asker
 from mmcot_jax.example import Picture, Reply
-from mmcot_jax.sample.law import Sampling
+from mmcot_jax.rollout.generate import Generator
+from mmcot_jax.sample.distribution import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,8 @@ def mesh():
     return meshes.make(1, -1, 1)
 
 
-def asker(backbone, mesh):
-    return Asker(backbone, mesh, Sampling(), length=4, pad_id=0)
+def generator(backbone, mesh):
+    return Generator(backbone, mesh, Sampling(), length=4, pad_id=0)
 
 
 def pictures(*ids):
@@ -27,7 +27,7 @@ def test_whole_pictures_get_their_embedding_of_unit_norm_and_cut_ones_nothing(se
     backbone, variables = seed_llama
     one, cut, two = pictures([13, 14, 15], [13, 14], [20, 13, 24])
     replies = [Reply(("a", one, cut)), Reply(("b",)), Reply((two,))]
-    made = asker(backbone, mesh).painted(variables, replies, batch=8)
+    made = generator(backbone, mesh).decode_images(variables, replies, batch=8)
     first, short, second = [p for reply in made for p in reply.pictures]
     assert [reply.text for reply in made] == ["a<image><image>", "b", "<image>"]
     assert (short.embedding, first.pixels) == (None, None)
@@ -40,7 +40,9 @@ def test_whole_pictures_get_their_embedding_of_unit_norm_and_cut_ones_nothing(se
 
 def test_a_backbone_that_paints_gets_pixels_and_no_embedding(chameleon, mesh):
     backbone, variables = chameleon
-    (made,) = asker(backbone, mesh).painted(variables, [Reply(pictures([4, 5, 6, 7]))], batch=8)
+    (made,) = generator(backbone, mesh).decode_images(
+        variables, [Reply(pictures([4, 5, 6, 7]))], batch=8
+    )
     (picture,) = made.pictures
     assert picture.embedding is None
     expected = jax.jit(backbone.paint)(variables, picture.ids[None])[0]

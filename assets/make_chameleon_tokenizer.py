@@ -1,6 +1,6 @@
 """Makes the tokenizer of `tiny` from the puzzles' own words.
 
-    python -m mmcot_jax.models.chameleon.fit_tokenizer --out tokenizer.json
+    python -m assets.make_chameleon_tokenizer --out tokenizer.json
 
 What varies between puzzles (a colour, a size, a shape, a digit, a letter) is a token of its own;
 each stretch of words between two of them is one token as well, so that a chain of fifteen hundred

@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals.ask import Asker
 from mmcot_jax.example import Example, Reply
-from mmcot_jax.hosts import Preempted, never
+from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
-from mmcot_jax.sample import law
+from mmcot_jax.rollout.generate import Generator
+from mmcot_jax.sample import distribution
 from mmcot_jax.types import Backbone, Variables
 
 
@@ -43,7 +43,7 @@ def answer(
     key: jax.Array,
     log: Log | None = None,
     paint: bool = True,
-    preempted: Callable[[], bool] = never,
+    preempted: Callable[[], bool] = never_preempted,
 ) -> list[Answered]:
     """All `examples`, answered in order, the whole pictures of this process's rows painted.
 
@@ -60,10 +60,10 @@ def answer(
     """
     meshes.check_rows("eval.batch_size", c["batch_size"], mesh)
     g = c.get("num_generations", 1)
-    asker = Asker(
+    generator = Generator(
         backbone,
         mesh,
-        law.sampling(c, "eval"),
+        distribution.sampling(c, "eval"),
         length=c["max_completion_length"],
         pad_id=c["pad_id"],
         num_generations=g,
@@ -86,13 +86,13 @@ def answer(
         there = {number: rows.pair(number) for number in part if number is not None}
         pairs = [*there.values()] + [rows.pair(0)] * (len(part) - len(there))
         numbers = np.array([*there] + [0] * (len(part) - len(there)), np.int32)
-        asked = asker(variables, [row for _, row in pairs], width, key, numbers, **images)
+        asked = generator(variables, [row for _, row in pairs], width, key, numbers, **images)
         replies = asked.replies[: len(there) * g]
         if paint:
-            replies = asker.painted(variables, replies, c["batch_size"])
+            replies = generator.decode_images(variables, replies, c["batch_size"])
         ours = {
             g * number + k: Answered(
-                example.unseen,
+                example.without_pixels,
                 replies[g * n + k],
                 backbone.renderer.read(row.tokens).text,
                 int(asked.tokens[g * n + k]),
@@ -102,7 +102,9 @@ def answer(
             for k in range(g)
         }
         ids = dict(zip(ours, asked.ids, strict=False))  # without those of the filled rows
-        found = _everyone(ours, ids, lambda n: examples[n // g].unseen, backbone.renderer.read)
+        found = _everyone(
+            ours, ids, lambda n: examples[n // g].without_pixels, backbone.renderer.read
+        )
         answered += found
         written += sum(a.tokens for a in found)
         if log:
@@ -124,7 +126,7 @@ def _everyone(
         return list(ours.values())
     told = [(n, ids[n].tolist(), a.prompt, a.tokens, a.ended) for n, a in ours.items()]
     found = dict(ours)
-    for number, written, *rest in itertools.chain(*meshes.everyone(told)):
+    for number, written, *rest in itertools.chain(*meshes.all_gather_objects(told)):
         if number not in found:
             reply = read(np.array(written, np.int32))
             found[number] = Answered(example(number), reply, *rest)
@@ -133,7 +135,7 @@ def _everyone(
 
 def drawn(backbone: Backbone, reply: Reply) -> list[np.ndarray | None]:
     """The whole pictures of a reply, uint8 [H W 3]; None for one that another process painted."""
-    if "pixels" not in backbone.shows:
+    if "pixels" not in backbone.image_outputs:
         return []
     return [p.pixels for p in reply.pictures if len(p.ids) == backbone.grammar.image_len]
 

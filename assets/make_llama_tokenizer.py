@@ -1,6 +1,6 @@
 """Makes the tokenizer of `tiny` from the scenes' own words.
 
-    python -m mmcot_jax.models.seed_llama.fit_tokenizer --out tiny_tokenizer.json
+    python -m assets.make_llama_tokenizer --out tiny_tokenizer.json
 
 A word is a token together with the space before it, a tag is one token. Any text still round-trips,
 byte by byte. The ids of pictures are no part of it: they follow its words, as they follow Llama's.

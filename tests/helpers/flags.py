@@ -2,7 +2,7 @@
 
 import pathlib
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs/m2m.py")
 REWARDS = ROOT / "tests" / "rewards" / "some_rewards.py"
 SMALL = (

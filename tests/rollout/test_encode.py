@@ -6,7 +6,7 @@ import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
-from mmcot_jax.train import rows
+from mmcot_jax.rollout.encode import check_lengths, encode_images
 
 
 def question(name, pixels, count):
@@ -17,9 +17,9 @@ def question(name, pixels, count):
 def test_a_row_longer_than_the_context_is_refused_by_name_length_and_limit(chameleon):
     renderer, side = chameleon.backbone.renderer, chameleon.backbone.vqgan.resolution
     row = renderer.supervise(question("q/7", (side, side), 1))
-    assert rows.check([row], len(row.tokens)) == [row]
+    assert check_lengths([row], len(row.tokens)) == [row]
     with pytest.raises(ValueError, match=rf"'q/7' is {len(row.tokens)} tokens .* context is 3"):
-        rows.check([row], 3)
+        check_lengths([row], 3)
 
 
 def test_tokenized_rows_hold_the_ids_of_their_own_images_in_any_batch(chameleon):
@@ -30,7 +30,7 @@ def test_tokenized_rows_hold_the_ids_of_their_own_images_in_any_batch(chameleon)
         for n, count in enumerate((2, 0, 3))
     ]
     mesh = meshes.make(data=8, fsdp=1, tensor=1)
-    done = list(rows.tokenize(backbone, variables, given, mesh, batch=8))
+    done = list(encode_images(backbone, variables, given, mesh, batch=8))
     assert [row.id for row in done] == ["0", "1", "2"]
     for row, before in zip(done, given, strict=True):
         assert row.images == () and row.starts == ()

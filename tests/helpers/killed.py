@@ -1,6 +1,6 @@
 """Runs the command and, at its n-th sampling, scoring, update or evaluation, sends itself a signal.
 
-    python tests/killed.py KILL|TERM PHASE N [flags of mmcot_jax.main]
+    python tests/helpers/killed.py KILL|TERM PHASE N [flags of mmcot_jax.main]
 
 SIGKILL comes when the device is at work: what is killed was dispatched, not waited for. SIGTERM
 comes before, and time enough for it to be heard of by the other processes.
@@ -12,13 +12,13 @@ import sys
 import time
 
 from mmcot_jax import main, stages
-from mmcot_jax.evals import ask
 from mmcot_jax.rewards import pool
+from mmcot_jax.rollout import generate
 from mmcot_jax.train import step
 
 PLACES = {
     "learning": (step, "sft_step"),
-    "sampling": (ask, "sample"),
+    "sampling": (generate, "sample"),
     "scoring": (pool.Pool, "submit"),
     "update": (step, "grpo_step"),
     "evaluation": (stages, "_answers"),
@@ -44,4 +44,4 @@ if __name__ == "__main__":
         return result
 
     setattr(owner, function, killed)
-    hosts.leave(main.main, flags)
+    hosts.run_and_exit(main.main, flags)

@@ -58,7 +58,7 @@ def penalize(
     return jnp.where(seen, jnp.where(x > 0, x / penalty, x * penalty), x)
 
 
-def first_places(
+def first_occurrence(
     tokens: Int[Array, "B T"], valid: Bool[Array, "B T"], vocabulary: int
 ) -> Int[Array, "B V"]:
     """Where each token first stands in a row; T where it does not.
@@ -70,7 +70,7 @@ def first_places(
     return jnp.full((b, vocabulary), t).at[jnp.arange(b)[:, None], tokens].min(places)
 
 
-def log_law(
+def token_log_probs(
     logits: Float[Array, "*B V"], allowed: Bool[Array, "*B V"], s: Sampling
 ) -> Float[Array, "*B V"]:
     """Log-probabilities in nats, float32; what may not be drawn is float32's minimum.

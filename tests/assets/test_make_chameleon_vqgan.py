@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mmcot_jax.models.chameleon import fit
+from assets import make_chameleon_vqgan as fit
+from mmcot_jax.models import chameleon
 from mmcot_jax.models.chameleon.vqgan_keys import upstream_keys
 from mmcot_jax.tasks.puzzlevqa import KINDS
 
-SHIPPED = Path(fit.__file__).with_name("tiny_vqgan.safetensors")
+SHIPPED = Path(chameleon.__file__).with_name("tiny_vqgan.safetensors")
 
 
 def shipped():
@@ -44,14 +45,14 @@ def test_cells_are_in_raster_order():
 def test_strokes_cost_more_than_flat_areas():
     flat = jnp.full((1, 16, 16, 3), 0.5)
     stroke = flat.at[:, :, 8].set(-0.5)
-    assert fit.care(flat)[0, 8, 8, 0] == 1
+    assert fit.pixel_weight(flat)[0, 8, 8, 0] == 1
     # the stroke is 5 of the 25 pixels: its mean is 0.3, its contrast 0.8 / 2
-    np.testing.assert_allclose(fit.care(stroke)[0, 8, 8, 0], 1 + fit.CARE * 0.4, rtol=1e-5)
+    np.testing.assert_allclose(fit.pixel_weight(stroke)[0, 8, 8, 0], 1 + fit.CARE * 0.4, rtol=1e-5)
 
 
 def test_centres_cover_what_is_common_not_what_is_far():
     points = np.array([[0, 0], [1, 0], [4, 0], [99, 0]], np.float32)
-    centres = fit.cover(points, np.array([6, 2, 3, 1], np.float32), 2)
+    centres = fit.weighted_cover(points, np.array([6, 2, 3, 1], np.float32), 2)
     # 99 gains 1 * 2, 4 gains 3 * 2; the mean of the first is (6 * 0 + 2 * 1) / 8
     assert centres.tolist() == [[0.25, 0], [4, 0]]
 
@@ -59,8 +60,8 @@ def test_centres_cover_what_is_common_not_what_is_far():
 def test_strokes_are_doubled_and_flat_colours_are_kept():
     flat = np.tile([0.5, -0.5, 0.2], 4).astype(np.float32)
     grey = np.repeat([1, -1, 1, -1], 3).astype(np.float32)
-    np.testing.assert_allclose(flat @ fit.strokes(2), flat, atol=1e-6)
-    np.testing.assert_allclose(grey @ fit.strokes(2), 2 * grey, atol=1e-6)
+    np.testing.assert_allclose(flat @ fit.emphasise_luminance(2), flat, atol=1e-6)
+    np.testing.assert_allclose(grey @ fit.emphasise_luminance(2), 2 * grey, atol=1e-6)
 
 
 def test_codes_are_principal_components_of_the_cells():
@@ -80,7 +81,7 @@ def test_a_fit_learns_flat_pictures_and_its_file_reads_back(tmp_path):
     colours = np.array([[255, 0, 0], [0, 0, 255], [255, 255, 255]], np.uint8)
     pictures = colours[np.arange(30) % 3, None, None].repeat(16, 1).repeat(16, 2)
     params = fit.fit(pictures, config, steps=150, batch=6, rate=3e-3, seed=0)
-    drawn, codes = fit.judge(pictures[:3], params, config)
+    drawn, codes = fit.evaluate(pictures[:3], params, config)
     assert [len(set(row)) for row in codes.tolist()] == [1, 1, 1]
     assert len(np.unique(codes)) == 3
     assert np.abs(drawn.astype(int) - pictures[:3]).mean() < 20
@@ -94,7 +95,7 @@ def test_a_fit_learns_flat_pictures_and_its_file_reads_back(tmp_path):
 def test_the_shipped_file_is_small_and_redraws_every_kind():
     assert SHIPPED.stat().st_size < 1_000_000
     pictures = puzzles(2)
-    drawn, codes = fit.judge(pictures, shipped(), fit.TINY)
+    drawn, codes = fit.evaluate(pictures, shipped(), fit.TINY)
     assert codes.shape == (40, 64)
     error = np.abs(drawn.astype(int) - pictures).mean((1, 2, 3))
     assert error.mean() < 8
@@ -103,6 +104,6 @@ def test_the_shipped_file_is_small_and_redraws_every_kind():
 
 def test_the_same_picture_has_the_same_codes_in_any_batch():
     pictures, params = puzzles(1)[:6], shipped()
-    _, together = fit.judge(pictures, params, fit.TINY)
-    _, alone = fit.judge(pictures[3:4], params, fit.TINY)
+    _, together = fit.evaluate(pictures, params, fit.TINY)
+    _, alone = fit.evaluate(pictures[3:4], params, fit.TINY)
     assert (together[3] == alone[0]).all()

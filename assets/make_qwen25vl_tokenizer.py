@@ -1,6 +1,6 @@
 """Makes the tokenizer of `tiny` from the words of toy pictures.
 
-    python -m mmcot_jax.models.qwen25vl.fit_tokenizer --out tokenizer.json
+    python -m assets.make_qwen25vl_tokenizer --out tokenizer.json
 
 Every whole number below 400 and every word is a token of its own, an option is one token with its
 letter. Any text still round-trips, byte by byte. Host
