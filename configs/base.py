@@ -36,7 +36,6 @@ def sft(learning_rate: float, **changes) -> dict:
             "logging_steps": 1,
             "save_steps": 500,
             "save_total_limit": 3,
-            "pad_id": 1,
         }
         | changes
     )
@@ -97,7 +96,6 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "prompt_buckets": 1,
             "length_multiple": 64,
             "logps_chunk": 512,
-            "pad_id": 1,
         }
         | changes
     )
@@ -114,7 +112,6 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "greedy": True,
         "batch_size": 64,
         "length_multiple": 64,
-        "pad_id": 1,
     } | changes
 
 

@@ -94,18 +94,17 @@ def full(size: str) -> ConfigDict:
         },
         # photographs of 640 x 640 pixels at most: 529 cells in 36 windows
         plan=base.shapes(832, 36, 1088, 36),
-        sft=base.sft(1e-4, num_train_epochs=1.0, batch_size=16, pad_id=151643),
+        sft=base.sft(1e-4, num_train_epochs=1.0, batch_size=16),
         grpo=base.grpo(
             1e-5,
             256,
-            pad_id=151643,
             eval_steps=50,
             eval_count=100,
             gradient_accumulation_steps=4,
             **rewards("tagged_accuracy", "iou", "tagged_format"),
         ),
         # what the released model's own generation config asks for; the study's GRPO sampled without
-        eval=base.sampling(512, pad_id=151643, repetition_penalty=1.05)
+        eval=base.sampling(512, repetition_penalty=1.05)
         | {
             "sets": {
                 "aokvqa": pictured("aokvqa", split="test", **grounded),
@@ -201,7 +200,6 @@ def tiny() -> ConfigDict:
             "length_multiple": 8,
             "logging_steps": 10,
             "save_steps": 100,
-            "pad_id": 2,
         }
     )
     config.grpo.update(
@@ -218,7 +216,6 @@ def tiny() -> ConfigDict:
             "eval_count": 50,
             "save_steps": 20,
             "length_multiple": 8,
-            "pad_id": 2,
         }
     )
     config.eval.update(
@@ -227,7 +224,6 @@ def tiny() -> ConfigDict:
             "batch_size": 50,
             "length_multiple": 8,
             "repetition_penalty": 1.0,
-            "pad_id": 2,
         }
     )
     return config

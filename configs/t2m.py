@@ -127,11 +127,8 @@ def full() -> ConfigDict:
             eval_count=100,
             eval_steps=126,
             save_steps=63,
-            pad_id=0,
         ),
-        eval=base.sampling(
-            512, greedy=False, top_p=0.9, top_k=50, num_generations=5, batch_size=16, pad_id=0
-        )
+        eval=base.sampling(512, greedy=False, top_p=0.9, top_k=50, num_generations=5, batch_size=16)
         | {"data": asked | {"split": "test"}},
     )
     rewards(config, accuracy_normalized=6.0, format_tiered=6.0, image_count=1.0)
@@ -215,7 +212,6 @@ def tiny() -> ConfigDict:
             "length_multiple": 8,
             "logging_steps": 10,
             "save_steps": 100,
-            "pad_id": 0,
         }
     )
     config.grpo.update(
@@ -284,7 +280,6 @@ def smol() -> ConfigDict:
             "batch_size": 16,
             "length_multiple": 32,
             "save_steps": 40,
-            "pad_id": 0,
         }
     )
     config.grpo.update(

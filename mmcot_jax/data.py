@@ -169,13 +169,12 @@ def pad(
     length: int,
     side: Literal["left", "right"],
     *,
-    pad_id: int,
     image_slots: int | None = None,
     image_shape: tuple[int, ...] = (),
 ) -> Batch:
     """Rows made equally long, a `Batch` with numpy leaves.
 
-    tokens int32 [B T] filled with `pad_id`, positions int32 [A B T], valid and loss bool [B T];
+    tokens int32 [B T] padded with 0, positions int32 [A B T], valid and loss bool [B T];
     pixels is `Pixels(uint8 [B M h w 3], int32 [B M])`, `starts` counted in the padded row and -1
     where a slot is empty, or None where M is 0. M is `image_slots`, by default the most any of
     these rows has; `image_shape` is needed where a batch without images has slots. Rows cut into
@@ -187,7 +186,7 @@ def pad(
         ValueError: a row is longer than `length`, or has more images than slots, images of two
             shapes, or not as many placeholders as its images have cells.
     """
-    tokens = np.full((len(rows), length), pad_id, np.int32)
+    tokens = np.zeros((len(rows), length), np.int32)
     positions = np.zeros((len(rows[0].positions), len(rows), length), np.int32)
     valid = np.zeros((len(rows), length), bool)
     loss = np.zeros((len(rows), length), bool)
@@ -331,7 +330,6 @@ def batches(
     batch_size: int,
     *,
     seed: int | None,
-    pad_id: int,
     buckets: Sequence[int],
     slot_buckets: Sequence[int] | None = None,
     side: Literal["left", "right"] = "right",
@@ -360,7 +358,6 @@ def batches(
             rows,
             length,
             side,
-            pad_id=pad_id,
             image_slots=next(n for n in slot_buckets if n >= source.slots[whole].max()),
             image_shape=source.image_shape,
         )

@@ -28,8 +28,8 @@ def lengths(batch) -> list[int]:
 
 
 def test_right_padding_puts_the_row_first():
-    batch = data.pad([row("a", 3), row("b", 1)], 4, "right", pad_id=9)
-    assert batch.tokens.tolist() == [[10, 11, 12, 9], [10, 9, 9, 9]]
+    batch = data.pad([row("a", 3), row("b", 1)], 4, "right")
+    assert batch.tokens.tolist() == [[10, 11, 12, 0], [10, 0, 0, 0]]
     assert batch.positions.tolist() == [[[0, 1, 2, 0], [0, 0, 0, 0]]]
     assert batch.valid.tolist() == [[True, True, True, False], [True, False, False, False]]
     assert batch.loss.tolist() == [[False, True, True, False], [False] * 4]
@@ -38,7 +38,7 @@ def test_right_padding_puts_the_row_first():
 
 
 def test_left_padding_puts_the_row_last_and_moves_its_images():
-    batch = data.pad([row("a", 3, (0, 2)), row("b", 4, (1,))], 5, "left", pad_id=0)
+    batch = data.pad([row("a", 3, (0, 2)), row("b", 4, (1,))], 5, "left")
     assert batch.tokens.tolist() == [[0, 0, 10, 11, 12], [0, 10, 11, 12, 13]]
     assert batch.positions.tolist() == [[[0, 0, 0, 1, 2], [0, 0, 1, 2, 3]]]
     assert batch.valid.tolist() == [[False, False, True, True, True], [False] + [True] * 4]
@@ -49,12 +49,12 @@ def test_left_padding_puts_the_row_last_and_moves_its_images():
 
 def test_three_position_axes_are_carried():
     positions = np.array([[0, 1], [0, 5], [0, 9]], np.int32)
-    batch = data.pad([row("a", 2)._replace(positions=positions)], 3, "right", pad_id=0)
+    batch = data.pad([row("a", 2)._replace(positions=positions)], 3, "right")
     assert batch.positions[:, 0].tolist() == [[0, 1, 0], [0, 5, 0], [0, 9, 0]]
 
 
 def test_slots_stay_where_a_batch_has_no_images():
-    batch = data.pad([row("a", 2)], 2, "right", pad_id=0, image_slots=2, image_shape=(4, 4, 3))
+    batch = data.pad([row("a", 2)], 2, "right", image_slots=2, image_shape=(4, 4, 3))
     assert batch.pixels.images.shape == (1, 2, 4, 4, 3)
     assert batch.pixels.starts.tolist() == [[-1, -1]]
 
@@ -72,20 +72,20 @@ def windowed(id: str, tokens: int, cells: tuple[int, ...]) -> Row:
 
 def test_windows_fill_slots_and_their_tokens_move_with_the_row():
     rows = [windowed("a", 4, (2, 1)), row("b", 2), windowed("c", 3, (1,))]
-    left = data.pad(rows, 5, "left", pad_id=0, image_slots=3).pixels
+    left = data.pad(rows, 5, "left", image_slots=3).pixels
     assert left.cells.shape == (3, 3, 2, 4, 4, 3)
     assert left.image.tolist() == [[0, 1, -1], [-1] * 3, [0, -1, -1]]
     assert left.source.tolist() == [[-1, -1, 0, 1, 2], [-1] * 5, [-1, -1, -1, 0, -1]]
     assert left.at[0, :, :, 1].tolist() == [[0, 1], [0, -1], [-1, -1]]
     assert left.cells[:, :, 0, 0, 0, 0].tolist() == [[5, 5, 0], [0, 0, 0], [5, 0, 0]]
-    right = data.pad(rows, 5, "right", pad_id=0).pixels
+    right = data.pad(rows, 5, "right").pixels
     assert right.source.tolist() == [[-1, 0, 1, 2, -1], [-1] * 5, [-1, 0, -1, -1, -1]]
     assert right.cells.shape[1] == 2
 
 
 def test_a_batch_of_words_alone_keeps_its_empty_windows():
     shape = (2, 4, 4, 3)
-    out = data.pad([row("b", 2)], 3, "left", pad_id=0, image_slots=2, image_shape=shape).pixels
+    out = data.pad([row("b", 2)], 3, "left", image_slots=2, image_shape=shape).pixels
     assert out.cells.shape == (1, 2, *shape)
     assert out.image.tolist() == [[-1, -1]] and out.source.tolist() == [[-1] * 3]
 
@@ -96,12 +96,12 @@ def test_placeholders_that_are_not_as_many_as_cells_name_the_record():
     with pytest.raises(
         ValueError, match=r"row 'late' has 2 image placeholders and its 2 images have 3 cells: rend"
     ):
-        data.pad([cut], 4, "left", pad_id=0)
+        data.pad([cut], 4, "left")
 
 
 def test_too_many_windows_are_named():
     with pytest.raises(ValueError, match="row 'a' has 2 windows of images, the limit is 1"):
-        data.pad([windowed("a", 4, (2, 1))], 4, "left", pad_id=0, image_slots=1)
+        data.pad([windowed("a", 4, (2, 1))], 4, "left", image_slots=1)
 
 
 def test_a_source_knows_its_windows():
@@ -147,19 +147,19 @@ def test_slots_are_chosen_from_what_rows_fill():
 
 def test_batches_have_the_slots_of_their_bucket():
     source = data.Rows([windowed(str(n), 8, (1,) * n) for n in (1, 1, 2, 5)])
-    batches = partial(data.batches, source, 2, seed=None, pad_id=0, buckets=(8,), epochs=1)
+    batches = partial(data.batches, source, 2, seed=None, buckets=(8,), epochs=1)
     assert [b.pixels.image.shape[1] for b in batches()] == [5, 5]
     assert [b.pixels.image.shape[1] for b in batches(slot_buckets=(2, 5))] == [2, 5]
 
 
 def test_a_row_too_long_is_named():
     with pytest.raises(ValueError, match="row 'late' is 5 tokens long, the limit is 4"):
-        data.pad([row("early", 2), row("late", 5)], 4, "right", pad_id=0)
+        data.pad([row("early", 2), row("late", 5)], 4, "right")
 
 
 def test_too_many_images_are_named():
     with pytest.raises(ValueError, match="row 'a' has 2 images, the limit is 1"):
-        data.pad([row("a", 3, (0, 1))], 4, "right", pad_id=0, image_slots=1)
+        data.pad([row("a", 3, (0, 1))], 4, "right", image_slots=1)
 
 
 def test_images_of_two_shapes_are_named():
@@ -187,17 +187,17 @@ def test_buckets_are_chosen_from_the_lengths():
 
 def test_batches_have_the_length_of_their_bucket():
     source = numbered(4)
-    found = data.batches(source, 2, seed=None, pad_id=0, buckets=(2, 8), epochs=1)
+    found = data.batches(source, 2, seed=None, buckets=(2, 8), epochs=1)
     assert [batch.tokens.shape for batch in found] == [(2, 2), (2, 8)]
 
 
 def test_a_row_longer_than_the_last_bucket_is_refused_before_the_first_batch():
     with pytest.raises(ValueError, match="row '4' is 5 tokens long, the limit is 4"):
-        data.batches(numbered(5), 2, seed=0, pad_id=0, buckets=(2, 4))
+        data.batches(numbered(5), 2, seed=0, buckets=(2, 4))
 
 
 def test_every_row_comes_once_an_epoch_in_another_order_each():
-    found = data.batches(numbered(6), 2, seed=3, pad_id=0, buckets=(8,), epochs=2)
+    found = data.batches(numbered(6), 2, seed=3, buckets=(8,), epochs=2)
     assert found.epoch_steps == 3
     seen = [n for batch in found for n in lengths(batch)]
     assert sorted(seen[:6]) == sorted(seen[6:]) == [1, 2, 3, 4, 5, 6]
@@ -205,16 +205,14 @@ def test_every_row_comes_once_an_epoch_in_another_order_each():
 
 
 def test_the_remainder_is_dropped_each_epoch():
-    found = data.batches(numbered(5), 2, seed=0, pad_id=0, buckets=(8,), epochs=2)
+    found = data.batches(numbered(5), 2, seed=0, buckets=(8,), epochs=2)
     seen = [lengths(batch) for batch in found]
     assert len(seen) == 4 and found.epoch_steps == 2
     assert len({*seen[0], *seen[1]}) == 4
 
 
 def test_a_filled_remainder_repeats_a_row_with_nothing_to_learn():
-    found = data.batches(
-        numbered(3), 2, seed=None, pad_id=0, buckets=(4,), epochs=1, remainder="fill"
-    )
+    found = data.batches(numbered(3), 2, seed=None, buckets=(4,), epochs=1, remainder="fill")
     first, last = found
     assert lengths(first) == [1, 2] and lengths(last) == [3, 3]
     assert last.loss.sum(1).tolist() == [2, 0]
@@ -232,7 +230,6 @@ def test_the_parts_of_the_processes_are_the_whole_batch(places):
             numbered(9),
             4,
             seed=1,
-            pad_id=0,
             buckets=(3, 6, 9),
             epochs=2,
             remainder="fill",
@@ -252,7 +249,7 @@ def test_the_parts_of_the_processes_are_the_whole_batch(places):
 @pytest.mark.parametrize("place", range(8))
 def test_going_on_from_any_place_equals_never_having_stopped(place):
     def fresh():
-        return data.batches(numbered(7), 2, seed=5, pad_id=0, buckets=(8,), epochs=3)
+        return data.batches(numbered(7), 2, seed=5, buckets=(8,), epochs=3)
 
     whole = [batch.tokens.tolist() for batch in fresh()]
     before = fresh()

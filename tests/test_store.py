@@ -48,9 +48,7 @@ def test_a_store_and_memory_give_the_same_batches(tmp_path):
     store.write(tmp_path / "s", rows(9), shards=2, fingerprint=PRINT)
     sources = [store.open(tmp_path / "s", PRINT), data.Rows(rows(9))]
     assert all(isinstance(source, data.Source) for source in sources)
-    ours, theirs = (
-        list(data.batches(s, 4, seed=2, pad_id=0, buckets=(4, 16), epochs=2)) for s in sources
-    )
+    ours, theirs = (list(data.batches(s, 4, seed=2, buckets=(4, 16), epochs=2)) for s in sources)
     assert len(ours) == 4
     assert all(np.array_equal(a.tokens, b.tokens) for a, b in zip(ours, theirs, strict=True))
 

@@ -65,7 +65,6 @@ def answer(
         mesh,
         distribution.sampling(c, "eval"),
         length=c["max_completion_length"],
-        pad_id=c["pad_id"],
         num_generations=g,
     )
     rows = data.Rendered(examples, backbone.renderer.prompt)

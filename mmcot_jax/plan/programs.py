@@ -91,7 +91,7 @@ class Shapes:
         image = np.zeros((64, 64, 3), np.uint8)
         example = Example("shape", (image,) * bool(slots) + ("a",), "a")
         row = self.backbone.renderer.prompt(example)
-        one = data.pad([row], max(width, len(row.tokens)), side, pad_id=0, image_slots=slots)
+        one = data.pad([row], max(width, len(row.tokens)), side, image_slots=slots)
         timed = ("tokens", "positions", "valid", "loss", "source")
 
         def shape(path, x, axis):

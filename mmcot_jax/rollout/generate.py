@@ -42,11 +42,10 @@ class Generator:
         sampling: Sampling,
         *,
         length: int,
-        pad_id: int,
         num_generations: int = 1,
         micro_batches: int = 1,
     ):
-        self._backbone, self._mesh, self._pad_id = backbone, mesh, pad_id
+        self._backbone, self._mesh = backbone, mesh
         self._fixed = dict(
             sampling=sampling,
             length=length,
@@ -80,7 +79,6 @@ class Generator:
             rows,
             width,
             "left",
-            pad_id=self._pad_id,
             image_slots=image_slots,
             image_shape=image_shape,
         )

@@ -240,7 +240,6 @@ class _Trainer:
             rollout_mesh,
             distribution.sampling(c, STAGE),
             length=c["max_completion_length"],
-            pad_id=c["pad_id"],
             num_generations=c["num_generations"],
             micro_batches=c["rollout_micro_batches"],
         )

@@ -54,7 +54,6 @@ def run(
         source,
         c["batch_size"],
         seed=seed,
-        pad_id=c["pad_id"],
         buckets=buckets,
         slot_buckets=data.choose_slots(source.slots, count),
         mine=meshes.rows(mesh, c["batch_size"]),

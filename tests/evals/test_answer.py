@@ -18,7 +18,6 @@ C = {
     "top_k": 0,
     "greedy": True,
     "length_multiple": 4,
-    "pad_id": 0,
 }
 EXAMPLES = [Example(f"q/{n}", ("abcdef"[: 1 + n % 6],), "A") for n in range(11)]
 

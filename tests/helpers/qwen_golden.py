@@ -179,7 +179,7 @@ def rows(golden: Golden, case: dict[str, Any]) -> list[Row]:
 def batch(golden: Golden, cases: list[dict[str, Any]], **slots):
     """Cases as one left-padded batch."""
     every = [row for case in cases for row in rows(golden, case)]
-    padded = data.pad(every, longest(cases), "left", pad_id=0, **slots)
+    padded = data.pad(every, longest(cases), "left", **slots)
     return jax.tree.map(jnp.asarray, padded)
 
 

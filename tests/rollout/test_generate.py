@@ -16,7 +16,7 @@ def mesh():
 
 
 def generator(backbone, mesh):
-    return Generator(backbone, mesh, Sampling(), length=4, pad_id=0)
+    return Generator(backbone, mesh, Sampling(), length=4)
 
 
 def pictures(*ids):

@@ -26,7 +26,6 @@ def test_embeddings_of_drawn_pictures_are_rewarded(seed_llama, tmp_path):
     c = base.grpo(
         1e-3, 24, max_steps=1, prompts_per_step=8, num_generations=2, length_multiple=8,
         reward_funcs=("image_count", near), reward_weights=(1.0, 1.0), reward_processes=1,
-        pad_id=0,
     )  # fmt: skip
     examples = [Example(f"q{n}", ("abc"[n % 3],), "a", extra={"scene": "ab"}) for n in range(8)]
     variables = jax.tree.map(np.copy, variables)  # run gives them away

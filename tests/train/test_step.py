@@ -154,7 +154,7 @@ def test_the_end_is_learned_and_pads_are_not(chameleon):
     chains = [("ab", picture, "c"), ("d",)]
     examples = [Example(str(i), ("abc",), "", chain) for i, chain in enumerate(chains)]
     supervised = [renderer.supervise(e) for e in examples]
-    batch = data.pad(supervised, 16, "right", pad_id=1)
+    batch = data.pad(supervised, 16, "right")
     out = sums(chameleon, batch)
     # a b BOI 5 6 7 8 EOI c EOS, and d EOS
     assert (out.count, out.image_count) == (12, 4)
@@ -162,7 +162,7 @@ def test_the_end_is_learned_and_pads_are_not(chameleon):
     assert sums(chameleon, pads).nll == pytest.approx(out.nll, rel=1e-6)
     no_end = np.where(batch.tokens == EOS, 20, batch.tokens).astype(np.int32)
     assert sums(chameleon, batch._replace(tokens=no_end)).nll != pytest.approx(out.nll, rel=1e-3)
-    left = data.pad(supervised, 16, "left", pad_id=1)
+    left = data.pad(supervised, 16, "left")
     assert sums(chameleon, left).nll == pytest.approx(out.nll, rel=1e-5)
 
 

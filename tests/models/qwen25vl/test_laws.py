@@ -42,7 +42,7 @@ def prompts(qwen):
 def padded(rows, side="left", more=0, slots=None):
     length = max(len(row.tokens) for row in rows) + more
     shape = (4, 28, 28, 3)
-    batch = data.pad(rows, length, side, pad_id=0, image_slots=slots, image_shape=shape)
+    batch = data.pad(rows, length, side, image_slots=slots, image_shape=shape)
     return jax.tree.map(jnp.asarray, batch)
 
 
@@ -237,7 +237,7 @@ def test_features_do_not_depend_on_the_mesh(qwen, shape):
     mesh = meshes.make(*shape)
     tall = photo(280, 120, 4)  # 10 x 4 cells: more windows than are looked at at once
     rows = [row_of(qwen, e) for e in (TWO, ONE, NONE, NONE._replace(prompt=(tall, "w1")))]
-    batch = data.pad(rows, 60, "left", pad_id=0)
+    batch = data.pad(rows, 60, "left")
     alone = jax.jit(qwen.backbone.prepare)(qwen.variables, jax.tree.map(jnp.asarray, batch))
     placed = jax.device_put(qwen.variables, meshes.shardings(qwen.variables, mesh))
     shared = meshes.put(batch, mesh, row_axes(batch))

@@ -54,7 +54,7 @@ def trained(qwen, mesh, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sft")
     c = base.sft(
         3e-3, what="all", max_steps=60, batch_size=16, length_multiple=16, length_buckets=2,
-        gradient_accumulation_steps=2, pad_id=61, logps_chunk=8, save_steps=1000,
+        gradient_accumulation_steps=2, logps_chunk=8, save_steps=1000,
     )  # fmt: skip
     out = sft.run(
         qwen.backbone, variables, source, c, mesh=mesh, key=jax.random.key(1), seed=0,
@@ -64,7 +64,7 @@ def trained(qwen, mesh, tmp_path_factory):
 
 
 def answered(qwen, variables, mesh):
-    c = base.sampling(4, batch_size=16, length_multiple=16, pad_id=61)
+    c = base.sampling(4, batch_size=16, length_multiple=16)
     return evals.answer(
         qwen.backbone, variables, examples(24, 1), c, mesh=mesh, key=jax.random.key(2)
     )
@@ -95,7 +95,7 @@ def test_grpo_scores_rollouts_as_they_were_sampled(qwen, mesh, tmp_path):
         1e-3, 6, reward_funcs=(f"{__file__}:named",), reward_weights=(),
         prompts_per_step=4, num_generations=4, num_iterations=2, max_steps=2, beta=0.1,
         gradient_accumulation_steps=2, temperature=0.7, top_p=0.9, prompt_buckets=2,
-        length_multiple=16, logps_chunk=4, pad_id=61, reward_processes=1, preflight=False,
+        length_multiple=16, logps_chunk=4, reward_processes=1, preflight=False,
         lr_scheduler_type="constant",
     )  # fmt: skip
     grpo.run(

@@ -121,7 +121,7 @@ def smol():
 
 def prompt(backbone, text):
     row = backbone.renderer.prompt(Example("a", (text,), ""))
-    return jax.tree.map(jnp.asarray, data.pad([row], 40, "left", pad_id=2))
+    return jax.tree.map(jnp.asarray, data.pad([row], 40, "left"))
 
 
 @pytest.mark.slow
