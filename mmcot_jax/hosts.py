@@ -146,7 +146,7 @@ class PreemptionNotice:
     def __init__(self):
         self._asked, self._signalled = 0, False
 
-    def __enter__(self) -> "Notice":
+    def __enter__(self) -> "PreemptionNotice":
         """Listens; of several processes jax does."""
         if not jax.distributed.is_initialized():
             self._before = signal.signal(signal.SIGTERM, self._note)

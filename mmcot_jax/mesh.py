@@ -298,7 +298,7 @@ def all_gather_objects(value: Any) -> list[Any]:
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    padded = np.full(most(len(text)), ord(" "), np.uint8)
+    padded = np.full(all_reduce_max(len(text)), ord(" "), np.uint8)
     padded[: len(text)] = text
     return [json.loads(each.tobytes()) for each in multihost_utils.process_allgather(padded)]
 

@@ -26,6 +26,7 @@ from mmcot_jax.types import (
     TrainState,
     Variables,
     merge_microbatches,
+    split_microbatches,
 )
 
 SCHEDULES = ("constant", "linear", "cosine")
