@@ -39,7 +39,7 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
     with hosts.PreemptionNotice() as preempted:
         config.claim(workdir, c, write=hosts.first())
         try:
-            stages.run(stages.Job(c, workdir, preempted))
+            stages.run_all(stages.Run(c, workdir, preempted))
         except hosts.Preempted as notice:
             if hosts.first():
                 print(f"preempted: {notice}; the same command goes on", file=sys.stderr)

@@ -32,8 +32,7 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
     hosts.agree(config.to_json(c))
     with c.unlocked():
         c.stages = ()
-    job = stages.Job(c, folder)
-    rows = job.supervised()
+    rows = stages.Run(c, folder).encoded_rows()
     fingerprint = stages.fingerprint(c)
     if hosts.first():
         store.write(folder, rows, shards=c.data.shards, fingerprint=fingerprint)

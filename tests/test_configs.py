@@ -96,4 +96,4 @@ def test_an_ablation_is_a_flag():
     overrides = ["data.grpo.task=drivingvqa", "grpo.reward_funcs=tagged_accuracy,iou", "seed=22"]
     c = config.load(f"{CONFIGS}/m2t.py", [*overrides, "grpo.reward_weights=1.0,1.0"])
     stages.check(c)
-    assert stages.task_of(c, c.data.grpo) == "drivingvqa"
+    assert stages.task_name(c, c.data.grpo) == "drivingvqa"

@@ -15,7 +15,7 @@ def test_a_prepared_store_holds_the_rows_made_in_memory(tmp_path, capfd):
     kept = store.open(tmp_path / "store", stages.fingerprint(c))
     with c.unlocked():
         c.stages = ()
-    made = list(stages.Job(c, tmp_path).supervised())
+    made = list(stages.Run(c, tmp_path).encoded_rows())
     assert len(kept) == len(made) == 8
     for number, row in enumerate(made):
         np.testing.assert_array_equal(kept[number].tokens, row.tokens)

@@ -12,22 +12,27 @@ from PIL import Image
 from mmcot_jax import config, stages, store
 from mmcot_jax.boxes import Sight
 from mmcot_jax.example import Row
+from mmcot_jax.tasks import shapes
 
 M2T = f"{pathlib.Path(__file__).parents[1]}/configs/m2t.py:tiny"
 SIGHT = Sight(64, 4096, 8)
 
 
-def job(*overrides, sight=SIGHT):
-    """A job of which only the tasks are there."""
-    made = stages.Job.__new__(stages.Job)
+def run_of(*overrides, sight=SIGHT):
+    """A run that can only load examples."""
+    made = stages.Run.__new__(stages.Run)
     made.c = config.load(M2T, overrides)
     made.backbone = SimpleNamespace(renderer=SimpleNamespace(sight=sight))
     return made
 
 
+def resolved(run, options):
+    return stages.resolve_task(run.c, run.backbone, options)
+
+
 def test_a_task_is_told_how_large_the_model_sees_a_picture():
-    made = job("data.train.count=2", "data.train.kinds=color")
-    task, options = made.take(made.c.data.train)
+    made = run_of("data.train.count=2", "data.train.kinds=color")
+    task, options = resolved(made, made.c.data.train)
     assert task.__name__ == "mmcot_jax.tasks.shapes"
     assert options == {
         "kinds": ("color",),
@@ -42,35 +47,35 @@ def test_a_task_is_told_how_large_the_model_sees_a_picture():
     }
     assert len(made.load(made.c.data.train)) == 2
     assert len(made.load(made.c.data.train, split="validation", count=3)) == 3
-    assert "sight" not in job(sight=None).take(made.c.data.train)[1]
+    assert "sight" not in resolved(run_of(sight=None), made.c.data.train)[1]
 
 
 def test_a_group_may_name_its_task_and_shares_what_is_done_with_bad_records():
-    made = job("data.on_bad_record=skip")
+    made = run_of("data.on_bad_record=skip")
     group = {"task": "nlvr", "source": "nowhere"}
-    task, options = made.take(group)
+    task, options = resolved(made, group)
     assert task.__name__ == "mmcot_jax.tasks.nlvr"
     assert options == {"source": "nowhere", "sight": SIGHT, "on_bad_record": "skip"}
 
 
 def test_an_option_that_the_task_does_not_have_is_refused_with_those_it_has():
     with pytest.raises(ValueError, match="task 'shapes' has no option source; it has boxes, count"):
-        job().take({"source": "data"})
+        resolved(run_of(), {"source": "data"})
 
 
 def test_an_evaluation_asks_its_sets_or_its_data():
     tiny = config.load(M2T)
-    assert list(stages.asked(tiny)) == ["shapes"]
+    assert list(stages.eval_sets(tiny)) == ["shapes"]
     plain = ConfigDict({"data": {"task": "puzzlevqa"}, "eval": {"data": {"split": "test"}}})
-    assert stages.asked(plain)["puzzlevqa"].split == "test"
-    assert stages.task_of(plain, plain.eval.data) == "puzzlevqa"
+    assert stages.eval_sets(plain)["puzzlevqa"].split == "test"
+    assert stages.task_name(plain, plain.eval.data) == "puzzlevqa"
 
 
 def test_a_task_that_does_not_exist_or_has_no_evaluation_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"data.task is 'shape'; there are: aokvqa, drivingvqa"):
         stages.check(config.load(M2T, ["data.task=shape"]))
-    monkeypatch.delitem(stages.EVALS, "shapes")
-    with pytest.raises(ValueError, match="there is no evaluation of 'shapes'; there are"):
+    monkeypatch.setattr(shapes, "EVALUATOR", "boxed")
+    with pytest.raises(ValueError, match=r"EVALUATOR of .*shapes.* is 'boxed'; there are: .*resq"):
         stages.check(config.load(M2T))
 
 
@@ -100,7 +105,7 @@ def nlvr(folder, count=3):
 
 def test_photographs_are_read_when_their_row_is_used(tmp_path):
     nlvr(tmp_path)
-    made = job()
+    made = run_of()
     with made.c.unlocked():
         made.c.data.train = {"task": "nlvr", "source": str(tmp_path)}
     read = []
@@ -113,7 +118,7 @@ def test_photographs_are_read_when_their_row_is_used(tmp_path):
     made.backbone = SimpleNamespace(
         renderer=SimpleNamespace(supervise=supervise, sight=SIGHT), context=20
     )
-    source = made.source()
+    source = made.train_rows()
     assert len(source) == 3 and sorted(set(read)) == ["nlvr/0", "nlvr/1", "nlvr/2"]
     (tmp_path / "images/1.png").unlink()
     assert source[0].id == "nlvr/0"
@@ -122,7 +127,7 @@ def test_photographs_are_read_when_their_row_is_used(tmp_path):
     made.backbone.context = 5
     Image.new("RGB", (400, 100)).save(tmp_path / "images/1.png")
     with pytest.raises(ValueError, match="tokens long and the model's context is 5"):
-        made.source()
+        made.train_rows()
 
 
 def test_a_store_of_another_task_with_the_same_options_is_refused(tmp_path):

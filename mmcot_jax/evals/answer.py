@@ -1,4 +1,4 @@
-"""Questions to answered questions, batch by batch, in order."""
+"""Examples to answers, batch by batch, in order."""
 
 import itertools
 import time
@@ -14,23 +14,23 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
-from mmcot_jax.rollout.generate import Generator
+from mmcot_jax.rollout.generate import Generator, PromptShapes
 from mmcot_jax.sample import distribution
 from mmcot_jax.types import Backbone, Variables
 
 
 class Answered(NamedTuple):
-    """A question and what the model wrote."""
+    """An example and a reply of the model."""
 
     example: Example
-    """Without its images' pixels: a thousand photographs are gigabytes."""
+    """Without pixels: a thousand photographs are gigabytes."""
     reply: Reply
     prompt: str
-    """The words the model was given, images as `<image>`."""
+    """The text of the rendered prompt, images as `<image>`."""
     tokens: int
-    """Written, EOS included."""
+    """Tokens of the reply, EOS included."""
     ended: bool
-    """Whether it ended by itself, not by the budget."""
+    """True if EOS ended the reply, False if the token budget did."""
 
 
 def answer(
@@ -42,38 +42,35 @@ def answer(
     mesh: Mesh,
     key: jax.Array,
     log: Log | None = None,
-    paint: bool = True,
+    decode_images: bool = True,
     preempted: Callable[[], bool] = never_preempted,
 ) -> list[Answered]:
-    """All `examples`, answered in order, the whole pictures of this process's rows painted.
+    """Answers all `examples`, in order; every process returns every answer.
 
-    Every process has every answer, so that what is found in them needs no more words between
-    processes. `preempted` is asked after every batch whether to end.
-
-    `c` has `batch_size`, `max_completion_length`, the sampling's fields, and `num_generations`
-    where an example is to have several answers, next to each other. Answer g of example i draws
-    with `fold_in(key, i * num_generations + g)`, whatever the batch size.
+    `c` has `batch_size`, which divides as `mesh.check_rows` checks, `max_completion_length`, the
+    fields of `Sampling`, and `num_generations` if an example has several answers, which are then
+    adjacent. Answer g of example i draws with `fold_in(key, i * num_generations + g)`, whatever
+    the batch size. With `decode_images` the whole pictures of this process's rows are decoded.
+    `preempted` is called after every batch; True stops.
 
     Raises:
-        Preempted: it was; the next run asks again.
-        ValueError: a batch that the mesh does not divide, or numbers that make no law to draw by.
+        Preempted: `preempted()` returned True; the next run answers again.
+        ValueError: sampling options out of range.
     """
-    meshes.check_rows("eval.batch_size", c["batch_size"], mesh)
     g = c.get("num_generations", 1)
+    rows = data.Rendered(examples, backbone.renderer.prompt)
+    width = -(-int(rows.lengths.max()) // c["length_multiple"]) * c["length_multiple"]
     generator = Generator(
         backbone,
         mesh,
+        PromptShapes((width,), (int(rows.slots.max()),), rows.image_shape),
         distribution.sampling(c, "eval"),
         length=c["max_completion_length"],
         num_generations=g,
     )
-    rows = data.Rendered(examples, backbone.renderer.prompt)
-    images = dict(image_slots=int(rows.slots.max()), image_shape=rows.image_shape)
-    width = int(rows.lengths.max())
-    width = -(-width // c["length_multiple"]) * c["length_multiple"]
     answered: list[Answered] = []
     began, written = time.monotonic(), 0
-    parts = data.stream(
+    batches = data.stream(
         range(len(rows)),
         c["batch_size"],
         seed=None,
@@ -81,27 +78,28 @@ def answer(
         remainder="fill",
         mine=meshes.rows(mesh, c["batch_size"]),
     )
-    for step, part in enumerate(parts):
-        there = {number: rows.pair(number) for number in part if number is not None}
-        pairs = [*there.values()] + [rows.pair(0)] * (len(part) - len(there))
-        numbers = np.array([*there] + [0] * (len(part) - len(there)), np.int32)
-        asked = generator(variables, [row for _, row in pairs], width, key, numbers, **images)
-        replies = asked.replies[: len(there) * g]
-        if paint:
+    for step, batch in enumerate(batches):
+        numbers = [number for number in batch if number is not None]
+        questions = {number: rows.question(number) for number in numbers}
+        filler = [0] * (len(batch) - len(numbers))
+        given = [q.row for q in questions.values()] + [rows.question(0).row for _ in filler]
+        generations = generator(variables, given, np.array(numbers + filler, np.int32), key)
+        replies = generations.replies[: len(numbers) * g]
+        if decode_images:
             replies = generator.decode_images(variables, replies, c["batch_size"])
         ours = {
             g * number + k: Answered(
-                example.without_pixels,
+                question.example.without_pixels,
                 replies[g * n + k],
-                backbone.renderer.read(row.tokens).text,
-                int(asked.tokens[g * n + k]),
-                bool(asked.ended[g * n + k]),
+                backbone.renderer.read(question.row.tokens).text,
+                int(generations.tokens[g * n + k]),
+                bool(generations.ended[g * n + k]),
             )
-            for n, (number, (example, row)) in enumerate(there.items())
+            for n, (number, question) in enumerate(questions.items())
             for k in range(g)
         }
-        ids = dict(zip(ours, asked.ids, strict=False))  # without those of the filled rows
-        found = _everyone(
+        ids = dict(zip(ours, generations.ids, strict=False))  # without those of the filler
+        found = _gather(
             ours, ids, lambda n: examples[n // g].without_pixels, backbone.renderer.read
         )
         answered += found
@@ -114,33 +112,33 @@ def answer(
     return answered
 
 
-def _everyone(
+def _gather(
     ours: Mapping[int, Answered],
     ids: Mapping[int, np.ndarray],
     example: Callable[[int], Example],
     read: Callable[[np.ndarray], Reply],
 ) -> list[Answered]:
-    """The answers of all processes by their numbers; the ids say what the others' replies were."""
+    """Answers of all processes in the order of their numbers; other replies are read from ids."""
     if jax.process_count() == 1:
         return list(ours.values())
-    told = [(n, ids[n].tolist(), a.prompt, a.tokens, a.ended) for n, a in ours.items()]
+    sent = [(n, ids[n].tolist(), a.prompt, a.tokens, a.ended) for n, a in ours.items()]
     found = dict(ours)
-    for number, written, *rest in itertools.chain(*meshes.all_gather_objects(told)):
+    for number, written, *rest in itertools.chain(*meshes.all_gather_objects(sent)):
         if number not in found:
             reply = read(np.array(written, np.int32))
             found[number] = Answered(example(number), reply, *rest)
     return [found[number] for number in sorted(found)]
 
 
-def drawn(backbone: Backbone, reply: Reply) -> list[np.ndarray | None]:
-    """The whole pictures of a reply, uint8 [H W 3]; None for one that another process painted."""
+def decoded_pictures(backbone: Backbone, reply: Reply) -> list[np.ndarray | None]:
+    """Whole pictures of a reply, uint8 [H W 3]; None for one that another process decoded."""
     if "pixels" not in backbone.image_outputs:
         return []
     return [p.pixels for p in reply.pictures if len(p.ids) == backbone.grammar.image_len]
 
 
 def lengths(answered: Sequence[Answered]) -> dict[str, int | float]:
-    """How the answers went, whatever the task: TRL's names."""
+    """Statistics of the replies, by TRL's names."""
     n = len(answered)
     return {
         "n": n,

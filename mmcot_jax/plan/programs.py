@@ -15,14 +15,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, models, rules, stages
+from mmcot_jax import data, models, rules, stages, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rollout.generate import image_decoders
 from mmcot_jax.sample import distribution
 from mmcot_jax.sample.sampler import sample
-from mmcot_jax.train import grpo, sft
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
 
@@ -103,12 +102,11 @@ class Shapes:
 
         return self.rows(jax.tree_util.tree_map_with_path(shape, one, row_axes(one)), mesh)
 
-    def state(self, c: Mapping[str, Any], variables: Variables):
-        """A stage's optimizer, `TrainState` and frozen weights."""
-        trained, frozen = steps.split(variables, c["what"])
-        optimizer = steps.optimizer(c, 1)
-        begin = partial(steps.start, optimizer=optimizer)
-        return optimizer, meshes.shapes(jax.eval_shape(begin, trained), self.mesh), frozen
+    def state(self, static, variables: Variables):
+        """A stage's `TrainState` and frozen weights."""
+        trained, frozen = steps.split(variables, static.what)
+        begin = partial(steps.start, optimizer=static.optimizer)
+        return meshes.shapes(jax.eval_shape(begin, trained), self.mesh), frozen
 
 
 def programs(
@@ -134,11 +132,12 @@ def _sft(s: Shapes) -> Iterator[Program]:
         trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
         yield Program("tokenize", trace, mesh, meshes.bytes_per_device(variables))
         rows = rows._replace(pixels=None)
-    optimizer, state, frozen = s.state(c, variables)
+    static = steps.SftStatic.of(b, c, steps=1)
+    state, frozen = s.state(static, variables)
     key = s.replicate(jax.random.key(0), mesh)
     grammar = s.replicate(b.grammar, mesh)
     given = (state, frozen, rows, grammar, key)
-    trace = partial(steps.sft_step.trace, *given, **sft.fixed(b, optimizer, c))
+    trace = partial(steps.sft_step.trace, *given, static)
     passes = 3 * c["gradient_accumulation_steps"]
     yield Program(
         "sft_step",
@@ -154,14 +153,14 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     c, b, mesh = s.c.grpo.to_dict(), s.backbone, s.mesh
     n, g, length = c["prompts_per_step"], c["num_generations"], c["max_completion_length"]
     variables, grammar = s.variables(mesh), s.replicate(b.grammar, mesh)
-    optimizer, state, frozen = s.state(c, variables)
+    static = steps.GrpoStatic.of(b, c, steps=1)
+    state, frozen = s.state(static, variables)
     reference = state.trained if c["beta"] or c["kl_steps"] else None
     beside = meshes.bytes_per_device((state, reference))
     beside += _copy(s, frozen, mesh)
     if s.rollout == mesh:  # the adapters that sample are the ones that learn
         beside -= meshes.bytes_per_device(state.trained)
-    sampling = distribution.sampling(c, "grpo")
-    rolled = yield from _rollout(s, "", n, g, length, sampling, beside, _parts(c))
+    rolled = yield from _rollout(s, "", n, g, length, static.sampling, beside, _parts(c))
     written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
     rollout = s.rows(written, mesh)
     floats = s.rows(jax.ShapeDtypeStruct((n * g, length), np.float32), mesh)
@@ -169,16 +168,14 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     old = floats if c["num_iterations"] > 1 else None
     experience = Experience(rollout, advantage, old, floats if reference else None)
     parts, tokens = c["gradient_accumulation_steps"], n * g * (s.c.plan.prompt_tokens + length)
-    scoring = grpo.scoring(b, c)
     live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _copy(
         s, frozen, s.rollout
     )
     if reference or old:
         policy = steps.join(state.trained, frozen, c["what"])
-        trace = partial(steps.rollout_logps.trace, policy, rollout, grammar, **scoring)
+        trace = partial(steps.rollout_logps.trace, policy, rollout, grammar, static)
         yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts, tokens=tokens)
-    fixed = dict(optimizer=optimizer, what=c["what"], objective=grpo.make_objective(c))
-    trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, **fixed, **scoring)
+    trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, static)
     yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts, tokens=tokens)
     looks = any(resolve(name).needs_images for name in c["reward_funcs"])
     if looks or c["log_completions_steps"]:
@@ -191,7 +188,8 @@ def _eval(s: Shapes) -> Iterator[Program]:
     n, g = c["batch_size"], c.get("num_generations", 1)
     length, beside = c["max_completion_length"], 0.0
     if "grpo" in s.c.stages and s.c.grpo.eval_steps:  # while it trains
-        _, state, frozen = s.state(s.c.grpo.to_dict(), s.variables(s.mesh))
+        static = steps.GrpoStatic.of(s.backbone, s.c.grpo.to_dict(), steps=1)
+        state, frozen = s.state(static, s.variables(s.mesh))
         beside = meshes.bytes_per_device(state) + _copy(s, frozen, s.mesh)
     yield from _rollout(s, "eval_", n, g, length, sampling, beside, _parts(c))
     yield from _image_decoders(s, "eval_", n, beside)
@@ -248,7 +246,7 @@ def _parts(c: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _photographs(s: Shapes) -> bool:
-    return stages.task_of(s.c, s.c.data.train) in stages.PHOTOGRAPHS
+    return tasks.get(stages.task_name(s.c, s.c.data.train)).LAZY_IMAGES
 
 
 def _copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:

@@ -1,4 +1,4 @@
-"""Rows whose images are already ids: pictures go through the device once, not once an epoch.
+"""Images of supervised rows as ids: each goes through the device once, not once an epoch.
 
 Axes: N images, K ids of a picture, h w pixels.
 """
@@ -16,10 +16,10 @@ from mmcot_jax.types import Backbone, Variables
 
 
 def check_lengths(rows: Iterable[Row], context: int) -> list[Row]:
-    """The rows, if each fits the model.
+    """Returns the rows as a list.
 
     Raises:
-        ValueError: a row is longer than the model's context.
+        ValueError: a row is longer than `context`, the model's context in tokens.
     """
     checked = []
     for row in rows:
@@ -35,14 +35,14 @@ def check_lengths(rows: Iterable[Row], context: int) -> list[Row]:
 def encode_images(
     backbone: Backbone, variables: Variables, rows: Iterable[Row], mesh: Mesh, *, batch: int
 ) -> Iterator[Row]:
-    """The same rows, their images' ids in place and their pixels gone; `batch` images a call."""
+    """Replaces the pixels of each row by their ids, `batch` images per call."""
     encode = jax.jit(backbone.tokenize)
     stream = iter(rows)
     while chunk := list(islice(stream, batch)):
         images = [image for row in chunk for image in row.images]
-        yield from map(
-            _filled, chunk, _deal(_encode(encode, variables, images, mesh, batch), chunk)
-        )
+        ids = iter(_encode(encode, variables, images, mesh, batch))
+        for row in chunk:
+            yield _fill(row, list(islice(ids, len(row.images))))
 
 
 def _encode(encode, variables: Variables, images: Sequence[np.ndarray], mesh: Mesh, batch: int):
@@ -50,18 +50,13 @@ def _encode(encode, variables: Variables, images: Sequence[np.ndarray], mesh: Me
     mine = meshes.rows(mesh, batch)
     for at in range(0, len(images), batch):
         part = images[at : at + batch]
-        filled = [*part, *[part[0]] * (batch - len(part))]
-        ours = meshes.put(np.stack([filled[i] for i in mine]), mesh)
+        padded = [*part, *[part[0]] * (batch - len(part))]
+        ours = meshes.put(np.stack([padded[i] for i in mine]), mesh)
         ids += list(meshes.gather(meshes.get(encode(variables, ours)), mesh)[: len(part)])
     return ids
 
 
-def _deal(ids: Iterable[np.ndarray], rows: Sequence[Row]) -> Iterator[list[np.ndarray]]:
-    ids = iter(ids)
-    return (list(islice(ids, len(row.images))) for row in rows)
-
-
-def _filled(row: Row, ids: Sequence[np.ndarray]) -> Row:
+def _fill(row: Row, ids: Sequence[np.ndarray]) -> Row:
     tokens = row.tokens.copy()
     for start, picture in zip(row.starts, ids, strict=True):
         tokens[start : start + len(picture)] = picture

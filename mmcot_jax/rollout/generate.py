@@ -1,4 +1,4 @@
-"""Rendered prompts to replies: pad, put, prepare, sample, get, read; paint or embed, where asked.
+"""Rendered prompts to replies: pad, put, prepare, sample, get, read; decode images where needed.
 
 Axes: N prompts, G samples per prompt, B = N G rows of this process, T time, K ids of a picture.
 """
@@ -16,75 +16,92 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply, Row
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
-from mmcot_jax.types import Backbone, Rollout, Variables, row_axes
+from mmcot_jax.types import Backbone, Batch, Rollout, Variables, row_axes
+
+
+class PromptShapes(NamedTuple):
+    """The few shapes that batches of prompts are padded to, so that few programs are compiled."""
+
+    widths: tuple[int, ...]
+    """Tokens, ascending."""
+    image_slots: tuple[int, ...]
+    """Images, or windows of images, per row, ascending."""
+    image_shape: tuple[int, ...]
+    """As `data.Source.image_shape`."""
+
+    @classmethod
+    def of(cls, rows: data.Source, limit: int, count: int, multiple: int) -> "PromptShapes":
+        """At most `count` widths, multiples of `multiple` up to `limit`, and as many slots."""
+        widths = data.choose_buckets(rows.lengths, limit, count, multiple)
+        return cls(widths, data.choose_slots(rows.slots, count), rows.image_shape)
+
+    def pad(self, rows: Sequence[Row]) -> Batch:
+        """Pads prompts on the left to the smallest shapes that hold those of all processes.
+
+        Raises:
+            ValueError: a prompt is longer than the last width.
+        """
+        longest = meshes.all_reduce_max(max(len(row.tokens) for row in rows))
+        slots = meshes.all_reduce_max(max(map(data.image_slots, rows)))
+        return data.pad(
+            rows,
+            data.bucket(longest, self.widths, rows[0].id),
+            "left",
+            image_slots=next(size for size in self.image_slots if size >= slots),
+            image_shape=self.image_shape,
+        )
 
 
 class Generations(NamedTuple):
-    """What was sampled, on the device, and what this process's rows of it say."""
+    """Sampled completions: on the device, and what this process's rows of them read as."""
 
     rollout: Rollout
     replies: list[Reply]
     ids: list[np.ndarray]
     """int32 [T] each: the tokens of each reply, EOS included."""
     tokens: np.ndarray
-    """int [B], written, EOS included."""
+    """int [B]: number of tokens, EOS included."""
     ended: np.ndarray
-    """bool [B], by EOS, not by the budget."""
+    """bool [B]: True if EOS ended the reply, False if the token budget did."""
 
 
 class Generator:
-    """Samples G replies to each of a batch of prompts; a group's rows are next to each other."""
+    """Samples G replies to each prompt of a batch; the rows of a group are adjacent."""
 
     def __init__(
         self,
         backbone: Backbone,
         mesh: Mesh,
+        shapes: PromptShapes,
         sampling: Sampling,
         *,
         length: int,
         num_generations: int = 1,
         micro_batches: int = 1,
     ):
-        self._backbone, self._mesh = backbone, mesh
-        self._fixed = dict(
+        self._backbone, self._mesh, self._shapes = backbone, mesh, shapes
+        self._static = dict(
             sampling=sampling,
             length=length,
             num_generations=num_generations,
             micro_batches=micro_batches,
         )
-        self._g = num_generations
         self._prepare = jax.jit(backbone.prepare)
         self._image_decoders = image_decoders(backbone)
-        self._eos = list(backbone.grammar.eos)
-        self._image_len = int(backbone.grammar.image_len)
         self._grammar = meshes.replicate(backbone.grammar, mesh)
 
     def __call__(
-        self,
-        variables: Variables,
-        rows: Sequence[Row],
-        width: int,
-        key: jax.Array,
-        numbers: np.ndarray,
-        *,
-        image_slots: int | None = None,
-        image_shape: tuple[int, ...] = (),
+        self, variables: Variables, rows: Sequence[Row], numbers: np.ndarray, key: jax.Array
     ) -> Generations:
-        """Prompts padded on the left to `width`; prompt n's sample g draws by number n G + g.
+        """Samples replies to `rows`; sample g of prompt n draws with `fold_in(key, n G + g)`.
 
-        `image_slots` and `image_shape` as `data.pad` has them: the same in every call, and on
-        every process, they keep to one program.
+        `numbers` are the prompts' numbers n, int [N].
         """
-        batch = data.pad(
-            rows,
-            width,
-            "left",
-            image_slots=image_slots,
-            image_shape=image_shape,
-        )
+        g = self._static["num_generations"]
+        batch = self._shapes.pad(rows)
         batch = meshes.put(batch, self._mesh, row_axes(batch))
-        each = (numbers[:, None] * self._g + np.arange(self._g)).reshape(-1).astype(np.int32)
-        numbers = meshes.put(each, self._mesh)
+        samples = (numbers[:, None] * g + np.arange(g)).reshape(-1).astype(np.int32)
+        samples = meshes.put(samples, self._mesh)
         key = meshes.replicate(key, self._mesh)
         with meshes.no_implicit_transfers(self._mesh):
             rollout = sample(
@@ -92,60 +109,67 @@ class Generator:
                 variables,
                 self._grammar,
                 self._prepare(variables, batch),
-                row_keys(key, numbers),
-                **self._fixed,
+                row_keys(key, samples),
+                **self._static,
             )
         ids, valid = meshes.get((rollout.tokens, rollout.valid))
         written = [row[there] for row, there in zip(ids, valid, strict=True)]
         replies = [self._backbone.renderer.read(row) for row in written]
         tokens = valid.sum(axis=1)
         last = ids[np.arange(len(ids)), np.maximum(tokens - 1, 0)]
-        return Generations(rollout, replies, written, tokens, np.isin(last, self._eos))
+        ended = np.isin(last, list(self._backbone.grammar.eos))
+        return Generations(rollout, replies, written, tokens, ended)
 
     def decode_images(
         self, variables: Variables, replies: Sequence[Reply], batch: int
     ) -> list[Reply]:
-        """The replies with all the backbone shows of every whole picture, pixels or embedding.
+        """Adds the backbone's `image_outputs` to every whole picture, `batch` pictures per call.
 
-        `batch` pictures a call.
+        A picture is whole if it has all of its ids.
         """
-        whole = [p.ids for r in replies for p in r.pictures if len(p.ids) == self._image_len]
-        made = {field: self._make(field, variables, whole, batch) for field in self._image_decoders}
+        length = int(self._backbone.grammar.image_len)
+        whole = [p.ids for r in replies for p in r.pictures if len(p.ids) == length]
+        outputs = {
+            field: self._decode(decoder, variables, whole, batch)
+            for field, decoder in self._image_decoders.items()
+        }
         numbers = iter(range(len(whole)))
 
         def fill(segment: str | Picture) -> str | Picture:
-            if isinstance(segment, Picture) and len(segment.ids) == self._image_len:
+            if isinstance(segment, Picture) and len(segment.ids) == length:
                 number = next(numbers)
-                return segment._replace(**{field: values[number] for field, values in made.items()})
+                return segment._replace(**{f: values[number] for f, values in outputs.items()})
             return segment
 
         return [Reply(tuple(map(fill, reply.segments))) for reply in replies]
 
-    def _make(
-        self, field: str, variables: Variables, ids: Sequence[np.ndarray], batch: int
+    def _decode(
+        self,
+        decoder: Callable[[Variables, jax.Array], jax.Array],
+        variables: Variables,
+        ids: Sequence[np.ndarray],
+        batch: int,
     ) -> list[np.ndarray]:
         values: list[np.ndarray] = []
-        # every process enters every call, also one whose replies have fewer pictures
+        # every process makes every call, also one whose replies have fewer pictures
         for call in range(meshes.all_reduce_max(-(-len(ids) // batch))):
             part = ids[call * batch : (call + 1) * batch]
-            filled = np.zeros((batch, self._image_len), np.int32)
+            filled = np.zeros((batch, int(self._backbone.grammar.image_len)), np.int32)
             filled[: len(part)] = part if len(part) else 0
-            made = self._image_decoders[field](variables, meshes.put(filled, self._mesh))
+            made = decoder(variables, meshes.put(filled, self._mesh))
             values += list(meshes.get(made)[: len(part)])
         return values
 
 
 def image_decoders(backbone: Backbone) -> dict[str, Callable[[Variables, jax.Array], jax.Array]]:
-    """What of a `Picture` the backbone makes, by field: jitted, (variables, ids [N K]) -> it."""
+    """Jitted functions (variables, ids [N K]) -> a field of `Picture`, by the field's name."""
     every = {
         "pixels": lambda variables, ids: backbone.paint(variables, ids, None),
-        "embedding": lambda variables, ids: _unit(backbone.embed(variables, ids)),
+        "embedding": lambda variables, ids: _normalize(backbone.embed(variables, ids)),
     }
-    return {
-        field: jax.jit(make) for field, make in every.items() if field in backbone.image_outputs
-    }
+    return {f: jax.jit(decode) for f, decode in every.items() if f in backbone.image_outputs}
 
 
-def _unit(x: jax.Array) -> jax.Array:
-    """Of norm 1 along the last axis."""
+def _normalize(x: jax.Array) -> jax.Array:
+    """Scales to norm 1 along the last axis."""
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens from hidden states, in chunks: never a float32 [B T V].
+"""Log-probabilities of given tokens from hidden states, in chunks: no float32 [B T V] exists.
 
 Axes: B rows, T time, D width, V vocabulary.
 """
@@ -17,11 +17,12 @@ from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables
 
 
 class Scores(NamedTuple):
-    """Of each position: how likely the token after it was, and whether it was the likeliest."""
+    """Scores of the token after each position."""
 
     logps: Float[Array, "B T"]
     """Nats, under the softmax over the whole vocabulary."""
-    right: Bool[Array, "B T"]
+    is_argmax: Bool[Array, "B T"]
+    """True where that token is the most likely one."""
 
 
 def score(
@@ -31,9 +32,9 @@ def score(
     targets: Int[Array, "B T"],
     chunk: int,
 ) -> Scores:
-    """Scores `targets`, each the token after its hidden state; `chunk` positions at a time.
+    """Scores `targets`, the token after each hidden state, `chunk` positions at a time.
 
-    The backward pass computes a chunk's logits anew.
+    The backward pass recomputes the logits of each chunk.
     """
     variables = _gather_head(variables)
 
@@ -46,13 +47,13 @@ def score(
     return _by_chunks(one, (hidden, targets), chunk)
 
 
-class Policy(NamedTuple):
-    """Of each token of a completion, under the law that sampled; 0 where it is not `valid`."""
+class PolicyScores(NamedTuple):
+    """Scores of a completion's tokens under the sampling distribution; 0 where not `valid`."""
 
     logps: Float[Array, "B T"]
     """Nats."""
     entropy: Float[Array, "B T"]
-    """Nats, of the law the token was drawn from; without gradient."""
+    """Nats, of the distribution the token was drawn from; without gradient."""
 
 
 def score_rollout(
@@ -62,16 +63,16 @@ def score_rollout(
     rollout: Rollout,
     sampling: Sampling,
     chunk: int,
-) -> Policy:
-    """Scores a rollout's tokens again: one forward over prompts and completions, no cache.
+) -> PolicyScores:
+    """Scores a rollout's tokens with one forward pass over prompts and completions, no cache.
 
     Grammar, penalty, temperature and truncation are the sampler's, so these are its
-    log-probabilities as long as the weights are.
+    log-probabilities as long as the weights are the same.
 
-    Top-k and top-p are taken anew from these logits. Where the last bit of a sum, or an update
-    since, leaves the token outside the set, the set is what it was and the token: its
-    log-probability stays a number, and falls as the token gets unlikelier. What the grammar
-    forbids has float32's minimum: another grammar wrote the rollout.
+    Top-k and top-p are computed anew from these logits. If they would now exclude a sampled token,
+    through rounding or an update since, it is scored as if it had been kept, so its
+    log-probability stays finite and falls as the token gets less likely. A token that the grammar
+    forbids gets float32's minimum: the rollout was sampled under another grammar.
     """
     variables = _gather_head(variables)
     width = rollout.prompt.tokens.shape[1]
@@ -80,26 +81,27 @@ def score_rollout(
     penalized = sampling.repetition_penalty != 1
     first = first_occurrence(rows.tokens, rows.valid, len(grammar.is_text)) if penalized else None
 
-    def one(hidden, targets, state, room, place):
-        seen = first[:, None] < place[..., None] if penalized else None
+    def one(hidden, targets, state, room, index):
+        seen = first[:, None] < index[..., None] if penalized else None
         logits = penalize(backbone.unembed(variables, hidden), seen, sampling)
         legal = allowed(grammar, state, room)
-        law = token_log_probs(logits, legal, sampling)
-        entropy = -jnp.sum(jnp.exp(law) * law, axis=-1)
-        return Policy(_logp_despite_truncation(law, logits, legal, targets, sampling), entropy)
+        log_probs = token_log_probs(logits, legal, sampling)
+        entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+        logps = _logp_despite_truncation(log_probs, logits, legal, targets, sampling)
+        return PolicyScores(logps, entropy)
 
     # hidden t predicts token t + 1: [p p t t t] -> the hidden states of p t t
-    places = jnp.broadcast_to(width + jnp.arange(rollout.tokens.shape[1]), rollout.tokens.shape)
-    given = (hidden[:, width - 1 : -1], rollout.tokens, rollout.state, rollout.room, places)
+    indices = jnp.broadcast_to(width + jnp.arange(rollout.tokens.shape[1]), rollout.tokens.shape)
+    given = (hidden[:, width - 1 : -1], rollout.tokens, rollout.state, rollout.room, indices)
     policy = _by_chunks(one, given, chunk)
-    return Policy(
+    return PolicyScores(
         jnp.where(rollout.valid, policy.logps, 0.0),
         jax.lax.stop_gradient(jnp.where(rollout.valid, policy.entropy, 0.0)),
     )
 
 
 def concat_prompt_completions(rollout: Rollout) -> Batch:
-    """Prompts and completions as one batch; positions go on after each prompt's largest."""
+    """Joins prompts and completions; a completion's positions follow its prompt's largest."""
     prompt = rollout.prompt
     largest = jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2))
     after = largest[:, None] + 1 + jnp.arange(rollout.tokens.shape[1])
@@ -114,23 +116,23 @@ def concat_prompt_completions(rollout: Rollout) -> Batch:
 
 
 def _logp_despite_truncation(
-    law: Float[Array, "B T V"],
+    log_probs: Float[Array, "B T V"],
     logits: Float[Array, "B T V"],
     legal: Bool[Array, "B T V"],
     targets: Int[Array, "B T"],
     s: Sampling,
 ) -> Float[Array, "B T"]:
-    """The law at `targets`, as if truncation had kept them."""
-    logps = _pick(law, targets)
+    """Log-probabilities of `targets` as if top-k and top-p had kept them."""
+    logps = _pick(log_probs, targets)
     if not s.top_k and s.top_p >= 1:
         return logps
     scaled = jnp.where(legal, logits.astype(jnp.float32) / s.temperature, -jnp.inf)
-    # the likeliest token is always kept, so its law tells what all were divided by
-    total = jnp.max(scaled, axis=-1) - jnp.max(law, axis=-1)
-    # by `where` and not by -inf, whose gradient is no number
-    kept, ours = logps > jnp.finfo(jnp.float32).min, _pick(legal, targets)
-    own = jnp.where(ours & ~kept, _pick(scaled, targets), total)
-    return jnp.where(ours & ~kept, own - jnp.logaddexp(total, own), logps)
+    # the most likely token is always kept, so its log-probability gives the normaliser
+    total = jnp.max(scaled, axis=-1) - jnp.max(log_probs, axis=-1)
+    excluded = (logps <= jnp.finfo(jnp.float32).min) & _pick(legal, targets)
+    # `where` before the sum: the gradient of -inf is NaN
+    own = jnp.where(excluded, _pick(scaled, targets), total)
+    return jnp.where(excluded, own - jnp.logaddexp(total, own), logps)
 
 
 def _pick(x: Array, targets: Int[Array, "B T"]) -> Array:
@@ -138,7 +140,7 @@ def _pick(x: Array, targets: Int[Array, "B T"]) -> Array:
 
 
 def _by_chunks(one: Callable[..., Any], arrays: tuple[Array, ...], chunk: int) -> Any:
-    """`one(*arrays)`, `chunk` positions at a time; the backward pass computes each anew."""
+    """Applies `one` to `chunk` positions at a time; the backward pass recomputes each chunk."""
     one = jax.checkpoint(one)
     b, t = arrays[0].shape[:2]
     if t <= chunk:
@@ -146,32 +148,31 @@ def _by_chunks(one: Callable[..., Any], arrays: tuple[Array, ...], chunk: int) -
     pieces = -(-t // chunk)
     short = pieces * chunk - t
 
-    def cut(x):
+    def split(x):
         x = jnp.pad(x, [(0, 0), (0, short), *[(0, 0)] * (x.ndim - 2)])
         x = jnp.moveaxis(x.reshape(b, pieces, chunk, *x.shape[2:]), 1, 0)
         return constrain(x, ".b")
 
-    done = jax.lax.map(lambda piece: one(*piece), tuple(map(cut, arrays)))
+    done = jax.lax.map(lambda piece: one(*piece), tuple(map(split, arrays)))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, -1)[:, :t], done)
 
 
 def _gather_head(variables: Variables) -> Variables:
-    """The output layer whole along the width, split over the vocabulary alone.
+    """Gathers the output layer along its width, so that only its vocabulary stays sharded.
 
-    Once, before the chunks: with the width split, each chunk's logits would be summed over the
-    devices, [B chunk V] in float32.
+    This happens once, before the chunks. With a sharded width the logits of each chunk, float32
+    [B chunk V], would be summed over the devices.
     """
-
     named = jax.tree_util.tree_leaves_with_path(variables)
     tied = not any("head/" in _name(path) for path, _ in named)
 
-    def place(path, x):
+    def gather(path, x):
         end = "/".join(_name(path).split("/")[-2:])
         if end.startswith("head/") or (tied and end == "embed/embedding"):
             return constrain(x, HEAD[end])
         return x
 
-    return jax.tree_util.tree_map_with_path(place, variables)
+    return jax.tree_util.tree_map_with_path(gather, variables)
 
 
 def _name(path: tuple[Any, ...]) -> str:

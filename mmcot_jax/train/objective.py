@@ -1,10 +1,10 @@
-"""The formulas of GRPO and its kin: rewards to advantages, log-probabilities to a loss.
+"""Formulas of GRPO and its variants: rewards to advantages, log-probabilities to a loss.
 
 Axes: N prompts, G samples per prompt, R rewards, B = N G rows, T time (completions only).
-Names and values of options are TRL's; so are the numbers, to 1e-6.
+Names and values of options are TRL's, and the results equal TRL's to 1e-6.
 """
 
-import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,75 +16,54 @@ from mmcot_jax.errors import suggest
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
 LEVELS = ("token", "sequence")
 SCALES = ("group", "batch", "none")
+AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
 _CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo")
 _BY_ROW = ("grpo", "sapo")
 _EPS = 1e-4
 
 
 class Objective(NamedTuple):
-    """What is minimised; hashable. The defaults are TRL's."""
+    """The loss that is minimised; hashable. The defaults are TRL's."""
 
     loss_type: str = "dapo"
     """grpo, sapo: mean over rows of each row's mean; dapo, cispo, bnpo: mean over all tokens of
     the update; dr_grpo: sum over tokens / (rows * max_completion_length)."""
     importance_sampling_level: str = "token"
-    """What has a ratio of its own: a token, or a sequence (GSPO, arXiv 2507.18071)."""
+    """Unit of the importance ratio: a token, or a sequence (GSPO, arXiv 2507.18071)."""
     epsilon: float = 0.2
-    """The ratio is clipped at 1 - epsilon below ..."""
+    """Lower clip of the ratio: 1 - epsilon."""
     epsilon_high: float | None = None
-    """... and at 1 + epsilon_high above; None: epsilon. cispo: the cap on the ratio itself."""
+    """Upper clip of the ratio: 1 + epsilon_high; None: epsilon. cispo: the cap on the ratio."""
     delta: float | None = None
-    """Cap on the unclipped ratio too, for advantages below 0 (two-sided clipping)."""
+    """Cap on the unclipped ratio, for advantages below 0 (two-sided clipping)."""
     beta: float = 0.0
     """Weight of the divergence from the reference, k3 (http://joschu.net/blog/kl-approx.html)."""
     use_bias_correction_kl: bool = True
     """Multiplies the divergence by the ratio, which makes it unbiased off-policy."""
     sapo_temperature_pos: float = 1.0
+    """sapo: temperature of the gate for advantages above 0 ..."""
     sapo_temperature_neg: float = 1.05
+    """... and for those below."""
     max_completion_length: int = 512
     """Tokens; dr_grpo's divisor."""
     text_weight: float = 1.0
     image_weight: float = 1.0
-    """A token of weight w counts as w tokens; 0: as if it were not there."""
+    """A token of weight w counts as w tokens; 0 leaves it out."""
     mask_truncated_completions: bool = False
-    """Rows that no EOS ended teach nothing."""
+    """Leaves rows that do not end in EOS out of the loss."""
 
 
-PRESETS = {
-    "grpo": Objective("grpo"),
-    "dapo": Objective("dapo", epsilon_high=0.28, mask_truncated_completions=True),
-    "dr_grpo": Objective("dr_grpo"),
-    "vlm_r1": Objective("grpo", beta=0.04, use_bias_correction_kl=False, max_completion_length=256),
-    # its ratio is never clipped
-    "seed": Objective(
-        "grpo", epsilon=1.0, epsilon_high=math.inf, beta=0.04, use_bias_correction_kl=False
-    ),
-}  # fmt: skip
-"""By name: the papers' (2402.03300, 2503.14476, 2503.20783), and the original's two trainers."""
-
-
-def make(preset: str = "dapo", **options: Any) -> Objective:
-    """A preset with some options changed, checked.
+def from_config(c: Mapping[str, Any]) -> Objective:
+    """The objective that the keys of a config describe, checked.
 
     Raises:
-        ValueError: no such preset or option, or what `check` raises.
+        ValueError: as `check`.
     """
-    if preset not in PRESETS:
-        raise ValueError(
-            f"there is no objective {preset!r}{suggest(preset, PRESETS)}; "
-            f"choose {', '.join(PRESETS)}"
-        )
-    unknown = [name for name in options if name not in Objective._fields]
-    if unknown:
-        raise ValueError(
-            f"an objective has no option {unknown[0]!r}{suggest(unknown[0], Objective._fields)}; "
-            f"it has {', '.join(Objective._fields)}"
-        )
-    return check(PRESETS[preset]._replace(**options))
+    return check(Objective(**{name: c[name] for name in Objective._fields if name in c}))
 
 
 def check(o: Objective) -> Objective:
-    """The same, if it makes sense.
+    """Returns the objective unchanged.
 
     Raises:
         ValueError: an unknown name, or a number out of its range.
@@ -96,9 +75,9 @@ def check(o: Objective) -> Objective:
         (o.epsilon < 0 or high < 0, f"epsilon is {o.epsilon} and epsilon_high {o.epsilon_high}",
          "give numbers from 0 on"),
         (o.loss_type == "cispo" and o.epsilon_high is None, "epsilon_high is None",
-         "cispo caps the ratio itself there; give a number like 5.0"),
+         "cispo caps the ratio there; give a number like 5.0"),
         (o.delta is not None and o.delta <= 1 + high, f"delta is {o.delta}",
-         f"it caps what is clipped at {1 + high} already; give more than that, or None"),
+         f"the ratio is clipped at {1 + high} already; give more than that, or None"),
         (o.beta < 0, f"beta is {o.beta}", "give a number from 0 on"),
         (min(o.sapo_temperature_pos, o.sapo_temperature_neg) <= 0, "a sapo_temperature is not > 0",
          "give positive numbers"),
@@ -127,28 +106,45 @@ def _high(o: Objective) -> float:
 
 
 class Advantages(NamedTuple):
-    """How much better than its group each sample is, and what is logged of the rewards."""
+    """Advantages, and what is logged of the rewards."""
 
     advantage: Float[Array, "N G"]
-    """NaN where the sample has no reward: `token_weights` leaves it out."""
+    """NaN where the sample has no reward; `token_weights` leaves it out."""
     reward: Float[Array, ""]
     reward_std: Float[Array, ""]
     """Over all samples."""
     frac_reward_zero_std: Float[Array, ""]
-    """Of the groups (scale batch: of the batch), those whose rewards do not differ."""
+    """Share of groups (scale batch: of the batch) whose rewards do not differ."""
 
 
 def weighted(rewards: Float[Array, "N G R"], weights: Float[Array, "R"]) -> Float[Array, "N G"]:
-    """Their weighted sum; NaN = not applicable, left out. A sample with none stays NaN."""
+    """Weighted sum of the rewards without those that are NaN (not applicable); NaN if all are."""
     total = jnp.nansum(rewards.astype(jnp.float32) * weights, axis=-1)
     return jnp.where(jnp.all(jnp.isnan(rewards), axis=-1), jnp.nan, total)
 
 
-def advantages(rewards: Float[Array, "N G"], scale: str = "group") -> Advantages:
-    """(r - mean of the group) / (std + 1e-4), std that of the group or batch, or undivided.
+def group_advantages(
+    rewards: Float[Array, "N G R"],
+    weights: Float[Array, "R"],
+    scale: str = "group",
+    aggregation: str = "sum_then_normalize",
+) -> Advantages:
+    """Advantages of each sample over its group, by TRL's `multi_objective_aggregation`.
 
-    The std is unbiased (n - 1). NaN rewards are in no mean and no std. A group whose rewards are
-    equal, or with one reward only, gets exact zeros.
+    Raises:
+        ValueError: an unknown scale or aggregation.
+    """
+    _choose("multi_objective_aggregation", aggregation, AGGREGATIONS)
+    if aggregation == "normalize_then_sum":
+        return normalize_then_sum(rewards, weights)
+    return advantages(weighted(rewards, weights), scale)
+
+
+def advantages(rewards: Float[Array, "N G"], scale: str = "group") -> Advantages:
+    """(r - group mean) / (std + 1e-4), with the group's or the batch's std, or undivided.
+
+    The std is unbiased (n - 1). NaN rewards are left out of means and stds. A group of equal
+    rewards, or with one reward only, gets exact zeros.
 
     Raises:
         ValueError: an unknown scale.
@@ -165,7 +161,7 @@ def advantages(rewards: Float[Array, "N G"], scale: str = "group") -> Advantages
 
 
 def normalize_then_sum(rewards: Float[Array, "N G R"], weights: Float[Array, "R"]) -> Advantages:
-    """The same with each reward scaled by its own group's std, then summed, then by the batch's.
+    """Scales each reward by its group's std, sums them, and scales the sums by the batch's std.
 
     Source: arXiv 2601.05242 (GDPO).
     """
@@ -194,7 +190,7 @@ class _Moments(NamedTuple):
 
 
 def _moments(x: Array, axis: int | None) -> _Moments:
-    """Of what is not NaN; unbiased; 0 exactly where all are equal, NaN where there is but one."""
+    """Mean and unbiased std without NaNs; std is 0 for equal values, NaN for a single one."""
     mean = jnp.nanmean(x, axis=axis, keepdims=True)
     std = jnp.nanstd(x, axis=axis, keepdims=True, ddof=1)
     equal = jnp.nanmax(x, axis=axis, keepdims=True) == jnp.nanmin(x, axis=axis, keepdims=True)
@@ -208,9 +204,10 @@ def token_weights(
     ended: Bool[Array, "B"],
     advantage: Float[Array, "B"],
 ) -> Float[Array, "B T"]:
-    """As how many tokens each counts: 0 where nothing is learned, else its modality's weight.
+    """Number of tokens each token counts as: its modality's weight, or 0 to leave it out.
 
-    `sampled`: where there was a choice; `ended`: by EOS. Rows with a NaN advantage count nothing.
+    `sampled` is False where the grammar left no choice; `ended` is True for rows that end in EOS.
+    Rows with a NaN advantage have weight 0.
     """
     row = ~jnp.isnan(advantage) & (ended | (not o.mask_truncated_completions))
     weight = jnp.where(image, o.image_weight, o.text_weight)
@@ -218,17 +215,17 @@ def token_weights(
 
 
 class LossSums(NamedTuple):
-    """What micro-batches add up (`largest`: take the larger of), divided once, at the end."""
+    """Sums over the rows of a micro-batch, divided once at the end; `largest` holds maxima."""
 
     numerator: Float[Array, ""]
     denominator: Float[Array, ""]
     sums: dict[str, Float[Array, ""]]
     largest: dict[str, Float[Array, ""]]
-    """Numbers from 0 on."""
+    """Non-negative numbers."""
 
 
 def merge(a: LossSums, b: LossSums) -> LossSums:
-    """The terms of two parts of a batch; zeros are those of no rows."""
+    """Combines the sums of two parts of a batch; zeros stand for no rows."""
     largest = jax.tree.map(jnp.maximum, a.largest, b.largest)
     return jax.tree.map(jnp.add, a, b)._replace(largest=largest)
 
@@ -241,10 +238,10 @@ def loss_sums(
     advantage: Float[Array, "B"],
     weight: Float[Array, "B T"],
 ) -> LossSums:
-    """The loss as a sum and what divides it; only `logps` has a gradient.
+    """Numerator and denominator of the loss; only `logps` has a gradient.
 
-    `weight` comes from `token_weights`; values where it is 0 are ignored. `old_logps` None: those
-    of this policy. With `ref_logps` there is a `kl`, which at beta 0 only informs.
+    `weight` comes from `token_weights`; values where it is 0 are ignored. `old_logps` None means
+    those of this policy. With `ref_logps` the sums hold `kl`, which at beta 0 is only logged.
 
     Raises:
         ValueError: beta without reference log-probabilities.
@@ -296,12 +293,12 @@ def loss_sums(
 def _policy(
     o: Objective, ratio: Array, logps: Float[Array, "B T"], advantage: Float[Array, "B 1"]
 ) -> tuple[Array, dict[str, Array]]:
-    """Losses by token (or row), and where the ratio was clipped, as 0 and 1."""
+    """Losses per token (or row), and indicators of a clipped ratio."""
     high, mark = _high(o), lambda x: x.astype(jnp.float32)
-    if o.loss_type == "cispo":  # arXiv 2506.13585: a weight, so it has no gradient of its own
+    if o.loss_type == "cispo":  # arXiv 2506.13585: the ratio is a weight without a gradient
         cap = jax.lax.stop_gradient(jnp.minimum(ratio, high))
         return -cap * advantage * logps, {"cispo": mark((ratio > high) & (advantage > 0))}
-    if o.loss_type == "sapo":  # arXiv 2511.20347: a soft gate in the place of the clip
+    if o.loss_type == "sapo":  # arXiv 2511.20347: a soft gate instead of the clip
         heat = jnp.where(advantage > 0, o.sapo_temperature_pos, o.sapo_temperature_neg)
         return -jax.nn.sigmoid(heat * (ratio - 1)) * 4 / heat * advantage, {}
     inside = jnp.clip(ratio, 1 - o.epsilon, 1 + high)
@@ -313,18 +310,18 @@ def _policy(
 
 
 def _k3(logps: Array, ref_logps: Array) -> Array:
-    """Divergence from the reference in nats, never below 0; its mean's gradient is the KL's."""
+    """Non-negative estimate of the divergence from the reference, in nats."""
     difference = jax.lax.stop_gradient(ref_logps) - logps
     return jnp.exp(difference) - difference - 1
 
 
 def _divide(total: Array, count: Array) -> Array:
-    """0 where there is nothing to divide by."""
+    """total / count, or 0 where count is 0."""
     return jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
 
 
 def finalize(o: Objective, t: LossSums) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The loss, and metrics by TRL's names: `kl` in nats, shares clipped of tokens (or rows)."""
+    """Loss, and metrics by TRL's names: `kl` in nats, shares of tokens (or rows) clipped."""
     s = t.sums
     units = s["rows"] if o.importance_sampling_level == "sequence" else s["tokens"]
     metrics = {}
@@ -336,7 +333,7 @@ def finalize(o: Objective, t: LossSums) -> tuple[Float[Array, ""], dict[str, Flo
         low, high = _divide(s["low"], units), _divide(s["high"], units)
         metrics |= {
             "clip_ratio/low_mean": low,
-            # where no row has a token there is no rest, and the mean is 0
+            # without any token there is no rest, and the mean is 0
             "clip_ratio/low_min": jnp.minimum(1 - t.largest["low_rest"], low),
             "clip_ratio/high_mean": high,
             "clip_ratio/high_max": t.largest["high_most"],
@@ -353,5 +350,5 @@ def loss(
     advantage: Float[Array, "B"],
     weight: Float[Array, "B T"],
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """`loss_sums` of a whole batch, finished: (loss, metrics)."""
+    """Loss and metrics of a whole batch."""
     return finalize(o, loss_sums(o, logps, old_logps, ref_logps, advantage, weight))

@@ -1,124 +1,146 @@
-"""Scored groups: what they teach, what is told of them.
-
-Axes: N questions, G samples of each, B = N G rows, R rewards.
-"""
+"""Checks before the first GRPO step: the config, the prompts, and one step's groups."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from mmcot_jax import data
 from mmcot_jax import mesh as meshes
-from mmcot_jax.train import objective as objectives
+from mmcot_jax.example import Row
+from mmcot_jax.rewards import pool
+from mmcot_jax.rollout.generate import Generations
+from mmcot_jax.train import objective
+from mmcot_jax.train.groups import Groups, all_right_all_wrong
 
 
-class Groups(NamedTuple):
-    """The rewards of all processes, and this one's advantages."""
+def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequence[str]) -> None:
+    """Checks a config's group `grpo` before any weight is read; `metrics` are those of `Assess`.
 
-    values: np.ndarray
-    """float64 [N G R] of all processes; NaN where a reward gave none."""
-    advantage: np.ndarray
-    """float32 [B] of this process; NaN where there is no reward at all."""
-    teach: np.ndarray
-    """bool [N] of all processes: whether a group's samples differ in what they are worth."""
-    metrics: dict[str, float]
-
-
-def group(values: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
-    """Rewards float64 [B R] of this process -> advantages and TRL's metrics over all processes."""
-    g, names = c["num_generations"], c["reward_funcs"]
-    everyone = meshes.gather(values, mesh).reshape(-1, g, len(names))
-    weights = jnp.asarray(c["reward_weights"] or [1.0] * len(names), jnp.float32)
-    total = objectives.weighted(jnp.asarray(everyone, jnp.float32), weights)
-    found = jax.device_get(objectives.advantages(total, c["scale_rewards"]))
-    advantage = np.asarray(found.advantage, np.float32)
-    teach = (np.nan_to_num(advantage) != 0).any(axis=1)
-    metrics = {
-        "reward": float(found.reward),
-        "reward_std": float(found.reward_std),
-        "frac_reward_zero_std": float(found.frac_reward_zero_std),
-    }
-    for name, each in zip(names, np.moveaxis(everyone, -1, 0), strict=True):
-        known = each[~np.isnan(each)]
-        metrics[f"rewards/{name}/mean"] = float(known.mean()) if known.size else float("nan")
-        metrics[f"rewards/{name}/std"] = (
-            float(known.std(ddof=1)) if known.size > 1 else float("nan")
+    Raises:
+        ValueError: numbers that do not fit one another, an unknown option or reward.
+    """
+    n, g = c["prompts_per_step"], c["num_generations"]
+    if g < 2:
+        raise ValueError(
+            f"grpo.num_generations is {g}; a sample is compared with others of its prompt, so give "
+            "at least 2"
         )
-    right, wrong = verdicts(everyone[..., 0])
-    metrics |= {"frac_groups/all_right": right.mean(), "frac_groups/all_wrong": wrong.mean()}
-    mine = advantage.reshape(-1)[meshes.rows(mesh, advantage.size)]
-    return Groups(everyone, mine, teach, {k: float(v) for k, v in metrics.items()})
+    meshes.check_rows("grpo.prompts_per_step", n, rollout_mesh, c["rollout_micro_batches"])
+    meshes.check_rows(
+        f"grpo.prompts_per_step x grpo.num_generations ({n} x {g})",
+        n * g,
+        mesh,
+        c["gradient_accumulation_steps"],
+    )
+    if c["num_iterations"] < 1:
+        raise ValueError(f"grpo.num_iterations is {c['num_iterations']}; give 1 or more")
+    if c["kl_steps"] and c["beta"]:
+        raise ValueError(
+            f"grpo.kl_steps is {c['kl_steps']} and beta is {c['beta']}: with a beta the "
+            "divergence is computed in every step; set kl_steps to 0"
+        )
+    best = c["metric_for_best_model"]
+    if c["load_best_model_at_end"] and not (c["eval_steps"] and best):
+        raise ValueError(
+            "grpo.load_best_model_at_end needs an evaluation, and "
+            f"eval_steps is {c['eval_steps']}, metric_for_best_model {best!r}; give both"
+        )
+    if best and metrics and best not in metrics:
+        raise ValueError(
+            f"grpo.metric_for_best_model is {best!r}; the evaluation gives {', '.join(metrics)}"
+        )
+    pool.check(c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"])
+    objective.from_config(c)
 
 
-def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of several processes' metrics; of times the longest, for which the others waited."""
-    found: dict[str, list[float]] = {}
-    for name, value in (item for each in metrics for item in each.items()):
-        found.setdefault(name, []).append(value)
-    return {
-        name: max(values) if name.startswith("time/") else sum(values) / len(values)
-        for name, values in found.items()
-    }
+def check_room(rows: data.Source, context: int, max_completion_length: int) -> None:
+    """Checks that the longest prompt and a completion fit in the model's context.
+
+    Raises:
+        ValueError: they do not.
+    """
+    room = context - max_completion_length
+    longest = int(rows.lengths.argmax())
+    if rows.lengths[longest] > room:
+        raise ValueError(
+            f"record {rows[longest].id!r} has a prompt of {rows.lengths[longest]} tokens; the "
+            f"model's context of {context} less grpo.max_completion_length {max_completion_length} "
+            f"leaves {room}: shorten it, or lower that"
+        )
 
 
-def verdicts(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the first reward [N G]: which groups have nothing but 1 or more, which nothing above 0."""
-    with np.errstate(invalid="ignore"):
-        return (rewards >= 1).all(axis=1), ~(rewards > 0).any(axis=1)
+class Preflight(NamedTuple):
+    """Counts of the groups sampled before the first step."""
+
+    groups: int
+    right: int
+    """Groups whose samples are all right, by the first reward."""
+    wrong: int
+    """Groups without a right sample."""
+    informative: int
+    """Groups whose weighted rewards differ: the others have no gradient."""
+    lines: tuple[str, ...]
+    """The report, for people."""
+
+    def check(self) -> None:
+        """Does nothing if a group is informative.
+
+        Raises:
+            ValueError: none is, so no step would change anything.
+        """
+        if not self.informative:
+            raise ValueError(
+                f"nothing to learn from: in all {self.groups} groups sampled before the first step "
+                f"the rewards are equal ({self.right} all right, {self.wrong} all wrong). Take "
+                "harder or easier questions, a higher temperature, more num_generations or a "
+                "longer sft stage; grpo.preflight=false starts all the same"
+            )
 
 
-def arithmetic(c: Mapping[str, Any], devices: int) -> str:
-    """The batch in one line, for `devices` along data and fsdp."""
+def preflight(
+    groups: Groups,
+    c: Mapping[str, Any],
+    rows: Sequence[Row],
+    generations: Generations,
+    *,
+    image_tokens: int,
+    devices: int,
+    mesh: Mesh,
+) -> Preflight:
+    """Counts and describes one step's groups, over all processes.
+
+    `rows` are the prompts and `mesh` the one they were sampled on; `devices` are those along data
+    and fsdp of the mesh that trains.
+    """
+    prompts = np.array([(len(row.tokens), row.image_count) for row in rows])
+    prompt_tokens, prompt_images = meshes.gather(prompts, mesh).T
+    pictures = [len(reply.pictures) for reply in generations.replies]
+    completions = np.array([generations.tokens, generations.ended, pictures]).T
+    tokens, ended, pictures = meshes.gather(completions, mesh).T
+    right, wrong = (int(x.sum()) for x in all_right_all_wrong(groups.rewards[..., 0]))
+    n, informative = len(groups.rewards), int(groups.informative.sum())
+    rewards = ", ".join(
+        f"{name} {groups.metrics[f'rewards/{name}/mean']:.2f}" for name in c["reward_funcs"]
+    )
+    lines = (
+        batch_summary(c, devices),
+        f"{n} groups sampled: {right} all right, {wrong} all wrong, {n - right - wrong} mixed; "
+        f"{informative} have something to learn from",
+        f"rewards: {rewards}",
+        f"completions: {tokens.mean():.0f} tokens of {c['max_completion_length']}, "
+        f"{100 * (1 - ended.mean()):.0f} % cut by the budget, "
+        f"{pictures.mean():.1f} pictures of {image_tokens} tokens",
+        f"prompts: {prompt_tokens.mean():.0f} tokens, {prompt_images.mean():.1f} pictures of them",
+    )
+    return Preflight(n, right, wrong, informative, lines)
+
+
+def batch_summary(c: Mapping[str, Any], devices: int) -> str:
+    """One line about the batch: prompts, generations, sequences per device and micro-batches."""
     n, g, parts = c["prompts_per_step"], c["num_generations"], c["gradient_accumulation_steps"]
     return (
         f"{n} prompts x {g} generations = {n * g} sequences = {n * g // (devices * parts)} per "
         f"device x {devices} devices x {parts}"
     )
-
-
-class Outlook(NamedTuple):
-    """What a few groups say of the run before it begins."""
-
-    groups: int
-    right: int
-    """Groups with every sample right, by the first reward."""
-    wrong: int
-    """Groups with none right."""
-    equal: int
-    """Groups whose weighted rewards are all the same, or that have none: they teach nothing."""
-    lines: tuple[str, ...]
-
-
-def outlook(
-    groups: Groups,
-    c: Mapping[str, Any],
-    *,
-    devices: int,
-    prompt_tokens: np.ndarray,
-    prompt_images: np.ndarray,
-    image_tokens: int,
-    completion_tokens: np.ndarray,
-    ended: np.ndarray,
-    pictures: np.ndarray,
-) -> Outlook:
-    """Whether there is something to learn, in numbers and in words."""
-    right, wrong = (int(x.sum()) for x in verdicts(groups.values[..., 0]))
-    n = len(groups.values)
-    equal = n - int(groups.teach.sum())
-    rewards = ", ".join(
-        f"{name} {groups.metrics[f'rewards/{name}/mean']:.2f}" for name in c["reward_funcs"]
-    )
-    lines = (
-        arithmetic(c, devices),
-        f"{n} groups sampled: {right} all right, {wrong} all wrong, {n - right - wrong} mixed; "
-        f"{n - equal} have something to learn from",
-        f"rewards: {rewards}",
-        f"completions: {completion_tokens.mean():.0f} tokens of {c['max_completion_length']}, "
-        f"{100 * (1 - ended.mean()):.0f} % cut by the budget, "
-        f"{pictures.mean():.1f} pictures of {image_tokens} tokens",
-        f"prompts: {prompt_tokens.mean():.0f} tokens, {prompt_images.mean():.1f} pictures of them",
-    )
-    return Outlook(n, right, wrong, equal, lines)

@@ -1,4 +1,4 @@
-"""The jitted step: gradients of what is trained, added up over micro-batches, one update.
+"""Jitted training steps: gradients summed over micro-batches, then one optimizer update.
 
 Axes: B rows, T time.
 """
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
+from mmcot_jax.sample import distribution
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.grammar import is_eos
 from mmcot_jax.train import objective as formulas
@@ -33,11 +34,71 @@ SCHEDULES = ("constant", "linear", "cosine")
 WHAT = ("lora", "all")
 
 
+class SftStatic(NamedTuple):
+    """The static arguments of `sft_step`; hashable."""
+
+    backbone: Backbone
+    optimizer: optax.GradientTransformation
+    what: str
+    """Which variables are trained: a name of `WHAT`."""
+    micro_batches: int
+    dropout: bool
+    chunk: int
+    """Positions whose logits exist at once."""
+    image_weight: float = 1.0
+    """How many text tokens an image token counts as."""
+
+    @classmethod
+    def of(cls, backbone: Backbone, c: Mapping[str, Any], steps: int) -> "SftStatic":
+        """The static arguments for a config's `sft` group and a run of `steps` updates."""
+        return cls(
+            backbone,
+            optimizer(c, steps),
+            what=c["what"],
+            micro_batches=c["gradient_accumulation_steps"],
+            dropout=c["what"] == "lora",
+            chunk=c["logps_chunk"],
+            image_weight=c["image_weight"],
+        )
+
+
+class GrpoStatic(NamedTuple):
+    """The static arguments of `grpo_step` and `rollout_logps`; hashable."""
+
+    backbone: Backbone
+    optimizer: optax.GradientTransformation
+    what: str
+    """Which variables are trained: a name of `WHAT`."""
+    objective: Objective
+    sampling: Sampling
+    """That of the rollouts."""
+    micro_batches: int
+    chunk: int
+    """Positions whose logits exist at once."""
+
+    @classmethod
+    def of(cls, backbone: Backbone, c: Mapping[str, Any], steps: int) -> "GrpoStatic":
+        """The static arguments for a config's `grpo` group and a run of `steps` updates.
+
+        Raises:
+            ValueError: as `objective.check` and `distribution.sampling`.
+        """
+        return cls(
+            backbone,
+            optimizer(c, steps),
+            what=c["what"],
+            objective=formulas.from_config(c),
+            sampling=distribution.sampling(c, "grpo"),
+            micro_batches=c["gradient_accumulation_steps"],
+            chunk=c["logps_chunk"],
+        )
+
+
 def split(variables: Variables, what: str) -> tuple[PyTree, Variables]:
-    """Variables -> (what is trained, the rest). "lora": the adapters; "all": the decoder.
+    """Splits variables into (trained, frozen). "lora" trains the adapters, "all" the decoder.
 
     Raises:
-        ValueError: another name, or adapters asked for where there are none.
+        ValueError: another name, or "lora" for a model without adapters.
     """
     if what not in WHAT:
         raise ValueError(f"train.what is {what!r}; choose {' or '.join(WHAT)}")
@@ -50,14 +111,14 @@ def split(variables: Variables, what: str) -> tuple[PyTree, Variables]:
 
 
 def join(trained: PyTree, frozen: Variables, what: str) -> Variables:
-    """The inverse of `split`."""
+    """Inverse of `split`."""
     if what == "all":
         return {"params": frozen["params"] | {"decoder": trained}}
     return frozen | {"lora": trained}
 
 
 def schedule(c: Mapping[str, Any], steps: int) -> optax.Schedule:
-    """Learning rate by step: warm-up from 0, then `c.lr_scheduler_type` down to 0 (constant stays).
+    """Learning rate by step: warm-up from 0, then by `lr_scheduler_type` ("constant" never falls).
 
     Raises:
         ValueError: an unknown schedule.
@@ -76,7 +137,7 @@ def schedule(c: Mapping[str, Any], steps: int) -> optax.Schedule:
 
 
 def optimizer(c: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
-    """Global-norm clipping, then AdamW."""
+    """AdamW after clipping by the global norm."""
     adamw = optax.adamw(
         schedule(c, steps),
         c["adam_beta1"],
@@ -88,16 +149,16 @@ def optimizer(c: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
 
 
 def start(trained: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
-    """Step 0."""
+    """The state at step 0."""
     return TrainState(jnp.zeros((), jnp.int32), trained, optimizer.init(trained))
 
 
-class Sums(NamedTuple):
-    """What micro-batches add up; divided once, at the end."""
+class SftSums(NamedTuple):
+    """Sums over the rows of a micro-batch; the step adds them up and divides once."""
 
     nll: Float[Array, ""]
     count: Float[Array, ""]
-    right: Float[Array, ""]
+    correct: Float[Array, ""]
     image_nll: Float[Array, ""]
     image_count: Float[Array, ""]
 
@@ -109,8 +170,8 @@ def sft_sums(
     batch: Batch,
     dropout: jax.Array | None,
     chunk: int,
-) -> Sums:
-    """Negative log-likelihood in nats, and tokens, summed over what `batch.loss` marks."""
+) -> SftSums:
+    """Sums the negative log-likelihood, in nats, and the tokens that `batch.loss` marks."""
     batch = backbone.prepare(variables, batch)
     hidden, _ = backbone(variables, batch, dropout=dropout)
     # hidden t predicts token t + 1; the last one predicts nothing
@@ -120,97 +181,81 @@ def sft_sums(
     nll = jnp.where(mask, -scores.logps, 0.0)
     image = mask & grammar.is_image[targets]
     total = partial(jnp.sum, dtype=jnp.float32)
-    return Sums(
+    return SftSums(
         total(nll),
         total(mask),
-        total(mask & scores.right),
+        total(mask & scores.is_argmax),
         total(jnp.where(image, nll, 0.0)),
         total(image),
     )
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "backbone", "optimizer", "what", "micro_batches", "dropout", "chunk", "image_weight"
-    ),
-    donate_argnames=("state",),
-)  # fmt: skip
+@partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
 def sft_step(
     state: TrainState,
     frozen: Variables,
     batch: Batch,
     grammar: Grammar,
     key: jax.Array,
-    *,
-    backbone: Backbone,
-    optimizer: optax.GradientTransformation,
-    what: str,
-    micro_batches: int,
-    dropout: bool,
-    chunk: int,
-    image_weight: float = 1.0,
+    static: SftStatic,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update from the next-token loss of B rows, taken in `micro_batches` parts.
+    """Makes one update from the next-token loss of B rows.
 
-    An image token counts as `image_weight` tokens of text. Returns the state and scalars: `loss`
-    in nats a token, the same of text and image tokens apart, `mean_token_accuracy`, `grad_norm`
-    before clipping, `num_tokens`, `learned_tokens`.
+    Returns the state and scalars: `loss` in nats per token, the same for text and image tokens
+    apart, `mean_token_accuracy`, `grad_norm` before clipping, `num_tokens`, `learned_tokens`.
     """
     key = jax.random.fold_in(key, state.step)
 
     def nll(trained, part, key):
-        variables = join(trained, frozen, what)
-        sums = sft_sums(backbone, grammar, variables, part, key if dropout else None, chunk)
-        return weigh(sums.nll, sums.image_nll), sums
+        variables = join(trained, frozen, static.what)
+        dropout = key if static.dropout else None
+        sums = sft_sums(static.backbone, grammar, variables, part, dropout, static.chunk)
+        return weighted(sums.nll, sums.image_nll), sums
 
-    def weigh(total, image):
-        return total - (1 - image_weight) * image
+    def weighted(total, image):
+        return total - (1 - static.image_weight) * image
 
-    gradient, sums = accumulate(nll, state.trained, batch, key, micro_batches)
-    count = weigh(sums.count, sums.image_count)
+    gradient, sums = accumulate(nll, state.trained, batch, key, static.micro_batches)
+    count = weighted(sums.count, sums.image_count)
     gradient = jax.tree.map(lambda g: g / jnp.maximum(count, 1.0), gradient)
-    state, norm = update(state, gradient, optimizer)
+    state, norm = update(state, gradient, static.optimizer)
     text_nll, text_count = sums.nll - sums.image_nll, sums.count - sums.image_count
     return state, {
-        "loss": _mean(weigh(sums.nll, sums.image_nll), count),
+        "loss": _mean(weighted(sums.nll, sums.image_nll), count),
         "loss_text": _mean(text_nll, text_count),
         "loss_image": _mean(sums.image_nll, sums.image_count),
-        "mean_token_accuracy": _mean(sums.right, sums.count),
+        "mean_token_accuracy": _mean(sums.correct, sums.count),
         "grad_norm": norm,
         "num_tokens": jnp.sum(batch.valid),
         "learned_tokens": sums.count,
     }
 
 
-def loss_sums(
-    backbone: Backbone,
-    grammar: Grammar,
-    variables: Variables,
-    experience: Experience,
-    objective: Objective,
-    sampling: Sampling,
-    chunk: int,
+def grpo_sums(
+    static: GrpoStatic, grammar: Grammar, variables: Variables, experience: Experience
 ) -> LossSums:
-    """The objective's terms, and what is watched beside them, summed over these rows."""
+    """Sums the objective, and the metrics beside it, over these rows."""
     rollout = experience.rollout
-    policy = score_rollout(backbone, variables, grammar, rollout, sampling, chunk)
+    policy = score_rollout(
+        static.backbone, variables, grammar, rollout, static.sampling, static.chunk
+    )
     image = grammar.is_image[rollout.tokens]
-    t = formulas.loss_sums(
-        objective,
+    weight = formulas.token_weights(
+        static.objective, rollout.sampled, image, ended(grammar, rollout), experience.advantage
+    )
+    sums = formulas.loss_sums(
+        static.objective,
         policy.logps,
         experience.old_logps,
         experience.ref_logps,
         experience.advantage,
-        formulas.token_weights(
-            objective, rollout.sampled, image, ended(grammar, rollout), experience.advantage
-        ),
+        weight,
     )
-    # the trainer, before any update on these rollouts, against the sampler: rounding, or a bug
+    # before any update on these rollouts the trainer differs from the sampler by rounding only
     trainer = policy.logps if experience.old_logps is None else experience.old_logps
     gap = jnp.where(rollout.sampled, jax.lax.stop_gradient(trainer) - rollout.logps, 0.0)
     total = partial(jnp.sum, where=rollout.sampled, dtype=jnp.float32)
-    sums = {
+    more = {
         "choices": total(jnp.ones_like(gap)),
         "image_choices": total(image),
         "entropy": total(policy.entropy),
@@ -223,55 +268,42 @@ def loss_sums(
         "ratio": jnp.max(jnp.exp(gap), where=rollout.sampled, initial=0.0),
         "inverse_ratio": jnp.max(jnp.exp(-gap), where=rollout.sampled, initial=0.0),
     }
-    return t._replace(sums=t.sums | sums, largest=t.largest | largest)
+    return sums._replace(sums=sums.sums | more, largest=sums.largest | largest)
 
 
 def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "B"]:
-    """Whether a row ends in EOS; the others were cut by the budget."""
+    """True for rows that end in EOS; the token budget truncated the others."""
     return jnp.any(rollout.valid & is_eos(grammar, rollout.tokens), axis=1)
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "backbone", "optimizer", "what", "objective", "sampling", "micro_batches", "chunk"
-    ),
-    donate_argnames=("state",),
-)  # fmt: skip
+@partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
 def grpo_step(
     state: TrainState,
     frozen: Variables,
     experience: Experience,
     grammar: Grammar,
-    *,
-    backbone: Backbone,
-    optimizer: optax.GradientTransformation,
-    what: str,
-    objective: Objective,
-    sampling: Sampling,
-    micro_batches: int,
-    chunk: int,
+    static: GrpoStatic,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update from B sampled rows, taken in `micro_batches` parts. No dropout.
+    """Makes one update from B sampled rows, without dropout.
 
-    `sampling` is that of the rollouts. Returns the state and scalars by TRL's names: `loss`,
-    `grad_norm` before clipping, `entropy` of the tokens that were a choice, in nats, of text and
-    image tokens apart too, what `objective.finalize` gives, and how far the sampler's
-    log-probabilities are from the trainer's: `sampling/...`, 0 and ratio 1 but for rounding.
+    Returns the state and scalars by TRL's names: `loss`, `grad_norm` before clipping, `entropy` in
+    nats of the tokens that were sampled, the same for text and image tokens apart, the metrics of
+    `objective.finalize`, and the distance of the sampler's log-probabilities from the trainer's:
+    `sampling/...`, which is 0 (ratio 1) up to rounding.
     """
 
     def numerator(trained, part, _):
-        variables = join(trained, frozen, what)
-        t = loss_sums(backbone, grammar, variables, part, objective, sampling, chunk)
-        return t.numerator, t
+        variables = join(trained, frozen, static.what)
+        sums = grpo_sums(static, grammar, variables, part)
+        return sums.numerator, sums
 
-    gradient, t = accumulate(
-        numerator, state.trained, experience, None, micro_batches, formulas.merge
+    gradient, sums = accumulate(
+        numerator, state.trained, experience, None, static.micro_batches, formulas.merge
     )
-    by = jnp.where(t.denominator > 0, t.denominator, 1.0)
-    state, norm = update(state, jax.tree.map(lambda g: g / by, gradient), optimizer)
-    loss, metrics = formulas.finalize(objective, t)
-    s, choices = t.sums, t.sums["choices"]
+    by = jnp.where(sums.denominator > 0, sums.denominator, 1.0)
+    state, norm = update(state, jax.tree.map(lambda g: g / by, gradient), static.optimizer)
+    loss, metrics = formulas.finalize(static.objective, sums)
+    s, largest, choices = sums.sums, sums.largest, sums.sums["choices"]
     text_entropy, text_choices = s["entropy"] - s["image_entropy"], choices - s["image_choices"]
     return state, metrics | {
         "loss": loss,
@@ -280,36 +312,31 @@ def grpo_step(
         "entropy/text": _mean(text_entropy, text_choices),
         "entropy/image": _mean(s["image_entropy"], s["image_choices"]),
         "sampling/sampling_logp_difference/mean": _mean(s["gap"], choices),
-        "sampling/sampling_logp_difference/max": t.largest["gap"],
-        "sampling/importance_sampling_ratio/min": 1 / t.largest["inverse_ratio"],
+        "sampling/sampling_logp_difference/max": largest["gap"],
+        "sampling/importance_sampling_ratio/min": 1 / largest["inverse_ratio"],
         "sampling/importance_sampling_ratio/mean": _mean(s["ratio"], choices),
-        "sampling/importance_sampling_ratio/max": t.largest["ratio"],
+        "sampling/importance_sampling_ratio/max": largest["ratio"],
     }
 
 
-@partial(jax.jit, static_argnames=("backbone", "sampling", "micro_batches", "chunk"))
+@partial(jax.jit, static_argnames=("static",))
 def rollout_logps(
-    variables: Variables,
-    rollout: Rollout,
-    grammar: Grammar,
-    *,
-    backbone: Backbone,
-    sampling: Sampling,
-    micro_batches: int,
-    chunk: int,
+    variables: Variables, rollout: Rollout, grammar: Grammar, static: GrpoStatic
 ) -> Float[Array, "B T"]:
-    """Log-probabilities in nats of what was sampled, for `Experience`, in `micro_batches` parts.
+    """Computes log-probabilities, in nats, of sampled tokens, for `Experience`.
 
-    Of the policy before its updates (`old_logps`), or of the reference: the variables without
-    adapters, or a copy of the first.
+    `variables` are those of the policy before its updates (`old_logps`), or of the reference
+    (`ref_logps`).
     """
 
     def one(part):
-        return score_rollout(backbone, variables, grammar, part, sampling, chunk).logps
+        return score_rollout(
+            static.backbone, variables, grammar, part, static.sampling, static.chunk
+        ).logps
 
-    if micro_batches == 1:
+    if static.micro_batches == 1:
         return one(rollout)
-    return merge_microbatches(jax.lax.map(one, split_microbatches(rollout, micro_batches)))
+    return merge_microbatches(jax.lax.map(one, split_microbatches(rollout, static.micro_batches)))
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -324,10 +351,11 @@ def accumulate(
     parts: int,
     merge: Callable[[Any, Any], Any] = _add,
 ) -> tuple[PyTree, Any]:
-    """Sums of gradients (float32) and of what `loss(trained, part, key)` returns beside its sum.
+    """Sums gradients (float32) and auxiliary values over `parts` micro-batches.
 
-    Row b goes to part b mod `parts`, so that every device has a share of each part. `merge` is
-    how two parts' values become one, zeros being those of no part; `key` None is handed on.
+    `loss(trained, part, key)` returns (sum, auxiliary values). Row b goes to part b mod `parts`,
+    so that every device has rows of each part. `merge` combines the auxiliary values of two parts;
+    zeros stand for no part. A `key` is folded with the part's number; None stays None.
     """
     gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
@@ -348,7 +376,7 @@ def accumulate(
 def update(
     state: TrainState, gradient: PyTree, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """The next state, and the gradient's norm before clipping."""
+    """Returns the next state, and the gradient's norm before clipping."""
     change, opt = optimizer.update(gradient, state.opt, state.trained)
     trained = optax.apply_updates(state.trained, change)
     return TrainState(state.step + 1, trained, opt), optax.tree.norm(gradient)

@@ -1,6 +1,6 @@
-"""What a step of GRPO leaves behind: its chains, what failed in it, its numbers.
+"""Files and numbers of a GRPO step: completions, failed rewards, metrics.
 
-Axes: N questions, G samples of each, B = N G rows of this process, R rewards.
+Axes: N prompts, G samples per prompt, B = N G rows of this process, R rewards.
 """
 
 import json
@@ -16,16 +16,16 @@ from jax.sharding import Mesh
 
 from mmcot_jax import hosts
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Example, Row
+from mmcot_jax.example import Question, Reply
 from mmcot_jax.log import completions_table, write_completions, write_text
 from mmcot_jax.rewards.pool import FailureWatch, Scored, failed
 from mmcot_jax.rollout.generate import Generations
-from mmcot_jax.train.preflight import Groups, mean
+from mmcot_jax.train.groups import Groups
 from mmcot_jax.types import Backbone
 
 
-class Record:
-    """The steps of a stage, written into a workdir; `mesh` is the one that rows were sampled on."""
+class StepLog:
+    """Writes the steps of a stage into a workdir; `mesh` is the one that rows are sampled on."""
 
     def __init__(
         self,
@@ -38,106 +38,119 @@ class Record:
         self._stage, self._c, self._mesh, self._workdir = stage, c, mesh, workdir
         self._read = backbone.renderer.read
         self._image_len = int(backbone.grammar.image_len)
-        self._failures = FailureWatch(c["reward_funcs"])
+        self._watch = FailureWatch(c["reward_funcs"])
 
-    def failures(
-        self, number: int, items: Sequence[tuple[Example, Row]], scored: Scored
+    def save_failures(
+        self, number: int, questions: Sequence[Question], scored: Scored
     ) -> dict[str, float]:
-        """Writes each sample that a reward could not score; counts them over all processes.
+        """Writes one line per failed reward; returns their numbers over all processes.
 
         Raises:
-            ValueError: a reward that has scored nothing for several steps.
+            ValueError: a reward has failed on every sample for several steps.
         """
         if scored.failures:
             g = self._c["num_generations"]
-            rows = [{"id": items[f.row // g][0].id, **f._asdict()} for f in scored.failures]
+            rows = [
+                {"id": questions[f.row // g].example.id, **f._asdict()} for f in scored.failures
+            ]
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             write_text(self._workdir / "failures" / self._file(number), text)
         names = self._c["reward_funcs"]
-        faults = meshes.gather(failed(scored, names), self._mesh)
-        self._failures.count(scored, faults.all(axis=0))
-        return {f"failures/{name}": float(faults[:, i].sum()) for i, name in enumerate(names)}
+        failures = meshes.gather(failed(scored, names), self._mesh)
+        self._watch.count(scored, failures.all(axis=0))
+        return {f"failures/{name}": float(failures[:, i].sum()) for i, name in enumerate(names)}
 
-    def keeps(self, number: int) -> bool:
-        """Whether the chains of this step are to be written."""
+    def should_save(self, number: int) -> bool:
+        """True if the completions of this step are to be written."""
         every = self._c["log_completions_steps"]
         return bool(every) and number % every == 0
 
-    def chains(
+    def save_completions(
         self,
         number: int,
-        items: Sequence[tuple[Example, Row]],
-        asked: Generations,
+        questions: Sequence[Question],
+        generations: Generations,
+        replies: Sequence[Reply],
         scored: Scored,
         groups: Groups,
     ) -> None:
-        """Writes the chains of a step, their pictures painted, with rewards and advantages."""
+        """Writes the completions of a step with rewards and advantages, and their pictures.
+
+        `replies` are those of `generations`, with decoded pictures.
+        """
         c = self._c
+        advantage = groups.advantage[meshes.rows(self._mesh, groups.advantage.size)]
+        each = [question for question in questions for _ in range(c["num_generations"])]
         rows = [
             {
-                "id": example.id,
-                "prompt": self._read(row.tokens).text,
-                "reply": reply.text,
-                "answer": example.answer,
-                **dict(zip(c["reward_funcs"], _plain(values), strict=True)),
-                "advantage": _plain([float(advantage)])[0],
-                "tokens": int(tokens),
-                "ended": bool(end),
+                "id": question.example.id,
+                "prompt": self._read(question.row.tokens).text,
+                "reply": replies[i].text,
+                "answer": question.example.answer,
+                **dict(zip(c["reward_funcs"], _plain(scored.values[i]), strict=True)),
+                "advantage": _plain([float(advantage[i])])[0],
+                "tokens": int(generations.tokens[i]),
+                "ended": bool(generations.ended[i]),
+                **{name: column[i] for name, column in scored.extra.items()},
             }
-            | {name: column[i] for name, column in scored.extra.items()}
-            for i, ((example, row), reply, values, advantage, tokens, end) in enumerate(
-                zip(
-                    [item for item in items for _ in range(c["num_generations"])],
-                    asked.replies,
-                    scored.values,
-                    groups.advantage,
-                    asked.tokens,
-                    asked.ended,
-                    strict=True,
-                )
-            )
+            for i, question in enumerate(each)
         ]
-        drawn = [[p.pixels for p in r.pictures if p.pixels is not None] for r in asked.replies]
+        drawn = [[p.pixels for p in r.pictures if p.pixels is not None] for r in replies]
         write_completions(self._workdir / "completions" / self._file(number), rows, drawn)
         if c["num_completions_to_print"] and hosts.first():
             few = rows[: c["num_completions_to_print"]]
             table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
             rich.console.Console(stderr=True).print(table)
 
-    def report(
-        self, asked: Generations, scored: Scored, times: Mapping[str, float]
+    def metrics(
+        self, generations: Generations, scored: Scored, times: Mapping[str, float]
     ) -> dict[str, float]:
-        """What chains were like and how long all took, by TRL's names where it has one.
+        """Metrics of the completions and of time, by TRL's names where it has one.
 
         `times` are the seconds of "rollout", "reward" and "train".
         """
-        pictures = [[len(p.ids) == self._image_len for p in r.pictures] for r in asked.replies]
-        counts = [(len(those), sum(those)) for those in pictures]
-        each = np.array([asked.tokens, asked.ended, *zip(*counts, strict=True)]).T
+        pictures = [
+            [len(p.ids) == self._image_len for p in r.pictures] for r in generations.replies
+        ]
+        counts = [(len(row), sum(row)) for row in pictures]
+        each = np.array([generations.tokens, generations.ended, *zip(*counts, strict=True)]).T
         tokens, ended, drawn, whole = meshes.gather(each, self._mesh).T
-        written, done = float(tokens.sum()), tokens[ended > 0]
+        total, terminated = float(tokens.sum()), tokens[ended > 0]
         found = {
             "completions/mean_length": float(tokens.mean()),
             "completions/min_length": float(tokens.min()),
             "completions/max_length": float(tokens.max()),
-            "completions/mean_terminated_length": float(done.mean()) if done.size else 0.0,
+            "completions/mean_terminated_length": (
+                float(terminated.mean()) if terminated.size else 0.0
+            ),
             "completions/clipped_ratio": float(1 - ended.mean()),
             "image/count": float(drawn.mean()),
             "image/valid_rate": float(whole.sum() / drawn.sum()) if drawn.any() else math.nan,
-            "num_tokens": written,
-            "tokens_per_second/rollout": written / times["rollout"],
-            "tokens_per_second/train": written * self._c["num_iterations"] / times["train"],
+            "num_tokens": total,
+            "tokens_per_second/rollout": total / times["rollout"],
+            "tokens_per_second/train": total * self._c["num_iterations"] / times["train"],
             "step_time": sum(times.values()),
             **{f"time/{name}": seconds for name, seconds in times.items()},
         }
         return found | mean(meshes.all_gather_objects(scored.metrics))
 
     def _file(self, number: int) -> str:
-        """Of several processes each writes its own."""
+        """Each of several processes writes its own file."""
         part = f"_{jax.process_index()}" if jax.process_count() > 1 else ""
         return f"{self._stage}_step_{number:05}{part}.jsonl"
 
 
+def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over processes; the maximum of times, because the other processes wait."""
+    found: dict[str, list[float]] = {}
+    for name, value in (item for each in metrics for item in each.items()):
+        found.setdefault(name, []).append(value)
+    return {
+        name: max(values) if name.startswith("time/") else sum(values) / len(values)
+        for name, values in found.items()
+    }
+
+
 def _plain(values: Iterable[Any]) -> list[float | None]:
-    """For JSON, which knows no NaN."""
+    """Numbers for JSON, which has no NaN: None instead."""
     return [float(v) if math.isfinite(v) else None for v in values]

@@ -13,9 +13,7 @@ from tokenizers.models import WordLevel
 from mmcot_jax import config, models, stages
 from mmcot_jax.rewards import REWARDS
 from mmcot_jax.tasks import scenes
-from mmcot_jax.train import objective
-from mmcot_jax.train.grpo import make_objective
-from mmcot_jax.train.objective import token_weights
+from mmcot_jax.train.objective import Objective, from_config, token_weights
 
 T2M = pathlib.Path(__file__).parents[2] / "configs" / "t2m.py"
 PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-text",
@@ -50,8 +48,10 @@ def test_the_default_is_the_studys_grpo():
     ("preset", "loss_type"), [("8b", "grpo"), ("8b-dapo", "dapo"), ("8b-dr_grpo", "dr_grpo")]
 )
 def test_the_three_losses_are_the_studys_objective(preset, loss_type):
-    made = make_objective(config.load(f"{T2M}:{preset}").grpo.to_dict())
-    study = objective.make("seed", loss_type=loss_type)
+    made = from_config(config.load(f"{T2M}:{preset}").grpo.to_dict())
+    study = Objective(
+        loss_type, epsilon=1.0, epsilon_high=math.inf, beta=0.04, use_bias_correction_kl=False
+    )
     # with one update a rollout the ratio is 1: where it would be clipped changes nothing
     assert made._replace(epsilon=study.epsilon, epsilon_high=study.epsilon_high) == study
 
@@ -61,7 +61,7 @@ def test_a_loss_of_words_alone_is_one_flag():
     ones = jax.numpy.ones((1, 3), bool)
     image = ones.at[0, 1].set(False)
     weight = token_weights(
-        make_objective(c.grpo.to_dict()), ones, image, ones[:, 0], jax.numpy.ones(1)
+        from_config(c.grpo.to_dict()), ones, image, ones[:, 0], jax.numpy.ones(1)
     )
     assert weight.tolist() == [[0.0, 1.0, 0.0]]
 

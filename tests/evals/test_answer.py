@@ -9,6 +9,7 @@ import pytest
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import answer as answering
 from mmcot_jax.example import Example, Reply
+from mmcot_jax.rollout.generate import PromptShapes
 
 C = {
     "batch_size": 8,
@@ -27,11 +28,11 @@ class Generator:
 
     asked: list
 
-    def __init__(self, *_, num_generations, **__):
-        self.g = num_generations
+    def __init__(self, backbone, mesh, shapes, *_, num_generations, **__):
+        self.g, self.shapes = num_generations, shapes
 
-    def __call__(self, variables, rows, width, key, numbers, **images):
-        self.asked.append((len(rows), width, images))
+    def __call__(self, variables, rows, numbers, key):
+        self.asked.append((len(rows), self.shapes))
         replies = [
             Reply((f"{row.id} {number} {g}",))
             for row, number in zip(rows, numbers, strict=True)
@@ -52,7 +53,7 @@ def answer(monkeypatch, chameleon):
     key = jax.random.key(0)
 
     def call(examples=EXAMPLES, **changes):
-        given = dict(mesh=mesh, key=key, paint=False)
+        given = dict(mesh=mesh, key=key, decode_images=False)
         return answering.answer(backbone, {}, examples, C | changes, **given)
 
     return call
@@ -63,7 +64,7 @@ def test_every_question_is_answered_once_in_order_and_the_last_batch_is_filled(a
     assert [a.example for a in found] == EXAMPLES
     assert [a.reply.text for a in found] == [f"q/{n} {n} 0" for n in range(11)]
     assert [a.prompt for a in found[4:8]] == ["abcde", "abcdef", "a", "ab"]
-    assert Generator.asked == [(8, 8, {"image_slots": 0, "image_shape": ()})] * 2
+    assert Generator.asked == [(8, PromptShapes((8,), (0,), ()))] * 2
     assert answering.lengths(found) == {
         "n": 11,
         "completions/mean_length": 2.0,

@@ -11,7 +11,8 @@ import signal
 import sys
 import time
 
-from mmcot_jax import main, stages
+from mmcot_jax import main
+from mmcot_jax.evals import evaluate
 from mmcot_jax.rewards import pool
 from mmcot_jax.rollout import generate
 from mmcot_jax.train import step
@@ -21,7 +22,7 @@ PLACES = {
     "sampling": (generate, "sample"),
     "scoring": (pool.Pool, "submit"),
     "update": (step, "grpo_step"),
-    "evaluation": (stages, "_answers"),
+    "evaluation": (evaluate, "answer"),
 }
 HEARD_SECONDS = 3
 

@@ -93,12 +93,12 @@ def test_the_shapes_of_a_small_config_hold_its_data(name, tmp_path):
     c = config.load(f"configs/{file}.py:{preset}", few + quiet * (file == "m2m"))
     with c.unlocked():
         c.stages = ()
-    job = stages.Job(c, tmp_path)
+    run = stages.Run(c, tmp_path)
     for group, render, tokens, slots in (
-        ("train", job.backbone.renderer.supervise, c.plan.row_tokens, c.plan.row_slots),
-        ("grpo", job.backbone.renderer.prompt, c.plan.prompt_tokens, c.plan.prompt_slots),
+        ("train", run.backbone.renderer.supervise, c.plan.row_tokens, c.plan.row_slots),
+        ("grpo", run.backbone.renderer.prompt, c.plan.prompt_tokens, c.plan.prompt_slots),
     ):
-        rows = job._rendered(job.load(c.data[group]), render)
+        rows = run._render(run.load(c.data[group]), render)
         assert 0.8 * tokens <= rows.lengths.max() <= tokens
         assert rows.slots.max() == slots
 

@@ -6,7 +6,7 @@ import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply
-from mmcot_jax.rollout.generate import Generator
+from mmcot_jax.rollout.generate import Generator, PromptShapes
 from mmcot_jax.sample.distribution import Sampling
 
 
@@ -16,7 +16,7 @@ def mesh():
 
 
 def generator(backbone, mesh):
-    return Generator(backbone, mesh, Sampling(), length=4)
+    return Generator(backbone, mesh, PromptShapes((8,), (0,), ()), Sampling(), length=4)
 
 
 def pictures(*ids):

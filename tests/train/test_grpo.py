@@ -12,7 +12,7 @@ from configs import base
 from mmcot_jax import mesh as meshes
 from mmcot_jax import rules
 from mmcot_jax.example import Example
-from mmcot_jax.train import grpo
+from mmcot_jax.train import grpo, preflight
 
 FILE = pathlib.Path(__file__).parents[1] / "rewards" / "some_rewards.py"
 SHARE = f"{FILE}:share_of_a"
@@ -43,13 +43,15 @@ def train(chameleon, tmp_path):
 
     def run(workdir=tmp_path, assess=None, devices=one, rollout=None, keep=None, **changes):
         mesh = jax.sharding.Mesh(devices, rules.AXES)
+        rollout_mesh = meshes.remesh(mesh, *rollout) if rollout else mesh
         c = base.grpo(1e-2, 12) | SMALL | changes
+        preflight.check(c, mesh, rollout_mesh, ("accuracy",))
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
         variables = jax.device_put(variables, meshes.shardings(variables, mesh))
         variables = grpo.run(
             chameleon.backbone, variables, EXAMPLES, c, mesh=mesh, key=jax.random.key(7), seed=1,
             workdir=workdir, assess=assess, rollout_keep=keep,
-            rollout_mesh=meshes.remesh(mesh, *rollout) if rollout else None,
+            rollout_mesh=rollout_mesh,
         )  # fmt: skip
         return lines(workdir / "metrics.jsonl"), variables
 
@@ -151,16 +153,16 @@ def test_a_run_stopped_in_any_phase_resumes_and_repeats_itself_exactly(
 ):
     expected, variables = train(tmp_path / "whole", max_steps=4)
     place = {
-        "sampling": (grpo._Trainer, "_ask"),
+        "sampling": (grpo, "_generate"),
         "scoring": (grpo, "group"),
-        "update": (grpo._Trainer, "_update"),
+        "update": (grpo, "_update"),
     }[phase]
     real, calls = getattr(*place), []
 
     def killed(*args, **kwargs):
         calls.append(phase)
         result = real(*args, **kwargs)
-        if len(calls) == 4:  # the look ahead samples and scores once too
+        if len(calls) == 4:  # the preflight samples and scores once too
             raise Killed
         return result
 
@@ -197,7 +199,7 @@ def test_groups_that_all_agree_are_told_before_the_first_step(train, tmp_path, c
     assert not (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_the_look_ahead_says_what_there_is_to_learn(train, capfd):
+def test_the_preflight_says_what_there_is_to_learn(train, capfd):
     train(max_steps=1)
     said = capfd.readouterr().err
     assert "8 prompts x 4 generations = 32 sequences = 32 per device x 1 devices x 1" in said
@@ -228,7 +230,7 @@ def test_what_does_not_fit_is_refused_in_one_line(train, changes, message):
 def test_a_metric_the_evaluation_does_not_give_is_refused():
     c = base.grpo(1e-3, 8, metric_for_best_model="pass@3")
     with pytest.raises(ValueError, match="'pass@3'; the evaluation gives accuracy"):
-        grpo.check(c, meshes.make(data=-1), metrics=("accuracy",))
+        preflight.check(c, meshes.make(data=-1), meshes.make(data=-1), ("accuracy",))
 
 
 @pytest.mark.slow

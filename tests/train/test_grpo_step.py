@@ -11,7 +11,7 @@ from mmcot_jax import rules
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import row_keys, sample
 from mmcot_jax.train.objective import Objective
-from mmcot_jax.train.step import ended, grpo_step, join, rollout_logps, split, start
+from mmcot_jax.train.step import GrpoStatic, ended, grpo_step, join, rollout_logps, split, start
 from mmcot_jax.types import Batch, Experience, row_axes
 
 EOS, EOI, BOI = 2, 16, 17
@@ -48,10 +48,8 @@ def logps(chameleon):
 
     def run(rollout, variables=variables, grammar=backbone.grammar, sampling=SAMPLING, parts=1,
             backbone=backbone):  # fmt: skip
-        return rollout_logps(
-            variables, rollout, grammar, backbone=backbone, sampling=sampling,
-            micro_batches=parts, chunk=5,
-        )  # fmt: skip
+        how = static(backbone, sampling=sampling, parts=parts)
+        return rollout_logps(variables, rollout, grammar, how)
 
     return run
 
@@ -74,11 +72,8 @@ def step(chameleon):
             sampling=SAMPLING, variables=None):  # fmt: skip
         trained, frozen = split(variables or chameleon.variables, what)
         state = start(jax.tree.map(jnp.copy, trained), SGD)  # the step donates it
-        state, metrics = grpo_step(
-            state, frozen, experience, chameleon.backbone.grammar,
-            backbone=backbone or chameleon.backbone, optimizer=SGD, what=what,
-            objective=objective, sampling=sampling, micro_batches=parts, chunk=5,
-        )  # fmt: skip
+        how = static(backbone or chameleon.backbone, objective, what, parts, sampling)
+        state, metrics = grpo_step(state, frozen, experience, chameleon.backbone.grammar, how)
         assert int(state.step) == 1
         return jax.tree.map(np.asarray, (state.trained, metrics))
 
@@ -93,6 +88,10 @@ def expected(experience, step):
 
 def close(a, b, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=1e-4), a, b)
+
+
+def static(backbone, objective=OBJECTIVE, what="lora", parts=1, sampling=SAMPLING):
+    return GrpoStatic(backbone, SGD, what, objective, sampling, micro_batches=parts, chunk=5)
 
 
 def written(rollout):
@@ -157,14 +156,9 @@ def test_meshes_change_nothing_and_nothing_crosses_in_between(
     rows = meshes.put(rows, mesh, row_axes(rows))
     grammar = meshes.replicate(chameleon.backbone.grammar, mesh)
     with meshes.no_implicit_transfers(mesh):
-        state, metrics = grpo_step(
-            state, frozen, rows, grammar, backbone=chameleon.backbone, optimizer=SGD, what="lora",
-            objective=OBJECTIVE, sampling=SAMPLING, micro_batches=parts, chunk=5,
-        )  # fmt: skip
-        logps = rollout_logps(
-            variables, rows.rollout, grammar, backbone=chameleon.backbone, sampling=SAMPLING,
-            micro_batches=parts, chunk=5,
-        )  # fmt: skip
+        how = static(chameleon.backbone, parts=parts)
+        state, metrics = grpo_step(state, frozen, rows, grammar, how)
+        logps = rollout_logps(variables, rows.rollout, grammar, how)
     close(jax.tree.map(np.asarray, (state.trained, metrics)), expected)
     np.testing.assert_allclose(logps, rows.rollout.logps, atol=1e-5)
 

@@ -26,9 +26,9 @@ def test_it_is_the_log_softmax_at_the_target(chameleon, given):
     expected = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
     scores = score(backbone, variables, hidden, targets, chunk=T)
     np.testing.assert_allclose(scores.logps, expected, atol=1e-6)
-    np.testing.assert_array_equal(scores.right, logits.argmax(-1) == targets)
+    np.testing.assert_array_equal(scores.is_argmax, logits.argmax(-1) == targets)
     likeliest = score(backbone, variables, hidden, logits.argmax(-1).astype(jnp.int32), chunk=3)
-    assert likeliest.right.all()
+    assert likeliest.is_argmax.all()
 
 
 def total(chameleon, chunk):

@@ -11,14 +11,14 @@ import pytest
 
 from mmcot_jax.train.objective import (
     LOSS_TYPES,
-    PRESETS,
     Objective,
     advantages,
     check,
     finalize,
+    from_config,
+    group_advantages,
     loss,
     loss_sums,
-    make,
     merge,
     normalize_then_sum,
     token_weights,
@@ -367,10 +367,8 @@ def test_every_reference_advantage(reference):
         shape = (-1, case["num_generations"], values.shape[1])
         given = jnp.asarray(values.reshape(shape), jnp.float32)
         weights = jnp.asarray(case["reward_weights"], jnp.float32)
-        if case["multi_objective_aggregation"] == "normalize_then_sum":
-            out = normalize_then_sum(given, weights)
-        else:
-            out = advantages(weighted(given, weights), case["scale_rewards"])
+        scale, aggregation = case["scale_rewards"], case["multi_objective_aggregation"]
+        out = group_advantages(given, weights, scale, aggregation)
         wanted = case["expected"]
         # TRL gives 0 where we say NaN, and learns from such rows as from any other
         found = np.nan_to_num(out.advantage).reshape(-1)
@@ -383,18 +381,19 @@ def test_every_reference_advantage(reference):
 # ---------------------------------------------------------------------------- names
 
 
-def test_presets_are_checked_values_and_options_change_them():
-    for preset in PRESETS:
-        assert make(preset) == PRESETS[preset]
-    assert make("vlm_r1") == Objective("grpo", epsilon=0.2, beta=0.04,
-        use_bias_correction_kl=False, max_completion_length=256)  # fmt: skip
-    assert make("dapo", beta=0.01, image_weight=0.0).image_weight == 0
-    assert hash(make("seed")) == hash(make("seed"))
+def test_a_config_s_keys_are_the_fields_of_its_objective():
+    c = {"loss_type": "grpo", "beta": 0.04, "max_completion_length": 256, "learning_rate": 1.0}
+    expected = Objective("grpo", beta=0.04, max_completion_length=256)
+    assert from_config(c) == expected and hash(from_config(c)) == hash(expected)
+    assert from_config({"sapo_temperature_neg": 2.0}).sapo_temperature_neg == 2
 
 
-def test_the_seed_presets_ratio_is_never_clipped():
+NEVER_CLIPPED = Objective("grpo", epsilon=1.0, epsilon_high=math.inf)
+
+
+def test_the_ratio_of_the_study_s_other_trainer_is_never_clipped():
     old = LOGPS - jnp.log(rows([0.1, 1, 3, 9], [0.1, 1, 3, 9]))
-    value, metrics, gradient = both(make("seed", beta=0.0), old=old)
+    value, metrics, gradient = both(NEVER_CLIPPED, old=old)
     np.testing.assert_allclose(gradient[0], -np.array([0.1, 1, 3, 9]) / 8, rtol=1e-5)
     assert metrics["clip_ratio/region_mean"] == 0 and value == pytest.approx(0, abs=1e-6)
 
@@ -406,7 +405,7 @@ def test_the_seed_presets_ratio_is_never_clipped():
         ({"importance_sampling_level": "word"}, "is 'word'; choose token, sequence"),
         ({"epsilon": -0.1}, r"epsilon is -0.1 and epsilon_high 0.28; give numbers from 0"),
         ({"loss_type": "cispo", "epsilon_high": None}, "epsilon_high is None; cispo caps"),
-        ({"delta": 1.1}, r"delta is 1.1; it caps what is clipped at 1.28 already"),
+        ({"delta": 1.1}, r"delta is 1.1; the ratio is clipped at 1.28 already"),
         ({"beta": -1.0}, r"beta is -1.0; give"),
         ({"sapo_temperature_neg": 0.0}, "sapo_temperature is not > 0"),
         ({"loss_type": "dr_grpo", "max_completion_length": 0}, "is 0; dr_grpo divides by it"),
@@ -416,16 +415,12 @@ def test_the_seed_presets_ratio_is_never_clipped():
 )  # fmt: skip
 def test_an_objective_that_makes_no_sense_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        check(make("dapo")._replace(**options))
+        check(Objective(epsilon_high=0.28)._replace(**options))
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(
-        ValueError, match=r"no objective 'dappo', did you mean 'dapo'.; choose grpo"
-    ):
-        make("dappo")
-    with pytest.raises(ValueError, match="no option 'epsilon_hi', did you mean 'epsilon_high'"):
-        make("dapo", epsilon_hi=0.3)
+    with pytest.raises(ValueError, match="aggregation is 'sum'; choose sum_then_normalize"):
+        group_advantages(ONES[..., None], jnp.ones(1), "group", "sum")
     with pytest.raises(ValueError, match="scale_rewards is 'std'; choose group, batch, none"):
         advantages(ONES, "std")
     with pytest.raises(ValueError, match=r"beta is 0.1 and there are no reference"):

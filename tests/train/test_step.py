@@ -10,6 +10,7 @@ from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example, Picture
 from mmcot_jax.train.step import (
+    SftStatic,
     accumulate,
     join,
     optimizer,
@@ -57,9 +58,11 @@ def step(chameleon):
         state = start(jax.tree.map(jnp.copy, trained), SGD)  # the step donates it
         state, metrics = sft_step(
             state, frozen, jax.tree.map(jnp.asarray, batch), chameleon.backbone.grammar,
-            jax.random.key(key), backbone=backbone or chameleon.backbone, optimizer=SGD,
-            what=what, micro_batches=parts, dropout=dropout, chunk=4,
-            image_weight=image_weight,
+            jax.random.key(key),
+            SftStatic(
+                backbone or chameleon.backbone, SGD, what=what, micro_batches=parts,
+                dropout=dropout, chunk=4, image_weight=image_weight,
+            ),
         )  # fmt: skip
         assert int(state.step) == 1
         return jax.tree.map(np.asarray, (state.trained, metrics))

@@ -1,0 +1,130 @@
+"""Evaluation sets to results: answered, judged, written and shown."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import rich.console
+from jax.sharding import Mesh
+
+from mmcot_jax import mesh as meshes
+from mmcot_jax.evals import table
+from mmcot_jax.evals.answer import Answered, answer, decoded_pictures, lengths
+from mmcot_jax.example import Example
+from mmcot_jax.hosts import first, never_preempted
+from mmcot_jax.log import Log, write_completions, write_json
+from mmcot_jax.sample.distribution import Sampling
+from mmcot_jax.types import Backbone, Variables
+
+
+class EvalSet(NamedTuple):
+    """Examples, and the module of `evals` that judges their answers."""
+
+    examples: Sequence[Example]
+    judge: ModuleType
+
+
+def evaluate(
+    backbone: Backbone,
+    variables: Variables,
+    sets: Mapping[str, EvalSet],
+    c: Mapping[str, Any],
+    *,
+    mesh: Mesh,
+    key: jax.Array,
+    workdir: pathlib.Path,
+    after: str = "",
+    preempted: Callable[[], bool] = never_preempted,
+) -> None:
+    """Answers and judges all sets; writes results{after}.json and completions/eval{after}*.jsonl.
+
+    `c` is the config's group `eval`, see `answer.answer`.
+
+    Raises:
+        Preempted: `preempted()` returned True; the next run answers again.
+    """
+    results, statistics = {}, {}
+    for name, (examples, judge) in sets.items():
+        stage = f"eval{after}_{name}" if c.get("sets") else f"eval{after}"
+        batches = -(-len(examples) // c["batch_size"])
+        with Log(workdir, stage, batches, process_index=jax.process_index()) as log:
+            answered = answer(
+                backbone, variables, examples, c, mesh=mesh, key=key, log=log, preempted=preempted
+            )
+        results[name], rows = judge.summarize(answered)
+        pictures = [decoded_pictures(backbone, a.reply) for a in answered]
+        file = workdir / "completions" / f"{stage}.jsonl"
+        write_completions(file, rows, pictures, process_index=jax.process_index())
+        statistics[name] = lengths(answered)
+    results["eval"] = statistics if c.get("sets") else next(iter(statistics.values()))
+    if first():
+        write_json(_path(workdir, after), results)
+
+
+def is_done(workdir: pathlib.Path, after: str) -> bool:
+    """True if the results of an evaluation are there; all processes return the same."""
+    return meshes.all_gather_objects(_path(workdir, after).exists())[0]
+
+
+def show(
+    workdir: pathlib.Path, stages: Sequence[str], after: str, sets: Mapping[str, EvalSet]
+) -> None:
+    """Prints a table with a column for each evaluation of the run so far.
+
+    `stages` are the stages before this evaluation, by which the earlier ones are named. The judge
+    of a single set may have a table of its own.
+    """
+    if not first():
+        return
+    paths = {name: _path(workdir, f"_{name}") for name in stages}
+    paths[after[1:] or workdir.name] = _path(workdir, after)
+    runs = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    judges = [judge for _, judge in sets.values()]
+    console = getattr(judges[0], "console", table.numbers) if len(judges) == 1 else table.numbers
+    rich.console.Console().print(console(runs))
+
+
+def _path(workdir: pathlib.Path, after: str) -> pathlib.Path:
+    return workdir / f"results{after}.json"
+
+
+def assess_metrics(num_generations: int) -> tuple[str, ...]:
+    """Names of the metrics that `assess` returns."""
+    g = num_generations
+    return ("accuracy", *(("pass@1", f"pass@{g}") if g > 1 else ()))
+
+
+def assess(
+    backbone: Backbone,
+    questions: EvalSet,
+    variables: Variables,
+    *,
+    greedy: Mapping[str, Any],
+    sampled: Mapping[str, Any],
+    mesh: Mesh,
+    key: jax.Array,
+) -> dict[str, float]:
+    """Greedy accuracy, and pass@k of `num_generations_eval` sampled answers, of a policy.
+
+    `greedy` is the config's group `eval`; `sampled` is its group `grpo`, whose sampling options
+    replace those of `greedy`.
+    """
+
+    def correct(c: Mapping[str, Any]) -> np.ndarray:
+        answered: list[Answered] = answer(
+            backbone, variables, questions.examples, c, mesh=mesh, key=key, decode_images=False
+        )
+        return np.array(questions.judge.correct(answered))
+
+    found = {"accuracy": float(correct(greedy).mean())}
+    g = sampled["num_generations_eval"]
+    if g > 1:
+        sampling = {name: sampled[name] for name in Sampling._fields if name in sampled}
+        right = correct({**greedy, **sampling, "greedy": False, "num_generations": g})
+        right = right.reshape(-1, g)
+        found |= {"pass@1": float(right.mean()), f"pass@{g}": float(right.any(1).mean())}
+    return found

@@ -1,0 +1,62 @@
+"""Rewards of groups: advantages, informative groups, metrics.
+
+Axes: N prompts, G samples per prompt, B = N G rows, R rewards.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from mmcot_jax import mesh as meshes
+from mmcot_jax.train import objective as objectives
+
+
+class Groups(NamedTuple):
+    """The rewards and advantages of all processes."""
+
+    rewards: np.ndarray
+    """float64 [N G R]; NaN where a reward gave none."""
+    advantage: np.ndarray
+    """float32 [B]; NaN where a sample has no reward at all."""
+    informative: np.ndarray
+    """bool [N]: True where a group's samples differ in advantage."""
+    metrics: dict[str, float]
+
+
+def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
+    """Computes advantages and TRL's metrics from rewards, float64 [B R], of this process.
+
+    `mesh` is the one that the rows were sampled on.
+    """
+    g, names = c["num_generations"], c["reward_funcs"]
+    gathered = meshes.gather(rewards, mesh).reshape(-1, g, len(names))
+    weights = jnp.asarray(c["reward_weights"] or [1.0] * len(names), jnp.float32)
+    scale, aggregation = c["scale_rewards"], c["multi_objective_aggregation"]
+    given = jnp.asarray(gathered, jnp.float32)
+    found = jax.device_get(objectives.group_advantages(given, weights, scale, aggregation))
+    advantage = np.asarray(found.advantage, np.float32)
+    right, wrong = all_right_all_wrong(gathered[..., 0])
+    metrics = {
+        "reward": found.reward,
+        "reward_std": found.reward_std,
+        "frac_reward_zero_std": found.frac_reward_zero_std,
+        "frac_groups/all_right": right.mean(),
+        "frac_groups/all_wrong": wrong.mean(),
+    }
+    for name, column in zip(names, np.moveaxis(gathered, -1, 0), strict=True):
+        known = column[~np.isnan(column)]
+        metrics[f"rewards/{name}/mean"] = known.mean() if known.size else np.nan
+        metrics[f"rewards/{name}/std"] = known.std(ddof=1) if known.size > 1 else np.nan
+    informative = (np.nan_to_num(advantage) != 0).any(axis=1)
+    metrics = {name: float(value) for name, value in metrics.items()}
+    return Groups(gathered, advantage.reshape(-1), informative, metrics)
+
+
+def all_right_all_wrong(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two bool [N] from the first reward [N G]: all samples at least 1, and no sample above 0."""
+    with np.errstate(invalid="ignore"):
+        return (rewards >= 1).all(axis=1), ~(rewards > 0).any(axis=1)
