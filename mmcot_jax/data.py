@@ -1,44 +1,62 @@
-"""The order of the data, and rows made into batches: seeded, sliced by process, resumable.
+"""Rows made into batches: seeded, sliced by process, resumable.
 
-Axes: B rows of this process, M images in a row, T time, A position axes, h w pixels, W windows of
-K cells of s x s pixels.
+Axes: N rows of a source, B rows of this process, M images in a row, T time, A position axes,
+h w pixels, W windows of K cells of s x s pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import grain
 import numpy as np
 
-from mmcot_jax.example import Example, Row, Windows
+from mmcot_jax.example import Example, Question, Row, Windows
 from mmcot_jax.types import Batch, Pixels
 
 T = TypeVar("T")
+Shape = tuple[int, ...]
 Remainder = Literal["drop", "fill"]
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Rows by number, and what has to be known of all of them before the first is read."""
+    """Rows by index, with the sizes of all of them known before the first is read."""
 
     lengths: np.ndarray
     """int32 [N], tokens of each row."""
     slots: np.ndarray
-    """int32 [N], what each row fills: images, or windows of images."""
-    image_shape: tuple[int, ...]
+    """int32 [N], image slots of each row, see `image_slots`."""
+    image_shape: Shape
     """The one shape of all images, (h, w, 3), or of all windows, (K, s, s, 3); () without any."""
 
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Row: ...
+
+
+class _RowSize(NamedTuple):
+    id: str
+    length: int
+    slots: int
+    image_shape: Shape
+
+
+class _Sized:
+    """The part of a `Source` that follows from the sizes of its rows."""
+
+    def __init__(self, sizes: Sequence[_RowSize]):
+        if not sizes:
+            raise ValueError("there are no rows: a source needs at least one")
+        self.lengths = np.array([size.length for size in sizes], np.int32)
+        self.slots = np.array([size.slots for size in sizes], np.int32)
+        self.image_shape = _common_shape((size.id, size.image_shape) for size in sizes)
+
     def __len__(self) -> int:
-        """How many rows."""
-        ...
-
-    def __getitem__(self, index: int) -> Row:
-        """One row."""
-        ...
+        return len(self.lengths)
 
 
-class Rows:
+class Rows(_Sized):
     """A source in memory.
 
     Raises:
@@ -46,95 +64,82 @@ class Rows:
     """
 
     def __init__(self, rows: Sequence[Row]):
-        if not rows:
-            raise ValueError("there are no rows: a source needs at least one")
         self._rows = rows
-        self.lengths = np.array([len(row.tokens) for row in rows], np.int32)
-        self.slots = np.array([image_slots(row) for row in rows], np.int32)
-        self.image_shape = shared_shape(rows)
-
-    def __len__(self) -> int:
-        """How many rows."""
-        return len(self._rows)
+        super().__init__([_size(row) for row in rows])
 
     def __getitem__(self, index: int) -> Row:
-        """One row."""
         return self._rows[index]
 
 
-class Rendered:
-    """A source whose rows are rendered when they are asked for; only their sizes are kept.
+class Rendered(_Sized):
+    """A source that renders a row each time it is read, and keeps only the rows' sizes.
 
-    A hundred thousand photographs do not fit a host. All are rendered once, in threads, to learn
-    how large each row is.
+    A hundred thousand photographs do not fit in a host's memory. All are rendered once, in
+    threads, to learn the sizes.
 
     Raises:
         ValueError: there are no examples, their images differ in shape, or one cannot be rendered.
     """
 
     def __init__(self, examples: Sequence[Example], render: Callable[[Example], Row]):
-        if not len(examples):
-            raise ValueError("there are no examples: a source needs at least one")
         self._examples, self._render = examples, render
         with ThreadPoolExecutor() as threads:
-            sizes = list(threads.map(self._size, range(len(examples))))
-        self.lengths = np.array([length for length, _, _ in sizes], np.int32)
-        self.slots = np.array([slots for _, slots, _ in sizes], np.int32)
-        self.image_shape = next((shape for _, _, shape in sizes if shape), ())
-        for number, (_, _, shape) in enumerate(sizes):
-            if shape and shape != self.image_shape:
-                raise ValueError(_differing(examples[number].id, shape, self.image_shape))
-
-    def _size(self, index: int) -> tuple[int, int, tuple[int, ...]]:
-        row = self[index]
-        return len(row.tokens), image_slots(row), shared_shape([row])
-
-    def __len__(self) -> int:
-        """How many rows."""
-        return len(self._examples)
+            sizes = threads.map(lambda i: _size(self[i]), range(len(examples)))
+            super().__init__(list(sizes))
 
     def __getitem__(self, index: int) -> Row:
-        """One row."""
         return self._render(self._examples[index])
 
-    def pair(self, index: int) -> tuple[Example, Row]:
-        """One row and what it was rendered from."""
+    def question(self, index: int) -> Question:
+        """Example `index` with its row."""
         example = self._examples[index]
-        return example, self._render(example)
+        return Question(example, self._render(example))
 
 
 def image_slots(row: Row) -> int:
-    """The slots a row fills: an image each, or a window each of images of any size."""
+    """Image slots of a row: one per image, or one per window if images may have any size."""
     return len(row.images) if row.windows is None else len(row.windows.image)
 
 
+def _size(row: Row) -> _RowSize:
+    return _RowSize(row.id, len(row.tokens), image_slots(row), _common_shape(_image_shapes(row)))
+
+
+def _image_shapes(row: Row) -> Iterator[tuple[str, Shape]]:
+    for image in row.images:
+        yield row.id, image.shape
+    if row.windows is not None:
+        yield row.id, row.windows.cells.shape[1:]
+
+
+def _common_shape(shapes: Iterable[tuple[str, Shape]]) -> Shape:
+    """The one shape among (row id, shape of its images or ()) pairs; () without images."""
+    common: Shape = ()
+    for id, shape in shapes:
+        common = common or shape
+        if shape and shape != common:
+            raise ValueError(
+                f"row {id!r} has an image of shape {shape}, the others' is {common}: "
+                "bring the images of a run to one size"
+            )
+    return common
+
+
 def choose_slots(slots: np.ndarray, count: int = 1) -> tuple[int, ...]:
-    """At most `count` ascending numbers of slots that share the rows evenly; the last holds all."""
-    quantiles = np.quantile(slots, np.arange(1, count + 1) / count, method="higher")
-    return tuple(sorted({int(size) for size in quantiles}))
+    """At most `count` ascending slot buckets that share the rows evenly; the last holds all."""
+    return choose_buckets(slots, int(slots.max()), count, multiple=1)
 
 
-def shared_shape(rows: Sequence[Row]) -> tuple[int, ...]:
-    """The one shape of all images of these rows, or of their windows, or () where there are none.
+def choose_buckets(
+    lengths: np.ndarray, limit: int, count: int = 1, multiple: int = 64
+) -> tuple[int, ...]:
+    """At most `count` ascending lengths, multiples of `multiple`, that share the rows evenly.
 
-    Raises:
-        ValueError: two images differ in shape.
+    The last one holds the longest row, or is `limit`, the model's context, where that is less.
     """
-    shape: tuple[int, ...] = ()
-    for row in rows:
-        windows = [] if row.windows is None else [row.windows.cells[0]]
-        for image in (*row.images, *windows):
-            shape = shape or image.shape
-            if image.shape != shape:
-                raise ValueError(_differing(row.id, image.shape, shape))
-    return shape
-
-
-def _differing(id: str, own: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    return (
-        f"row {id!r} has an image of shape {own}, the others' is {shape}: "
-        "bring the images of a run to one size"
-    )
+    quantiles = np.quantile(lengths, np.arange(1, count + 1) / count, method="higher")
+    rounded = -(-quantiles.astype(int) // multiple) * multiple
+    return tuple(sorted({min(int(size), limit) for size in rounded}))
 
 
 def bucket(length: int, buckets: Sequence[int], row: str) -> int:
@@ -152,81 +157,68 @@ def bucket(length: int, buckets: Sequence[int], row: str) -> int:
     )
 
 
-def choose_buckets(
-    lengths: np.ndarray, limit: int, count: int = 1, multiple: int = 64
-) -> tuple[int, ...]:
-    """At most `count` ascending lengths, multiples of `multiple`, that share the rows evenly.
-
-    The last one holds the longest row, or is `limit`, the model's context, where that is less.
-    """
-    quantiles = np.quantile(lengths, np.arange(1, count + 1) / count, method="higher")
-    rounded = -(-quantiles.astype(int) // multiple) * multiple
-    return tuple(sorted({min(int(size), limit) for size in rounded}))
-
-
 def pad(
     rows: Sequence[Row],
     length: int,
     side: Literal["left", "right"],
     *,
     image_slots: int | None = None,
-    image_shape: tuple[int, ...] = (),
+    image_shape: Shape = (),
 ) -> Batch:
-    """Rows made equally long, a `Batch` with numpy leaves.
+    """Pads rows to `length`: a `Batch` with numpy leaves.
 
-    tokens int32 [B T] padded with 0, positions int32 [A B T], valid and loss bool [B T];
+    tokens int32 [B T] padded with 0, positions int32 [A B T], valid and loss bool [B T].
     pixels is `Pixels(uint8 [B M h w 3], int32 [B M])`, `starts` counted in the padded row and -1
-    where a slot is empty, or None where M is 0. M is `image_slots`, by default the most any of
-    these rows has; `image_shape` is needed where a batch without images has slots. Rows cut into
-    windows give `Windows` instead, M of them.
+    where a slot is empty; `Windows` with W = M if images are cut into windows; None if M is 0.
+    M is `image_slots`, by default the most of any of these rows. `image_shape` is needed if no row
+    of a batch with image slots has images.
 
         left:  [0 0 p p p]     right: [p p p 0 0]
 
     Raises:
-        ValueError: a row is longer than `length`, or has more images than slots, images of two
-            shapes, or not as many placeholders as its images have cells.
+        ValueError: a row is longer than `length` or has more images than slots, images differ in
+            shape, or a row has not as many placeholders as its images have cells.
     """
     tokens = np.zeros((len(rows), length), np.int32)
     positions = np.zeros((len(rows[0].positions), len(rows), length), np.int32)
     valid = np.zeros((len(rows), length), bool)
     loss = np.zeros((len(rows), length), bool)
-    shift = np.zeros(len(rows), np.int32)
+    offsets = np.zeros(len(rows), np.int32)
     for b, row in enumerate(rows):
         n = len(row.tokens)
         bucket(n, (length,), row.id)
-        shift[b] = length - n if side == "left" else 0
-        place = slice(shift[b], shift[b] + n)
-        tokens[b, place], positions[:, b, place] = row.tokens, row.positions
-        valid[b, place], loss[b, place] = True, row.loss
-    pixels = _pixels(rows, shift, image_slots, image_shape, length)
+        offsets[b] = length - n if side == "left" else 0
+        span = slice(offsets[b], offsets[b] + n)
+        tokens[b, span], positions[:, b, span] = row.tokens, row.positions
+        valid[b, span], loss[b, span] = True, row.loss
+    pixels = _pixels(rows, offsets, image_slots, image_shape, length)
     return Batch(tokens, positions, valid, loss, pixels)
 
 
 def _pixels(
-    rows: Sequence[Row], shift: np.ndarray, slots: int | None, shape: tuple[int, ...], length: int
+    rows: Sequence[Row], offsets: np.ndarray, slots: int | None, shape: Shape, length: int
 ) -> Pixels | Windows | None:
-    filled = [image_slots(row) for row in rows]
-    if slots is None:
-        slots = max(filled)
-    shape = shared_shape(rows) or shape
-    for row, own in zip(rows, filled, strict=True):
-        if own > slots:
+    sizes = [_size(row) for row in rows]
+    slots = max(size.slots for size in sizes) if slots is None else slots
+    shape = _common_shape((size.id, size.image_shape) for size in sizes) or shape
+    for row, size in zip(rows, sizes, strict=True):
+        if size.slots > slots:
             kind = "images" if row.windows is None else "windows of images"
-            raise ValueError(f"row {row.id!r} has {own} {kind}, the limit is {slots}")
+            raise ValueError(f"row {row.id!r} has {size.slots} {kind}, the limit is {slots}")
     if slots == 0:
         return None
     if len(shape) == len(("K", "s", "s", "3")):
-        return _windows(rows, shift, slots, shape, length)
+        return _windows(rows, offsets, slots, shape, length)
     images = np.zeros((len(rows), slots, *shape), np.uint8)
     starts = np.full((len(rows), slots), -1, np.int32)
     for b, row in enumerate(rows):
         for m, (image, start) in enumerate(zip(row.images, row.starts, strict=True)):
-            images[b, m], starts[b, m] = image, start + shift[b]
+            images[b, m], starts[b, m] = image, offsets[b] + start
     return Pixels(images, starts)
 
 
 def _windows(
-    rows: Sequence[Row], shift: np.ndarray, slots: int, shape: tuple[int, ...], length: int
+    rows: Sequence[Row], offsets: np.ndarray, slots: int, shape: Shape, length: int
 ) -> Windows:
     out = Windows(
         cells=np.zeros((len(rows), slots, *shape), np.uint8),
@@ -238,20 +230,20 @@ def _windows(
         if row.windows is None:
             continue
         cells, at, image, source = row.windows
-        placeholders, there = (source >= 0).sum(), (at[..., 0] >= 0).sum()
-        if placeholders != there:
+        placeholders, count = (source >= 0).sum(), (at[..., 0] >= 0).sum()
+        if placeholders != count:
             raise ValueError(
                 f"row {row.id!r} has {placeholders} image placeholders and its {row.image_count} "
-                f"images have {there} cells: render it anew, and never cut a row inside an image"
+                f"images have {count} cells: render it again, and never cut a row inside an image"
             )
         out.cells[b, : len(image)], out.at[b, : len(image)] = cells, at
         out.image[b, : len(image)] = image
-        out.source[b, shift[b] : shift[b] + len(source)] = source
+        out.source[b, offsets[b] : offsets[b] + len(source)] = source
     return out
 
 
 class _Order(NamedTuple):
-    """What fixes which rows are in which batch, on any number of processes."""
+    """Determines the rows of every batch, on any number of processes."""
 
     rows: int
     batch_size: int
@@ -260,41 +252,64 @@ class _Order(NamedTuple):
 
 
 class Stream(Generic[T]):
-    """An iterator whose place is one small JSON object; made by `stream` and `batches`.
+    """An iterator whose state is one small JSON object; made by `stream` and `batches`.
 
-    Two streams in the same place give the same items, whoever read them before, and the place
-    of one process is the place of all.
+    Two streams in the same state give the same items. The state does not depend on the process.
     """
 
-    def __init__(self, iterator: grain.DatasetIterator, order: _Order, epoch_steps: int):
-        self._iterator = iterator
+    def __init__(
+        self,
+        order: _Order,
+        epochs: int | None,
+        mine: np.ndarray | None,
+        load: Callable[[list[int], list[int]], T],
+    ):
+        """Items are `load(batch, part)`: row indices of a batch and of this process, -1: no row."""
+        size, drop = order.batch_size, order.remainder == "drop"
+        if order.rows < (size if drop else 1):
+            raise ValueError(
+                f"{order.rows} rows cannot fill a batch of {size}: "
+                "lower the batch size or give more data"
+            )
+        local = range(size) if mine is None else [int(i) for i in mine]
+
+        def load_part(indices: np.ndarray) -> T:
+            whole = [int(i) for i in indices]
+            filled = whole + [-1] * (size - len(whole))
+            return load(whole, [filled[i] for i in local])
+
+        indices = grain.MapDataset.range(order.rows)
+        if order.seed is not None:
+            indices = indices.seed(order.seed).shuffle()
+        epoch = indices.batch(size, drop_remainder=drop)
+        # a short read-ahead: a batch of 7B rows with their images is tens of megabytes
+        options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+        self._iterator = iter(epoch.repeat(epochs).map(load_part).to_iter_dataset(options))
         self._order = order
-        self.epoch_steps = epoch_steps
+        self.epoch_steps = len(epoch)
         """Batches in one pass over the data."""
 
     def __iter__(self) -> Iterator[T]:
-        """Itself."""
         return self
 
     def __next__(self) -> T:
-        """This process's part of the next batch."""
         return next(self._iterator)
 
     def get_state(self) -> dict[str, Any]:
-        """The place before the next batch: plain numbers and names."""
+        """The state before the next batch: plain numbers and names."""
         return {**self._order._asdict(), "next": self._iterator.get_state()["next_index"]}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go to a place that `get_state` gave.
+        """Continues from a state that `get_state` returned.
 
         Raises:
-            ValueError: the place belongs to other data or another order.
+            ValueError: the state belongs to other data or another order.
         """
-        for name, here in self._order._asdict().items():
-            if state.get(name) != here:
+        for name, value in self._order._asdict().items():
+            if state.get(name) != value:
                 raise ValueError(
-                    f"the saved place in the data has {name} {state.get(name)}, this run has "
-                    f"{here}: resume with the data and batch size it was saved with"
+                    f"the saved position in the data has {name} {state.get(name)}, this run has "
+                    f"{value}: resume with the data and batch size it was saved with"
                 )
         self._iterator.set_state({"next_index": state["next"]})
 
@@ -308,21 +323,20 @@ def stream(
     remainder: Remainder = "drop",
     mine: np.ndarray | None = None,
 ) -> Stream[list[T | None]]:
-    """Items, `batch_size` at a time over all processes, this process's part of each.
+    """Streams this process's part of batches of `batch_size` items over all processes.
 
-    The part is the items at the places `mine` of a batch, by default the whole. Every epoch is
-    shuffled anew from `seed`, or keeps the order of `items` where that is None; without `epochs`
-    it never ends. What is left at the end of an epoch is dropped, or the batch is filled with None.
+    The part is the items at the indices `mine` of a batch, by default the whole batch. Every epoch
+    is shuffled anew from `seed`, or keeps the order of `items` if `seed` is None. Without `epochs`
+    the stream is endless. The remainder of an epoch is dropped, or filled up with None.
 
     Raises:
-        ValueError: a batch cannot be filled once.
+        ValueError: there are fewer items than one batch needs.
     """
-    order = _Order(len(items), batch_size, seed, remainder)
 
     def load(_: list[int], part: list[int]) -> list[T | None]:
         return [None if i < 0 else items[i] for i in part]
 
-    return _open(order, epochs, mine, load)
+    return Stream(_Order(len(items), batch_size, seed, remainder), epochs, mine, load)
 
 
 def batches(
@@ -337,11 +351,11 @@ def batches(
     remainder: Remainder = "drop",
     mine: np.ndarray | None = None,
 ) -> Stream[Batch]:
-    """Padded batches of numpy; order and arguments as in `stream`.
+    """Streams padded numpy batches; order and arguments as in `stream`.
 
-    A batch is as long as the bucket of its longest row, and has as many image slots as the bucket
-    of the row that fills most, by default one for all; the same on every process. A filled
-    remainder repeats a row, with nothing to learn from it.
+    The longest row of a batch, over all processes, chooses its bucket of lengths; the row with the
+    most image slots chooses its bucket of slots, by default one for all batches. A filled
+    remainder repeats a row, without loss.
 
     Raises:
         ValueError: as `stream`, or a row is longer than the last bucket.
@@ -353,48 +367,12 @@ def batches(
 
     def load(whole: list[int], part: list[int]) -> Batch:
         length = bucket(int(source.lengths[whole].max()), buckets, "")
-        rows = [source[i] if i >= 0 else _unlearned(source[whole[0]]) for i in part]
-        return pad(
-            rows,
-            length,
-            side,
-            image_slots=next(n for n in slot_buckets if n >= source.slots[whole].max()),
-            image_shape=source.image_shape,
-        )
+        rows = [source[i] if i >= 0 else _without_loss(source[whole[0]]) for i in part]
+        slots = next(n for n in slot_buckets if n >= source.slots[whole].max())
+        return pad(rows, length, side, image_slots=slots, image_shape=source.image_shape)
 
-    order = _Order(len(source), batch_size, seed, remainder)
-    return _open(order, epochs, mine, load)
+    return Stream(_Order(len(source), batch_size, seed, remainder), epochs, mine, load)
 
 
-def _unlearned(row: Row) -> Row:
+def _without_loss(row: Row) -> Row:
     return row._replace(loss=np.zeros_like(row.loss))
-
-
-def _open(
-    order: _Order,
-    epochs: int | None,
-    mine: np.ndarray | None,
-    load: Callable[[list[int], list[int]], Any],
-) -> Stream:
-    """`load(whole, part)` has the row numbers of a batch, and this process's, -1 for no row."""
-    drop = order.remainder == "drop"
-    if order.rows < (order.batch_size if drop else 1):
-        raise ValueError(
-            f"{order.rows} rows cannot fill a batch of {order.batch_size}: "
-            "lower the batch size or give more data"
-        )
-    places = range(order.batch_size) if mine is None else [int(i) for i in mine]
-
-    def draw(drawn: np.ndarray) -> Any:
-        whole = [int(i) for i in drawn]
-        filled = whole + [-1] * (order.batch_size - len(whole))
-        return load(whole, [filled[i] for i in places])
-
-    numbers = grain.MapDataset.range(order.rows)
-    if order.seed is not None:
-        numbers = numbers.seed(order.seed).shuffle()
-    each = numbers.batch(order.batch_size, drop_remainder=drop)
-    # read a little ahead: a batch of 7B rows with their images is tens of megabytes
-    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-    iterator = iter(each.repeat(epochs).map(draw).to_iter_dataset(options))
-    return Stream(iterator, order, len(each))

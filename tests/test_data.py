@@ -123,7 +123,7 @@ def test_rows_may_be_rendered_when_they_are_asked_for():
     assert sorted(seen) == ["1", "2", "3"]
     assert source.lengths.tolist() == [5, 5, 5] and source.slots.tolist() == [1, 3, 2]
     assert (len(source), source.image_shape) == (3, (2, 4, 4, 3))
-    example, rendered = source.pair(1)
+    example, rendered = source.question(1)
     assert (example.id, rendered.id, source[2].id) == ("3", "3", "2")
     assert len(seen) == 5
 
@@ -135,7 +135,7 @@ def test_examples_that_render_to_two_shapes_and_none_are_refused():
 
     with pytest.raises(ValueError, match=r"row 'b' has an image of shape \(4, 2, 3\), the others'"):
         data.Rendered([Example("a", (), "2"), Example("b", (), "4")], render)
-    with pytest.raises(ValueError, match="there are no examples"):
+    with pytest.raises(ValueError, match="there are no rows"):
         data.Rendered([], render)
 
 

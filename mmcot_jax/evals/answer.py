@@ -82,8 +82,8 @@ def answer(
         mine=meshes.rows(mesh, c["batch_size"]),
     )
     for step, part in enumerate(parts):
-        there = {number: rows.pair(number) for number in part if number is not None}
-        pairs = [*there.values()] + [rows.pair(0)] * (len(part) - len(there))
+        there = {number: rows.question(number) for number in part if number is not None}
+        pairs = [*there.values()] + [rows.question(0)] * (len(part) - len(there))
         numbers = np.array([*there] + [0] * (len(part) - len(there)), np.int32)
         asked = generator(variables, [row for _, row in pairs], width, key, numbers, **images)
         replies = asked.replies[: len(there) * g]

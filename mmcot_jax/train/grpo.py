@@ -34,7 +34,7 @@ from jax.sharding import Mesh
 from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
-from mmcot_jax.example import Example, Reply, Row
+from mmcot_jax.example import Example, Question, Reply
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.rewards import resolve
@@ -293,7 +293,7 @@ class _Trainer:
         trained = meshes.move(self.state.trained, self._rollout_mesh)
         return steps.join(trained, self._frozen.on(self._rollout_mesh), self._c["what"])
 
-    def step(self, number: int, items: Sequence[tuple[Example, Row]]) -> dict[str, float]:
+    def step(self, number: int, items: Sequence[Question]) -> dict[str, float]:
         """One rollout and the updates it is good for."""
         clock = _Clock()
         key = jax.random.fold_in(self._key, number)
@@ -321,7 +321,7 @@ class _Trainer:
         metrics |= groups.metrics | faults | {"learning_rate": float(rate)}
         return metrics | self._record.report(asked, scored, clock.times)
 
-    def _ask(self, items: Sequence[tuple[Example, Row]], key: jax.Array) -> Generations:
+    def _ask(self, items: Sequence[Question], key: jax.Array) -> Generations:
         examples_rows = [row for _, row in items]
         longest = meshes.all_reduce_max(max(len(row.tokens) for row in examples_rows))
         width = data.bucket(longest, self._widths, examples_rows[0].id)
@@ -337,7 +337,7 @@ class _Trainer:
             image_shape=self._image_shape,
         )
 
-    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Generations, number: int) -> Job:
+    def _submit(self, items: Sequence[Question], asked: Generations, number: int) -> Job:
         """Rewards begin, with what pictures show only where one of them looks."""
         replies = self._painted(asked) if self._looked_at else asked.replies
         examples = [example for example, _ in items for _ in range(self._c["num_generations"])]
@@ -393,7 +393,7 @@ class _Trainer:
                 "nothing of this step was saved. Lower grpo.learning_rate or grpo.max_grad_norm"
             )
 
-    def look_ahead(self, items: Sequence[tuple[Example, Row]]) -> None:
+    def look_ahead(self, items: Sequence[Question]) -> None:
         """Samples one step's groups and says whether there is something to learn.
 
         Raises:
@@ -431,7 +431,7 @@ class _Trainer:
             )
 
 
-class _Questions(Sequence[tuple[Example, Row]]):
+class _Questions(Sequence[Question]):
     """Questions with their rendered prompts, read and rendered when they are asked."""
 
     def __init__(self, rows: data.Rendered):
@@ -440,8 +440,8 @@ class _Questions(Sequence[tuple[Example, Row]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[Example, Row]:
-        return self._rows.pair(index)
+    def __getitem__(self, index: int) -> Question:
+        return self._rows.question(index)
 
 
 class _Clock:
