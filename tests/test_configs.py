@@ -1,10 +1,10 @@
 """Every preset of every config builds; the full-size ones have the study's adapters."""
 
-import math
 import pathlib
 
 import jax
 import pytest
+from clu.parameter_overview import count_parameters
 
 from assets import make_chameleon_vqgan as fit
 from mmcot_jax import config, models, stages
@@ -41,7 +41,7 @@ def test_the_7b_has_the_studys_4194304_trained_weights():
     )
     backbone = models.get("chameleon").build(c.model.to_dict())
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
-    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes["lora"])) == 4_194_304
+    assert count_parameters(shapes["lora"]) == 4_194_304
 
 
 def test_tinys_vqgan_is_the_fitted_one():
@@ -62,7 +62,7 @@ def test_a_preset_of_m2t_builds_and_adapts_every_linear_layer(preset, adapted):
     stages.check(c)
     backbone = models.get("qwen25vl").build(c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos)
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
-    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes.get("lora", {}))) == adapted
+    assert count_parameters(shapes.get("lora", {})) == adapted
 
 
 def test_m2t_is_the_studys_where_it_is_known():
