@@ -22,7 +22,7 @@ from mmcot_jax.config import Tree
 from mmcot_jax.evals import answer as answering
 from mmcot_jax.evals import grounded, puzzlevqa, resq, table
 from mmcot_jax.example import Example, Row
-from mmcot_jax.hosts import first, never_preempted
+from mmcot_jax.hosts import is_main_process, never_preempted
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.rollout import encode
 from mmcot_jax.sample import distribution
@@ -319,7 +319,7 @@ def evaluate(job: Job) -> None:
         lengths[task] = answering.lengths(answered)
     results["eval"] = lengths if c.eval.get("sets") else lengths[c.data.task]
     job.results[name[1:] or job.workdir.name] = results
-    if not first():
+    if not is_main_process():
         return
     write_json(path, results)
     puzzles = "puzzlevqa" in results

@@ -418,7 +418,7 @@ class _Trainer:
             ended=ended,
             pictures=pictures,
         )
-        if hosts.first():
+        if hosts.is_main_process():
             console = rich.console.Console(stderr=True)
             for line in seen.lines:
                 console.print(f"{STAGE}: {line}", highlight=False, markup=False, soft_wrap=True)
