@@ -119,9 +119,7 @@ def main(argv) -> int:
     return 0
 
 
-SCENARIOS = {
-    scenario.__name__: scenario for scenario in (rows, rewards, preempt, two_configs, lose)
-}
+SCENARIOS = {f.__name__: f for f in (rows, rewards, preempt, two_configs, lose)}
 
 if __name__ == "__main__":
     hosts.run_and_exit(main, sys.argv[1:])
