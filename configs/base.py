@@ -74,6 +74,8 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "epsilon": 0.2,
             "epsilon_high": 0.28,
             "delta": None,
+            "sapo_temperature_pos": 1.0,
+            "sapo_temperature_neg": 1.05,
             "beta": 0.0,
             "use_bias_correction_kl": True,
             "text_weight": 1.0,

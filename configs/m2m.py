@@ -46,6 +46,7 @@ def full() -> ConfigDict:
         model={
             "backbone": "chameleon",
             "weights": "Anole-7b-v0.1",
+            "adapter": "",  # a PEFT adapter to start from
             "tokenizer": "",
             "vqgan_weights": "",
             "preprocess": "native",
@@ -60,6 +61,8 @@ def full() -> ConfigDict:
                 "mlp": 11008,
                 "dtype": "bfloat16",
                 "param_dtype": "bfloat16",
+                "remat_policy": "nothing",
+                "norm_after": False,
             },
             "vqgan": {},
             "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.1, "targets": ("q", "v")},
@@ -139,6 +142,8 @@ def tiny() -> ConfigDict:
         "kv_heads": 2,
         "mlp": 512,
         "remat": False,
+        "remat_policy": "nothing",
+        "norm_after": False,
         "unroll": 4,
         "embed_init": 0.2,
         "out_init": 0.0,

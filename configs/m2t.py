@@ -59,13 +59,15 @@ def model(size: str) -> dict:
     return {
         "backbone": "qwen25vl",
         "weights": f"Qwen2.5-VL-{size.upper()}-Instruct",
+        "adapter": "",  # a PEFT adapter to start from
         "tokenizer": "",
         "preprocess": "utils",
         "min_pixels": 3136,
         "max_pixels": 3_686_400,
         "system": "",
         "context": 6144,
-        **SIZES[size],
+        "vision": SIZES[size]["vision"],
+        "decoder": SIZES[size]["decoder"] | {"remat_policy": "nothing"},
         "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.05, "targets": (*ALL_LINEAR, *head)},
     }
 
@@ -163,6 +165,7 @@ def tiny() -> ConfigDict:
         "rope_theta": 10.0,
         "qk_norm": True,
         "remat": False,
+        "remat_policy": "nothing",
         "unroll": 4,
         "embed_init": 0.2,
         "out_init": 0.0,

@@ -68,6 +68,7 @@ def full() -> ConfigDict:
         model={
             "backbone": "seed_llama",
             "weights": "seed-llama-8b-sft-comm",
+            "adapter": "",  # a PEFT adapter to start from
             "tokenizer": "",
             "seed": {},
             "seed_weights": "",
@@ -84,6 +85,7 @@ def full() -> ConfigDict:
                 "eps": 1e-6,
                 "dtype": "bfloat16",
                 "param_dtype": "bfloat16",
+                "remat_policy": "nothing",
             },
             "lora": {
                 "rank": 16,
@@ -178,6 +180,7 @@ def tiny() -> ConfigDict:
         "kv_heads": 4,
         "mlp": 512,
         "remat": False,
+        "remat_policy": "nothing",
         "unroll": 4,
         "embed_init": 0.2,
         "out_init": 0.0,
@@ -267,6 +270,7 @@ def smol() -> ConfigDict:
         "rope_theta": 1e5,
         "tied": True,
         "remat": False,
+        "remat_policy": "nothing",
     }
     config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
     config.data.train.chain = "form"

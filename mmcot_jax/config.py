@@ -1,7 +1,7 @@
-"""From `configs/m2m.py:tiny` and flags to one locked config, and back to JSON.
+"""Reads `configs/m2m.py:tiny` and flags into one locked config; writes it as JSON.
 
-A config file is Python: `get_config(preset)` gives an ml_collections.ConfigDict of plain values
-and names, `PRESETS` the names it knows, the first of them the default.
+A config file is Python: `get_config(preset)` returns an ml_collections.ConfigDict of plain values
+and names; `PRESETS` lists the presets, the default first.
 """
 
 import argparse
@@ -26,17 +26,17 @@ _USAGE = "give --config FILE[:PRESET] --workdir DIR [--config.KEY=VALUE ...]"
 
 
 class Args(NamedTuple):
-    """What a command line says."""
+    """A parsed command line."""
 
     config: ConfigDict
     workdir: pathlib.Path
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The config of `file.py` or `file.py:preset`, with overrides like `sft.steps=10`; locked.
+    """Loads `file.py` or `file.py:preset` with overrides like `sft.steps=10`; the config is locked.
 
-    Values are read as the type they replace; `1e3` is an int where it is whole, tuples are
-    `(1, 2)` or `1,2`, and where the default is None any Python literal or else a string.
+    A value is parsed as the type of the default it replaces: `1e3` is an int if it is whole, a
+    tuple is `(1, 2)` or `1,2`. If the default is None, it is a Python literal or else a string.
 
     Raises:
         ValueError: no such file, preset or key, or a value of another type.
@@ -61,13 +61,13 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 def _module(path: pathlib.Path) -> Any:
     if not path.is_file():
         near = sorted(p.as_posix() for p in path.parent.glob("*.py"))
-        there = f"; there are {', '.join(near)}" if near else ""
-        raise ValueError(f"there is no config file {path}{suggest(path.as_posix(), near)}{there}")
+        known = f"; there are {', '.join(near)}" if near else ""
+        raise ValueError(f"there is no config file {path}{suggest(path.as_posix(), near)}{known}")
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file: a config is FILE.py or FILE.py:PRESET")
     module = importlib.util.module_from_spec(spec)
-    root = str(path.resolve().parent.parent)  # so that it can say `from configs import base`
+    root = str(path.resolve().parent.parent)  # for its `from configs import base`
     sys.path.insert(0, root)
     try:
         spec.loader.exec_module(module)
@@ -80,7 +80,7 @@ def _module(path: pathlib.Path) -> Any:
 
 
 def flat(config: Tree, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value, for every leaf; an empty group is a leaf."""
+    """Flattens a config to {dotted key: value}; an empty group is a leaf."""
     leaves: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Tree) and len(value):
@@ -101,13 +101,13 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
     *groups, last = key.split(".")
     for group in groups:
         config = config[group]
-    value = _read(key, text, leaves[key])
+    value = _parse(key, text, leaves[key])
     with config.ignore_type():
         config[last] = value
 
 
 def _namesake(key: str, leaves: Iterable[str]) -> str:
-    """`steps` -> `sft.steps, grpo.steps`: right at the end, wrong in the groups."""
+    """Suggests keys with the same last part: `steps` -> `sft.steps or grpo.steps`."""
     last = key.rpartition(".")[2]
     names = {leaf.rpartition(".")[2] for leaf in leaves}
     near = difflib.get_close_matches(last, names, n=1)
@@ -115,8 +115,8 @@ def _namesake(key: str, leaves: Iterable[str]) -> str:
     return f", did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
-def _read(key: str, text: str, default: Any) -> Any:
-    """`text` as the type of `default`."""
+def _parse(key: str, text: str, default: Any) -> Any:
+    """Parses `text` as the type of `default`."""
     if isinstance(default, str):
         return text
     value = _literal(text)
@@ -160,7 +160,7 @@ def _kind(value: Any) -> str:
 
 
 def to_json(config: ConfigDict) -> str:
-    """The resolved config as JSON.
+    """Writes a config as JSON.
 
     Raises:
         ValueError: a value is not plain.
@@ -171,10 +171,10 @@ def to_json(config: ConfigDict) -> str:
         raise ValueError(f"a config holds plain values and names only: {error}") from None
 
 
-def differences(ours: Tree, theirs: Tree) -> list[str]:
+def differences(config: Tree, other: Tree) -> list[str]:
     """`"sft.steps is 10 here and 20 there"` for every key that differs; lists equal tuples."""
     here, there = (
-        {key: _plain(value) for key, value in flat(config).items()} for config in (ours, theirs)
+        {key: _plain(value) for key, value in flat(tree).items()} for tree in (config, other)
     )
     return [
         f"{key} is {_shown(here, key)} here and {_shown(there, key)} there"
@@ -192,22 +192,21 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
     return repr(values[key]) if key in values else "missing"
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict, write: bool = True) -> bool:
-    """Write config.json into the workdir, or see that the one there is the same: whether it was.
+def write_or_check(workdir: pathlib.Path, config: ConfigDict, write: bool = True) -> bool:
+    """Writes config.json into the workdir, or checks that the existing one is the same.
 
-    Of several processes that share a workdir one writes.
+    Returns whether it existed. Of several processes that share a workdir only one has `write`.
 
     Raises:
-        ValueError: the workdir holds a run of another config; says what differs.
+        ValueError: the workdir holds a run of another config; lists the differences.
     """
     path = workdir / "config.json"
     if path.exists():
         try:
-            theirs = json.loads(path.read_text())
+            existing = json.loads(path.read_text())
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not JSON ({error}): remove it or the workdir") from None
-        differing = differences(config, theirs)
-        if differing:
+        if differing := differences(config, existing):
             raise ValueError(
                 f"{workdir} holds a run of another config: {'; '.join(differing)}: "
                 "give another --workdir, or remove this one"
@@ -216,9 +215,9 @@ def claim(workdir: pathlib.Path, config: ConfigDict, write: bool = True) -> bool
     if not write:
         return False
     workdir.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(to_json(config))
-    os.replace(beside, path)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(to_json(config))
+    os.replace(temporary, path)
     return False
 
 
@@ -228,17 +227,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_args(argv: Sequence[str]) -> Args:
-    """`--config FILE[:PRESET] --workdir DIR [--config.KEY=VALUE ...]`; `argv` has no program name.
+    """Parses `--config FILE[:PRESET] --workdir DIR [--config.KEY=VALUE ...]`, without `argv[0]`.
 
     Raises:
         ValueError: an unknown or missing flag, or what `load` raises.
     """
     parser = _Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", help="what to run")
-    parser.add_argument("--workdir", type=pathlib.Path, help="what the run leaves")
+    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the run's results")
     parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
     known, rest = parser.parse_known_args(argv)
-    changes = overrides(rest)  # a misspelt flag is named before the one it leaves missing
+    changes = overrides(rest)  # first: an error names the misspelt flag, not the missing one
     missing = [f"--{name}" for name, value in vars(known).items() if value is None]
     if missing:
         raise ValueError(f"missing {' and '.join(missing)}: {_USAGE}")
@@ -246,7 +245,7 @@ def parse_args(argv: Sequence[str]) -> Args:
 
 
 def overrides(rest: Sequence[str]) -> list[str]:
-    """`--config.a=1` and `--config.a 1` -> `a=1`."""
+    """Converts flags `--config.a=1` and `--config.a 1` to overrides `a=1`."""
     found = []
     words = iter(rest)
     for word in words:

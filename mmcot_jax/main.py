@@ -2,7 +2,7 @@
 
     python -m mmcot_jax.main --config configs/m2m.py:tiny --workdir runs/m2m
 
-Drawing processes import this file again, so it imports what is heavy only when it runs.
+The processes that draw puzzles import this file again, so it imports heavy modules only to run.
 """
 
 import pathlib
@@ -14,37 +14,38 @@ from ml_collections import ConfigDict
 from mmcot_jax import config, errors
 
 FINISHED = "finished"
-"""An empty file in the workdir of a run that is at its end: nothing is left to go on with."""
+"""An empty file in the workdir of a completed run."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs a config; status 2 and one line on standard error where the input is at fault."""
+    """Runs a config; returns 2, with one line on standard error, if the input is at fault."""
     return errors.run_command(lambda: run(*config.parse_args(argv)))
 
 
 def run(c: ConfigDict, workdir: pathlib.Path) -> None:
-    """Everything a config asks for, into `workdir`; goes on where an earlier run stopped.
+    """Runs all stages of a config in `workdir`; resumes from the last checkpoint.
 
-    Of several processes each calls it with the same config and the same, shared, `workdir`. A
-    SIGTERM to any of them ends all before the end, with all saved that they go on from.
+    Every process of a run calls it with the same config and the same, shared, `workdir`. SIGTERM
+    to any process checkpoints and stops all of them. A completed run writes an empty file
+    `finished`.
 
     Raises:
-        ValueError: what is wrong with the config, the data or the weights, in one line.
+        ValueError: a fault of the config, the data or the weights, in one line.
     """
     from mmcot_jax import hosts, stages
 
     stages.check(c)
-    hosts.join()
-    hosts.agree(config.to_json(c))
+    hosts.initialize()
+    hosts.check_same_config(config.to_json(c))
     with hosts.PreemptionNotice() as preempted:
-        config.claim(workdir, c, write=hosts.first())
+        config.write_or_check(workdir, c, write=hosts.is_main_process())
         try:
             stages.run_all(stages.Run(c, workdir, preempted))
         except hosts.Preempted as notice:
-            if hosts.first():
-                print(f"preempted: {notice}; the same command goes on", file=sys.stderr)
+            if hosts.is_main_process():
+                print(f"preempted: {notice}; the same command resumes", file=sys.stderr)
             return
-    if hosts.first():
+    if hosts.is_main_process():
         (workdir / FINISHED).touch()
 
 

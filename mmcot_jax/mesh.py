@@ -1,4 +1,4 @@
-"""The devices as a mesh, and the ways across; `rules` says what lies where.
+"""The device mesh, transfers to and from it, and resharding; shardings follow from `rules`.
 
 Axes: B rows; the mesh has "data", "fsdp" and "tensor".
 """
@@ -27,41 +27,41 @@ def make(
     *,
     devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-    """A mesh over `devices`, by default all; one axis may be -1, what is left.
+    """Makes a mesh over `devices`, by default all; one axis may be -1, the remaining factor.
 
-    Over several slices the data axis goes from slice to slice, the others stay within one: what
-    crosses between them is then the gradients alone.
+    With several slices the data axis spans them and the other axes stay within one, so that only
+    gradients cross slices.
 
     Raises:
-        ValueError: sizes whose product is not the number of devices, or a data axis that the
-            slices cannot share.
+        ValueError: sizes whose product is not the number of devices, or a data axis that is no
+            multiple of the number of slices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = _sizes(data, fsdp, tensor, len(devices))
+    sizes = _axis_sizes(data, fsdp, tensor, len(devices))
     slices = len({_slice(device) for device in devices})
     if sizes[0] % slices:
         raise ValueError(
-            f"mesh data={sizes[0]} on {slices} slices: data goes from slice to slice, so make it a "
-            f"multiple of {slices}"
+            f"mesh data={sizes[0]} on {slices} slices: the data axis spans the slices, so make it "
+            f"a multiple of {slices}"
         )
-    along = {"devices": devices, "allow_split_physical_axes": True}
+    options = {"devices": devices, "allow_split_physical_axes": True}
     if slices > 1:
-        within = (sizes[0] // slices, *sizes[1:])
-        grid = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), **along)
+        slice_shape = (sizes[0] // slices, *sizes[1:])
+        grid = mesh_utils.create_hybrid_device_mesh(slice_shape, (slices, 1, 1), **options)
     else:
-        grid = mesh_utils.create_device_mesh(sizes, **along)
+        grid = mesh_utils.create_device_mesh(sizes, **options)
     return Mesh(grid, rules.AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def remesh(mesh: Mesh, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """The devices of `mesh` cut into other axes, a host's next to each other.
+    """Makes a mesh of other axis sizes over the devices of `mesh`, a host's next to each other.
 
-    The tensor axis stays within a host: a row lies whole on the host that put it there.
+    The tensor axis stays within a host, so a row is whole on the host that put it there.
 
     Raises:
-        ValueError: as `make`, or a tensor axis longer than a host.
+        ValueError: as `make`, or a tensor axis that spans hosts.
     """
-    sizes = _sizes(data, fsdp, tensor, mesh.size)
+    sizes = _axis_sizes(data, fsdp, tensor, mesh.size)
     if sizes == list(mesh.devices.shape):
         return mesh
     order = sorted(mesh.devices.flat, key=lambda device: (_slice(device), _host(device)))
@@ -83,7 +83,7 @@ def _slice(device: jax.Device) -> int:
     return getattr(device, "slice_index", None) or 0
 
 
-def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
+def _axis_sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
     sizes = [data, fsdp, tensor]
     known = int(np.prod([s for s in sizes if s > 0]))
     if sizes.count(-1) == 1 and count % known == 0:
@@ -97,10 +97,10 @@ def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
 
 
 def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
-    """That a batch of `rows`, taken in `parts`, is shared evenly; `name` is its config key.
+    """Checks that the mesh divides a batch of `rows` in `parts` micro-batches evenly.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it does not; the message names the batch's config key, `name`.
     """
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
     if rows % (parts * devices):
@@ -111,22 +111,22 @@ def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
 
 
 def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Where a parameter lies; an axis that its mesh axis does not divide is replicated."""
+    """The partition of a parameter; an axis that its mesh axis does not divide is replicated."""
     return rules.spec(rules.letters(path, shape), shape, mesh)
 
 
 def shardings(tree: PyTree, mesh: Mesh) -> PyTree:
-    """A sharding for each leaf of a tree of arrays or shapes, by its path."""
+    """The sharding of each leaf of a tree of arrays or shapes, from its path."""
 
-    def place(path, leaf):
+    def sharding(path, leaf):
         name = "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in path)
         return NamedSharding(mesh, spec(name, leaf.shape, mesh))
 
-    return jax.tree_util.tree_map_with_path(place, tree)
+    return jax.tree_util.tree_map_with_path(sharding, tree)
 
 
 def shapes(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Shapes, dtypes and shardings, as loading and restoring want them."""
+    """A `jax.ShapeDtypeStruct` with sharding for each leaf: the target of loads and restores."""
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
         tree,
@@ -135,150 +135,150 @@ def shapes(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def put(rows: PyTree, mesh: Mesh, axes: PyTree | None = None) -> PyTree:
-    """This process's rows (numpy, B first unless `axes` says where) -> global arrays."""
+    """Makes global arrays of this process's numpy rows; `axes` has the axis of the rows, else 0."""
 
-    def one(x, axis=0):
+    def put_one(x, axis=0):
         names = (*(None,) * axis, *ROWS)
         return jax.make_array_from_process_local_data(
             NamedSharding(mesh, PartitionSpec(*names)), np.asarray(x)
         )
 
     with jax.transfer_guard_host_to_device("allow"):  # also inside `no_implicit_transfers`
-        return jax.tree.map(one, rows) if axes is None else jax.tree.map(one, rows, axes)
+        return jax.tree.map(put_one, rows) if axes is None else jax.tree.map(put_one, rows, axes)
 
 
 def get(rows: PyTree, axis: int = 0) -> PyTree:
-    """Global arrays -> this process's rows, as numpy, in order."""
+    """Copies this process's rows of global arrays to numpy, in order."""
 
-    def one(x):
+    def get_one(x):
         if x.is_fully_addressable:
             return np.asarray(jax.device_get(x))
         shards = {s.index[axis].start or 0: s for s in x.addressable_shards}
         return np.concatenate([np.asarray(shards[k].data) for k in sorted(shards)], axis=axis)
 
-    return jax.tree.map(one, rows)
+    return jax.tree.map(get_one, rows)
 
 
 def bytes_per_device(tree: PyTree) -> float:
-    """Bytes of these arrays, or shapes with their shardings, on one device."""
+    """Bytes on one device of arrays, or of shapes with shardings."""
 
-    def one(x):
+    def shard_bytes(x):
         key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
         size = 8 if key else x.dtype.itemsize
         return float(np.prod(x.sharding.shard_shape(x.shape))) * size
 
-    return sum(map(one, jax.tree.leaves(tree)), 0.0)
+    return sum(map(shard_bytes, jax.tree.leaves(tree)), 0.0)
 
 
 def device_memory(mesh: Mesh) -> float:
-    """Bytes that programs may use on a device, of all the least; inf where none says (CPUs)."""
-    said = [device.memory_stats() for device in mesh.local_devices]
-    return float(
-        min(all_gather_objects(min((s["bytes_limit"] for s in said if s), default=math.inf)))
-    )
+    """Bytes that a program may use on the smallest device; inf if unknown (CPUs)."""
+    limit = _smallest_limit([device.memory_stats() for device in mesh.local_devices])
+    return min(all_gather_objects(limit))
+
+
+def _smallest_limit(stats: Sequence[dict[str, int] | None]) -> float:
+    return min((float(s["bytes_limit"]) for s in stats if s), default=math.inf)
 
 
 def keep_both_layouts(
-    keep: bool | None, weights: PyTree, here: Mesh, there: Mesh, memory: float
+    keep: bool | None, weights: PyTree, mesh: Mesh, other: Mesh, memory: float
 ) -> bool:
-    """Whether weights are to lie on two meshes at once: as `keep` says.
+    """Returns whether weights (arrays or shapes) stay on both meshes at once.
 
-    None: where they leave half of a device's `memory`, in bytes, to what they are for. `weights`
-    may be shapes.
+    `keep` decides; if it is None they stay if both copies need at most half of a device's
+    `memory`, in bytes.
     """
-    if here == there or keep is not None:
-        return here != there and bool(keep)
-    return sum(bytes_per_device(shapes(weights, mesh)) for mesh in (here, there)) <= memory / 2
+    if mesh == other or keep is not None:
+        return mesh != other and bool(keep)
+    return sum(bytes_per_device(shapes(weights, m)) for m in (mesh, other)) <= memory / 2
 
 
 class ReshardedWeights:
-    """Weights as training wants them and as sampling does: both, or the one that is in use."""
+    """Weights that training and sampling use on different meshes: on both, or on the one in use."""
 
     def __init__(self, weights: PyTree, mesh: Mesh, *, keep: bool):
-        self._at, self._keep = {mesh: weights}, keep
+        self._copies, self._keep = {mesh: weights}, keep
 
     def on(self, mesh: Mesh) -> PyTree:
-        """The weights as they lie on `mesh`, moved there first if they are not.
-
-        Without `keep` they are then nowhere else.
-        """
-        if mesh not in self._at:
-            weights = next(iter(self._at.values()))
+        """The weights on `mesh`, resharded if they are not there; without `keep`, only there."""
+        if mesh not in self._copies:
+            weights = next(iter(self._copies.values()))
             if not self._keep:
-                self._at.clear()
-            self._at[mesh] = move(weights, mesh, donate=not self._keep)
-        return self._at[mesh]
+                self._copies.clear()
+            self._copies[mesh] = move(weights, mesh, donate=not self._keep)
+        return self._copies[mesh]
 
 
 def move(tree: PyTree, mesh: Mesh, *, donate: bool = False) -> PyTree:
-    """Parameters as they lie on `mesh`, another cut of the same devices; `donate` gives them away.
+    """Reshards parameters to `mesh`, another mesh of the same devices; `donate` frees the source.
 
-    What lies so already is handed back as it is.
+    Arrays that have the sharding already are returned as they are.
     """
 
-    def one(x, place):
-        if x.sharding == place:
+    def move_one(x, sharding):
+        if x.sharding == sharding:
             return x
-        moved = _in_turn(jax.device_put(x, place, donate=donate))
-        # what lies alike is shared; pieces of another size cannot be reused, so they are freed
-        if donate and not x.is_deleted() and not x.sharding.is_equivalent_to(place, x.ndim):
+        moved = _synchronously(jax.device_put(x, sharding, donate=donate))
+        # equivalent shardings share buffers; shards of other sizes are not donated, so delete them
+        if donate and not x.is_deleted() and not x.sharding.is_equivalent_to(sharding, x.ndim):
             x.delete()
         return moved
 
-    return jax.tree.map(one, tree, shardings(tree, mesh))
+    return jax.tree.map(move_one, tree, shardings(tree, mesh))
 
 
 def move_rows(rows: PyTree, mesh: Mesh, axes: PyTree) -> PyTree:
-    """Rows of one cut of the devices, shared as another shares them; `axes` as in `put`."""
+    """Reshards rows to `mesh`, another mesh of the same devices; `axes` as in `put`."""
 
-    def one(x, axis):
-        place = NamedSharding(mesh, PartitionSpec(*(None,) * axis, *ROWS))
-        return _in_turn(jax.device_put(x, place))
+    def move_one(x, axis):
+        sharding = NamedSharding(mesh, PartitionSpec(*(None,) * axis, *ROWS))
+        return _synchronously(jax.device_put(x, sharding))
 
-    return jax.tree.map(one, rows, axes)
+    return jax.tree.map(move_one, rows, axes)
 
 
-def _in_turn(x: jax.Array) -> jax.Array:
-    """Waits for what several processes move: on CPUs two moves at once may wait for one another."""
+def _synchronously(x: jax.Array) -> jax.Array:
+    """Waits for a transfer between processes: on CPUs two at once can deadlock."""
     return jax.block_until_ready(x) if jax.process_count() > 1 else x
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """The same values on every device; of several processes all give them."""
-    place = NamedSharding(mesh, PartitionSpec())
+    """Puts the same values on every device; every process passes the same."""
+    sharding = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
-        return jax.device_put(tree, place)
-    return jax.jit(_same, out_shardings=place)(tree)  # device_put reaches this host's devices only
+        return jax.device_put(tree, sharding)
+    # device_put reaches only the devices of this host
+    return jax.jit(_identity, out_shardings=sharding)(tree)
 
 
-def _same(tree: PyTree) -> PyTree:
+def _identity(tree: PyTree) -> PyTree:
     return tree
 
 
 def rows(mesh: Mesh, total: int, process: int | None = None) -> np.ndarray:
-    """Which of a batch of `total` rows lie on a process's devices, ascending; by default on ours.
+    """Indices of the rows of a batch of `total` on a process's devices, by default this one's.
 
-    Devices that differ along tensor only hold the same rows. Where such devices belong to several
-    processes, each of these has them all, and computes the same.
+    Devices that differ along tensor only hold the same rows. If such devices belong to several
+    processes, each of these has the same rows and computes the same.
     """
     process = jax.process_index() if process is None else process
-    places = NamedSharding(mesh, ROWS).devices_indices_map((total,))
+    indices = NamedSharding(mesh, ROWS).devices_indices_map((total,))
     shards = {
-        place.indices(total)[:2]
-        for device, (place,) in places.items()
+        index.indices(total)[:2]
+        for device, (index,) in indices.items()
         if device.process_index == process
     }
     return np.concatenate([np.arange(*shard) for shard in sorted(shards)])
 
 
 def gather(values: np.ndarray, mesh: Mesh) -> np.ndarray:
-    """All rows of a batch, the same on every process; each process gives its own, numpy, B first.
+    """Gathers all rows of a batch on every process from each process's rows, numpy, B first.
 
-    Of rows that several processes have, the first one's count.
+    Rows that several processes have are taken from the first of them.
     """
     if jax.process_count() == 1:
         return values
-    # as bytes: on its way through jax a float64 would be rounded
+    # as bytes: jax would round float64
     flat = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
     each = multihost_utils.process_allgather(flat)
     total = len(values) * mesh.shape["data"] * mesh.shape["fsdp"] // _row_shards(mesh)
@@ -289,12 +289,12 @@ def gather(values: np.ndarray, mesh: Mesh) -> np.ndarray:
 
 
 def _row_shards(mesh: Mesh) -> int:
-    """Pieces of a batch on this process's devices."""
+    """Number of distinct shards of a batch on this process's devices."""
     return len(rows(mesh, mesh.shape["data"] * mesh.shape["fsdp"]))
 
 
 def all_gather_objects(value: Any) -> list[Any]:
-    """Every process's `value`, plain enough for JSON, in the order of the processes."""
+    """The `value` of every process, of JSON's types, in the order of the processes."""
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -304,7 +304,7 @@ def all_gather_objects(value: Any) -> list[Any]:
 
 
 def all_reduce_max(number: int) -> int:
-    """The largest of all processes' numbers."""
+    """The largest `number` of all processes."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.array([number])).max())
@@ -312,6 +312,6 @@ def all_reduce_max(number: int) -> int:
 
 @contextlib.contextmanager
 def no_implicit_transfers(mesh: Mesh) -> Iterator[None]:
-    """Inside, host and device exchange only what `put` and `get` carry."""
+    """A context in which only `put` and `get` transfer data between host and device."""
     with jax.set_mesh(mesh), jax.transfer_guard("disallow"):
         yield

@@ -1,4 +1,4 @@
-"""A config's training rows, drawn, rendered and tokenised once, into a store pods read.
+"""Draws, renders and tokenises a config's training rows once, into a store that pods read.
 
 python -m mmcot_jax.prepare --config configs/m2m.py --workdir STORE
 python -m mmcot_jax.main --config configs/m2m.py --config.data.store=STORE --workdir runs/m2m
@@ -28,16 +28,16 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
     from mmcot_jax import hosts, stages, store
 
     stages.check(c)
-    hosts.join()
-    hosts.agree(config.to_json(c))
+    hosts.initialize()
+    hosts.check_same_config(config.to_json(c))
     with c.unlocked():
         c.stages = ()
     rows = stages.Run(c, folder).encoded_rows()
     fingerprint = stages.fingerprint(c)
-    if hosts.first():
+    if hosts.is_main_process():
         store.write(folder, rows, shards=c.data.shards, fingerprint=fingerprint)
     else:
-        collections.deque(rows, maxlen=0)  # this process's devices encode their share of images
+        collections.deque(rows, maxlen=0)  # its devices encode their share of the images
 
 
 if __name__ == "__main__":

@@ -140,17 +140,17 @@ def test_differences_name_both_sides(file):
 
 def test_a_workdir_belongs_to_one_config(file, tmp_path):
     workdir = tmp_path / "runs" / "a"
-    assert config.claim(workdir, config.load(file)) is False
-    assert config.claim(workdir, config.load(file)) is True
+    assert config.write_or_check(workdir, config.load(file)) is False
+    assert config.write_or_check(workdir, config.load(file)) is True
     assert [p.name for p in workdir.iterdir()] == ["config.json"]
     with pytest.raises(ValueError, match=r"config: sft.steps is 5 here and 100 there: give"):
-        config.claim(workdir, config.load(f"{file}:tiny"))
+        config.write_or_check(workdir, config.load(f"{file}:tiny"))
 
 
 def test_a_broken_config_json_is_named(file, tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is not JSON"):
-        config.claim(tmp_path, config.load(file))
+        config.write_or_check(tmp_path, config.load(file))
 
 
 def test_a_command_line_is_read(file):

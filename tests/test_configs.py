@@ -1,13 +1,14 @@
 """Every preset of every config builds; the full-size ones have the study's adapters."""
 
-import math
 import pathlib
 
 import jax
 import pytest
+from clu.parameter_overview import count_parameters
 
 from assets import make_chameleon_vqgan as fit
 from mmcot_jax import config, models, stages
+from mmcot_jax.train.grpo import make_objective
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -40,7 +41,7 @@ def test_the_7b_has_the_studys_4194304_trained_weights():
     )
     backbone = models.get("chameleon").build(c.model.to_dict())
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
-    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes["lora"])) == 4_194_304
+    assert count_parameters(shapes["lora"]) == 4_194_304
 
 
 def test_tinys_vqgan_is_the_fitted_one():
@@ -61,7 +62,7 @@ def test_a_preset_of_m2t_builds_and_adapts_every_linear_layer(preset, adapted):
     stages.check(c)
     backbone = models.get("qwen25vl").build(c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos)
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
-    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes.get("lora", {}))) == adapted
+    assert count_parameters(shapes.get("lora", {})) == adapted
 
 
 def test_m2t_is_the_studys_where_it_is_known():
@@ -97,3 +98,42 @@ def test_an_ablation_is_a_flag():
     c = config.load(f"{CONFIGS}/m2t.py", [*overrides, "grpo.reward_weights=1.0,1.0"])
     stages.check(c)
     assert stages.task_name(c, c.data.grpo) == "drivingvqa"
+
+
+PARADIGMS = {"m2m": "chameleon", "t2m": "seed_llama", "m2t": "qwen25vl"}
+
+
+def tiny(paradigm: str, *overrides: str):
+    return config.load(f"{CONFIGS}/{paradigm}.py:tiny", overrides)
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_a_preset_has_every_key_that_another_of_its_file_has_for_the_model(paradigm):
+    full, small = config.load(f"{CONFIGS}/{paradigm}.py").model, tiny(paradigm).model
+    assert full.keys() == small.keys() and full.adapter == small.adapter == ""
+    for c in (full, small):
+        assert c.decoder.remat_policy == "nothing"
+        assert ("norm_after" in c.decoder) == (paradigm == "m2m")
+    assert tiny(paradigm, "model.adapter=runs/x").model.adapter == "runs/x"
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_what_backward_passes_keep_is_a_flag(paradigm):
+    c = tiny(paradigm, "model.decoder.remat_policy=dots")
+    backbone = models.get(PARADIGMS[paradigm]).build(c.model.to_dict())
+    assert backbone.c.remat_policy == "dots"
+
+
+def test_chameleons_norms_may_follow_their_sublayers():
+    c = tiny("m2m", "model.decoder.norm_after=true")
+    assert models.get("chameleon").build(c.model.to_dict()).c.norm_after
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_sapos_temperatures_reach_the_objective(paradigm):
+    changes = ("grpo.sapo_temperature_pos=0.5", "grpo.sapo_temperature_neg=0.75")
+    made = make_objective(tiny(paradigm, "grpo.loss_type=sapo", *changes).grpo.to_dict())
+    found = (made.loss_type, made.sapo_temperature_pos, made.sapo_temperature_neg)
+    assert found == ("sapo", 0.5, 0.75)
+    made = make_objective(tiny(paradigm).grpo.to_dict())
+    assert (made.sapo_temperature_pos, made.sapo_temperature_neg) == (1.0, 1.05)

@@ -1,8 +1,11 @@
-"""The floors of the package, as .importlinter draws them, and what host code loads in fact."""
+"""The layers of the package as .importlinter defines them, what host code imports, dependencies."""
 
+import ast
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
@@ -23,3 +26,18 @@ def test_host_code_runs_where_jax_is_not_installed():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_imports_every_dependency_it_declares():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    modules = {"orbax-checkpoint": "orbax", "pillow": "PIL"}
+    names = [re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]]
+    declared = {modules.get(name, name.replace("-", "_")) for name in names}
+    imported = set()
+    for file in (ROOT / "mmcot_jax").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            found = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported |= {name.partition(".")[0] for name in found}
+    # tensorflow-datasets imports it for `file_format="array_record"`
+    assert declared - imported == {"array_record"}

@@ -90,7 +90,7 @@ def together(*commands) -> list[Ended]:
         running = []
         for index, (given, output) in enumerate(zip(commands, said, strict=True)):
             place = (address, str(len(commands)), str(index))
-            named = dict(zip(hosts.EXPLICIT, place, strict=True)) if len(commands) > 1 else {}
+            named = dict(zip(hosts.ENV_VARS, place, strict=True)) if len(commands) > 1 else {}
             arguments = [sys.executable, *map(str, given)]
             running.append(
                 subprocess.Popen(
@@ -278,7 +278,7 @@ def test_what_processes_do_together(what):
 
 @pytest.mark.slow
 def test_two_configs_are_refused_by_all():
-    for end in together(*[("tests/helpers/together.py", "agree")] * 2):
+    for end in together(*[("tests/helpers/together.py", "two_configs")] * 2):
         assert end.status == 2
         assert "error: process 1 of 2 was given another config than process 0" in end.said
 
@@ -298,9 +298,11 @@ def test_a_process_that_dies_or_falls_silent_ends_the_other_within_a_minute(name
 
 
 def test_the_environment_names_a_process():
-    address, count, index = hosts.EXPLICIT
-    assert hosts.place({"PATH": "/bin"}) is None
-    assert hosts.place({address: "a:1", count: "4", index: "3"}) == hosts.Place("a:1", 4, 3)
+    address, count, index = hosts.ENV_VARS
+    assert hosts.read_environment({"PATH": "/bin"}) is None
+    assert hosts.read_environment(
+        {address: "a:1", count: "4", index: "3"}
+    ) == hosts.DistributedConfig("a:1", 4, 3)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +315,7 @@ def test_the_environment_names_a_process():
 )
 def test_an_environment_that_names_none_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
-        hosts.place(dict(zip(hosts.EXPLICIT, given.split(), strict=False)))
+        hosts.read_environment(dict(zip(hosts.ENV_VARS, given.split(), strict=False)))
 
 
 @pytest.mark.slow

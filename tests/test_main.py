@@ -162,7 +162,7 @@ def test_every_fault_of_a_checkpoint_is_listed(capfd, tmp_path):
 def test_a_workdir_of_another_config_is_refused_with_the_difference(capfd, tmp_path):
     from mmcot_jax import config
 
-    config.claim(tmp_path, config.parse_args(flags(tmp_path)).config)
+    config.write_or_check(tmp_path, config.parse_args(flags(tmp_path)).config)
     line = refused(capfd, tmp_path, "sft.max_steps=7")
     assert "sft.max_steps is 7 here and 6 there" in line
 

@@ -15,7 +15,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import table
 from mmcot_jax.evals.answer import Answered, answer, decoded_pictures, lengths
 from mmcot_jax.example import Example
-from mmcot_jax.hosts import first, never_preempted
+from mmcot_jax.hosts import is_main_process, never_preempted
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.types import Backbone, Variables
@@ -61,7 +61,7 @@ def evaluate(
         write_completions(file, rows, pictures, process_index=jax.process_index())
         statistics[name] = lengths(answered)
     results["eval"] = statistics if c.get("sets") else next(iter(statistics.values()))
-    if first():
+    if is_main_process():
         write_json(_path(workdir, after), results)
 
 
@@ -78,7 +78,7 @@ def show(
     `stages` are the stages before this evaluation, by which the earlier ones are named. The judge
     of a single set may have a table of its own.
     """
-    if not first():
+    if not is_main_process():
         return
     paths = {name: _path(workdir, f"_{name}") for name in stages}
     paths[after[1:] or workdir.name] = _path(workdir, after)

@@ -288,7 +288,7 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
         devices=mesh.shape["data"] * mesh.shape["fsdp"],
         mesh=run.policy.rollout_mesh,
     )
-    if hosts.first():
+    if hosts.is_main_process():
         console = rich.console.Console(stderr=True)
         for line in found.lines:
             console.print(f"{STAGE}: {line}", highlight=False, markup=False, soft_wrap=True)

@@ -97,7 +97,7 @@ class StepLog:
         ]
         drawn = [[p.pixels for p in r.pictures if p.pixels is not None] for r in replies]
         write_completions(self._workdir / "completions" / self._file(number), rows, drawn)
-        if c["num_completions_to_print"] and hosts.first():
+        if c["num_completions_to_print"] and hosts.is_main_process():
             few = rows[: c["num_completions_to_print"]]
             table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
             rich.console.Console(stderr=True).print(table)

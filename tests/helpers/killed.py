@@ -1,9 +1,9 @@
-"""Runs the command and, at its n-th sampling, scoring, update or evaluation, sends itself a signal.
+"""Runs the command and sends itself a signal at its n-th sampling, scoring, update or evaluation.
 
     python tests/helpers/killed.py KILL|TERM PHASE N [flags of mmcot_jax.main]
 
-SIGKILL comes when the device is at work: what is killed was dispatched, not waited for. SIGTERM
-comes before, and time enough for it to be heard of by the other processes.
+SIGKILL comes after the computation is dispatched and before it is waited for. SIGTERM comes before
+the computation, early enough for the other processes to learn of it.
 """
 
 import os
@@ -24,7 +24,7 @@ PLACES = {
     "update": (step, "grpo_step"),
     "evaluation": (evaluate, "answer"),
 }
-HEARD_SECONDS = 3
+NOTICE_SECONDS = 3
 
 if __name__ == "__main__":
     from mmcot_jax import hosts
@@ -38,7 +38,7 @@ if __name__ == "__main__":
         now = len(calls) == int(number)
         if now and name == "TERM":
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(HEARD_SECONDS)
+            time.sleep(NOTICE_SECONDS)
         result = real(*args, **kwargs)
         if now and name == "KILL":
             os.kill(os.getpid(), signal.SIGKILL)

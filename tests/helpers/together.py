@@ -1,4 +1,4 @@
-"""What processes do together without a model: `python tests/helpers/together.py WHAT [ARGUMENT]`.
+"""Collective operations without a model: `python tests/helpers/together.py SCENARIO [ARGUMENT]`.
 
 test_hosts.py starts it in two processes of four devices each.
 """
@@ -14,14 +14,14 @@ from mmcot_jax import hosts
 
 
 def rows() -> None:
-    """Which rows are whose, on meshes that tear a process's devices apart, or share rows."""
+    """Rows of each process, on meshes that separate its devices or where processes share rows."""
     import jax
 
     from mmcot_jax import mesh as meshes
     from mmcot_jax import rules
 
     devices, process = np.array(jax.devices()), jax.process_index()
-    batch = np.arange(16.0).reshape(8, 2) / 3  # float64: rounded, were it to go through jax
+    batch = np.arange(16.0).reshape(8, 2) / 3  # float64: jax would round it
     apart = devices[[0, 4, 1, 5, 2, 6, 3, 7]]
     for order, shape, ours in (
         (devices, (1, 8, 1), ([0, 1, 2, 3], [4, 5, 6, 7])),
@@ -74,13 +74,13 @@ def hangs_on_process_1(example, reply) -> float:
     return 1.0
 
 
-def agree() -> None:
+def two_configs() -> None:
     """Processes with two configs are refused."""
-    hosts.agree(f"a config of process {os.environ['JAX_PROCESS_ID']}")
+    hosts.check_same_config(f"a config of process {os.environ['JAX_PROCESS_ID']}")
 
 
 def lose(name: str, index: str) -> None:
-    """A process ends, or falls silent, between two steps; the others wait for it in the next."""
+    """A process dies or stops between two steps; the others wait for it in the next."""
     import jax
 
     from mmcot_jax import mesh as meshes
@@ -95,7 +95,7 @@ def lose(name: str, index: str) -> None:
 
 
 def preempt() -> None:
-    """A SIGTERM to process 1 is told to both at the same step, before they go too far."""
+    """SIGTERM to process 1 is seen by both at the same step."""
     from mmcot_jax import mesh as meshes
 
     with hosts.PreemptionNotice() as preempted:
@@ -106,20 +106,20 @@ def preempt() -> None:
             if preempted():
                 assert meshes.all_gather_objects(step) == [step, step]
                 return
-    raise AssertionError("nobody was told")
+    raise AssertionError("the signal was not seen")
 
 
 def main(argv) -> int:
-    hosts.join()
+    hosts.initialize()
     try:
-        DEEDS[argv[0]](*argv[1:])
+        SCENARIOS[argv[0]](*argv[1:])
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-DEEDS = {deed.__name__: deed for deed in (rows, rewards, preempt, agree, lose)}
+SCENARIOS = {f.__name__: f for f in (rows, rewards, preempt, two_configs, lose)}
 
 if __name__ == "__main__":
     hosts.run_and_exit(main, sys.argv[1:])
