@@ -112,6 +112,13 @@ class Row(NamedTuple):
         return len(self.images) if self.windows is None else int(self.windows.image.max()) + 1
 
 
+class Question(NamedTuple):
+    """A question and its rendered prompt."""
+
+    example: Example
+    row: Row
+
+
 RewardFn = Callable[[Example, Reply], float | None]
 """A number, or None where the question has nothing to score."""
 
