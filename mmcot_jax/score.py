@@ -31,11 +31,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
+from mmcot_jax.answers.letter import LETTERS
+from mmcot_jax.answers.think_answer import read_answer
+from mmcot_jax.answers.yes_no import judge
 from mmcot_jax.evals import metrics, pass_at_k, table
-from mmcot_jax.rewards.chains import judge
-from mmcot_jax.rewards.tags import answered as answer_in
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Record = dict[str, Any]
 """One JSON object of a file."""
@@ -159,7 +158,7 @@ def tagged(record: Record, short: bool) -> metrics.Tagged:
     if "generated_response" in record:
         gold = _text(record, "ground_truth_response")
         return metrics.Tagged(
-            (gold if short else answer_in(gold) or "",), _text(record, "generated_response")
+            (gold if short else read_answer(gold) or "",), _text(record, "generated_response")
         )
     raise ValueError(
         "neither `reply` (our completions) nor `generated_response` (the study's) among its fields "

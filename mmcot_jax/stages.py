@@ -312,7 +312,9 @@ def evaluate(job: Job) -> None:
         stage = f"eval{name}" + (f"_{task}" if c.eval.get("sets") else "")
         answered = _answers(job, stage, job.questions[task])
         trained = c.data.train.get("kinds", ())
-        results[task], kept = EVALS[task_of(c, options)].summarize(answered, trained)
+        judged = EVALS[task_of(c, options)]
+        kinds = (trained,) if judged is puzzlevqa else ()
+        results[task], kept = judged.summarize(answered, *kinds)
         drawn = [answering.drawn(job.backbone, a.reply) for a in answered]
         file = job.workdir / "completions" / f"{stage}.jsonl"
         write_completions(file, kept, drawn, process_index=jax.process_index())

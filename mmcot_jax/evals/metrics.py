@@ -8,10 +8,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mmcot_jax.boxes import Box, Number, parse
-from mmcot_jax.rewards import tags
-from mmcot_jax.rewards.boxes import match
-from mmcot_jax.rewards.puzzle import option_of, parse_reference, parse_strict
+from mmcot_jax.answers import think_answer
+from mmcot_jax.answers.letter import option_of, parse_reference, parse_strict
+from mmcot_jax.boxes import Box, Number, match, parse
 
 DOMAINS = ("in_domain", "out_of_domain")
 """Whether a kind of puzzle was trained on."""
@@ -135,12 +134,12 @@ class Pooled(NamedTuple):
 
 
 def _letters_reference(text: str) -> frozenset[str]:
-    answer = tags.answered(text)
+    answer = think_answer.read_answer(text)
     return frozenset(re.findall(r"[A-D]|\(\d+\)", answer) if answer is not None else ())
 
 
 def _letters(text: str) -> frozenset[str]:
-    return tags.letters(tags.answered(text) or "")
+    return think_answer.option_letters(think_answer.read_answer(text) or "")
 
 
 LETTERS: dict[str, Callable[[str], frozenset[str]]] = {
@@ -150,7 +149,7 @@ LETTERS: dict[str, Callable[[str], frozenset[str]]] = {
 """Which options a text with an `<answer>` names: the study reads every A to D, in words too."""
 
 SHORT: dict[str, Callable[[str], str]] = {
-    "strict": tags.normal,
+    "strict": think_answer.normalize,
     "reference": lambda answer: answer.lower().strip(),
 }
 """A short answer as it is compared."""
@@ -176,7 +175,7 @@ def short_answer(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
     read = SHORT[_known(parser)]
 
     def found(row: Tagged) -> frozenset[str]:
-        answer = tags.answered(row.reply)
+        answer = think_answer.read_answer(row.reply)
         if answer is None:
             return frozenset()
         known = [read(one) for one in row.gold]
@@ -217,7 +216,7 @@ def boxes(gold: Sequence[Sequence[Box]], replies: Sequence[str]) -> dict[str, Nu
     the whole picture.
     """
     rows = [
-        (asked, parse(tags.thought(reply), asked[0].space))
+        (asked, parse(think_answer.read_thought(reply), asked[0].space))
         for asked, reply in zip(gold, replies, strict=True)
         if asked
     ]
@@ -235,5 +234,5 @@ def boxes(gold: Sequence[Sequence[Box]], replies: Sequence[str]) -> dict[str, Nu
         "parse_rate": sum(bool(found) for _, found in rows) / len(rows),
         "iou": sum(worth) / len(rows),
         "recall@0.5": near / sum(len(asked) for asked, _ in rows),
-        "whole_image_rate": _share(sum(box.whole for box in written), len(written)),
+        "whole_image_rate": _share(sum(box.covers_image for box in written), len(written)),
     }

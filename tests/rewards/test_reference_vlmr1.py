@@ -8,11 +8,11 @@ import json
 
 import pytest
 
+from mmcot_jax.answers.think_answer import read_answer
 from mmcot_jax.boxes import Box, Space, parse_reference
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards import REWARDS, reference_vlmr1
-from mmcot_jax.rewards.tags import answered
 
 SPACE = Space("resized", 1000, 1000)
 GOLD = "[100,200,300,400 car] [500,600,700,800 road sign]"
@@ -124,7 +124,7 @@ def test_the_studys_rewards_by_hand():
 
 
 def short(text):
-    answer = answered(text)
+    answer = read_answer(text)
     return [] if answer is None else [metrics.SHORT["reference"](answer)]
 
 
@@ -153,7 +153,7 @@ FUNCTIONS = {
     "eval.mcq_extract_answer": lambda text: sorted(metrics.LETTERS["reference"](text)),
     "eval.short_extract_answer": short,
     "eval.mcq_compute_scores": lambda _, rows: pooled(
-        metrics.multiple_choice, "exam_score", answered, rows
+        metrics.multiple_choice, "exam_score", read_answer, rows
     ),
     "eval.short_compute_scores": lambda _, rows: pooled(
         metrics.short_answer, "accuracy", str, rows
