@@ -83,7 +83,7 @@ def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
             ) from None
 
 
-def choice(record: Record) -> metrics.Answered:
+def choice(record: Record) -> metrics.Choice:
     """Returns a record of either layout as a row of the puzzle metric.
 
     Raises:
@@ -99,13 +99,13 @@ def choice(record: Record) -> metrics.Answered:
     )
 
 
-def _ours(record: Record) -> metrics.Answered:
+def _ours(record: Record) -> metrics.Choice:
     options = _options(record)
     answer = _text(record, "answer")
     letters = LETTERS[: len(options)]
     if len(answer) != 1 or answer not in letters:
         raise ValueError(f"`answer` is {answer!r}: one of the letters {letters} is expected")
-    return metrics.Answered(
+    return metrics.Choice(
         options=options,
         answer=options[letters.index(answer)],
         reply=_text(record, "reply"),
@@ -113,7 +113,7 @@ def _ours(record: Record) -> metrics.Answered:
     )
 
 
-def _study(record: Record) -> metrics.Answered:
+def _study(record: Record) -> metrics.Choice:
     options, answer = _options(record), str(record.get("answer"))
     text = _text(record, "output_text")
     if answer not in options:
@@ -122,7 +122,7 @@ def _study(record: Record) -> metrics.Answered:
     prompt = f"# Question:\n{_text(record, 'question')}\n\n# Options:\n{choices}\n# Pattern:\n"
     if not text.startswith(prompt):
         raise ValueError("`output_text` does not begin with the prompt of its question and options")
-    return metrics.Answered(options, answer, text[len(prompt) :], prompt)
+    return metrics.Choice(options, answer, text[len(prompt) :], prompt)
 
 
 def _options(record: Record) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     there if questions have some.
     """
     metric = "multiple_choice" if answered[0].example.extra["options"] else "short_answer"
-    scores = {parser: _score(metric, answered, parser) for parser in metrics.LETTERS}
+    scores = {parser: _score(metric, answered, parser) for parser in metrics.LETTER_PARSERS}
     verdicts = correct(answered)
     exact = "exam_score" if metric == "multiple_choice" else "accuracy"
     results: dict[str, Any] = {

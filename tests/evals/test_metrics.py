@@ -4,16 +4,16 @@ import pytest
 
 from mmcot_jax.boxes import Box, Space
 from mmcot_jax.evals import metrics
-from mmcot_jax.evals.metrics import Answered, by_kind, puzzle
+from mmcot_jax.evals.metrics import Choice, by_kind, puzzle
 
 
 def test_the_puzzle_metric_compares_the_options_text():
     colors = ("red", "blue", "green", "white")
     rows = [
-        Answered(colors, "blue", "the answer is: (B)."),
-        Answered(colors, "blue", "the answer is: (A)."),
-        Answered(colors, "blue", "Final Answer: Based on nothing"),
-        Answered(colors[:3], "green", "the answer is: (D)."),
+        Choice(colors, "blue", "the answer is: (B)."),
+        Choice(colors, "blue", "the answer is: (A)."),
+        Choice(colors, "blue", "Final Answer: Based on nothing"),
+        Choice(colors[:3], "green", "the answer is: (D)."),
     ]
     strict = puzzle(rows)
     assert strict.letters == ("B", "A", None, None)
@@ -25,14 +25,14 @@ def test_the_puzzle_metric_compares_the_options_text():
 
 
 def test_the_prompt_is_read_by_the_reference_parser_only():
-    row = Answered(("red", "blue"), "red", "Hm.", prompt="The answer is (A)? ")
+    row = Choice(("red", "blue"), "red", "Hm.", prompt="The answer is (A)? ")
     assert puzzle([row]).letters == (None,)
     assert puzzle([row], "reference").letters == ("A",)
 
 
 def test_an_unknown_parser_and_no_rows_are_errors():
-    with pytest.raises(ValueError, match=r"unknown parser 'lax': choose one of strict, reference"):
-        puzzle([Answered(("red", "blue"), "red", "")], "lax")
+    with pytest.raises(ValueError, match="parser is 'lax'; choose from strict, reference"):
+        puzzle([Choice(("red", "blue"), "red", "")], "lax")
     with pytest.raises(ValueError, match="no rows to score"):
         puzzle([])
 
@@ -62,7 +62,7 @@ def test_a_domain_without_kinds_has_no_mean():
 def test_kinds_without_rows_or_with_a_wrong_domain_are_errors():
     with pytest.raises(ValueError, match="no rows to average"):
         by_kind([], [], [])
-    with pytest.raises(ValueError, match="unknown domain 'ID' of grid: use in_domain or out_of"):
+    with pytest.raises(ValueError, match="domain of grid is 'ID'; choose in_domain or out_of"):
         by_kind(["grid"], ["ID"], [True])
     with pytest.raises(ValueError, match="grid is in both domains"):
         by_kind(["grid", "grid"], ["in_domain", "out_of_domain"], [True, True])
@@ -112,7 +112,7 @@ def test_one_of_several_short_answers_counts_as_the_first():
     assert scored.correct == (True, False, False)
     assert (scored.precision, scored.recall) == (50.0, pytest.approx(100 / 3))
     assert metrics.short_answer(rows, "reference").correct == (False, False, False)
-    with pytest.raises(ValueError, match="unknown parser 'lenient': choose one of strict, refer"):
+    with pytest.raises(ValueError, match="parser is 'lenient'; choose from strict, refer"):
         metrics.short_answer(rows, "lenient")
 
 
