@@ -125,7 +125,7 @@ def test_the_studys_rewards_by_hand():
 
 def short(text):
     answer = read_answer(text)
-    return [] if answer is None else [metrics.SHORT["reference"](answer)]
+    return [] if answer is None else [metrics.NORMALIZERS["reference"](answer)]
 
 
 def pooled(metric, exact, read, rows):
@@ -150,7 +150,7 @@ FUNCTIONS = {
     ),
     "vlmr1_scaleup.bbox": lambda text, bboxes: reference_vlmr1.scaleup_bbox_of(text, bboxes),
     "vlmr1_scaleup.format": lambda text: reference_vlmr1.format_of(text),
-    "eval.mcq_extract_answer": lambda text: sorted(metrics.LETTERS["reference"](text)),
+    "eval.mcq_extract_answer": lambda text: sorted(metrics.LETTER_PARSERS["reference"](text)),
     "eval.short_extract_answer": short,
     "eval.mcq_compute_scores": lambda _, rows: pooled(
         metrics.multiple_choice, "exam_score", read_answer, rows
