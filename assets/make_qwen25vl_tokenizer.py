@@ -71,7 +71,7 @@ def train(texts: Iterable[str]) -> Tokenizer:
 def words() -> list[str]:
     """Numbers, notes, common words, and the texts of toy questions in both forms."""
     space = Space("original", NUMBERS, NUMBERS)
-    found = [Box("black", n, n, n, n, space).note for n in range(NUMBERS)]
+    found = [Box("black", n, n, n, n, space).notation for n in range(NUMBERS)]
     found += [f"{word} {word} {word.capitalize()} {word.capitalize()}" for word in COMMON.split()]
     found += [f"{asked} (A) true (B) false." for asked in PROMPTS]
     found += ["system\nYou are a helpful assistant.", "user\n", "assistant\n"]

@@ -1,7 +1,7 @@
 """Boxes of a picture: a label, four coordinates, and the frame they are measured in. Host only.
 
-The frames of one picture: its own pixels, the pixels it is resized to before the model sees it, and
-0 to 1000 both ways. A box knows its frame, so two boxes are never compared across frames.
+A picture has three frames: its own pixels, the pixels it is resized to for the model, and 0 to 1000
+both ways. A box holds its frame, so two boxes are never compared across frames.
 """
 
 import math
@@ -9,8 +9,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-WHOLE = 0.9
-"""Share of the picture from which on a box says "somewhere"."""
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+WHOLE_IMAGE = 0.9
+"""Share of the picture above which a box covers the whole image and locates nothing."""
 
 
 Number = int | float
@@ -46,29 +49,29 @@ class Box(NamedTuple):
         return self.x0, self.y0, self.x1, self.y1
 
     @property
-    def note(self) -> str:
-        """The study's notation in a chain: `[x0,y0,x1,y1 label]`, coordinates cut to integers."""
+    def notation(self) -> str:
+        """The study's notation: `[x0,y0,x1,y1 label]`, coordinates truncated to integers."""
         numbers = ",".join(str(int(corner)) for corner in self.corners)
         return f"[{numbers} {self.label}]"
 
     @property
     def area(self) -> float:
-        """Square units; 0 where the edges are the wrong way round."""
+        """Area in square units; 0 if the edges are inverted."""
         return float(max(self.x1 - self.x0, 0) * max(self.y1 - self.y0, 0))
 
     @property
-    def whole(self) -> bool:
-        """Whether it covers nearly all of the picture."""
-        return self.area > WHOLE * self.space.width * self.space.height
+    def covers_image(self) -> bool:
+        """True if the box covers nearly all of the picture."""
+        return self.area > WHOLE_IMAGE * self.space.width * self.space.height
 
 
-def cut(box: Box) -> Box:
-    """The box as a chain writes it, in whole units."""
+def truncate(box: Box) -> Box:
+    """Returns the box in whole units, as `notation` writes it."""
     return box._replace(**{name: int(getattr(box, name)) for name in ("x0", "y0", "x1", "y1")})
 
 
 def from_xywh(label: str, xywh: Sequence[Number], space: Space) -> Box:
-    """A box given as left, top, width, height.
+    """Returns the box of left, top, width, height.
 
     Raises:
         ValueError: not four numbers.
@@ -80,25 +83,59 @@ def from_xywh(label: str, xywh: Sequence[Number], space: Space) -> Box:
 
 
 def convert(box: Box, space: Space) -> Box:
-    """The same rectangle in another frame of the same picture."""
+    """Returns the same rectangle in another frame of the same picture."""
     if box.space == space:
-        return box  # 30 / 427 * 427 is 29.999999999999996, which is cut to 29
+        return box  # 30 / 427 * 427 is 29.999999999999996, which truncates to 29
     wide, high = box.space.width, box.space.height
     x0, x1 = (x / wide * space.width for x in (box.x0, box.x1))
     y0, y1 = (y / high * space.height for y in (box.y0, box.y1))
     return Box(box.label, x0, y0, x1, y1, space)
 
 
+def iou(one: Box, other: Box) -> float:
+    """Returns the intersection over union, 0..1, of two boxes of one frame.
+
+    Raises:
+        ValueError: they are of two frames.
+    """
+    if one.space != other.space:
+        raise ValueError(
+            f"boxes of {one.space} and {other.space} cannot be compared; boxes.convert one"
+        )
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    common = max(width, 0) * max(height, 0)
+    union = one.area + other.area - common
+    return common / union if union else 0.0
+
+
+def match(found: Sequence[Box], gold: Sequence[Box]) -> list[tuple[int, int, float]]:
+    """Matches boxes one to one, for the largest total IoU.
+
+    A found box that covers nearly the whole picture matches only a gold box that does too.
+
+    Returns:
+        (index of the found box, index of the gold box, IoU) of each pair that overlaps.
+    """
+    if not found or not gold:
+        return []
+    ious = np.array(
+        [[0.0 if f.covers_image and not g.covers_image else iou(f, g) for g in gold] for f in found]
+    )
+    pairs = zip(*linear_sum_assignment(ious, maximize=True), strict=True)
+    return [(int(f), int(g), float(ious[f, g])) for f, g in pairs if ious[f, g] > 0]
+
+
 class Sight(NamedTuple):
-    """How large a model sees a picture; as it is, in multiples of a cell, within two bounds."""
+    """The size to which a model resizes pictures: multiples of a cell, within two bounds."""
 
     min_pixels: int = 3136
     max_pixels: int = 3_686_400
     cell: int = 28
-    """Pixels along the side of what one placeholder stands for."""
+    """Pixels along the side of the square that one placeholder token stands for."""
 
     def space(self, picture: Space) -> Space:
-        """The frame of a picture's pixels when the model sees it.
+        """Returns the frame of the resized picture.
 
         Raises:
             ValueError: as `smart_resize`.
@@ -122,21 +159,21 @@ def smart_resize(
     multiple: int = 28,
     widen: bool = True,
 ) -> tuple[int, int]:
-    """Height and width as multiples of `multiple`, with about the same shape, within the bounds.
+    """Returns height and width as multiples of `multiple`, of about the same shape, in the bounds.
 
-    With `widen`, as qwen_vl_utils has it, a side below half of `multiple` counts as one before
-    the area is looked at: 5 x 900 becomes 28 x 896. Transformers' processor does without, and
-    makes it 28 x 756. All other pictures are alike.
+    `widen` rounds a side below half of `multiple` up before the area is compared with the bounds,
+    as qwen_vl_utils does: 5 x 900 becomes 28 x 896. Transformers' processor does not: 28 x 756.
+    All other pictures have the same size in both.
 
     Raises:
-        ValueError: a side above 200 times the other.
+        ValueError: one side is more than 200 times the other.
     """
     if max(height, width) > 200 * min(height, width):
         raise ValueError(
             f"a picture of {width} x {height} pixels is more than 200 times as long as it is wide; "
             "crop it, or leave it out"
         )
-    # round() takes halves to the even number: 42 pixels are 1.5 times 28 and become 56, 70 too
+    # round() rounds halves to even: 42 pixels are 1.5 times 28 and become 56, and so do 70
     whole = (round(side / multiple) * multiple for side in (height, width))
     rows, columns = (max(multiple if widen else 0, side) for side in whole)
     if rows * columns > max_pixels:
@@ -154,18 +191,18 @@ def smart_resize(
 # ---- boxes in text -------------------------------------------------------------------------------
 
 _NUMBER = r"\s*([+-]?(?:[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9}))"
-# a label follows after a space, or after a comma where it is no fifth number
+# a label follows a space, or a comma if it is not a fifth number
 _LABEL = r"(?:(?:\s*,\s*(?=[^\s\d])|\s+)([^\[\]]*?))?\s*\]"
 _LENIENT = re.compile(r"\[" + r"\s*,".join([_NUMBER] * 4) + _LABEL)
-_DIGITS = r"(\d{1,4300})"  # Python reads no longer ones
+_DIGITS = r"(\d{1,4300})"  # Python parses no longer ones
 _STRICT = re.compile(r"\[" + ",".join([_DIGITS] * 4) + r"\s+([^\[\]]+?)\]")
 
 
 def parse(text: str, space: Space) -> list[Box]:
-    """Every box written in `text`, in order, numbers taken to be of `space`.
+    """Returns every box written in `text`, in order, in units of `space`.
 
-    `[1,2,3,4 car]`, `[1, 2.5, 3, 4, car]`, `[ 1,2,3,4 ]` (without a label: ""); several of one
-    label are several. Not `[1,2,3,4,5]`, `(1,2,3,4)`.
+    Boxes: `[1,2,3,4 car]`, `[1, 2.5, 3, 4, car]`, `[ 1,2,3,4 ]` (label ""). Not boxes:
+    `[1,2,3,4,5]`, `(1,2,3,4)`. Two boxes of one label are two.
     """
     return [
         Box(found[5] or "", *(float(found[i]) for i in range(1, 5)), space)
@@ -174,7 +211,7 @@ def parse(text: str, space: Space) -> list[Box]:
 
 
 def parse_reference(text: str) -> dict[str, tuple[int, int, int, int]]:
-    """The boxes the study's rewards read: lower-case label -> the last box of that label.
+    """Returns the boxes that the study's rewards read: lower-case label -> its last box.
 
     Only `[x0,y0,x1,y1 label]` without spaces after commas, whole numbers, no sign.
     """

@@ -4,20 +4,31 @@ import difflib
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 STATUS = 2
 """Exit status of a command whose input is at fault."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """`", did you mean 'sft.steps'?"`, or "" if no known word is near."""
+    """Returns `", did you mean 'sft.steps'?"`, or "" if no known word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Checks that an option has one of its possible values.
+
+    Raises:
+        ValueError: it has another one.
+    """
+    if value not in choices:
+        hint = suggest(str(value), choices)
+        raise ValueError(f"{name} is {value!r}{hint}; choose from {', '.join(choices)}")
+
+
 def is_input_error(error: ValueError) -> bool:
-    """True if this package raised the error, so that its message alone explains it."""
+    """Returns whether this package raised the error, so that its message alone explains it."""
     package = pathlib.Path(__file__).parent
     frames = traceback.extract_tb(error.__traceback__)
     return package in pathlib.Path(frames[-1].filename).parents

@@ -1,16 +1,16 @@
-"""Score stored replies offline, with the metrics the evaluations use; average runs. No jax.
+"""Scores stored replies offline, with the metrics of the evaluations; averages runs. No jax.
 
     python -m mmcot_jax.score --metric puzzle [--parser strict|reference] [--rows] FILE...
     python -m mmcot_jax.score --metric mcq | short_answer [--parser ...] [--rows] FILE...
     python -m mmcot_jax.score --metric pass_at_k [--parser ...] [--rows] FILE...
     python -m mmcot_jax.score --mean RUN...
 
-One JSON object per file on standard output: `file`, `n`, and of puzzles `accuracy` (share of rows,
-0..1), of answers in tags what the study's scores.json holds (percent): `exam_score` or `accuracy`,
-`precision`, `recall`, `f1_score`. With `--rows` also what was read of each row, in the file's
-order: `letters`, or `answers`. Of several answers to each of `n` questions, `pass@1`, `pass@3` and
-the share `unanswered`, 0..1, with `--rows` whether each is `correct`. A file is JSON lines, or one
-JSON list, of one of these layouts, told apart by their fields:
+It prints one JSON object per file: `file`, `n`, and for puzzles `accuracy` (share of rows, 0..1),
+for answers in tags the numbers of the study's scores.json (percent): `exam_score` or `accuracy`,
+`precision`, `recall`, `f1_score`. `--rows` adds what was read in each row, in the file's order:
+`letters`, or `answers`. `pass_at_k` takes several answers to each of `n` questions and prints
+`pass@1`, `pass@3` and the share `unanswered`, 0..1; `--rows` adds whether each is `correct`. A file
+is JSON lines, or one JSON list, in one of these layouts, recognised by their fields:
 
     ours        kind, prompt, reply, options, answer (a letter), possible_answers, ...
                 id, reply, answer (several lines an id)
@@ -18,12 +18,12 @@ JSON list, of one of these layouts, told apart by their fields:
                 ground_truth_response, generated_response (answers in tags)
                 one object: question number -> true, false or null each
 
-`--mean` is of runs that differ in their seed: of every number in their results.json (or in files of
-scores named instead) one JSON object, `metric`, `n`, `mean` and `std`, the sample deviation.
+`--mean` takes runs that differ in their seed only. For every number in their results.json (or in
+files of scores named instead) it prints one JSON object: `metric`, `n`, `mean` and `std`, the
+sample standard deviation.
 """
 
 import argparse
-import difflib
 import json
 import pathlib
 import sys
@@ -31,23 +31,23 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
+from mmcot_jax import errors
+from mmcot_jax.answers.letter import LETTERS
+from mmcot_jax.answers.think_answer import read_answer
+from mmcot_jax.answers.yes_no import judge
 from mmcot_jax.evals import metrics, pass_at_k, table
-from mmcot_jax.rewards.chains import judge
-from mmcot_jax.rewards.tags import answered as answer_in
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Record = dict[str, Any]
 """One JSON object of a file."""
 
 
 def records(path: pathlib.Path) -> Iterator[tuple[int, Record]]:
-    """The objects of a file with their line numbers; empty lines are passed over.
+    """Yields the objects of a file with their line numbers, without empty lines.
 
-    Of a file that is one JSON list, the numbers are those of its objects, from 1.
+    In a file that is one JSON list, the numbers are those of its objects, from 1.
 
     Raises:
-        ValueError: no such file, not text, not JSON, or no object, naming file and line.
+        ValueError: no such file, not text, not JSON, or no object; names file and line.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give files of replies, JSON lines or a JSON list")
@@ -67,10 +67,10 @@ def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
     text = path.read_bytes()
     if text.lstrip().startswith(b"["):
         try:
-            whole = json.loads(text)
+            objects = json.loads(text)
         except ValueError as error:
             raise ValueError(f"{path}: not JSON ({error}); a list of objects is expected") from None
-        yield from enumerate(whole, 1)
+        yield from enumerate(objects, 1)
         return
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -83,11 +83,11 @@ def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
             ) from None
 
 
-def answered(record: Record) -> metrics.Answered:
-    """A record of either layout as the puzzle metric takes it.
+def choice(record: Record) -> metrics.Choice:
+    """Returns a record of either layout as a row of the puzzle metric.
 
     Raises:
-        ValueError: neither layout, or a field that is missing or does not fit.
+        ValueError: neither layout, or a field that is missing or of another type.
     """
     if "reply" in record:
         return _ours(record)
@@ -99,13 +99,13 @@ def answered(record: Record) -> metrics.Answered:
     )
 
 
-def _ours(record: Record) -> metrics.Answered:
+def _ours(record: Record) -> metrics.Choice:
     options = _options(record)
     answer = _text(record, "answer")
     letters = LETTERS[: len(options)]
     if len(answer) != 1 or answer not in letters:
         raise ValueError(f"`answer` is {answer!r}: one of the letters {letters} is expected")
-    return metrics.Answered(
+    return metrics.Choice(
         options=options,
         answer=options[letters.index(answer)],
         reply=_text(record, "reply"),
@@ -113,19 +113,16 @@ def _ours(record: Record) -> metrics.Answered:
     )
 
 
-def _study(record: Record) -> metrics.Answered:
-    options, answer, text = (
-        _options(record),
-        str(record.get("answer")),
-        _text(record, "output_text"),
-    )
+def _study(record: Record) -> metrics.Choice:
+    options, answer = _options(record), str(record.get("answer"))
+    text = _text(record, "output_text")
     if answer not in options:
         raise ValueError(f"`answer` is {answer!r}: one of the options {options} is expected")
     choices = "".join(f"({x}) {option}\n" for x, option in zip(LETTERS, options, strict=False))
     prompt = f"# Question:\n{_text(record, 'question')}\n\n# Options:\n{choices}\n# Pattern:\n"
     if not text.startswith(prompt):
         raise ValueError("`output_text` does not begin with the prompt of its question and options")
-    return metrics.Answered(options, answer, text[len(prompt) :], prompt)
+    return metrics.Choice(options, answer, text[len(prompt) :], prompt)
 
 
 def _options(record: Record) -> tuple[str, ...]:
@@ -144,10 +141,10 @@ def _text(record: Record, field: str) -> str:
 
 
 def tagged(record: Record, short: bool) -> metrics.Tagged:
-    """A record of either layout as the metrics of tagged answers take it.
+    """Returns a record of either layout as a row of the metrics for tagged answers.
 
     Raises:
-        ValueError: neither layout, or a field that is missing or does not fit.
+        ValueError: neither layout, or a field that is missing or of another type.
     """
     if "reply" in record:
         possible = record.get("possible_answers") if short else None
@@ -159,7 +156,7 @@ def tagged(record: Record, short: bool) -> metrics.Tagged:
     if "generated_response" in record:
         gold = _text(record, "ground_truth_response")
         return metrics.Tagged(
-            (gold if short else answer_in(gold) or "",), _text(record, "generated_response")
+            (gold if short else read_answer(gold) or "",), _text(record, "generated_response")
         )
     raise ValueError(
         "neither `reply` (our completions) nor `generated_response` (the study's) among its fields "
@@ -181,32 +178,32 @@ def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
 
 
 def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """What the command prints for one file of puzzle replies.
+    """Returns the scores of one file of puzzle replies.
 
     Raises:
-        ValueError: a bad file or row, naming file and line.
+        ValueError: a bad file or row; names file and line.
     """
-    answers = _read(path, answered)
+    answers = _read(path, choice)
     scored = metrics.puzzle(answers, parser)
     result = {"file": str(path), "n": len(answers), "accuracy": scored.accuracy}
     return {**result, "letters": list(scored.letters)} if rows else result
 
 
 def score_mcq(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """What the command prints for one file of multiple-choice replies.
+    """Returns the scores of one file of multiple-choice replies.
 
     Raises:
-        ValueError: a bad file or row, naming file and line.
+        ValueError: a bad file or row; names file and line.
     """
     answers = _read(path, partial(tagged, short=False))
     return _pooled(path, "exam_score", metrics.multiple_choice(answers, parser), rows)
 
 
 def score_short_answer(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """What the command prints for one file of short answers.
+    """Returns the scores of one file of short answers.
 
     Raises:
-        ValueError: a bad file or row, naming file and line.
+        ValueError: a bad file or row; names file and line.
     """
     answers = _read(path, partial(tagged, short=True))
     return _pooled(path, "accuracy", metrics.short_answer(answers, parser), rows)
@@ -218,13 +215,13 @@ def _pooled(path: pathlib.Path, exact: str, pooled: metrics.Pooled, rows: bool) 
 
 
 def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """What the command prints for one file of several answers to each question.
+    """Returns the scores of one file with several answers to each question.
 
-    Ours has a line an answer, with `id`, `reply` and `answer`; the study's is one object, number
-    -> true, false or null each, which no parser changes.
+    Our file has a line an answer, with `id`, `reply` and `answer`. The study's is one object,
+    question number -> true, false or null each; the parser has no effect on it.
 
     Raises:
-        ValueError: a bad file or row, naming file and line.
+        ValueError: a bad file or row; names file and line.
     """
     verdicts = _stored(path) or _judged(path, parser)
     result = {"file": str(path), **pass_at_k.summarize(verdicts)}
@@ -232,7 +229,7 @@ def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, An
 
 
 def _stored(path: pathlib.Path) -> list[list[bool | None]]:
-    """The study's verdicts; none where the file is not its."""
+    """Returns the verdicts of a file of the study; [] if it is not one."""
     try:
         record = json.loads(path.read_bytes()) if path.is_file() else None
     except ValueError:
@@ -259,14 +256,14 @@ METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
     "short_answer": score_short_answer,
     "pass_at_k": score_pass_at_k,
 }
-"""Metric -> (file, parser, whether rows are wanted) -> the object to print."""
+"""Metric -> (file, parser, rows) -> the object to print."""
 
 
 # ---- several runs --------------------------------------------------------------------------------
 
 
 def mean(runs: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
-    """What the command prints for runs, folders or files of results.
+    """Returns mean and deviation of every number of runs, folders or files of results.
 
     Raises:
         ValueError: a run without results or named twice, or as `table.spreads`.
@@ -281,7 +278,7 @@ def _results(run: pathlib.Path) -> Record:
     path = run / "results.json" if run.is_dir() else run
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such file; give folders of runs whose last evaluation is over"
+            f"{path}: no such file; give folders of runs whose last evaluation is complete"
         )
     try:
         results = json.loads(path.read_bytes())
@@ -300,68 +297,52 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; see python -m mmcot_jax.score --help")
 
 
-def _closest(name: str, names: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
-
-
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="python -m mmcot_jax.score",
-        description="Score stored replies, one JSON object per file on standard output, or say "
-        "mean and sample deviation of runs.",
+        description="Scores stored replies, one JSON object per file on standard output, or "
+        "prints mean and sample deviation of runs.",
         allow_abbrev=False,
     )
-    metric_names, parser_names = ", ".join(METRICS), ", ".join(metrics.PARSERS)
-    what = parser.add_mutually_exclusive_group(required=True)
-    actions = (
-        what.add_argument("--metric", help=f"one of: {metric_names}"),
-        what.add_argument(
-            "--mean", action="store_true", help="of runs: every number's mean and deviation"
-        ),
-        parser.add_argument(
-            "--parser", default="strict", help=f"one of: {parser_names} (default strict)"
-        ),
-        parser.add_argument("--rows", action="store_true", help="also print what was read"),
+    exclusive = parser.add_mutually_exclusive_group(required=True)
+    exclusive.add_argument("--metric", help=f"one of: {', '.join(METRICS)}")
+    exclusive.add_argument("--mean", action="store_true", help="mean and deviation of runs")
+    parser.add_argument(
+        "--parser", default="strict", help=f"one of: {', '.join(metrics.PARSERS)} (default strict)"
     )
+    parser.add_argument("--rows", action="store_true", help="also print what was read in each row")
     parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE|RUN")
-    flags = ["--help", *(flag for action in actions for flag in action.option_strings)]
-    for given in (word.partition("=")[0] for word in argv if word.startswith("--")):
-        if given not in ("--", *flags):
-            raise ValueError(
-                f"unknown flag {given}: {', '.join(flags)} exist{_closest(given, flags)}"
-            )
+    flags = ["--help", "--metric", "--mean", "--parser", "--rows"]
+    for flag in (word.partition("=")[0] for word in argv if word.startswith("--")):
+        if flag not in ("--", *flags):
+            hint = errors.suggest(flag, flags)
+            raise ValueError(f"there is no flag {flag!r}{hint}; choose from {', '.join(flags)}")
     arguments = parser.parse_args(argv)
-    for flag, known in (("metric", METRICS), ("parser", metrics.PARSERS)):
-        given = getattr(arguments, flag)
-        if given is not None and given not in known:
-            names = list(known)
-            verb = "exists" if len(names) == 1 else "exist"
-            hint = _closest(given, names)
-            raise ValueError(f"unknown {flag} {given!r}: {', '.join(names)} {verb}{hint}")
+    if arguments.metric is not None:
+        errors.check_choice("--metric", arguments.metric, METRICS)
+    errors.check_choice("--parser", arguments.parser, metrics.PARSERS)
     if not arguments.files:
         raise ValueError("no file given: name one or more files of replies, or folders of runs")
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 after one line on standard error.
+    """Runs the command; returns the exit status, 0, or 2 after one line on standard error.
 
-    Every file is read before anything is printed, so a bad file leaves no half output.
+    All files are read before anything is printed, so a bad file leaves no partial output.
     """
-    try:
-        arguments = _arguments(sys.argv[1:] if argv is None else argv)
-        if arguments.mean:
-            results = mean(arguments.files)
-        else:
-            score = METRICS[arguments.metric]
-            results = [score(path, arguments.parser, arguments.rows) for path in arguments.files]
-    except ValueError as error:
-        print(f"score: {error}", file=sys.stderr)
-        return 2
+    return errors.run_command(lambda: _score(sys.argv[1:] if argv is None else argv), "score")
+
+
+def _score(argv: Sequence[str]) -> None:
+    arguments = _arguments(argv)
+    if arguments.mean:
+        results = mean(arguments.files)
+    else:
+        score = METRICS[arguments.metric]
+        results = [score(path, arguments.parser, arguments.rows) for path in arguments.files]
     for result in results:
         print(json.dumps(result, ensure_ascii=False))
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from mmcot_jax.boxes import (
     Space,
     convert,
     from_xywh,
+    iou,
     parse,
     parse_reference,
     smart_resize,
@@ -23,23 +24,23 @@ PHOTO = Space("original", 640, 427)
 def test_a_box_of_left_top_width_height_and_its_note():
     box = from_xywh("road sign", [10.7, 20.2, 30.5, 40.9], PHOTO)
     assert box.corners == (10.7, 20.2, 41.2, 61.099999999999994)
-    assert box.note == "[10,20,41,61 road sign]"
+    assert box.notation == "[10,20,41,61 road sign]"
     assert box.area == pytest.approx(30.5 * 40.9)
     with pytest.raises(ValueError, match=r"\[1, 2, 3\] of 'car' has 3 numbers; give x, y, w, h"):
         from_xywh("car", [1, 2, 3], PHOTO)
 
 
 def test_a_box_of_nearly_the_whole_picture_is_told():
-    assert Box("", 0, 0, 640, 427, PHOTO).whole
-    assert not Box("", 0, 0, 640, 380, PHOTO).whole
-    assert not Box("", 640, 427, 0, 0, PHOTO).whole
+    assert Box("", 0, 0, 640, 427, PHOTO).covers_image
+    assert not Box("", 0, 0, 640, 380, PHOTO).covers_image
+    assert not Box("", 640, 427, 0, 0, PHOTO).covers_image
 
 
 def test_the_frames_of_a_photograph():
     assert Sight().space(PHOTO) == Space("resized", 644, 420)
     fish = from_xywh("fish", [12.5, 30, 100, 200.25], PHOTO)
     seen = convert(fish, Space("resized", 644, 420))
-    assert seen.note == "[12,29,113,226 fish]"
+    assert seen.notation == "[12,29,113,226 fish]"
     assert convert(fish, thousand()).corners == pytest.approx(
         (19.53, 70.26, 175.78, 539.23), abs=0.01
     )
@@ -105,7 +106,7 @@ def test_boxes_are_read_with_spaces_fractions_and_several_of_one_label(text, fou
 
 def test_a_written_note_is_read_back():
     box = Box("yellow square", 3, 4, 50, 60, PHOTO)
-    assert parse(f"There is {box.note}.", PHOTO) == [box]
+    assert parse(f"There is {box.notation}.", PHOTO) == [box]
 
 
 def test_the_studys_reading_keeps_the_last_of_a_label_and_no_spaces():
@@ -121,3 +122,16 @@ def test_every_stored_resizing_of_the_study_is_reproduced(reference):
     assert len(cases) == 123
     for case in cases:
         assert list(smart_resize(**case["args"])) == case["result"]
+
+
+CAR, SIGN = Box("car", 0, 0, 10, 10, PHOTO), Box("road sign", 50, 50, 60, 60, PHOTO)
+
+
+def test_iou_is_intersection_over_union():
+    assert iou(CAR, CAR) == 1.0
+    assert iou(CAR, CAR._replace(x0=5, x1=15)) == 50 / 150
+    assert iou(CAR, SIGN) == 0.0
+    inverted = CAR._replace(x0=10, x1=0)
+    assert iou(inverted, inverted) == 0.0
+    with pytest.raises(ValueError, match=r"cannot be compared; boxes\.convert one"):
+        iou(CAR, CAR._replace(space=Space("original", 200, 200)))

@@ -1,0 +1,32 @@
+"""Evaluation: answers the questions and judges the answers.
+
+A module that judges answers has
+
+    def summarize(answered) -> tuple[results, rows]: ...   # for results.json and completions/
+    def correct(answered) -> tuple[bool, ...]: ...         # for the accuracy that GRPO logs
+
+and, if it has its own table of results,
+
+    def console(runs) -> rich.table.Table: ...             # of {name of a run: its results}
+"""
+
+import pathlib
+from types import ModuleType
+
+from mmcot_jax import modules
+
+REQUIRED = ("summarize", "correct")
+
+
+def get(name: str, task_file: str | pathlib.Path | None = None) -> ModuleType:
+    """Returns the module that judges a task's answers, by its name or the path of a user's file.
+
+    A relative path is relative to the folder of `task_file`, the task that names the module.
+
+    Raises:
+        ValueError: no such module, or one that does not define `REQUIRED`.
+    """
+    key = f"EVALUATOR of {task_file}" if task_file else "EVALUATOR"
+    if task_file and modules.is_path(name):
+        name = str(pathlib.Path(task_file).parent / name)
+    return modules.find(name, __name__, key, REQUIRED)

@@ -1,46 +1,42 @@
-"""Answered pictured questions to results: answers in tags, boxes in chains, rows to keep."""
+"""Evaluates answers about pictures: answers in tags, boxes in thoughts."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from mmcot_jax.answers.think_answer import is_correct, read_answer, read_thought
 from mmcot_jax.boxes import parse
 from mmcot_jax.evals import metrics
 from mmcot_jax.evals.answer import Answered
-from mmcot_jax.rewards import tags
 
 
-def summarize(
-    answered: Sequence[Answered], trained: Collection[str] = ()
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Results, as `results.json` holds them, and one row a question, for completions.
+def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Returns the results for `results.json`, and one row a question for completions.
 
     `{"multiple_choice" or "short_answer": {"strict", "reference"}, "boxes": {...}, "kinds": {kind:
-    {"accuracy", "n"}}}`; answers in percent, boxes and kinds 0..1, "kinds" where questions have
-    some. `trained` is of tasks whose kinds differ in domain.
+    {"accuracy", "n"}}}`. Answers are in percent, boxes and kinds 0..1. "boxes" and "kinds" are
+    there if questions have some.
     """
     metric = "multiple_choice" if answered[0].example.extra["options"] else "short_answer"
-    scored = {parser: _score(metric, answered, parser) for parser in metrics.LETTERS}
-    right = correct(answered)
+    scores = {parser: _score(metric, answered, parser) for parser in metrics.LETTER_PARSERS}
+    verdicts = correct(answered)
+    exact = "exam_score" if metric == "multiple_choice" else "accuracy"
     results: dict[str, Any] = {
-        metric: {
-            parser: pooled.scores("exam_score" if metric == "multiple_choice" else "accuracy")
-            for parser, pooled in scored.items()
-        },
+        metric: {parser: pooled.scores(exact) for parser, pooled in scores.items()},
         "boxes": metrics.boxes(
             [a.example.extra["boxes"] for a in answered], [a.reply.text for a in answered]
         ),
-        "kinds": _by_kind([a.example.extra.get("kind") for a in answered], right),
+        "kinds": _by_kind([a.example.extra.get("kind") for a in answered], verdicts),
     }
-    kept = [
+    rows = [
         _row(a, read, verdict)
-        for a, read, verdict in zip(answered, scored["strict"].answers, right, strict=True)
+        for a, read, verdict in zip(answered, scores["strict"].answers, verdicts, strict=True)
     ]
-    return {name: found for name, found in results.items() if found}, kept
+    return {name: value for name, value in results.items() if value}, rows
 
 
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
-    """Whether each answer is right, as the reward of tagged answers has it."""
-    return tuple(tags.right(tags.answered(a.reply.text), a.example) for a in answered)
+    """Returns whether each answer is correct, by the same rule as the reward `tagged_accuracy`."""
+    return tuple(is_correct(read_answer(a.reply.text), a.example) for a in answered)
 
 
 def _score(metric: str, answered: Sequence[Answered], parser: str) -> metrics.Pooled:
@@ -53,19 +49,20 @@ def _score(metric: str, answered: Sequence[Answered], parser: str) -> metrics.Po
     return metrics.short_answer(rows, parser)
 
 
-def _by_kind(kinds: Sequence[str | None], right: Sequence[bool]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _by_kind(kinds: Sequence[str | None], verdicts: Sequence[bool]) -> dict[str, Any]:
+    results: dict[str, Any] = {}
     for kind in dict.fromkeys(kinds):
-        verdicts = [r for k, r in zip(kinds, right, strict=True) if k == kind]
+        of_kind = [v for k, v in zip(kinds, verdicts, strict=True) if k == kind]
         if kind is not None:
-            found[kind] = {"accuracy": sum(verdicts) / len(verdicts), "n": len(verdicts)}
-    return found
+            results[kind] = {"accuracy": sum(of_kind) / len(of_kind), "n": len(of_kind)}
+    return results
 
 
-def _row(answered: Answered, read: Sequence[str], right: bool) -> dict[str, Any]:
+def _row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any]:
     example, text = answered.example, answered.reply.text
     extra = example.extra
     space = extra["space"]
+    boxes = parse(read_thought(text), space)
     return {
         "id": example.id,
         "kind": extra.get("kind"),
@@ -75,9 +72,9 @@ def _row(answered: Answered, read: Sequence[str], right: bool) -> dict[str, Any]
         "answer": example.answer,
         "possible_answers": list(extra["possible_answers"]),
         "answers": list(read),
-        "correct": right,
+        "correct": verdict,
         "space": list(space),
-        "boxes": [[box.label, *box.corners] for box in parse(tags.thought(text), space)],
+        "boxes": [[box.label, *box.corners] for box in boxes],
         "gold_boxes": [[box.label, *box.corners] for box in extra["boxes"]],
         "tokens": answered.tokens,
         "ended": answered.ended,

@@ -1,23 +1,22 @@
-"""Metrics on plain rows: text and strings in, numbers out. No jax.
+"""Metrics of rows of strings: a row holds a question's answer and the reply. No jax.
 
-A row holds what was asked and what was written. A parser reads the answer: "strict" is ours,
-"reference" the study's.
+A parser reads the answer out of a reply: "strict" is ours, "reference" the study's.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mmcot_jax.boxes import Box, Number, parse
-from mmcot_jax.rewards import tags
-from mmcot_jax.rewards.boxes import match
-from mmcot_jax.rewards.puzzle import option_of, parse_reference, parse_strict
+from mmcot_jax.answers import think_answer
+from mmcot_jax.answers.letter import option_of, parse_reference, parse_strict
+from mmcot_jax.boxes import Box, Number, match, parse
+from mmcot_jax.errors import check_choice
 
 DOMAINS = ("in_domain", "out_of_domain")
-"""Whether a kind of puzzle was trained on."""
+"""Of a kind of puzzle: trained on, or not."""
 
 
-class Answered(NamedTuple):
+class Choice(NamedTuple):
     """A multiple-choice question and the model's reply."""
 
     options: tuple[str, ...]
@@ -25,36 +24,37 @@ class Answered(NamedTuple):
     answer: str
     """The text of the right option."""
     reply: str
-    """What the model wrote, without the prompt."""
+    """The model's text, without the prompt."""
     prompt: str = ""
 
 
-class Scored(NamedTuple):
-    """What a parser made of some rows, in their order."""
+class ChoiceScores(NamedTuple):
+    """The letters and verdicts of rows, in their order."""
 
     letters: tuple[str | None, ...]
-    """The letter as the parser read it; None where it found none."""
+    """The letter as the parser read it; None if it found none."""
     correct: tuple[bool, ...]
 
     @property
     def accuracy(self) -> float:
-        """Share of correct rows, 0..1; a row without a letter is wrong."""
+        """The share of correct rows, 0..1; a row without a letter is wrong."""
         return sum(self.correct) / len(self.correct)
 
 
-PARSERS: dict[str, Callable[[Answered], str | None]] = {
+PARSERS: dict[str, Callable[[Choice], str | None]] = {
     "strict": lambda row: parse_strict(row.reply, len(row.options)),
     "reference": lambda row: parse_reference(row.prompt + row.reply),
 }
 
 
-def puzzle(rows: Sequence[Answered], parser: str = "strict") -> Scored:
-    """Letter and correctness of each row: the named option's text equals the answer's.
+def puzzle(rows: Sequence[Choice], parser: str = "strict") -> ChoiceScores:
+    """Reads the letter of each row; correct if the text of its option equals the answer.
 
     Raises:
-        ValueError: no rows, or a parser that does not exist.
+        ValueError: no rows, or an unknown parser.
     """
-    read = PARSERS[_known(parser)]
+    check_choice("parser", parser, PARSERS)
+    read = PARSERS[parser]
     if not rows:
         raise ValueError("no rows to score: give at least one")
     letters = tuple(read(row) for row in rows)
@@ -62,17 +62,17 @@ def puzzle(rows: Sequence[Answered], parser: str = "strict") -> Scored:
         option_of(letter, row.options) == row.answer
         for letter, row in zip(letters, rows, strict=True)
     )
-    return Scored(letters, correct)
+    return ChoiceScores(letters, correct)
 
 
 def by_kind(
     kinds: Sequence[str], domains: Sequence[str], correct: Sequence[bool]
 ) -> dict[str, Any]:
-    """Accuracies of a task, as `results.json` holds them; rows of a kind need not be together.
+    """Returns the accuracies of a task, as `results.json` holds them.
 
-    Returns `{"accuracy", "in_domain", "out_of_domain", "kinds": {kind: {"accuracy", "n",
-    "domain"}}}`. The first three are means over kinds, each kind counting once whatever its number
-    of rows; None for a domain without kinds.
+    `{"accuracy", "in_domain", "out_of_domain", "kinds": {kind: {"accuracy", "n", "domain"}}}`. The
+    first three are means over kinds, in which each kind counts once whatever its number of rows;
+    None for a domain without kinds. Rows of a kind need not be adjacent.
 
     Raises:
         ValueError: no rows, an unknown domain, or a kind in both domains.
@@ -80,14 +80,14 @@ def by_kind(
     if not kinds:
         raise ValueError("no rows to average: give at least one")
     entries: dict[str, dict[str, Any]] = {}
-    for kind, domain, right in zip(kinds, domains, correct, strict=True):
+    for kind, domain, verdict in zip(kinds, domains, correct, strict=True):
         if domain not in DOMAINS:
-            raise ValueError(f"unknown domain {domain!r} of {kind}: use {' or '.join(DOMAINS)}")
+            raise ValueError(f"domain of {kind} is {domain!r}; choose {' or '.join(DOMAINS)}")
         entry = entries.setdefault(kind, {"accuracy": 0, "n": 0, "domain": domain})
         if entry["domain"] != domain:
             raise ValueError(f"{kind} is in both domains: a kind was trained on or it was not")
         entry["n"] += 1
-        entry["accuracy"] += bool(right)
+        entry["accuracy"] += bool(verdict)
     for entry in entries.values():
         entry["accuracy"] /= entry["n"]
 
@@ -103,29 +103,28 @@ def by_kind(
 
 
 class Tagged(NamedTuple):
-    """A question's right answers and the reply, which answers in `<answer>`."""
+    """The right answers to a question, and a reply that answers in `<answer>`."""
 
     gold: tuple[str, ...]
-    """Multiple choice: one text with all right letters, "B, C". Short: every answer that is one."""
+    """Multiple choice: one string with all right letters, "B, C". Short: all right answers."""
     reply: str
 
 
 class Pooled(NamedTuple):
-    """What was read and how well it fits, in percent, as the study counts."""
+    """Answers and their scores in percent, over all rows together (micro-averaged)."""
 
     answers: tuple[tuple[str, ...], ...]
-    """Of each row, sorted; empty where none was read."""
+    """The answers read in each row, sorted."""
     correct: tuple[bool, ...]
-    """Rows whose answers are exactly the right ones."""
+    """True for a row whose answers are exactly the right ones."""
     exact: float
-    """Share of correct rows."""
+    """The share of correct rows."""
     precision: float
-    """Over all answers of all rows together."""
     recall: float
     f1: float
 
     def scores(self, exact: str) -> dict[str, float]:
-        """The four numbers by the study's names; `exact` names the first."""
+        """Returns the four numbers by the study's names; `exact` is the name of the first."""
         return {
             exact: self.exact,
             "precision": self.precision,
@@ -135,60 +134,57 @@ class Pooled(NamedTuple):
 
 
 def _letters_reference(text: str) -> frozenset[str]:
-    answer = tags.answered(text)
+    answer = think_answer.read_answer(text)
     return frozenset(re.findall(r"[A-D]|\(\d+\)", answer) if answer is not None else ())
 
 
 def _letters(text: str) -> frozenset[str]:
-    return tags.letters(tags.answered(text) or "")
+    return think_answer.option_letters(think_answer.read_answer(text) or "")
 
 
-LETTERS: dict[str, Callable[[str], frozenset[str]]] = {
+LETTER_PARSERS: dict[str, Callable[[str], frozenset[str]]] = {
     "strict": _letters,
     "reference": _letters_reference,
 }
-"""Which options a text with an `<answer>` names: the study reads every A to D, in words too."""
+"""Letters in `<answer>`, by parser: the study reads every A to D, also inside words."""
 
-SHORT: dict[str, Callable[[str], str]] = {
-    "strict": tags.normal,
+NORMALIZERS: dict[str, Callable[[str], str]] = {
+    "strict": think_answer.normalize,
     "reference": lambda answer: answer.lower().strip(),
 }
-"""A short answer as it is compared."""
+"""The normal form in which short answers are compared, by parser."""
 
 
 def multiple_choice(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
-    """Letters read against letters asked for; no answer is no letter.
+    """Compares the letters read with the right ones; no answer is no letter.
 
     Raises:
-        ValueError: a parser that does not exist.
+        ValueError: an unknown parser.
     """
-    read = LETTERS[_known(parser)]
+    check_choice("parser", parser, LETTER_PARSERS)
+    read = LETTER_PARSERS[parser]
     gold = [read(f"<answer>{row.gold[0]}</answer>") for row in rows]
     return _pool(gold, [read(row.reply) for row in rows])
 
 
 def short_answer(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
-    """One answer each, right where it is one of the row's; no answer is none.
+    """Compares one answer a row with all right ones.
 
     Raises:
-        ValueError: a parser that does not exist.
+        ValueError: an unknown parser.
     """
-    read = SHORT[_known(parser)]
+    check_choice("parser", parser, NORMALIZERS)
+    normalize = NORMALIZERS[parser]
 
-    def found(row: Tagged) -> frozenset[str]:
-        answer = tags.answered(row.reply)
+    def read(row: Tagged) -> frozenset[str]:
+        answer = think_answer.read_answer(row.reply)
         if answer is None:
             return frozenset()
-        known = [read(one) for one in row.gold]
-        return frozenset({known[0] if read(answer) in known else read(answer)})
+        right = [normalize(one) for one in row.gold]
+        return frozenset({right[0] if normalize(answer) in right else normalize(answer)})
 
-    return _pool([frozenset({read(row.gold[0])}) for row in rows], [found(row) for row in rows])
-
-
-def _known(parser: str) -> str:
-    if parser not in PARSERS:
-        raise ValueError(f"unknown parser {parser!r}: choose one of {', '.join(PARSERS)}")
-    return parser
+    gold = [frozenset({normalize(row.gold[0])}) for row in rows]
+    return _pool(gold, [read(row) for row in rows])
 
 
 def _pool(gold: Sequence[frozenset[str]], found: Sequence[frozenset[str]]) -> Pooled:
@@ -210,30 +206,30 @@ def _share(part: Number, of: Number) -> float:
 
 
 def boxes(gold: Sequence[Sequence[Box]], replies: Sequence[str]) -> dict[str, Number] | None:
-    """How well replies say where things are, 0..1, over rows that have boxes; None without any.
+    """Returns scores of the boxes in `<think>`, over rows that have gold boxes; None without any.
 
-    `parse_rate`: replies with a box in `<think>`. `iou`: mean of the reward of that name.
-    `recall@0.5`: of all boxes asked for. `whole_image_rate`: of all boxes written, those of nearly
-    the whole picture.
+    All are 0..1. `parse_rate`: the share of replies with a box. `iou`: the mean of the reward of
+    that name. `recall@0.5`: the share of gold boxes matched with an IoU of at least 0.5.
+    `whole_image_rate`: the share of the replies' boxes that cover nearly the whole picture.
     """
     rows = [
-        (asked, parse(tags.thought(reply), asked[0].space))
-        for asked, reply in zip(gold, replies, strict=True)
-        if asked
+        (right, parse(think_answer.read_thought(reply), right[0].space))
+        for right, reply in zip(gold, replies, strict=True)
+        if right
     ]
     if not rows:
         return None
-    pairs = [match(found, asked) for asked, found in rows]
-    written = [box for _, found in rows for box in found]
-    near = sum(value >= 0.5 for pair in pairs for *_, value in pair)
-    worth = [
-        2 * sum(value for *_, value in pair) / (len(asked) + len(found))
-        for pair, (asked, found) in zip(pairs, rows, strict=True)
+    matches = [match(found, right) for right, found in rows]
+    all_found = [box for _, found in rows for box in found]
+    hits = sum(iou >= 0.5 for pairs in matches for *_, iou in pairs)
+    ious = [
+        2 * sum(iou for *_, iou in pairs) / (len(right) + len(found))
+        for pairs, (right, found) in zip(matches, rows, strict=True)
     ]
     return {
         "n": len(rows),
         "parse_rate": sum(bool(found) for _, found in rows) / len(rows),
-        "iou": sum(worth) / len(rows),
-        "recall@0.5": near / sum(len(asked) for asked, _ in rows),
-        "whole_image_rate": _share(sum(box.whole for box in written), len(written)),
+        "iou": sum(ious) / len(rows),
+        "recall@0.5": hits / sum(len(right) for right, _ in rows),
+        "whole_image_rate": _share(sum(box.covers_image for box in all_found), len(all_found)),
     }

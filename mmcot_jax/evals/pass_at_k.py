@@ -1,4 +1,4 @@
-"""pass@k: the chance that one of k answers to a question is right, from n that were sampled.
+"""pass@k: the probability that one of k answers to a question is correct, from n sampled ones.
 
 No jax. Source: arXiv 2107.03374 eq. 1.
 """
@@ -8,46 +8,50 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 KS = (1, 3)
-"""Reported where every question has that many answers."""
+"""Values of k to report, if every question has that many answers."""
 
 
-def pass_at_k(n: int, right: int, k: int) -> float:
-    """1 - C(n - right, k) / C(n, k): unbiased over which k of the n are taken.
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Returns 1 - C(n - correct, k) / C(n, k): unbiased over which k of the n are taken.
 
     Raises:
-        ValueError: fewer than k answers, or more right ones than there are.
+        ValueError: fewer than k answers, or more correct ones than there are.
     """
-    if not 1 <= k <= n or not 0 <= right <= n:
-        raise ValueError(f"pass@{k} of {n} answers, {right} right: give at least {max(k, 1)}")
-    return 1 - math.comb(n - right, k) / math.comb(n, k)
+    if not 1 <= k <= n or not 0 <= correct <= n:
+        raise ValueError(f"pass@{k} of {n} answers, {correct} correct: give at least {max(k, 1)}")
+    return 1 - math.comb(n - correct, k) / math.comb(n, k)
 
 
 def summarize(verdicts: Sequence[Sequence[bool | None]]) -> dict[str, Any]:
-    """A question's verdicts each, None where no answer was found, which is wrong.
+    """Returns pass@k of questions.
 
-    Returns `{"n", "samples", "pass@1", "pass@3", "unanswered"}`: questions, the fewest answers to
-    one, means over questions 0..1, the share of answers that were not found.
+    Args:
+        verdicts: of each question, one a sample; None (no answer was found) counts as wrong.
+
+    Returns:
+        `{"n", "samples", "pass@1", "pass@3", "unanswered"}`: number of questions, fewest samples
+        of one, means over questions 0..1, share of samples without an answer.
 
     Raises:
-        ValueError: no question, or one without an answer.
+        ValueError: no question, or one without a sample.
     """
     if not verdicts or not all(map(len, verdicts)):
         raise ValueError(
-            "a question without an answer, or none at all: sample at least one of each"
+            "a question has no sample, or there is no question; sample each at least once"
         )
     fewest = min(map(len, verdicts))
-    every = [verdict for question in verdicts for verdict in question]
+    pooled = [verdict for question in verdicts for verdict in question]
     means = {
         f"pass@{k}": _mean([pass_at_k(len(q), sum(map(bool, q)), k) for q in verdicts])
         for k in KS
         if k <= fewest
     }
-    missing = sum(verdict is None for verdict in every) / len(every)
+    missing = sum(verdict is None for verdict in pooled) / len(pooled)
     return {"n": len(verdicts), "samples": fewest, **means, "unanswered": missing}
 
 
 def by_question(ids: Sequence[str], verdicts: Sequence[bool | None]) -> list[list[bool | None]]:
-    """The verdicts of each id, in the order in which the ids are first seen."""
+    """Groups verdicts by id, in the order in which the ids first occur."""
     found: dict[str, list[bool | None]] = {}
     for id, verdict in zip(ids, verdicts, strict=True):
         found.setdefault(id, []).append(verdict)
@@ -55,16 +59,16 @@ def by_question(ids: Sequence[str], verdicts: Sequence[bool | None]) -> list[lis
 
 
 def stored(record: Mapping[str, Any]) -> list[list[bool | None]]:
-    """The study's file: one object, question number -> a list of true, false or null each.
+    """Returns the verdicts of the study's file: question number -> a list of true, false or null.
 
     Raises:
-        ValueError: another content.
+        ValueError: the content is another.
     """
     for number, verdicts in record.items():
-        known = isinstance(verdicts, list) and all(
+        valid = isinstance(verdicts, list) and all(
             v is None or v is True or v is False for v in verdicts
         )
-        if not known or not verdicts:
+        if not valid or not verdicts:
             raise ValueError(
                 f"question {number!r} has {verdicts!r:.60}; true, false or null for each of its "
                 "answers is expected"

@@ -46,9 +46,9 @@ def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
     return metrics.puzzle(_rows(answered), "strict").correct
 
 
-def _rows(answered: Sequence[Answered]) -> list[metrics.Answered]:
+def _rows(answered: Sequence[Answered]) -> list[metrics.Choice]:
     return [
-        metrics.Answered(
+        metrics.Choice(
             options=tuple(a.example.extra["options"]),
             answer=a.example.extra["answer_text"],
             reply=a.reply.text,

@@ -1,46 +1,44 @@
-"""Answered yes/no questions to results: pass@k under both readings, rows to keep."""
+"""Evaluates yes/no answers: pass@k by both parsers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from mmcot_jax.answers.yes_no import PARSERS, judge
 from mmcot_jax.evals import pass_at_k
 from mmcot_jax.evals.answer import Answered
-from mmcot_jax.rewards.chains import READINGS, judge
 
 
-def summarize(
-    answered: Sequence[Answered], trained: Collection[str] = ()
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Results by reading, as `results.json` holds them, and one row an answer, for completions.
+def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Returns the results by parser for `results.json`, and one row an answer for completions.
 
-    A question's answers need not be together. `trained` is of tasks with kinds.
+    A question's answers need not be adjacent.
     """
     ids = [a.example.id for a in answered]
-    verdicts = {reading: _verdicts(answered, reading) for reading in READINGS}
+    verdicts = {parser: _verdicts(answered, parser) for parser in PARSERS}
     results = {
-        reading: pass_at_k.summarize(pass_at_k.by_question(ids, found))
-        for reading, found in verdicts.items()
+        parser: pass_at_k.summarize(pass_at_k.by_question(ids, found))
+        for parser, found in verdicts.items()
     }
-    kept = [
+    rows = [
         {
             "id": a.example.id,
             "prompt": a.prompt,
             "reply": a.reply.text,
             "answer": a.example.answer,
-            "read": READINGS["strict"](a.reply.text),
+            "read": PARSERS["strict"](a.reply.text),
             "correct": verdict,
             "tokens": a.tokens,
             "ended": a.ended,
         }
         for a, verdict in zip(answered, verdicts["strict"], strict=True)
     ]
-    return results, kept
+    return results, rows
 
 
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
-    """Whether each answer is right, by the strict reading."""
+    """Returns whether each answer is correct, by the strict parser."""
     return tuple(map(bool, _verdicts(answered, "strict")))
 
 
-def _verdicts(answered: Sequence[Answered], reading: str) -> list[bool | None]:
-    return [judge(a.reply.text, a.example.answer, reading) for a in answered]
+def _verdicts(answered: Sequence[Answered], parser: str) -> list[bool | None]:
+    return [judge(a.reply.text, a.example.answer, parser) for a in answered]

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mmcot_jax.answers.think_answer import ANSWER
 from mmcot_jax.example import Example, Picture, Reply, RewardFn
 from mmcot_jax.rewards.images import cosine
 
@@ -31,7 +32,6 @@ FIRST_IMAGE, CODES, IMAGE_LEN = 32000, 8192, 32
 
 _IMAGE = re.compile(r"<img>(.*?)</img>", re.IGNORECASE)
 _CODE = re.compile(r"^<img_\d{5}>$")
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _PUNCTUATION = r"[\s.,;:!?\"'()\-]*"
 _CHAIN = r"<think>.*?</think>\s*<answer>.*?</answer>"
 _EXACT = re.compile(rf"^\s*{_CHAIN}\s*$")
@@ -79,7 +79,7 @@ def normalize(answer: str) -> str:
 
 def read_answer(text: str) -> str | None:
     """What the first answer tags hold, as it stands."""
-    found = _ANSWER.search(text)
+    found = ANSWER.search(text)
     return found[1] if found else None
 
 

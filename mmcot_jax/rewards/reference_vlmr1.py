@@ -9,13 +9,12 @@ import operator
 import re
 from collections.abc import Sequence
 
+from mmcot_jax.answers.think_answer import ANSWER, THINK
 from mmcot_jax.boxes import Number, parse_reference
 from mmcot_jax.example import Example, Reply
 
 Corners = Sequence[Number]
 
-_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FORM = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
 
 
@@ -28,7 +27,7 @@ def accuracy_of(completion: object, solution: object) -> float:
     """1.0 where the two answers are the same string; 0.0 for what is no text."""
     if not (isinstance(completion, str) and isinstance(solution, str)):
         return 0.0
-    return float(_inside(_ANSWER, completion) == _inside(_ANSWER, solution))
+    return float(_inside(ANSWER, completion) == _inside(ANSWER, solution))
 
 
 def format_of(completion: str) -> float:
@@ -48,7 +47,7 @@ def iou_of(one: Corners, other: Corners) -> float:
 
 def boxes_of(text: str) -> dict[str, tuple[int, int, int, int]]:
     """The boxes of the think block, or of the whole text where there is none."""
-    return parse_reference(_inside(_THINK, text))
+    return parse_reference(_inside(THINK, text))
 
 
 def bbox_of(completion: object, solution: object) -> float:
@@ -67,7 +66,7 @@ def bbox_of(completion: object, solution: object) -> float:
 
 def scaleup_accuracy_of(completion: str, possible_answers: Sequence[str]) -> float:
     """1.0 where the answer is one of the possible ones but for case and outer spaces."""
-    answer = _inside(_ANSWER, completion).lower().strip()
+    answer = _inside(ANSWER, completion).lower().strip()
     return float(answer in [possible.lower().strip() for possible in possible_answers])
 
 

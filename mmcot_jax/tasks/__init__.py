@@ -2,9 +2,9 @@
 
 A task module has
 
-    EVALUATOR = "grounded"             # a module of `evals` that scores its answers
-    LAZY_IMAGES = True                 # its images are read when they are used
-    COSMETIC_OPTIONS = ("progress",)   # options that do not change which examples
+    EVALUATOR = "grounded"             # the module of `evals` that judges its answers
+    LAZY_IMAGES = True                 # its images are read when an example is used
+    COSMETIC_OPTIONS = ("progress",)   # options that do not change the examples
     def load(...) -> Sequence[Example]: ...
     def stream(...) -> Iterator[Example]: ...
 
@@ -21,7 +21,7 @@ REQUIRED = ("load", "stream")
 
 
 def names() -> list[str]:
-    """Names of the tasks of this package."""
+    """Returns the names of the tasks of this package."""
     return modules.names(__name__)
 
 
@@ -29,9 +29,6 @@ def get(name: str) -> ModuleType:
     """Returns a task's module, by its name or by the path of a user's own file.
 
     Raises:
-        ValueError: no task of that name, or a file that is not a task.
+        ValueError: no task of that name, or a module that does not define `REQUIRED`.
     """
-    task = modules.find(name, __name__, "data.task")
-    if missing := [field for field in REQUIRED if not hasattr(task, field)]:
-        raise ValueError(f"data.task {name!r} is not a task: it has no {', '.join(missing)}")
-    return task
+    return modules.find(name, __name__, "data.task", REQUIRED)

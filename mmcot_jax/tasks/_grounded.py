@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
-from mmcot_jax.boxes import Box, Number, Sight, Space, convert, cut
+from mmcot_jax.boxes import Box, Number, Sight, Space, convert, truncate
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._records import Record, frame, pixels
 
@@ -77,7 +77,7 @@ class Words(NamedTuple):
 def write(record: Record, style: Style) -> Words:
     """What is asked, what is to be answered, and where things are."""
     # as they are written: a chain that says what the target says has overlap 1
-    boxes = tuple(cut(convert(box, _space(box.space, style))) for box in record.boxes)
+    boxes = tuple(truncate(convert(box, _space(box.space, style))) for box in record.boxes)
     best = record.possible_answers[0] if record.possible_answers else ""
     answer = ", ".join(record.letters) if style.form == "options" else best
     target = f"<answer>{answer}</answer>"
@@ -123,7 +123,7 @@ def _chain(record: Record, boxes: Sequence[Box], style: Style) -> str:
         return re.sub(r"\s{2,}", " ", _ANY_PLACE.sub("", text))
     notes: dict[tuple[float, ...], str] = {}
     for box, shown in zip(record.boxes, boxes, strict=True):
-        notes.setdefault(_key(box.corners), shown.note)
+        notes.setdefault(_key(box.corners), shown.notation)
 
     def note(found: re.Match) -> str:
         x, y, w, h = (float(number) for number in found[0].strip("[]").split(","))

@@ -93,7 +93,7 @@ def stream(
 
     Returns:
         Examples; `extra` has `scene`, `question`, `candidate_answers` and
-        `begun`, what of the chain the prompt holds.
+        `prefill`, the start of the reply that the prompt already holds.
 
     Raises:
         ValueError: an unknown name, a file that is not there or not ReSQ, a record with a hole, a
@@ -143,7 +143,7 @@ def _example(id: str, asked: Asked, prompt: str, chain: str, image: Path | None)
             "scene": asked.scene,
             "question": asked.question,
             "candidate_answers": asked.candidate_answers,
-            "begun": BEGUN + "<image>" if image else "",
+            "prefill": BEGUN + "<image>" if image else "",
         },
     )
 

@@ -66,8 +66,8 @@ def test_another_content_is_named(record, words):
 
 
 def test_numbers_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="pass@3 of 2 answers, 1 right: give at least 3"):
+    with pytest.raises(ValueError, match="pass@3 of 2 answers, 1 correct: give at least 3"):
         metric.pass_at_k(2, 1, 3)
     for verdicts in ([], [[True], []]):
-        with pytest.raises(ValueError, match="sample at least one of each"):
+        with pytest.raises(ValueError, match="sample each at least once"):
             metric.summarize(verdicts)

@@ -14,16 +14,6 @@ def reward(text, *gold):
     return boxes.iou(Example("q/1", ("?",), "A", extra={"boxes": gold}), Reply((text,)))
 
 
-def test_overlap_is_intersection_over_union():
-    assert boxes.overlap(CAR, CAR) == 1.0
-    assert boxes.overlap(CAR, CAR._replace(x0=5, x1=15)) == 50 / 150
-    assert boxes.overlap(CAR, SIGN) == 0.0
-    inverted = CAR._replace(x0=10, x1=0)
-    assert boxes.overlap(inverted, inverted) == 0.0
-    with pytest.raises(ValueError, match=r"cannot be compared; boxes\.convert one"):
-        boxes.overlap(CAR, CAR._replace(space=Space("original", 200, 200)))
-
-
 @pytest.mark.parametrize(
     ("text", "value"),
     [

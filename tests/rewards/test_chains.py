@@ -1,4 +1,4 @@
-"""What a chain of thought and answer answers, and how good its form is."""
+"""Rewards for the answer and the form of replies that may draw."""
 
 import numpy as np
 import pytest
@@ -8,31 +8,6 @@ from mmcot_jax.rewards import chains
 
 YES = Example("q", ("",), "Yes", extra={"candidate_answers": ("Yes", "No")})
 DRAWN = Picture(np.arange(4, dtype=np.int32))
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("<think>a</think> <answer> Yes </answer>", "Yes"),
-        ("<think><image> a</think> <answer>Yes</answer>", "Yes"),
-        ("<answer>No\n</answer>", "No"),
-        ("<answer>Yes.</answer> so <answer>yes</answer>", "yes"),
-        ("<answer>Yes</answer><answer>No</answer>", None),
-        ("<answer>Yes", None),
-        ("Yes", None),
-        ("", None),
-    ],
-)
-def test_an_answer_is_read_from_its_tags_also_after_a_picture(text, answer):
-    assert chains.read_answer(text) == answer
-
-
-def test_the_studys_reading_loses_what_follows_a_picture():
-    text = "<think> <image> a </think> <answer> Yes </answer>"
-    assert chains.read_before_images(text) is None
-    assert chains.read_before_images(text.replace("<image>", "")) == "Yes"
-    assert chains.judge(text, "Yes") is True and chains.judge(text, "No") is False
-    assert chains.judge(text, "Yes", "reference") is None
 
 
 @pytest.mark.parametrize(
@@ -65,8 +40,8 @@ def test_a_chain_is_scored_whatever_a_model_wrote(segments, accuracy, form):
     assert chains.format_tiered(YES, reply) == form
 
 
-def test_what_the_prompt_began_belongs_to_the_chain():
-    given = YES._replace(extra={**YES.extra, "begun": " <think><image>"})
+def test_a_start_given_in_the_prompt_is_scored_as_part_of_the_reply():
+    given = YES._replace(extra={**YES.extra, "prefill": " <think><image>"})
     reply = Reply((" a </think> <answer>Yes</answer>",))
     assert chains.format_tiered(given, reply) == 1.0
     assert chains.format_tiered(YES, reply) == 0.0

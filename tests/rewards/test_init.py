@@ -25,9 +25,12 @@ def test_a_function_that_names_completions_is_trls():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("acuracy", "there is no reward 'acuracy'; did you mean 'accuracy'?"),
+        (
+            "acuracy",
+            "no reward 'acuracy', did you mean 'accuracy'.; choose from accuracy, ",
+        ),
         ("nowhere.module:f", "cannot be imported: No module named 'nowhere'"),
-        ("/nowhere/x.py:f", "/nowhere/x.py:f' cannot be imported"),
+        ("/nowhere/x.py:f", "is '/nowhere/x.py'; there is no Python file /nowhere/x.py"),
         (f"{FILE}:lenght", "has no function 'lenght'"),
         (f"{FILE}:one_argument", r"takes \(example\); a reward takes \(example, reply\)"),
     ],
@@ -35,3 +38,11 @@ def test_a_function_that_names_completions_is_trls():
 def test_what_is_no_reward_is_refused_with_what_is(name, message):
     with pytest.raises(ValueError, match=message):
         resolve(name)
+
+
+@pytest.mark.parametrize("attribute", ["needs_images", "looks"])
+def test_a_reward_needs_images_by_an_attribute_or_its_former_name(tmp_path, attribute):
+    file = tmp_path / "mine.py"
+    file.write_text(f"def f(example, reply): ...\n\n\nf.{attribute} = True\n")
+    assert resolve(f"{file}:f").needs_images
+    assert not resolve(f"{FILE}:length").needs_images

@@ -143,7 +143,7 @@ def test_every_case_of_the_study_is_reproduced(reference):
 # ---- as rewards --------------------------------------------------------------------------------
 
 YES = Example(
-    "q", ("",), "Yes", extra={"candidate_answers": ("Yes", "No"), "scene": "a", "begun": ""}
+    "q", ("",), "Yes", extra={"candidate_answers": ("Yes", "No"), "scene": "a", "prefill": ""}
 )
 FAULTY = {
     "ends inside an image": Reply(("<think>", drawn(32001, 32002))),

@@ -8,11 +8,11 @@ import json
 
 import pytest
 
+from mmcot_jax.answers.think_answer import read_answer
 from mmcot_jax.boxes import Box, Space, parse_reference
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards import REWARDS, reference_vlmr1
-from mmcot_jax.rewards.tags import answered
 
 SPACE = Space("resized", 1000, 1000)
 GOLD = "[100,200,300,400 car] [500,600,700,800 road sign]"
@@ -124,8 +124,8 @@ def test_the_studys_rewards_by_hand():
 
 
 def short(text):
-    answer = answered(text)
-    return [] if answer is None else [metrics.SHORT["reference"](answer)]
+    answer = read_answer(text)
+    return [] if answer is None else [metrics.NORMALIZERS["reference"](answer)]
 
 
 def pooled(metric, exact, read, rows):
@@ -150,10 +150,10 @@ FUNCTIONS = {
     ),
     "vlmr1_scaleup.bbox": lambda text, bboxes: reference_vlmr1.scaleup_bbox_of(text, bboxes),
     "vlmr1_scaleup.format": lambda text: reference_vlmr1.format_of(text),
-    "eval.mcq_extract_answer": lambda text: sorted(metrics.LETTERS["reference"](text)),
+    "eval.mcq_extract_answer": lambda text: sorted(metrics.LETTER_PARSERS["reference"](text)),
     "eval.short_extract_answer": short,
     "eval.mcq_compute_scores": lambda _, rows: pooled(
-        metrics.multiple_choice, "exam_score", answered, rows
+        metrics.multiple_choice, "exam_score", read_answer, rows
     ),
     "eval.short_compute_scores": lambda _, rows: pooled(
         metrics.short_answer, "accuracy", str, rows

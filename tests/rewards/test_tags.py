@@ -1,4 +1,4 @@
-"""Thoughts and answers in tags: read leniently, scored strictly."""
+"""Rewards for replies with thoughts and answers in tags."""
 
 import pytest
 
@@ -12,35 +12,6 @@ def example(answer, options=("x", "y", "z", "w"), **extra):
 
 def reply(text):
     return Reply((text,))
-
-
-def test_the_first_closed_block_is_read():
-    text = "<think>a\nb</think> <answer> B, C </answer><answer>D</answer>"
-    assert (tags.thought(text), tags.answered(text)) == ("a\nb", "B, C")
-    assert (tags.thought("<think>a"), tags.answered("B")) == ("", None)
-
-
-@pytest.mark.parametrize(
-    ("answer", "letters"),
-    [
-        ("B, C", "BC"),
-        ("C,B", "BC"),
-        ("(c) and (B)", "BC"),
-        ("b, c", "BC"),
-        ("a and b", "AB"),
-        ("B C.", "BC"),
-        ("A and B", "AB"),
-        ("B: green", "B"),
-        ("D.", "D"),
-        ("A dog", ""),
-        ("I'm not sure", ""),
-        ("All of the above", ""),
-        ("BAD", ""),
-        ("", ""),
-    ],
-)
-def test_an_answer_names_a_set_of_letters(answer, letters):
-    assert tags.letters(answer) == frozenset(letters)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_given_image_stands_for_the_scene_and_begins_the_chain(folder):
     assert words.endswith("answer here </answer>.\nIs the dog on the cat?\nASSISTANT: <think>")
     assert "Then, use the image to think about the reasoning process to answer the" in words
     assert (image == pixels).all() and (first.prompt[1] == pixels[::-1]).all()
-    assert second.extra["begun"] == " <think><image>"
+    assert second.extra["prefill"] == " <think><image>"
 
 
 def test_a_chain_of_form_thinks_the_question_and_answers_it(folder):

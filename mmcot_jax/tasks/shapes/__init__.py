@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
-from mmcot_jax.boxes import Sight, Space, convert, cut
+from mmcot_jax.boxes import Sight, Space, convert, truncate
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.shapes.questions import CANDIDATES, KINDS, Question, listed, yes_no
@@ -144,9 +144,9 @@ def _example(
     asked = f"Question: {question.text}\n" + f"Options: {options}.\n" * (form == "options")
     own = Space("original", size, size)
     space = sight.space(own) if sight else own
-    marks = tuple(cut(convert(thing.box(size), space)) for thing in question.seen)
+    marks = tuple(truncate(convert(thing.box(size), space)) for thing in question.seen)
     if boxes:
-        looked = question.looked.format(*(box.note for box in marks))
+        looked = question.looked.format(*(box.notation for box in marks))
     else:
         looked = f"There is {listed([f'a {box.label}' for box in marks])}."
     target = f"<think>{looked} {question.reason}</think> {said}"

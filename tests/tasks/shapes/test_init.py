@@ -53,7 +53,7 @@ def test_without_boxes_the_chain_names_the_shapes():
 def test_a_chain_notes_every_thing_that_is_looked_at_and_ends_in_the_answer():
     for example in shapes.load(SEVERAL, count=30, size=112):
         (chain,) = example.rationale
-        assert all(box.note in chain for box in example.extra["boxes"])
+        assert all(box.notation in chain for box in example.extra["boxes"])
         assert chain.endswith(f" <answer>{example.answer}</answer>")
         at = "ABCD".index(example.answer)
         assert example.extra["options"][at] == example.extra["answer_text"]

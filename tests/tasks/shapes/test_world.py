@@ -16,7 +16,7 @@ BLUE = Thing("blue", "square", 5, 16, 9, 7)
 def test_a_box_is_the_things_edges_in_pixels():
     assert RED.box(24) == Box("red circle", 1, 2, 7, 8, Space("original", 24, 24))
     assert RED.box(112)[1:5] == (5, 9, 33, 37)
-    assert BLUE.box(48).note == "[32,18,46,32 blue square]"
+    assert BLUE.box(48).notation == "[32,18,46,32 blue square]"
 
 
 def test_a_description_names_things_in_reading_order():

@@ -1,0 +1,72 @@
+"""Reads the letter that a reply to a multiple-choice question states."""
+
+import re
+import string
+from collections.abc import Sequence
+
+LETTERS = string.ascii_uppercase
+"""Names of the options, in their order."""
+
+# A letter stands alone: not the B of "Based", not the a of "a mystery", not one of "(A) (B) (C)".
+_BARE = r"(?<!\w)(?!a\s+\w)([A-Za-z])(?!\w|[-'’]\w)"
+_ROUND = r"\(\s*([A-Za-z])\s*\)"
+_ONE_OF_MANY = r"(?! *(?:,|/|&|and\b|or\b| )*\([A-Za-z]\)| *(?:,|/|&|and\b|or\b) *[A-Z]\b)"
+# `is: **`, `:`, ` = `, `>`; a full stop or a new heading ends the statement.
+_IS = r"[\s*_]*(?:(?i:is|was|would\s+be|should\s+be|must\s+be)\b|[:=>-])"
+_NOISE = r"[^\w.!?;#(]*(?:(?i:option|choice|letter)\b[^\w.!?;#(]*)?"
+# "is: green (B)": the option's words may come before its letter.
+_WORDS = r"(?:(?!\bnot\b|\bnor?\b)(?:[^().!?;\n]|\.\d)){0,60}?"
+_ABOUT = r"(?:\s+(?:to|for|of)\s[^().!?;:\n]{0,60}?)?"
+_CUE = rf"(?i:\banswer|\b(?:correct|right|best)\s+(?:option|choice)){_ABOUT}{_IS}"
+_AFTER = (
+    rf"(?:{_CUE}{_NOISE}(?:{_BARE}|{_WORDS}{_ROUND})"
+    rf"|(?i:\bfinal\s+answer)(?:\s+of\b)?{_NOISE}(?:{_BARE}|{_ROUND})){_ONE_OF_MANY}"
+)
+_BEFORE = (
+    r"(?:(?<![\w'’(])([A-Z])|\(\s*([A-Za-z])\s*\))\s+(?i:is)\s+(?i:the)\s+"
+    r"(?i:(?:correct|right|best|final)\s+)*(?i:answer|option|choice)\b(?!\s*[:=])"
+)
+_STATEMENT = re.compile(rf"{_AFTER}|{_BEFORE}")
+
+
+def parse_strict(text: str, options: int = 4) -> str | None:
+    """Returns the last stated answer as an upper-case letter, or None.
+
+    Statements: "the answer is: (C).", "Final Answer: B", "answer is d", "The answer is: green
+    (B)", "(B) is the correct answer". No statements: letters inside words ("Final Answer: Based
+    on"), the article ("the answer is a mystery"), several letters at once ("is (A) or (B)"),
+    negations. Returns None too if the last stated letter is beyond the number of `options`.
+    """
+    letters = [
+        letter.upper()
+        for statement in _STATEMENT.finditer(text)
+        for letter in statement.groups()
+        if letter
+    ]
+    return letters[-1] if letters and LETTERS.index(letters[-1]) < options else None
+
+
+_REFERENCE = tuple(
+    re.compile(pattern + r"[:\-]?\s*\(?([A-D])\)?", re.IGNORECASE)
+    for pattern in (r"answer\s*is", r"final\s*answer", r"correct\s*(?:option|choice|answer)")
+)
+
+
+def parse_reference(text: str) -> str | None:
+    """Returns the letter that the study's scoring reads, in the case it has in the text.
+
+    `text` is the prompt and the reply. The first of three patterns that matches anywhere decides,
+    by its first match, also inside a word: "Final Answer: Based on" gives B. Unchanged from the
+    study, to compare with its numbers.
+    """
+    text = " ".join(text.split())
+    for pattern in _REFERENCE:
+        if found := pattern.search(text):
+            return found[1]
+    return None
+
+
+def option_of(letter: str | None, options: Sequence[str]) -> str:
+    """Returns the option of an upper-case letter, or "" if it names none."""
+    number = LETTERS.find(letter) if letter else -1
+    return options[number] if 0 <= number < len(options) else ""
