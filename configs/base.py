@@ -68,6 +68,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "reward_processes": 2,
             "chat": False,
             "scale_rewards": "group",
+            "multi_objective_aggregation": "sum_then_normalize",
             # the objective
             "loss_type": "dapo",
             "importance_sampling_level": "token",

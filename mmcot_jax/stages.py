@@ -1,6 +1,5 @@
 """The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
 
-import inspect
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from mmcot_jax.hosts import never_preempted
 from mmcot_jax.rollout import encode
 from mmcot_jax.sample import distribution
 from mmcot_jax.train import grpo, preflight, sft
-from mmcot_jax.types import Backbone, Variables
+from mmcot_jax.types import Variables
 
 
 def check(c: ConfigDict) -> None:
@@ -86,33 +85,6 @@ def eval_sets(c: ConfigDict) -> dict[str, Tree]:
     return dict(c.eval.get("sets", {})) or {c.data.task: c.eval.data}
 
 
-def resolve_task(
-    c: ConfigDict, backbone: Backbone, options: Tree, **changes: Any
-) -> tuple[ModuleType, dict[str, Any]]:
-    """Returns a task and its options: the group's, and those that all groups share.
-
-    Raises:
-        ValueError: an option that the task does not have.
-    """
-    task = tasks.get(task_name(c, options))
-    given = {**options, **changes}
-    given.pop("task", None)
-    known = {
-        *inspect.signature(task.load).parameters,
-        *inspect.signature(task.stream).parameters,
-    }
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(
-            f"task {task_name(c, options)!r} has no option {', '.join(unknown)}; it has "
-            f"{', '.join(sorted(known))}"
-        )
-    shared = {
-        "sight": getattr(backbone.renderer, "sight", None),
-        "on_bad_record": c.data.get("on_bad_record"),
-    }
-    return task, given | {name: x for name, x in shared.items() if x and name in known}
-
-
 class Run:
     """State shared by the stages; examples are read before weights, weights before a step."""
 
@@ -138,9 +110,21 @@ class Run:
         """A random key of the run: 0 weights, 1 sft, 2 eval, 3 grpo, 4 its evaluation."""
         return jax.random.fold_in(jax.random.key(self.c.seed), number)
 
+    def resolve_task(self, options: Tree, **changes: Any) -> tuple[ModuleType, dict[str, Any]]:
+        """A task and its options: the group's, and those that all groups share.
+
+        Raises:
+            ValueError: an option that the task does not have.
+        """
+        shared = {
+            "sight": getattr(self.backbone.renderer, "sight", None),
+            "on_bad_record": self.c.data.get("on_bad_record"),
+        }
+        return tasks.resolve(task_name(self.c, options), {**options, **changes}, shared)
+
     def load(self, options: Tree, **changes: Any) -> Sequence[Example]:
         """Examples of a group of `data`, or of a set of the evaluation."""
-        task, given = resolve_task(self.c, self.backbone, options, **changes)
+        task, given = self.resolve_task(options, **changes)
         return task.load(**given)
 
     def _eval_sets(self) -> dict[str, EvalSet]:
@@ -188,7 +172,7 @@ class Run:
 
     def encoded_rows(self) -> Iterator[data.Row]:
         """Streams the training split: rendered, its images as ids."""
-        task, options = resolve_task(self.c, self.backbone, self.c.data.train)
+        task, options = self.resolve_task(self.c.data.train)
         rendered = map(self.backbone.renderer.supervise, task.stream(**options))
         rows = encode.check_lengths(rendered, self.backbone.context)
         variables, batch = self.variables_on(self.mesh), self.c.data.tokenize_batch

@@ -8,7 +8,7 @@ from clu.parameter_overview import count_parameters
 
 from assets import make_chameleon_vqgan as fit
 from mmcot_jax import config, models, stages
-from mmcot_jax.train.grpo import make_objective
+from mmcot_jax.train.objective import from_config
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -132,8 +132,8 @@ def test_chameleons_norms_may_follow_their_sublayers():
 @pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_sapos_temperatures_reach_the_objective(paradigm):
     changes = ("grpo.sapo_temperature_pos=0.5", "grpo.sapo_temperature_neg=0.75")
-    made = make_objective(tiny(paradigm, "grpo.loss_type=sapo", *changes).grpo.to_dict())
+    made = from_config(tiny(paradigm, "grpo.loss_type=sapo", *changes).grpo.to_dict())
     found = (made.loss_type, made.sapo_temperature_pos, made.sapo_temperature_neg)
     assert found == ("sapo", 0.5, 0.75)
-    made = make_objective(tiny(paradigm).grpo.to_dict())
+    made = from_config(tiny(paradigm).grpo.to_dict())
     assert (made.sapo_temperature_pos, made.sapo_temperature_neg) == (1.0, 1.05)

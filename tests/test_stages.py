@@ -26,13 +26,9 @@ def run_of(*overrides, sight=SIGHT):
     return made
 
 
-def resolved(run, options):
-    return stages.resolve_task(run.c, run.backbone, options)
-
-
 def test_a_task_is_told_how_large_the_model_sees_a_picture():
     made = run_of("data.train.count=2", "data.train.kinds=color")
-    task, options = resolved(made, made.c.data.train)
+    task, options = made.resolve_task(made.c.data.train)
     assert task.__name__ == "mmcot_jax.tasks.shapes"
     assert options == {
         "kinds": ("color",),
@@ -47,20 +43,20 @@ def test_a_task_is_told_how_large_the_model_sees_a_picture():
     }
     assert len(made.load(made.c.data.train)) == 2
     assert len(made.load(made.c.data.train, split="validation", count=3)) == 3
-    assert "sight" not in resolved(run_of(sight=None), made.c.data.train)[1]
+    assert "sight" not in run_of(sight=None).resolve_task(made.c.data.train)[1]
 
 
 def test_a_group_may_name_its_task_and_shares_what_is_done_with_bad_records():
     made = run_of("data.on_bad_record=skip")
     group = {"task": "nlvr", "source": "nowhere"}
-    task, options = resolved(made, group)
+    task, options = made.resolve_task(group)
     assert task.__name__ == "mmcot_jax.tasks.nlvr"
     assert options == {"source": "nowhere", "sight": SIGHT, "on_bad_record": "skip"}
 
 
 def test_an_option_that_the_task_does_not_have_is_refused_with_those_it_has():
     with pytest.raises(ValueError, match="task 'shapes' has no option source; it has boxes, count"):
-        resolved(run_of(), {"source": "data"})
+        run_of().resolve_task({"source": "data"})
 
 
 def test_an_evaluation_asks_its_sets_or_its_data():

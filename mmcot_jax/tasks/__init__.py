@@ -13,7 +13,10 @@ and, if its evaluation set needs more than the options of `eval.data`,
     def eval_options(options, evaluation, train) -> dict: ...
 """
 
+import inspect
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from mmcot_jax import modules
 
@@ -32,3 +35,26 @@ def get(name: str) -> ModuleType:
         ValueError: no task of that name, or a module that does not define `REQUIRED`.
     """
     return modules.find(name, __name__, "data.task", REQUIRED)
+
+
+def resolve(
+    name: str, options: Mapping[str, Any], shared: Mapping[str, Any]
+) -> tuple[ModuleType, dict[str, Any]]:
+    """Returns a task's module and the options to load it with.
+
+    Options of `shared` that are set are added if the task has them. The option `task` is dropped.
+
+    Raises:
+        ValueError: as `get`, or an option that the task does not have.
+    """
+    task = get(name)
+    given = {option: value for option, value in options.items() if option != "task"}
+    known = {
+        *inspect.signature(task.load).parameters,
+        *inspect.signature(task.stream).parameters,
+    }
+    if unknown := [option for option in given if option not in known]:
+        raise ValueError(
+            f"task {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
+    return task, given | {x: value for x, value in shared.items() if value and x in known}
