@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcot_jax.tasks.puzzlevqa import KINDS, draws
+from mmcot_jax.tasks.puzzlevqa import KINDS, splits
 
 TRIANGLE, MORPH, CYCLE = (KINDS[name] for name in ("triangle", "shape_morph", "size_cycle"))
 
@@ -30,7 +30,7 @@ def release(folder, record, picture=True):
 
 
 def test_a_released_record_is_a_puzzle_with_a_picture(tmp_path):
-    (puzzle,) = draws.released(TRIANGLE, release(tmp_path, RECORD))
+    (puzzle,) = splits.released(TRIANGLE, release(tmp_path, RECORD))
     assert puzzle.id == "triangle/test/00000"
     assert puzzle.word.options == ("62", "46", "39", "20")
     assert puzzle.word.answer == "20"
@@ -40,72 +40,74 @@ def test_a_released_record_is_a_puzzle_with_a_picture(tmp_path):
 def test_a_released_record_without_its_picture_is_named(tmp_path):
     release(tmp_path, RECORD, picture=False)
     with pytest.raises(ValueError, match=r"record triangle 0 has no picture: .*triangle_0000.png"):
-        draws.released(TRIANGLE, tmp_path)
+        splits.released(TRIANGLE, tmp_path)
 
 
 def test_a_released_answer_that_is_no_option_is_named(tmp_path):
     release(tmp_path, RECORD | {"answer": 21})
     with pytest.raises(ValueError, match="record triangle 0: answer '21' is not among its options"):
-        draws.released(TRIANGLE, tmp_path)
+        splits.released(TRIANGLE, tmp_path)
 
 
 def test_a_kind_that_was_not_released_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no released records of kind 'triangle': .*triangle.jso"):
-        draws.released(TRIANGLE, tmp_path)
+        splits.released(TRIANGLE, tmp_path)
 
 
 def test_no_scene_is_drawn_twice():
-    puzzles = draws.drawn(MORPH, "train", 400, seed="s")
+    puzzles = splits.sample_puzzles(MORPH, "train", 400, seed="s")
     assert len({puzzle.scene for puzzle in puzzles}) == 400
     assert puzzles[7].id == "shape_morph/train/00007"
 
 
 def test_fewer_are_the_first_of_more():
     assert (
-        draws.drawn(TRIANGLE, "train", 20, seed="s")
-        == (draws.drawn(TRIANGLE, "train", 50, seed="s")[:20])
+        splits.sample_puzzles(TRIANGLE, "train", 20, seed="s")
+        == (splits.sample_puzzles(TRIANGLE, "train", 50, seed="s")[:20])
     )
 
 
 def test_a_kind_with_too_few_puzzles_says_how_many_it_has():
-    still = CYCLE._replace(sample=lambda rng: CYCLE.sample(rng)._replace(turn=0))
+    still = CYCLE._replace(sample=lambda rng: CYCLE.sample(rng)._replace(extra=(0,)))
     # 9 places of the question mark, 6 orders of the options.
-    with pytest.raises(ValueError, match="has 54 distinct puzzles, fewer than the 55 asked for"):
-        draws.drawn(still, "train", 55, seed="s")
-    assert len(draws.drawn(still, "train", 54, seed="s")) == 54
+    with pytest.raises(ValueError, match="has 54 distinct puzzles, fewer than the requested 55"):
+        splits.sample_puzzles(still, "train", 55, seed="s")
+    assert len(splits.sample_puzzles(still, "train", 54, seed="s")) == 54
 
 
 def test_training_holds_no_question_of_the_test_set():
-    test = {draws.key(p.word) for p in draws.held_out(MORPH, 20)}
-    train = draws.train_set(MORPH, 300, seed=0, without=draws.test_set(MORPH, 20, None))
+    test = {splits.key(p.word) for p in splits.sampled_test_set(MORPH, 20)}
+    train = splits.train_set(MORPH, 300, seed=0, without=splits.test_set(MORPH, 20, None))
     assert len(train) == 300
-    assert not test & {draws.key(p.word) for p in train}
+    assert not test & {splits.key(p.word) for p in train}
 
 
 def test_training_holds_no_scene_of_the_test_set_where_captions_repeat():
-    test = {p.scene for p in draws.held_out(CYCLE, 1000)}
-    train = draws.train_set(CYCLE, 1000, seed=0, without=draws.test_set(CYCLE, 1000, None))
+    test = {p.scene for p in splits.sampled_test_set(CYCLE, 1000)}
+    train = splits.train_set(CYCLE, 1000, seed=0, without=splits.test_set(CYCLE, 1000, None))
     assert not test & {p.scene for p in train}
 
 
 def test_training_holds_no_released_question(tmp_path):
-    scene = draws.train_set(TRIANGLE, 1, seed=0, without=draws.test_set(TRIANGLE, 1, None))[0].scene
+    test = splits.test_set(TRIANGLE, 1, None)
+    scene = splits.train_set(TRIANGLE, 1, seed=0, without=test)[0].scene
     record = TRIANGLE.word(scene)._asdict() | {"image": RECORD["image"]}
     folder = release(tmp_path, record | {"options": record["options"][::-1]})
-    train = draws.train_set(TRIANGLE, 100, seed=0, without=draws.test_set(TRIANGLE, 1, folder))
+    train = splits.train_set(TRIANGLE, 100, seed=0, without=splits.test_set(TRIANGLE, 1, folder))
     assert scene not in {p.scene for p in train}
 
 
 def test_validation_is_apart_from_the_test_set_and_from_training():
-    test = draws.test_set(MORPH, 20, None)
-    kept = draws.validation(MORPH, 20, test)
-    assert kept == draws.validation(MORPH, 30, test)[:20]
-    train = draws.train_set(MORPH, 300, seed=0, without=[*test, *kept])
-    of_test, of_kept, of_train = ({draws.key(p.word) for p in part} for part in (test, kept, train))
+    test = splits.test_set(MORPH, 20, None)
+    kept = splits.validation_set(MORPH, 20, test)
+    assert kept == splits.validation_set(MORPH, 30, test)[:20]
+    train = splits.train_set(MORPH, 300, seed=0, without=[*test, *kept])
+    parts = (test, kept, train)
+    of_test, of_kept, of_train = ({splits.key(p.word) for p in part} for part in parts)
     assert not of_test & of_kept and not of_kept & of_train
 
 
 def test_what_the_test_set_leaves_is_counted():
-    still = CYCLE._replace(sample=lambda rng: CYCLE.sample(rng)._replace(turn=0))
-    with pytest.raises(ValueError, match="has 44 distinct puzzles once the questions of the test"):
-        draws.train_set(still, 50, seed=0, without=draws.test_set(still, 10, None))
+    still = CYCLE._replace(sample=lambda rng: CYCLE.sample(rng)._replace(extra=(0,)))
+    with pytest.raises(ValueError, match="has 44 distinct puzzles without the questions"):
+        splits.train_set(still, 50, seed=0, without=splits.test_set(still, 10, None))
