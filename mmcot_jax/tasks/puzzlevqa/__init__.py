@@ -8,7 +8,7 @@ Source: arXiv 2403.13315; chains as in the study this package reimplements.
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 from rich.progress import track
 
@@ -27,6 +28,13 @@ from mmcot_jax.tasks.puzzlevqa import splits
 from mmcot_jax.tasks.puzzlevqa.kind import Kind
 from mmcot_jax.tasks.puzzlevqa.kinds import find_kinds
 from mmcot_jax.tasks.puzzlevqa.splits import Puzzle
+
+EVALUATOR = "puzzlevqa"
+"""The file under `evals/` that scores this task."""
+LAZY_IMAGES = False
+"""True if pictures are read from files each time they are used."""
+COSMETIC_OPTIONS = ("processes", "progress")
+"""Options that do not change the examples."""
 
 KINDS: dict[str, Kind] = find_kinds()
 """Every kind of puzzle, by name."""
@@ -43,6 +51,29 @@ IN_DOMAIN = (
 Split = Literal["train", "validation", "test"]
 Chain = Literal["multimodal", "textual", "none"]
 WordingName = Literal["corrected", "original"]
+
+ConfigGroup = ConfigDict | Mapping[str, Any]
+
+
+def eval_options(
+    options: ConfigGroup, evaluation: ConfigGroup, train: ConfigGroup
+) -> dict[str, Any]:
+    """Returns the options of `load` for an evaluation set.
+
+    Args:
+        options: those of the set, a config's `eval.data`.
+        evaluation: a config's `eval`; with `transfer_count`, the set has `count` puzzles of each
+            kind in `train` and `transfer_count` of each other kind.
+        train: the options of the training set.
+    """
+    if "transfer_count" not in evaluation:
+        return dict(options)
+    return {
+        **options,
+        "count": evaluation["count"],
+        "transfer_count": evaluation["transfer_count"],
+        "trained": tuple(train.get("kinds", ())),
+    }
 
 
 def _choose(what: str, given: object, among: Sequence[str]) -> None:
@@ -61,6 +92,8 @@ def plan(
     released: str | PathLike[str] | None = None,
     test_count: int = 100,
     validation_count: int = 0,
+    trained: Sequence[str] | None = None,
+    transfer_count: int | None = None,
 ) -> list[Puzzle]:
     """Returns the puzzles that `load` would draw, in its order, without drawing a picture.
 
@@ -72,23 +105,29 @@ def plan(
         _choose("kind", name, list(KINDS))
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"a kind is named twice in {list(kinds)}; name each once")
+    counts = dict.fromkeys(kinds, count)
+    if transfer_count is not None:
+        trained = IN_DOMAIN if trained is None else trained
+        counts = {name: count for name in kinds if name in trained}
+        counts |= {name: transfer_count for name in kinds if name not in trained}
     folder = Path(released) if released else None
-    _check_count(count, split, folder, test_count)
+    for number in counts.values():
+        _check_count(number, split, folder, test_count)
     puzzles: list[Puzzle] = []
-    for name in kinds:
+    for name, number in counts.items():
         kind = KINDS[name]
         if split == "test" and folder:
-            puzzles += _first_released(kind, folder, count)
+            puzzles += _first_released(kind, folder, number)
             continue
         if split == "test":
-            puzzles += splits.sampled_test_set(kind, count)
+            puzzles += splits.sampled_test_set(kind, number)
             continue
         test = splits.test_set(kind, test_count, folder)
         if split == "validation":
-            puzzles += splits.validation_set(kind, count, test)
+            puzzles += splits.validation_set(kind, number, test)
             continue
         kept = splits.validation_set(kind, validation_count, test) if validation_count else []
-        puzzles += splits.train_set(kind, count, seed=seed, without=[*test, *kept])
+        puzzles += splits.train_set(kind, number, seed=seed, without=[*test, *kept])
     return puzzles
 
 
@@ -123,6 +162,7 @@ def make_example(
     chain: Chain,
     wording: WordingName,
     guesses: float = 0.0,
+    trained: Collection[str] = IN_DOMAIN,
 ) -> Example:
     """Returns a puzzle as an example: draws (or reads) its picture and writes its chain.
 
@@ -150,7 +190,7 @@ def make_example(
         rationale=rationale,
         extra={
             "kind": puzzle.kind.name,
-            "domain": "in" if puzzle.kind.name in IN_DOMAIN else "out",
+            "domain": "in" if puzzle.kind.name in trained else "out",
             "options": word.options,
             "answer_text": word.answer,
             "caption": word.caption,
@@ -173,6 +213,8 @@ def stream(
     released: str | PathLike[str] | None = None,
     test_count: int = 100,
     validation_count: int = 0,
+    trained: Sequence[str] | None = None,
+    transfer_count: int | None = None,
     processes: int = 0,
     progress: bool = False,
 ) -> Iterator[Example]:
@@ -195,6 +237,9 @@ def stream(
         released: folder of the released benchmark; its records are then the test set.
         test_count: sampled test puzzles a kind that training leaves out, if none are released.
         validation_count: validation puzzles a kind that training leaves out.
+        trained: kinds that are "in" domain; `IN_DOMAIN` by default.
+        transfer_count: puzzles a kind for the kinds that are not in `trained`, which then come
+            last; `count` for all kinds by default.
         processes: worker processes that draw; 0 draws in this one.
         progress: shows a bar.
 
@@ -220,12 +265,21 @@ def stream(
         released=released,
         test_count=test_count,
         validation_count=validation_count,
+        trained=trained,
+        transfer_count=transfer_count,
     )
     if split == "train" and chain == "multimodal":
         for name in kinds:
             chains.require_multimodal(KINDS[name])
     chain = chain if split == "train" else "none"
-    work = partial(make_example, size=size, chain=chain, wording=wording, guesses=guesses)
+    work = partial(
+        make_example,
+        size=size,
+        chain=chain,
+        wording=wording,
+        guesses=guesses,
+        trained=IN_DOMAIN if trained is None else trained,
+    )
     examples = map(work, puzzles) if processes == 0 else _pooled(work, puzzles, processes)
     return iter(track(examples, f"puzzles ({split})", total=len(puzzles), disable=not progress))
 
@@ -249,4 +303,4 @@ def load(kinds: Sequence[str], **options: Any) -> list[Example]:
     return list(stream(kinds, **options))
 
 
-__all__ = ["IN_DOMAIN", "KINDS", "Puzzle", "load", "make_example", "plan", "stream"]
+__all__ = ["IN_DOMAIN", "KINDS", "Puzzle", "eval_options", "load", "make_example", "plan", "stream"]

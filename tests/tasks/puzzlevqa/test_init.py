@@ -3,10 +3,11 @@ import sys
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from mmcot_jax.tasks import puzzlevqa
-from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS, load, make_example, plan
+from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS, eval_options, load, make_example, plan
 
 
 def same(one, other):
@@ -99,6 +100,50 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
     assert example.rationale == ()
 
 
+def test_trained_kinds_are_in_domain():
+    examples = load(["venn", "triangle"], count=1, size=16, split="test", trained=["venn"])
+    assert [e.extra["domain"] for e in examples] == ["in", "out"]
+
+
+def test_a_transfer_set_has_trained_kinds_first_and_a_count_of_its_own():
+    kinds = ["venn", "color_grid", "triangle", "size_cycle"]
+    trained = ["triangle", "venn", "grid_number"]
+    given = dict(count=2, split="test", transfer_count=1)
+    ids = [
+        "venn/test/00000",
+        "venn/test/00001",
+        "triangle/test/00000",
+        "triangle/test/00001",
+        "color_grid/test/00000",
+        "size_cycle/test/00000",
+    ]
+    assert [puzzle.id for puzzle in plan(kinds, trained=trained, **given)] == ids
+    examples = load(kinds, trained=trained, size=16, **given)
+    assert [e.id for e in examples] == ids
+    assert [e.extra["domain"] for e in examples] == ["in"] * 4 + ["out"] * 2
+    # Without `trained` the study's five kinds are in domain.
+    assert [p.id for p in plan(kinds, **given)][:3] == [
+        "triangle/test/00000",
+        "triangle/test/00001",
+        "venn/test/00000",
+    ]
+
+
+def test_an_evaluation_takes_its_counts_and_the_trained_kinds():
+    options = ConfigDict({"kinds": ("venn", "triangle"), "split": "test", "released": ""})
+    train = ConfigDict({"kinds": ["venn"], "count": 3000})
+    assert eval_options(options, {"count": 2, "transfer_count": 1}, train) == {
+        "kinds": ("venn", "triangle"),
+        "split": "test",
+        "released": "",
+        "count": 2,
+        "transfer_count": 1,
+        "trained": ("venn",),
+    }
+    assert eval_options(options, {"count": 2}, train) == options.to_dict()
+    assert eval_options({}, {"count": 2, "transfer_count": 1}, {})["trained"] == ()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -108,6 +153,7 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
         ({"chain": "spoken"}, "unknown chain 'spoken'; choose from multimodal, textual"),
         ({"wording": "orginal"}, "unknown wording 'orginal'; did you mean 'original'"),
         ({"count": 0}, "count 0 is no number of puzzles"),
+        ({"count": 1, "transfer_count": 0}, "count 0 is no number of puzzles"),
         ({"count": None}, "count=None means all released test records"),
         ({"count": 101, "split": "test"}, "count 101 of the test set is more than test_count 100"),
         ({"processes": -1}, "processes -1 is no number of workers"),
