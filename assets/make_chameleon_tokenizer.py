@@ -75,9 +75,9 @@ def words(kinds: Sequence[str], count: int) -> list[str]:
         kind = puzzlevqa.KINDS[name]
         for puzzle in puzzlevqa.plan([name], count=count, seed=1, test_count=1):
             segments = [*chain.textual(kind, puzzle.scene)]
-            if kind.fill:
+            if kind.multimodal:
                 segments += chain.multimodal(kind, puzzle.scene, size=16)
-            example = puzzlevqa.paint(puzzle, size=16, chain="none", wording="corrected")
+            example = puzzlevqa.make_example(puzzle, size=16, chain="none", wording="corrected")
             found += [s for s in (*example.prompt, *segments) if isinstance(s, str)]
     return found
 

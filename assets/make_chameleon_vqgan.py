@@ -30,7 +30,7 @@ from safetensors.numpy import save_file
 from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, to_pixels
 from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig, upstream_keys
 from mmcot_jax.nn.codebook import nearest
-from mmcot_jax.tasks.puzzlevqa import KINDS, draws
+from mmcot_jax.tasks.puzzlevqa import KINDS, splits
 
 TINY = VQGANConfig(
     ch=8, ch_mult=(1, 1, 3, 4), num_res_blocks=1, z_channels=32, embed_dim=32,
@@ -61,15 +61,17 @@ def draw(seed: int, count: int, size: int) -> UInt8[np.ndarray, "N H W 3"]:
     """
     rng = random.Random(seed)
     kinds = list(KINDS.values())
-    test = {kind.name: {puzzle.scene for puzzle in draws.held_out(kind, 100)} for kind in kinds}
+    test = {
+        kind.name: {puzzle.scene for puzzle in splits.sampled_test_set(kind, 100)} for kind in kinds
+    }
     pictures = []
     for i in track(range(count), "pictures"):
         kind = kinds[i % len(kinds)]
         scene = kind.sample(rng)
         while scene in test[kind.name]:
             scene = kind.sample(rng)
-        if kind.fill and rng.random() < 0.5:
-            scene = kind.fill(scene, rng.choice(kind.word(scene).options))
+        if kind.multimodal and rng.random() < 0.5:
+            scene = scene.fill(rng.choice(kind.word(scene).options))
         pictures.append(kind.draw(scene, size))
     return np.stack(pictures)
 

@@ -1,7 +1,7 @@
-"""Chains that guess: an answer taken at random, and no reason.
+"""Chains that guess: a random answer without a reason.
 
-A warm-up with a share of them stands for what a model has read: some look, some do not. Rewards
-have to find out which pays.
+A share of guessing chains in a warm-up imitates pretraining text, which only sometimes describes
+the picture. Rewards then have to find out which chains pay.
 """
 
 import random
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 
 def guess(id: str, share: float, options: Sequence[str]) -> str | None:
-    """For a share of the examples one of their options, by their id alone; None for the others."""
+    """Returns a random option for a share of the examples, else None; depends on `id` alone."""
     rng = random.Random(f"{id}/guess")
     return rng.choice(options) if rng.random() < share else None
 
 
 def check_guesses(share: float) -> None:
-    """That it is a share.
+    """Checks a share of guessing chains.
 
     Raises:
         ValueError: it is not in [0, 1].

@@ -1,71 +1,42 @@
-"""The table of results as text, on a console and in Markdown."""
+"""Tables of numbers of any task."""
 
 import io
+import statistics
 
 import pytest
 from rich.console import Console
 
-from mmcot_jax.evals.metrics import by_kind
-from mmcot_jax.evals.table import Line, console, layout, markdown
+from mmcot_jax.evals.table import Spread, flat, numbers, spreads
 
-KINDS = ("venn", "triangle", "grid_number_color")
-DOMAINS = ("out_of_domain", "in_domain", "in_domain")
-
-
-def results(*correct):
-    return {"puzzlevqa": {"strict": by_kind(KINDS, DOMAINS, correct)}}
+RUNS = {
+    "one": {"resq": {"strict": {"pass@1": 0.5, "n": 200}}, "eval": {"n": 200}},
+    "two": {"resq": {"strict": {"pass@1": 0.25, "n": 200}}},
+}
 
 
-def test_trained_kinds_come_first_and_means_follow_their_kinds():
-    table = layout({"tiny": results(False, True, False), "tiny-text": results(True, True, True)})
-    assert table.columns == ("tiny strict", "tiny-text strict")
-    assert table.lines == (
-        Line("triangle", "ID", ("1.00", "1.00")),
-        Line("grid_number_color", "ID", ("0.00", "1.00")),
-        Line("mean", "ID", ("0.5000", "1.0000"), mean=True),
-        Line("venn", "OOD", ("0.00", "1.00")),
-        Line("mean", "OOD", ("0.0000", "1.0000"), mean=True),
-        Line("mean of all kinds", "", ("0.3333", "1.0000"), mean=True),
-    )
+def test_numbers_have_their_path_and_texts_are_left_out():
+    nested = {"shapes": {"boxes": {"iou": 0.5, "space": "resized"}, "n": 3}, "seed": 0}
+    assert flat(nested) == [("shapes/boxes/iou", 0.5), ("shapes/n", 3), ("seed", 0)]
 
 
-def test_each_parser_of_a_run_has_its_column():
-    run = results(False, True, False)["puzzlevqa"]["strict"]
-    table = layout({"tiny": {"puzzlevqa": {"strict": run, "reference": run}}})
-    assert table.columns == ("tiny strict", "tiny reference")
-
-
-def test_a_kind_one_run_lacks_is_a_dash():
-    few = {"puzzlevqa": {"strict": by_kind(["triangle"], ["in_domain"], [True])}}
-    lines = layout({"all": results(True, True, True), "few": few}).lines
-    assert lines[1] == Line("grid_number_color", "ID", ("1.00", "-"))
-    assert lines[4] == Line("mean", "OOD", ("1.0000", "-"), mean=True)
-
-
-def test_the_markdown_is_a_table_with_bold_means():
-    few = {"puzzlevqa": {"strict": by_kind(["triangle"], ["in_domain"], [True])}}
-    assert markdown(layout({"tiny": few})) == (
-        "| puzzle | domain | tiny strict |\n"
-        "| --- | --- | --- |\n"
-        "| triangle | ID | 1.00 |\n"
-        "| **mean** | **ID** | **1.0000** |\n"
-        "| **mean of all kinds** |  | **1.0000** |\n"
-    )
-
-
-def test_the_console_shows_every_cell():
+def test_the_console_has_a_line_a_number_and_a_dash_where_a_run_has_none():
     screen = Console(file=io.StringIO(), width=80)
-    screen.print(console(layout({"tiny": results(False, True, False)}), title="PuzzleVQA"))
-    shown = screen.file.getvalue()
-    for words in ("PuzzleVQA", "tiny strict", "triangle", "OOD", "0.5000", "mean of all kinds"):
-        assert words in shown
+    screen.print(numbers(RUNS))
+    lines = [" ".join(line.split("│")).split() for line in screen.file.getvalue().splitlines()]
+    assert ["resq/strict/pass@1", "0.5000", "0.2500"] in lines
+    assert ["resq/strict/n", "200", "200"] in lines
+    assert ["eval/n", "200", "-"] in lines
 
 
-def test_runs_that_do_not_fit_one_table_are_errors():
-    with pytest.raises(ValueError, match="no run to tabulate"):
-        layout({})
-    with pytest.raises(ValueError, match="run 'tiny' has no results of resq: it has puzzlevqa"):
-        layout({"tiny": results(True, True, True)}, task="resq")
-    other = {"puzzlevqa": {"strict": by_kind(["venn"], ["in_domain"], [True])}}
-    with pytest.raises(ValueError, match="venn is in_domain in 'b strict' and out_of_domain"):
-        layout({"a": results(True, True, True), "b": other})
+def test_a_spread_is_a_mean_and_a_sample_deviation():
+    found = spreads({"a": {"x": {"y": 1.0}}, "b": {"x": {"y": 2.0}}, "c": {"x": {"y": 6.0}}})
+    assert found == {"x/y": Spread(3, 3.0, statistics.stdev([1.0, 2.0, 6.0]))}
+
+
+def test_runs_that_cannot_be_averaged_are_errors():
+    with pytest.raises(ValueError, match="a deviation needs at least 2 runs; there is one"):
+        spreads({"one": {"x": 1}})
+    with pytest.raises(ValueError, match="two has no eval/n, which other runs have"):
+        spreads(RUNS)
+    with pytest.raises(ValueError, match="no number in a, b"):
+        spreads({"a": {}, "b": {"name": "b"}})

@@ -1,6 +1,6 @@
-"""PuzzleVQA: twenty kinds of drawn puzzles with chains of words and pictures. Host only.
+"""PuzzleVQA: twenty kinds of drawn puzzles with chains of thought in words and pictures. Host only.
 
-    load(["triangle", "venn"], count=3000, size=64, processes=2)       # to learn from
+    load(["triangle", "venn"], count=3000, size=64, processes=2)       # a training set
     load(list(KINDS), count=100, split="test", released="PuzzleVQA")   # the released benchmark
 
 Source: arXiv 2403.13315; chains as in the study this package reimplements.
@@ -8,7 +8,7 @@ Source: arXiv 2403.13315; chains as in the study this package reimplements.
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -17,51 +17,26 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 from rich.progress import track
 
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.puzzlevqa import chain as chains
-from mmcot_jax.tasks.puzzlevqa import draws
-from mmcot_jax.tasks.puzzlevqa.changes import SHAPE_MORPH, SHAPE_REFLECT
-from mmcot_jax.tasks.puzzlevqa.circle_grids import COLOR_GRID, SIZE_GRID
-from mmcot_jax.tasks.puzzlevqa.circles import CIRCLE_SIZE_NUMBER, COLOR_SIZE_CIRCLE, SIZE_CYCLE
-from mmcot_jax.tasks.puzzlevqa.draws import Puzzle
-from mmcot_jax.tasks.puzzlevqa.hexagons import COLOR_HEXAGON
+from mmcot_jax.tasks.puzzlevqa import splits
 from mmcot_jax.tasks.puzzlevqa.kind import Kind
-from mmcot_jax.tasks.puzzlevqa.number_grids import GRID_NUMBER, GRID_NUMBER_COLOR
-from mmcot_jax.tasks.puzzlevqa.numbers import COLOR_NUMBER_HEXAGON, TRIANGLE, VENN
-from mmcot_jax.tasks.puzzlevqa.polygons import POLYGON_SIDES_COLOR, POLYGON_SIDES_NUMBER
-from mmcot_jax.tasks.puzzlevqa.rectangles import RECTANGLE_HEIGHT_COLOR, RECTANGLE_HEIGHT_NUMBER
-from mmcot_jax.tasks.puzzlevqa.shapes import SHAPE_SIZE_GRID, SHAPE_SIZE_HEXAGON
-from mmcot_jax.tasks.puzzlevqa.squares import COLOR_OVERLAP_SQUARES
+from mmcot_jax.tasks.puzzlevqa.kinds import find_kinds
+from mmcot_jax.tasks.puzzlevqa.splits import Puzzle
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        CIRCLE_SIZE_NUMBER,
-        COLOR_GRID,
-        COLOR_HEXAGON,
-        COLOR_NUMBER_HEXAGON,
-        COLOR_OVERLAP_SQUARES,
-        COLOR_SIZE_CIRCLE,
-        GRID_NUMBER,
-        GRID_NUMBER_COLOR,
-        POLYGON_SIDES_COLOR,
-        POLYGON_SIDES_NUMBER,
-        RECTANGLE_HEIGHT_COLOR,
-        RECTANGLE_HEIGHT_NUMBER,
-        SHAPE_MORPH,
-        SHAPE_REFLECT,
-        SHAPE_SIZE_GRID,
-        SHAPE_SIZE_HEXAGON,
-        SIZE_CYCLE,
-        SIZE_GRID,
-        TRIANGLE,
-        VENN,
-    )
-}
+EVALUATOR = "puzzlevqa"
+"""The file under `evals/` that scores this task."""
+LAZY_IMAGES = False
+"""True if pictures are read from files each time they are used."""
+COSMETIC_OPTIONS = ("processes", "progress")
+"""Options that do not change the examples."""
+
+KINDS: dict[str, Kind] = find_kinds()
 """Every kind of puzzle, by name."""
 
 IN_DOMAIN = (
@@ -71,11 +46,34 @@ IN_DOMAIN = (
     "polygon_sides_number",
     "triangle",
 )
-"""The kinds the study trains on; the other fifteen test what carries over."""
+"""The kinds the study trains on; the other fifteen measure transfer."""
 
 Split = Literal["train", "validation", "test"]
 Chain = Literal["multimodal", "textual", "none"]
 WordingName = Literal["corrected", "original"]
+
+ConfigGroup = ConfigDict | Mapping[str, Any]
+
+
+def eval_options(
+    options: ConfigGroup, evaluation: ConfigGroup, train: ConfigGroup
+) -> dict[str, Any]:
+    """Returns the options of `load` for an evaluation set.
+
+    Args:
+        options: those of the set, a config's `eval.data`.
+        evaluation: a config's `eval`; with `transfer_count`, the set has `count` puzzles of each
+            kind in `train` and `transfer_count` of each other kind.
+        train: the options of the training set.
+    """
+    if "transfer_count" not in evaluation:
+        return dict(options)
+    return {
+        **options,
+        "count": evaluation["count"],
+        "transfer_count": evaluation["transfer_count"],
+        "trained": tuple(train.get("kinds", ())),
+    }
 
 
 def _choose(what: str, given: object, among: Sequence[str]) -> None:
@@ -94,60 +92,81 @@ def plan(
     released: str | PathLike[str] | None = None,
     test_count: int = 100,
     validation_count: int = 0,
+    trained: Sequence[str] | None = None,
+    transfer_count: int | None = None,
 ) -> list[Puzzle]:
-    """Which puzzles `load` would paint, in its order; cheap, no picture is drawn.
+    """Returns the puzzles that `load` would draw, in its order, without drawing a picture.
 
     Raises:
-        ValueError: as `load`, but for what concerns pictures and chains.
+        ValueError: as `load`, except for faults of pictures and chains.
     """
     _choose("split", split, get_args(Split))
     for name in kinds:
         _choose("kind", name, list(KINDS))
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"a kind is named twice in {list(kinds)}; name each once")
-    if count is None and (split != "test" or released is None):
-        raise ValueError("count=None means all released test records; give a count for drawn ones")
-    if count is not None and count < 1:
-        raise ValueError(f"count {count} is no number of puzzles a kind; give at least 1")
+    counts = dict.fromkeys(kinds, count)
+    if transfer_count is not None:
+        trained = IN_DOMAIN if trained is None else trained
+        counts = {name: count for name in kinds if name in trained}
+        counts |= {name: transfer_count for name in kinds if name not in trained}
     folder = Path(released) if released else None
+    for number in counts.values():
+        _check_count(number, split, folder, test_count)
     puzzles: list[Puzzle] = []
-    for name in kinds:
+    for name, number in counts.items():
         kind = KINDS[name]
-        if split != "test":
-            test = draws.test_set(kind, test_count, folder)
-        if split == "train":
-            kept = draws.validation(kind, validation_count, test) if validation_count else []
-            puzzles += draws.train_set(kind, count, seed=seed, without=[*test, *kept])
-        elif split == "validation":
-            puzzles += draws.validation(kind, count, test)
-        elif folder:
-            puzzles += _first(kind, folder, count)
-        elif count > test_count:
-            raise ValueError(
-                f"count {count} of the test set is more than test_count {test_count}, which is "
-                f"what training leaves out; raise test_count for both"
-            )
-        else:
-            puzzles += draws.held_out(kind, count)
+        if split == "test" and folder:
+            puzzles += _first_released(kind, folder, number)
+            continue
+        if split == "test":
+            puzzles += splits.sampled_test_set(kind, number)
+            continue
+        test = splits.test_set(kind, test_count, folder)
+        if split == "validation":
+            puzzles += splits.validation_set(kind, number, test)
+            continue
+        kept = splits.validation_set(kind, validation_count, test) if validation_count else []
+        puzzles += splits.train_set(kind, number, seed=seed, without=[*test, *kept])
     return puzzles
 
 
-def _first(kind: Kind, folder: Path, count: int | None) -> list[Puzzle]:
-    puzzles = draws.released(kind, folder)
+def _check_count(count: int | None, split: str, folder: Path | None, test_count: int) -> None:
+    if count is None and (split != "test" or folder is None):
+        raise ValueError(
+            "count=None means all released test records; give a count for sampled ones"
+        )
+    if count is not None and count < 1:
+        raise ValueError(f"count {count} is no number of puzzles a kind; give at least 1")
+    if split == "test" and folder is None and count > test_count:
+        raise ValueError(
+            f"count {count} of the test set is more than test_count {test_count}, which is "
+            f"what training leaves out; raise test_count for both"
+        )
+
+
+def _first_released(kind: Kind, folder: Path, count: int | None) -> list[Puzzle]:
+    puzzles = splits.released(kind, folder)
     if count is not None and count > len(puzzles):
         raise ValueError(
             f"{folder} has {len(puzzles)} released records of kind {kind.name!r}, fewer than the "
-            f"{count} asked for; lower count, or give None for all"
+            f"requested {count}; lower count, or give None for all"
         )
     return puzzles[:count]
 
 
-def paint(
-    puzzle: Puzzle, *, size: int, chain: Chain, wording: WordingName, guesses: float = 0.0
+def make_example(
+    puzzle: Puzzle,
+    *,
+    size: int,
+    chain: Chain,
+    wording: WordingName,
+    guesses: float = 0.0,
+    trained: Collection[str] = IN_DOMAIN,
 ) -> Example:
-    """One puzzle as an example: its picture drawn (or read), its chain written and drawn.
+    """Returns a puzzle as an example: draws (or reads) its picture and writes its chain.
 
-    `chain` "none" leaves the rationale empty, as does a released record, which is only asked.
+    The rationale is empty if `chain` is "none", and in a released record.
     """
     word = puzzle.word
     if puzzle.picture:
@@ -171,7 +190,7 @@ def paint(
         rationale=rationale,
         extra={
             "kind": puzzle.kind.name,
-            "domain": "in" if puzzle.kind.name in IN_DOMAIN else "out",
+            "domain": "in" if puzzle.kind.name in trained else "out",
             "options": word.options,
             "answer_text": word.answer,
             "caption": word.caption,
@@ -194,30 +213,35 @@ def stream(
     released: str | PathLike[str] | None = None,
     test_count: int = 100,
     validation_count: int = 0,
+    trained: Sequence[str] | None = None,
+    transfer_count: int | None = None,
     processes: int = 0,
     progress: bool = False,
 ) -> Iterator[Example]:
-    """Puzzles with their pictures, kind by kind, the same whatever the number of processes.
+    """Yields puzzles with their pictures, kind by kind, the same for any number of processes.
 
-    No two puzzles of a split are the same scene, and training holds no caption with the options
-    of a test puzzle. All faults are raised at the call; pictures are painted as they are taken, a
-    block ahead (a picture of 512 pixels is 0.79 MB).
+    No two puzzles of a split are the same scene, and no training puzzle has both the caption and
+    the options of a test puzzle. All faults are raised at the call; pictures are drawn as they are
+    taken, a block ahead (a picture of 512 pixels is 0.79 MB).
 
     Args:
-        kinds: names out of `KINDS`.
+        kinds: names from `KINDS`.
         count: puzzles a kind; None for all released records.
-        seed: of the training puzzles; the others are one set for all seeds.
-        split: "validation" and "test" puzzles are asked, not taught: their rationale is empty.
+        seed: of the training puzzles; validation and test sets are the same for all seeds.
+        split: "train", "validation" or "test"; only training puzzles have a rationale.
         size: side of the pictures, pixels.
         chain: "multimodal" draws every option into the picture and judges it; "textual" deduces;
             "none" leaves the rationale empty.
         wording: "original" keeps the study's wrong rule in two kinds' multimodal chains.
-        guesses: share of the chains, 0..1, that give no reason and an answer taken at random.
-        released: folder of the released benchmark; then its records are the test set.
-        test_count: drawn test puzzles a kind that training leaves out, when none are released.
-        validation_count: drawn validation puzzles a kind that training leaves out.
-        processes: worker processes that paint; 0 paints in this one.
-        progress: show a bar.
+        guesses: share of the chains, 0..1, that give a random answer and no reason.
+        released: folder of the released benchmark; its records are then the test set.
+        test_count: sampled test puzzles a kind that training leaves out, if none are released.
+        validation_count: validation puzzles a kind that training leaves out.
+        trained: kinds that are "in" domain; `IN_DOMAIN` by default.
+        transfer_count: puzzles a kind for the kinds that are not in `trained`, which then come
+            last; `count` for all kinds by default.
+        processes: worker processes that draw; 0 draws in this one.
+        progress: shows a bar.
 
     Returns:
         Examples; `extra` has `kind`, `domain` ("in" or "out"), `options`, `answer_text`,
@@ -225,14 +249,14 @@ def stream(
 
     Raises:
         ValueError: an unknown name, a kind with fewer distinct puzzles than `count`, a released
-            record without its picture, a multimodal chain of a kind that has none, `guesses` that
-            are no share.
+            record without its picture, a multimodal chain of a kind that has none, `guesses`
+            outside 0..1.
     """
     _choose("chain", chain, get_args(Chain))
     _choose("wording", wording, get_args(WordingName))
     check_guesses(guesses)
     if processes < 0:
-        raise ValueError(f"processes {processes} is no number of workers; 0 paints in this process")
+        raise ValueError(f"processes {processes} is no number of workers; 0 draws in this process")
     puzzles = plan(
         kinds,
         count=count,
@@ -241,20 +265,29 @@ def stream(
         released=released,
         test_count=test_count,
         validation_count=validation_count,
+        trained=trained,
+        transfer_count=transfer_count,
     )
     if split == "train" and chain == "multimodal":
         for name in kinds:
-            chains.require_pictures(KINDS[name])
+            chains.require_multimodal(KINDS[name])
     chain = chain if split == "train" else "none"
-    work = partial(paint, size=size, chain=chain, wording=wording, guesses=guesses)
-    painted = map(work, puzzles) if processes == 0 else _pooled(work, puzzles, processes)
-    return iter(track(painted, f"puzzles ({split})", total=len(puzzles), disable=not progress))
+    work = partial(
+        make_example,
+        size=size,
+        chain=chain,
+        wording=wording,
+        guesses=guesses,
+        trained=IN_DOMAIN if trained is None else trained,
+    )
+    examples = map(work, puzzles) if processes == 0 else _pooled(work, puzzles, processes)
+    return iter(track(examples, f"puzzles ({split})", total=len(puzzles), disable=not progress))
 
 
 def _pooled(
     work: Callable[[Puzzle], Example], puzzles: Sequence[Puzzle], processes: int
 ) -> Iterator[Example]:
-    # a forked child of a process that runs jax's threads may hang: spawn
+    # a forked child of a process with jax's threads may hang: spawn
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         size = 256 * processes
         blocks = [puzzles[at : at + size] for at in range(0, len(puzzles), size)]
@@ -266,8 +299,8 @@ def _pooled(
 
 
 def load(kinds: Sequence[str], **options: Any) -> list[Example]:
-    """All of `stream`, in memory."""
+    """Returns all examples of `stream`, in memory."""
     return list(stream(kinds, **options))
 
 
-__all__ = ["IN_DOMAIN", "KINDS", "Puzzle", "load", "paint", "plan", "stream"]
+__all__ = ["IN_DOMAIN", "KINDS", "Puzzle", "eval_options", "load", "make_example", "plan", "stream"]

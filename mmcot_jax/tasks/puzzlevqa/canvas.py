@@ -1,4 +1,4 @@
-"""Drawing base of the puzzles: a supersampled picture in units of the 512-pixel original."""
+"""A supersampled picture to draw on, in units of the 512-pixel original."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 UNITS = 512
-"""Side of the released pictures: the unit every coordinate here is measured in."""
+"""Side of the released pictures, pixels; every coordinate is in these units."""
 
 SUPERSAMPLE = 4
-"""Sub-pixels a pixel, then a Lanczos reduction, as the released pictures are made."""
+"""Sub-pixels a pixel along an axis, reduced by Lanczos, as in the released pictures."""
 
 COLORS = {
     "blue": "#6fa8dc",
@@ -23,10 +23,10 @@ COLORS = {
     "purple": "#8e7cc3",
     "orange": "#f6b26b",
 }
-"""Fills of the named colours, in the generator's order."""
+"""Fills of the colours, in the order of the study's generator."""
 
 BLANK = "#eeeeee"
-"""Fill of the part whose colour is asked for."""
+"""Fill of a part whose colour is missing."""
 
 Number = float | int
 Point = tuple[Number, Number]
@@ -46,7 +46,7 @@ class Canvas:
         size: side of the finished picture, pixels.
 
     Raises:
-        ValueError: `size` is below 16, where nothing could be told apart.
+        ValueError: `size` is below 16, where shapes cannot be told apart.
     """
 
     def __init__(self, size: int):
@@ -68,19 +68,13 @@ class Canvas:
         return max(1, round(width * self._scale)) if width else 0
 
     def polygon(self, points: Sequence[Point], fill: str | None, width: Number) -> None:
-        """A polygon with a black outline, inside its edge; width 0 draws none."""
+        """Draws a polygon with a black outline inside its edge; width 0 draws no outline."""
         self._draw.polygon(
             self._points(points), fill=fill, outline="black", width=self._width(width)
         )
 
-    def circle(
-        self,
-        center: Point,
-        radius: Number,
-        fill: str | None,
-        width: Number,
-    ) -> None:
-        """A disc; the black outline lies inside `radius`, width 0 draws none."""
+    def circle(self, center: Point, radius: Number, fill: str | None, width: Number) -> None:
+        """Draws a disc with a black outline inside `radius`; width 0 draws no outline."""
         (x, y), r = center, radius
         box = self._box([x - r, y - r, x + r, y + r])
         self._draw.ellipse(box, fill=fill, outline="black", width=self._width(width))
@@ -88,7 +82,7 @@ class Canvas:
     def rectangle(
         self, corners: Sequence[Number], fill: str | None, width: Number, radius: Number
     ) -> None:
-        """A rectangle `x0 y0 x1 y1` with rounded corners; the outline lies inside."""
+        """Draws a rectangle `x0 y0 x1 y1` with rounded corners and an outline inside its edge."""
         self._draw.rounded_rectangle(
             self._box(corners),
             radius=radius * self._scale,
@@ -98,11 +92,11 @@ class Canvas:
         )
 
     def line(self, points: Sequence[Point], width: Number, fill: str = "black") -> None:
-        """A line through `points`."""
+        """Draws a line through `points`."""
         self._draw.line(self._points(points), fill=fill, width=self._width(width))
 
     def text(self, center: Point, text: str, height: Number, weight: Weight = "Medium") -> None:
-        """Black text centred on a point; `height` is the font's size, digits are 0.71 of it."""
+        """Draws text centred on a point; `height` is the font's size, digits are 0.71 of it."""
         self._draw.text(
             self._points([center])[0],
             text,
@@ -112,6 +106,6 @@ class Canvas:
         )
 
     def array(self) -> np.ndarray:
-        """The finished picture, uint8 [size size 3]."""
+        """Returns the finished picture, uint8 [size size 3]."""
         reduced = self._image.resize((self.size, self.size), Image.Resampling.LANCZOS)
         return np.asarray(reduced)

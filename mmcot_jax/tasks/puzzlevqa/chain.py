@@ -1,6 +1,4 @@
-"""The words of a puzzle: its prompt, and the two chains that reason from pattern to letter."""
-
-from typing import Literal
+"""The prompt of a puzzle, and its chains of thought in text or in text and pictures."""
 
 import numpy as np
 
@@ -12,12 +10,12 @@ LETTERS = "ABCD"
 
 
 def letter(word: Wording) -> str:
-    """The letter of the right option."""
+    """Returns the letter of the right option."""
     return LETTERS[word.options.index(word.answer)]
 
 
 def prompt(word: Wording, image: np.ndarray) -> tuple[Segment, ...]:
-    """What the model is given: question, picture uint8 [H W 3], options, the head of the pattern.
+    """Returns question, picture uint8 [H W 3], options and the heading of the pattern.
 
     Source: the study's prompt, used for training and for evaluation alike.
     """
@@ -35,7 +33,7 @@ def _verdict(word: Wording, named: str) -> str:
 
 
 def textual(kind: Kind, scene: Scene) -> tuple[Segment, ...]:
-    """Pattern, then deduction: `{caption} {explanation}`, `{deduction} Therefore, ...`."""
+    """Returns pattern and deduction: `{caption} {explanation}`, `{deduction} Therefore, ...`."""
     word = kind.word(scene)
     return (
         f"{word.caption} {word.explanation}\n\n# Final Answer:\n{word.deduction} "
@@ -44,60 +42,53 @@ def textual(kind: Kind, scene: Scene) -> tuple[Segment, ...]:
 
 
 def guess(word: Wording, named: str) -> tuple[Segment, ...]:
-    """The letter of an option, without a pattern."""
+    """Returns a chain that names an option's letter without a pattern."""
     return (f"# Final Answer:\n{_verdict(word, named)}",)
 
 
-def require_pictures(kind: Kind) -> None:
-    """Refuses a kind without option pictures.
+def require_multimodal(kind: Kind) -> None:
+    """Checks that options can be drawn into a kind's picture.
 
     Raises:
-        ValueError: the caption leaves the picture open, so there is no multimodal chain.
+        ValueError: the caption does not determine the picture, so there is no multimodal chain.
     """
-    if kind.fill is None or kind.reasoning is None:
+    if not kind.multimodal:
         raise ValueError(
-            f"kind {kind.name!r} has no multimodal chain: its caption does not fix its picture; "
-            f"use chain='textual' or leave the kind out"
+            f"kind {kind.name!r} has no multimodal chain: its caption does not determine its "
+            f"picture; use chain='textual' or leave the kind out"
         )
 
 
 def multimodal(
-    kind: Kind,
-    scene: Scene,
-    *,
-    size: int,
-    wording: Literal["corrected", "original"] = "corrected",
+    kind: Kind, scene: Scene, *, size: int, wording: str = "corrected"
 ) -> tuple[Segment, ...]:
-    """Pattern, then one picture an option with a judgement of it, then the answer.
+    """Returns the pattern, a picture and a judgement of every option, and the answer.
 
     Each picture, uint8 [size size 3], is the puzzle with `?` replaced by the option. `wording`
-    "original" is the study's, which for two kinds names another kind's rule.
+    "original" is the study's, which names another kind's rule in two kinds.
 
     Raises:
-        ValueError: the kind has no option pictures.
+        ValueError: the kind has no multimodal chain.
     """
-    require_pictures(kind)
-    word = kind.word(scene)
-    reason = (kind.original if wording == "original" else None) or kind.reasoning
-    said = reason(scene)
-
+    require_multimodal(kind)
+    word, reasoning = kind.word(scene), kind.reasoning(scene, wording)
     segments: list[Segment] = []
     text = f"{word.caption} {word.explanation}\n\n"
     for name, option in zip(LETTERS, word.options, strict=False):
         judgement = (
-            f"{said.right} {option} is a strong candidate for the correct answer."
+            f"{reasoning.right} {option} is a strong candidate for the correct answer."
             if option == word.answer
-            else f"{said.wrong} {option} is unlikely to be the correct answer."
+            else f"{reasoning.wrong} {option} is unlikely to be the correct answer."
         )
         segments += [
             f"{text}# Option {name}\nReplacing '?' with {option}: ",
-            kind.draw(kind.fill(scene, option), size),
+            kind.draw(scene.fill(option), size),
         ]
         text = f"\nReasoning: {judgement}\n\n"
     segments.append(
         f"{text}# Final Answer:\n"
-        f"Based on the reasoning process, the best fit for the missing {said.thing} is "
-        f"{word.answer}. {said.pattern} when we replace '?' with {word.answer}. "
+        f"Based on the reasoning process, the best fit for the missing {reasoning.thing} is "
+        f"{word.answer}. {reasoning.pattern} when we replace '?' with {word.answer}. "
         f"{_verdict(word, letter(word))}"
     )
     return tuple(segments)

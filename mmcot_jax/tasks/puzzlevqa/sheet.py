@@ -1,9 +1,9 @@
-"""A contact sheet of all kinds of puzzle, one pair a kind.
+"""Draws a contact sheet of all kinds of puzzle, one pair of pictures a kind.
 
     python -m mmcot_jax.tasks.puzzlevqa.sheet sheet.png --released PuzzleVQA --size 64
 
-With the released benchmark a pair is our drawing of its first record, then its picture; without,
-a drawn puzzle, then the same with its answer filled in.
+With the released benchmark a pair is our picture of its first record, then the released picture;
+without it, a sampled puzzle, then the same puzzle with its answer filled in.
 """
 
 import argparse
@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mmcot_jax.tasks.puzzlevqa import KINDS
-from mmcot_jax.tasks.puzzlevqa.draws import released
 from mmcot_jax.tasks.puzzlevqa.kind import Kind
+from mmcot_jax.tasks.puzzlevqa.splits import released
 
 CELL = 180
 """Side of a picture on the sheet, pixels."""
@@ -27,19 +27,19 @@ COLUMNS = 4
 
 
 def pair(kind: Kind, size: int, folder: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Two pictures to compare, uint8 [H W 3] each: ours of `size`, and its counterpart."""
+    """Returns two pictures to compare, uint8 [H W 3]: ours of `size`, and its counterpart."""
     if folder:
         record = released(kind, folder)[0]
         scene = kind.parse(record.word._asdict())
         with Image.open(record.picture) as picture:
             return kind.draw(scene, size), np.asarray(picture.convert("RGB"))
     scene = kind.sample(random.Random(0))
-    filled = kind.fill(scene, kind.word(scene).answer) if kind.fill else scene
+    filled = scene.fill(scene.answer) if kind.multimodal else scene
     return kind.draw(scene, size), kind.draw(filled, size)
 
 
 def sheet(size: int, folder: Path | None = None) -> Image.Image:
-    """All pairs under their names; small pictures are enlarged pixel by pixel."""
+    """Draws all pairs under their names; small pictures are enlarged pixel by pixel."""
     width, height = 2 * CELL + 12, CELL + HEAD
     rows = -(-len(KINDS) // COLUMNS)
     page = Image.new("RGB", (COLUMNS * width, rows * height), "white")
@@ -57,8 +57,8 @@ def sheet(size: int, folder: Path | None = None) -> Image.Image:
 
 def main() -> None:
     """Writes the sheet."""
-    parser = argparse.ArgumentParser(description="Draws a contact sheet of all kinds of puzzle.")
-    parser.add_argument("out", type=Path, help="where the picture goes")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="file to write")
     parser.add_argument("--released", type=Path, help="folder of the released benchmark")
     parser.add_argument("--size", type=int, default=512, help="side of our pictures, pixels")
     given = parser.parse_args()

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from mmcot_jax.tasks.puzzlevqa import KINDS, chain
-from mmcot_jax.tasks.puzzlevqa.draws import wording
-from mmcot_jax.tasks.puzzlevqa.numbers import TRIANGLE, VENN, VennScene
-from mmcot_jax.tasks.puzzlevqa.shapes import SHAPE_SIZE_HEXAGON, RingScene
+from mmcot_jax.tasks.puzzlevqa.kind import Scene
+from mmcot_jax.tasks.puzzlevqa.splits import record_wording
 
-SCENE = VennScene(numbers=(7, 9, 1), missing=2, options=("4", "8", "1", "9"))
+VENN, TRIANGLE = KINDS["venn"], KINDS["triangle"]
+
+SCENE = Scene(values=(7, 9, 1), missing=2, options=("4", "8", "1", "9"))
 
 PATTERN = (
     "There are 3 overlapping circles containing the numbers [7, 9, '?']. The overlapping part "
@@ -45,13 +46,13 @@ def test_a_textual_chain_deduces():
 
 
 def test_three_options_have_three_letters():
-    scene = RingScene(
-        shapes=("triangle", "pentagon", "hexagon"),
-        sizes=("medium", "small", "large"),
-        asked="hexagon",
+    scene = Scene(
+        attributes=("triangle", "pentagon", "hexagon"),
+        values=("medium", "small", "large"),
+        missing=2,
         options=("small", "large", "medium"),
     )
-    assert text(chain.textual(SHAPE_SIZE_HEXAGON, scene)).endswith(
+    assert text(chain.textual(KINDS["shape_size_hexagon"], scene)).endswith(
         "Therefore, among (A) (B) (C), the answer is: (B)."
     )
 
@@ -78,7 +79,7 @@ def test_a_multimodal_chain_tries_every_option():
     pictures = [s for s in segments if not isinstance(s, str)]
     assert [p.shape for p in pictures] == [(64, 64, 3)] * 4
     for option, picture in zip(SCENE.options, pictures, strict=True):
-        assert (picture == VENN.draw(SCENE._replace(shown=option), 64)).all()
+        assert (picture == VENN.draw(SCENE.fill(option), 64)).all()
 
 
 @pytest.mark.parametrize(
@@ -97,9 +98,15 @@ def test_the_original_wording_names_a_wrong_rule_in_two_kinds(kind, corrected, o
     assert original not in ours
 
 
+def test_a_guessing_chain_names_a_letter_only():
+    assert chain.guess(VENN.word(SCENE), "B") == (
+        "# Final Answer:\nTherefore, among (A) (B) (C) (D), the answer is: (B).",
+    )
+
+
 def test_a_kind_without_option_pictures_has_no_multimodal_chain():
-    with pytest.raises(ValueError, match="'size_cycle' has no multimodal chain"):
-        chain.multimodal(KINDS["size_cycle"], None, size=64)
+    with pytest.raises(ValueError, match="'size_cycle' has no multimodal chain: its caption does"):
+        chain.multimodal(KINDS["size_cycle"], SCENE, size=64)
 
 
 @pytest.mark.reference
@@ -109,7 +116,7 @@ def test_the_layout_is_that_of_the_stored_generations(run, reference):
     alike = 0
     for line in path.read_text().splitlines():
         record = json.loads(line)
-        word, scene, reply = wording(record), TRIANGLE.parse(record), record["output_text"]
+        word, scene, reply = record_wording(record), TRIANGLE.parse(record), record["output_text"]
         prompt = text(chain.prompt(word, np.zeros((8, 8, 3), np.uint8))).replace("<image>", "")
         assert reply.startswith(prompt)
         ours = chain.textual(TRIANGLE, scene)

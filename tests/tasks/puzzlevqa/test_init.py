@@ -3,10 +3,11 @@ import sys
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from mmcot_jax.tasks import puzzlevqa
-from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS, load, paint, plan
+from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS, eval_options, load, make_example, plan
 
 
 def same(one, other):
@@ -68,14 +69,14 @@ def test_a_seed_gives_the_same_puzzles_another_seed_others():
 
 
 @pytest.mark.slow
-def test_any_number_of_processes_paints_the_same():
+def test_any_number_of_processes_draws_the_same():
     here = load(["venn", "shape_morph"], count=5, size=32)
     there = load(["venn", "shape_morph"], count=5, size=32, processes=2)
     for one, other in zip(here, there, strict=True):
         same(one, other)
 
 
-def test_test_puzzles_are_asked_not_taught_and_one_set_for_all_seeds():
+def test_test_puzzles_have_no_rationale_and_are_the_same_for_all_seeds():
     one, other = (load(["size_cycle"], count=2, size=16, split="test", seed=s) for s in (1, 2))
     for a, b in zip(one, other, strict=True):
         same(a, b)
@@ -83,9 +84,9 @@ def test_test_puzzles_are_asked_not_taught_and_one_set_for_all_seeds():
         assert a.id.startswith("size_cycle/test/")
 
 
-def test_a_plan_is_painted_piece_by_piece():
+def test_a_plan_becomes_examples_one_by_one():
     puzzles = plan(["venn"], count=3)
-    example = paint(puzzles[2], size=16, chain="multimodal", wording="corrected")
+    example = make_example(puzzles[2], size=16, chain="multimodal", wording="corrected")
     same(example, load(["venn"], count=3, size=16)[2])
 
 
@@ -93,9 +94,54 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
     (puzzle,) = plan(["venn"], count=1)
     path = tmp_path / "picture.png"
     Image.fromarray(np.full((512, 512, 3), 7, np.uint8)).save(path)
-    example = paint(puzzle._replace(picture=path), size=64, chain="none", wording="corrected")
+    puzzle = puzzle._replace(picture=path)
+    example = make_example(puzzle, size=64, chain="none", wording="corrected")
     assert (example.prompt[1] == np.full((64, 64, 3), 7)).all()
     assert example.rationale == ()
+
+
+def test_trained_kinds_are_in_domain():
+    examples = load(["venn", "triangle"], count=1, size=16, split="test", trained=["venn"])
+    assert [e.extra["domain"] for e in examples] == ["in", "out"]
+
+
+def test_a_transfer_set_has_trained_kinds_first_and_a_count_of_its_own():
+    kinds = ["venn", "color_grid", "triangle", "size_cycle"]
+    trained = ["triangle", "venn", "grid_number"]
+    given = dict(count=2, split="test", transfer_count=1)
+    ids = [
+        "venn/test/00000",
+        "venn/test/00001",
+        "triangle/test/00000",
+        "triangle/test/00001",
+        "color_grid/test/00000",
+        "size_cycle/test/00000",
+    ]
+    assert [puzzle.id for puzzle in plan(kinds, trained=trained, **given)] == ids
+    examples = load(kinds, trained=trained, size=16, **given)
+    assert [e.id for e in examples] == ids
+    assert [e.extra["domain"] for e in examples] == ["in"] * 4 + ["out"] * 2
+    # Without `trained` the study's five kinds are in domain.
+    assert [p.id for p in plan(kinds, **given)][:3] == [
+        "triangle/test/00000",
+        "triangle/test/00001",
+        "venn/test/00000",
+    ]
+
+
+def test_an_evaluation_takes_its_counts_and_the_trained_kinds():
+    options = ConfigDict({"kinds": ("venn", "triangle"), "split": "test", "released": ""})
+    train = ConfigDict({"kinds": ["venn"], "count": 3000})
+    assert eval_options(options, {"count": 2, "transfer_count": 1}, train) == {
+        "kinds": ("venn", "triangle"),
+        "split": "test",
+        "released": "",
+        "count": 2,
+        "transfer_count": 1,
+        "trained": ("venn",),
+    }
+    assert eval_options(options, {"count": 2}, train) == options.to_dict()
+    assert eval_options({}, {"count": 2, "transfer_count": 1}, {})["trained"] == ()
 
 
 @pytest.mark.parametrize(
@@ -107,6 +153,7 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
         ({"chain": "spoken"}, "unknown chain 'spoken'; choose from multimodal, textual"),
         ({"wording": "orginal"}, "unknown wording 'orginal'; did you mean 'original'"),
         ({"count": 0}, "count 0 is no number of puzzles"),
+        ({"count": 1, "transfer_count": 0}, "count 0 is no number of puzzles"),
         ({"count": None}, "count=None means all released test records"),
         ({"count": 101, "split": "test"}, "count 101 of the test set is more than test_count 100"),
         ({"processes": -1}, "processes -1 is no number of workers"),
@@ -129,7 +176,7 @@ def test_the_released_records_are_the_test_set(reference):
     assert examples[0].id == "circle_size_number/test/00000"
     assert examples[0].extra["options"] == ("6", "3", "4", "2")
     assert examples[0].answer == "C"
-    with pytest.raises(ValueError, match="has 20 released records of kind 'venn', fewer than the"):
+    with pytest.raises(ValueError, match="has 20 released records of kind 'venn', fewer"):
         load(["venn"], count=21, split="test", released=folder)
 
 

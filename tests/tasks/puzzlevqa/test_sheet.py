@@ -14,7 +14,7 @@ def test_the_sheet_holds_a_pair_of_every_kind(tmp_path, monkeypatch):
     assert Image.open(out).size == (4 * (2 * 180 + 12), 5 * (180 + 22))
 
 
-def test_a_wrong_folder_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+def test_a_wrong_folder_gives_a_one_line_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sheet", "out.png", "--released", str(tmp_path)])
     with pytest.raises(SystemExit):
         sheet.main()

@@ -9,22 +9,33 @@ ROW = "The {name} row is {row}, as said of {name}."
 
 def test_a_template_reads_back_what_it_wrote():
     values = {"name": "first", "row": [1, "?", 3]}
-    assert words.read(ROW, ROW.format(**values)) == values
+    assert words.parse(ROW, ROW.format(**values)) == values
 
 
 def test_a_repeated_field_must_repeat():
-    with pytest.raises(ValueError, match="does not read like"):
-        words.read(ROW, "The first row is [1], as said of second.")
+    with pytest.raises(ValueError, match="does not match"):
+        words.parse(ROW, "The first row is [1], as said of second.")
 
 
 def test_a_text_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match=r"'Nothing\.' does not read like .* of this kind"):
-        words.read(ROW, "Nothing.")
+    with pytest.raises(ValueError, match=r"'Nothing\.' does not match .* of this kind"):
+        words.parse(ROW, "Nothing.")
 
 
 def test_a_broken_list_is_refused():
-    with pytest.raises(ValueError, match="holds a list that is cut or broken"):
-        words.read(ROW, "The a row is [1, '?, as said of a.")
+    with pytest.raises(ValueError, match="has an incomplete list; correct the record"):
+        words.parse(ROW, "The a row is [1, '?, as said of a.")
+
+
+def test_numbers_are_offered_up_to_the_next_power_of_ten():
+    rng = random.Random(0)
+    for answer, limit in ((10, 10), (11, 100), (101, 1000)):
+        offered = {int(n) for _ in range(200) for n in words.number_options(rng, answer)} - {answer}
+        assert limit / 2 < max(offered) < limit
+
+
+def test_nine_cells_make_three_rows():
+    assert words.rows("abcdefghi") == {"first": [*"abc"], "second": [*"def"], "third": [*"ghi"]}
 
 
 def test_options_hold_the_answer_once_at_any_place():

@@ -1,0 +1,140 @@
+"""The puzzles of a split: distinct scenes sampled by a seed, or the released records."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmcot_jax.tasks.puzzlevqa.kind import Kind, Scene, Wording
+
+Key = tuple[str, tuple[str, ...]]
+"""Caption and sorted options: two puzzles with equal keys are the same question to a reader."""
+
+
+class Puzzle(NamedTuple):
+    """One puzzle before it is drawn: small enough to send to another process."""
+
+    id: str
+    kind: Kind
+    word: Wording
+    scene: Scene | None = None
+    picture: Path | None = None
+    """The released picture, if the puzzle is a released record."""
+
+
+def key(word: Wording) -> Key:
+    """Returns what training and test may not share, as in the study."""
+    return word.caption, tuple(sorted(word.options))
+
+
+def record_wording(record: Mapping[str, Any]) -> Wording:
+    """Returns the texts of a released record, options and answer as strings."""
+    return Wording(
+        question=record["question"],
+        options=tuple(str(option) for option in record["options"]),
+        answer=str(record["answer"]),
+        caption=record["caption"],
+        explanation=record["explanation"],
+        deduction=record["deduction"],
+    )
+
+
+def released(kind: Kind, folder: Path) -> list[Puzzle]:
+    """Reads the released records of a kind: `folder/<kind>.json`, one object a line.
+
+    Raises:
+        ValueError: no such file, a record without its picture, or an answer that is no option.
+    """
+    path = folder / f"{kind.name}.json"
+    if not path.is_file():
+        raise ValueError(f"no released records of kind {kind.name!r}: {path} does not exist")
+    puzzles = []
+    for i, line in enumerate(path.read_text().splitlines()):
+        record = json.loads(line)
+        picture, word = folder / record["image"], record_wording(record)
+        if not picture.is_file():
+            raise ValueError(f"released record {kind.name} {i} has no picture: {picture} missing")
+        if word.answer not in word.options:
+            raise ValueError(
+                f"released record {kind.name} {i}: answer {word.answer!r} is not among its "
+                f"options {list(word.options)}"
+            )
+        puzzles.append(Puzzle(f"{kind.name}/test/{i:05}", kind, word, picture=picture))
+    return puzzles
+
+
+def _distinct(kind: Kind, seed: str) -> Iterator[tuple[Scene, Wording]]:
+    # Stops after 20 repeated scenes for every distinct one: the chance that one of n equally
+    # likely puzzles has not been sampled by then is about exp(-20).
+    rng = random.Random(seed)
+    seen: set[Scene] = set()
+    repeats = 0
+    while repeats < 20 * (len(seen) + 50):
+        scene = kind.sample(rng)
+        repeats = repeats + 1 if scene in seen else 0
+        if repeats == 0:
+            seen.add(scene)
+            yield scene, kind.word(scene)
+
+
+def sample_puzzles(
+    kind: Kind,
+    split: str,
+    count: int,
+    *,
+    seed: str,
+    without: frozenset[Key] = frozenset(),
+    without_scenes: frozenset[Scene] = frozenset(),
+) -> list[Puzzle]:
+    """Returns the first `count` distinct puzzles of a seed that are not in `without`.
+
+    Raises:
+        ValueError: the kind has fewer; the message says how many.
+    """
+    puzzles: list[Puzzle] = []
+    for scene, word in _distinct(kind, seed):
+        if scene in without_scenes or key(word) in without:
+            continue
+        puzzles.append(Puzzle(f"{kind.name}/{split}/{len(puzzles):05}", kind, word, scene))
+        if len(puzzles) == count:
+            return puzzles
+    left = " without the questions of the test set" if without or without_scenes else ""
+    raise ValueError(
+        f"kind {kind.name!r} has {len(puzzles)} distinct puzzles{left}, fewer than the requested "
+        f"{count}; lower count, or leave the kind out"
+    )
+
+
+def sampled_test_set(kind: Kind, count: int) -> list[Puzzle]:
+    """Samples a test set; it is the same for every run, whatever the run's seed."""
+    return sample_puzzles(kind, "test", count, seed=f"{kind.name}/test")
+
+
+def test_set(kind: Kind, count: int, folder: Path | None) -> list[Puzzle]:
+    """Returns the released records, or a sampled test set where there is no `folder`."""
+    return released(kind, folder) if folder else sampled_test_set(kind, count)
+
+
+def validation_set(kind: Kind, count: int, test: Sequence[Puzzle]) -> list[Puzzle]:
+    """Samples a validation set without the questions of `test`; the same for every run."""
+    seed = f"{kind.name}/validation"
+    return sample_puzzles(kind, "validation", count, seed=seed, **_excluded(kind, test))
+
+
+def train_set(kind: Kind, count: int, *, seed: int, without: Sequence[Puzzle]) -> list[Puzzle]:
+    """Samples a training set without the questions of `without`."""
+    return sample_puzzles(
+        kind, "train", count, seed=f"{kind.name}/train/{seed}", **_excluded(kind, without)
+    )
+
+
+def _excluded(kind: Kind, puzzles: Sequence[Puzzle]) -> dict[str, frozenset]:
+    """Returns what `sample_puzzles` leaves out: keys, or scenes where captions repeat.
+
+    A kind whose caption does not determine its picture has only tens of keys. There sampled puzzles
+    are compared by their scenes, and released ones not at all, as in the study.
+    """
+    if kind.multimodal:
+        return {"without": frozenset(key(p.word) for p in puzzles)}
+    return {"without_scenes": frozenset(p.scene for p in puzzles if p.scene)}
