@@ -20,7 +20,7 @@ from typing import Any
 
 from mmcot_jax import modules
 
-REQUIRED = ("load", "stream")
+REQUIRED = ("EVALUATOR", "load", "stream")
 
 
 def names() -> list[str]:
