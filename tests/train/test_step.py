@@ -121,8 +121,7 @@ def test_meshes_change_nothing(chameleon, rows, step, shape, parts):
     with jax.set_mesh(mesh):
         state, metrics = sft_step(
             state, frozen, meshes.put(rows, mesh, row_axes(rows)), chameleon.backbone.grammar,
-            jax.random.key(0), backbone=chameleon.backbone, optimizer=SGD, what="all",
-            micro_batches=parts, dropout=False, chunk=4,
+            jax.random.key(0), SftStatic(chameleon.backbone, SGD, "all", parts, False, chunk=4),
         )  # fmt: skip
     close(jax.tree.map(np.asarray, (state.trained, metrics)), expected)
     kernel = state.trained["layers"]["attention"]["q"]["kernel"]
