@@ -25,10 +25,11 @@ import optax
 from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
 from rich.progress import track
-from safetensors.numpy import save_file
 
+from mmcot_jax import hf
+from mmcot_jax.models.chameleon.config import VQGANConfig
+from mmcot_jax.models.chameleon.keys import vqgan_table
 from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, to_pixels
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig, upstream_keys
 from mmcot_jax.nn.codebook import nearest
 from mmcot_jax.tasks.puzzlevqa import KINDS, splits
 
@@ -199,16 +200,8 @@ def fit(
 
 
 def save(path: str, params: dict[str, Any], config: VQGANConfig) -> None:
-    """float16, in the original's names and layout."""
-    tensors = {}
-    for name, place, transform in upstream_keys(config):
-        value = params
-        for part in place:
-            value = value[part]
-        value = np.asarray(value, np.float16)
-        value = value.transpose(3, 2, 0, 1) if transform == "conv" else value
-        tensors[name] = np.ascontiguousarray(value)
-    save_file(tensors, path)
+    """Writes float16, in the original's names and layout."""
+    hf.save_file(vqgan_table(config), {"vqgan": params}, path, jnp.float16)
 
 
 def evaluate(

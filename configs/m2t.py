@@ -25,7 +25,7 @@ The study's ablations are flags:
 from ml_collections import ConfigDict
 
 from configs import base
-from mmcot_jax.models.qwen25vl.sizes import SIZES
+from mmcot_jax.models.qwen25vl.config import SIZES
 
 PRESETS = ("7b", "7b-noboxes", "3b-viscot", "tiny", "tiny-nlvr")
 

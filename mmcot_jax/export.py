@@ -1,4 +1,4 @@
-"""A run's weights for others: a PEFT adapter, or everything merged as Hugging Face safetensors.
+"""Exports a run's weights: a PEFT adapter, or all merged as Hugging Face safetensors.
 
 python -m mmcot_jax.export runs/m2m --to peft adapter/
 python -m mmcot_jax.export runs/m2m --to merged model/ --dtype float32
@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -22,33 +23,38 @@ from mmcot_jax import hf, models
 from mmcot_jax import mesh as meshes
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
-# what a Hugging Face folder holds beside its weights
+# files of a Hugging Face folder that are copied: all but its weights
 _BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")
 
 
 def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16") -> list[str]:
-    """Writes `out` from the last checkpoint of a run; the names of the files in it.
+    """Writes `out` from the last checkpoint of a run; returns the names of its files.
 
     `to` is "peft" or "merged"; `dtype` is that of merged weights, adapters stay float32.
 
     Raises:
-        ValueError: no run or no checkpoint at `run`, something at `out`, or a run without adapters
-            asked for them.
+        ValueError: no run or no checkpoint at `run`, files at `out`, or "peft" of a run that
+            trained no adapters.
     """
     config = read_config(run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; give a folder that is new or empty")
+    c = config["model"]
+    module = models.get(c["backbone"])  # before the checkpoint: it may bring sharding rules
     mesh = meshes.make(data=1, fsdp=-1)
     trained = restore_trained(last_checkpoint(run, config["stages"]), mesh)
-    write = {"peft": _write_adapter, "merged": _write_merged}[to]
-    write(config["model"], trained, out, mesh, DTYPES[dtype])
+    if to == "peft":
+        _write_adapter(module, c, trained, out)
+    else:
+        _write_merged(module, c, trained, out, mesh, DTYPES[dtype])
     return sorted(path.name for path in out.iterdir())
 
 
-def _write_adapter(c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: Mesh, _) -> None:
+def _write_adapter(
+    module: ModuleType, c: dict[str, Any], trained: PyTree, out: pathlib.Path
+) -> None:
     if not is_adapter(trained):
         raise ValueError("this run trained all weights, it has no adapter; export it --to merged")
-    module = models.get(c["backbone"])
     hf.save_adapter(
         module.weights.table(module.build(c)),
         trained,
@@ -59,8 +65,10 @@ def _write_adapter(c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: 
     )
 
 
-def _write_merged(c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: Mesh, dtype) -> None:
-    module = models.get(c["backbone"])
+def _write_merged(
+    module: ModuleType, c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: Mesh, dtype
+) -> None:
+    c = c | {"adapter": ""}  # the trained ones replace those the run started from
     backbone = module.build(c)
     params = module.load(backbone, c, jax.random.key(0), mesh)["params"]
     if is_adapter(trained):
@@ -76,12 +84,12 @@ def _write_merged(c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: M
 
 
 def is_adapter(trained: PyTree) -> bool:
-    """Whether what a run trained is its adapters, not its decoder."""
+    """Returns whether a run trained its adapters, not its decoder."""
     return all(path[-1] in ("a", "b") for path in hf.flatten(trained))
 
 
 def read_config(run: pathlib.Path) -> dict[str, Any]:
-    """A run's config.json, its lists as tuples.
+    """Returns a run's config.json, its lists as tuples.
 
     Raises:
         ValueError: no run there.
@@ -99,7 +107,7 @@ def _tuples(value: Any) -> Any:
 
 
 def last_checkpoint(run: pathlib.Path, stages: Sequence[str]) -> pathlib.Path:
-    """The folder of the last step of the last stage that saved one.
+    """Returns the folder of the last step of the last stage that saved one.
 
     Raises:
         ValueError: no stage did.
@@ -113,7 +121,7 @@ def last_checkpoint(run: pathlib.Path, stages: Sequence[str]) -> pathlib.Path:
 
 
 def restore_trained(step: pathlib.Path, mesh: Mesh) -> PyTree:
-    """What a checkpoint's step holds of trained weights, on `mesh`, wherever it was written."""
+    """Reads the trained weights of a checkpoint's step onto `mesh`, whatever mesh wrote them."""
     with ocp.StandardCheckpointer() as reader:
         path = step.absolute() / "state"
         there = jax.tree.map(
@@ -124,7 +132,7 @@ def restore_trained(step: pathlib.Path, mesh: Mesh) -> PyTree:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; 2 and one line on standard error where it cannot."""
+    """Runs the command; returns 2 after one line on standard error if it cannot."""
     parser = argparse.ArgumentParser(prog="python -m mmcot_jax.export", allow_abbrev=False)
     parser.add_argument("run", type=pathlib.Path, metavar="RUN", help="the --workdir of a run")
     parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")

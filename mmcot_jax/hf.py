@@ -1,4 +1,4 @@
-"""Weights in and out: safetensors <-> a pytree of parameters, by a key table.
+"""Reads and writes Hugging Face's files: weights by a key table, PEFT adapters, tokenizers.
 
 Axes: L layers, R adapter rank; kernels are [in out].
 """
@@ -6,30 +6,30 @@ Axes: L layers, R adapter rank; kernels are [in out].
 import json
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+from tokenizers import Tokenizer
 
 from mmcot_jax import safetensors_io
 from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
 
 Tensors = Mapping[str, np.ndarray]
-"""Upstream name -> array, mapped from a file: its bytes are read when it is copied."""
+"""Upstream name -> memory-mapped array; its bytes are read when it is copied."""
 
 
 def load(
     table: Table, source: str | pathlib.Path | Tensors, like: PyTree, name: str = ""
 ) -> PyTree:
-    """A checkpoint -> parameters on their devices, cast to their dtypes.
+    """Reads a checkpoint into parameters on their devices, cast to their dtypes.
 
-    Every device's piece is read by itself, so the host never holds a checkpoint, only the pieces
-    of one parameter. `source` is a folder, a file, or tensors already opened, then called `name`
-    in errors; `like` has a `ShapeDtypeStruct` for each parameter, with its sharding or, without
-    one, for one device.
+    Each device's shard is read by itself, so the host never holds a checkpoint, only the shards of
+    one parameter. `source` is a folder, a file, or open tensors, which errors call `name`. `like`
+    has a `ShapeDtypeStruct` per parameter; without a sharding it is put on one device.
 
     Raises:
         ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed.
@@ -48,7 +48,7 @@ def _place(group: Sequence[Slot], tensors: Tensors, like: jax.ShapeDtypeStruct) 
     pieces = {}
 
     def piece(index: tuple[slice, ...]) -> np.ndarray:
-        # replicas ask for the same piece: it is read once
+        # replicas request the same piece: it is read once
         key = tuple(s.indices(n)[:2] for s, n in zip(index, like.shape, strict=True))
         if key not in pieces:
             pieces[key] = _read(group, tensors, index, like)
@@ -77,16 +77,16 @@ def save(
     dtype: Any = None,
     max_bytes: int = 5_000_000_000,
 ) -> list[pathlib.Path]:
-    """Parameters -> safetensors in `folder`, one file or shards with an index; the files written.
+    """Writes parameters as safetensors, one file or shards with an index; returns the files.
 
-    The table read backwards. One parameter at a time is on the host; `dtype` casts all of them.
+    One parameter at a time is on the host; `dtype` casts all of them.
     """
     entries, arrays = _export(table, tree, dtype)
     return safetensors_io.write_folder(folder, entries, arrays, max_bytes)
 
 
 def save_file(table: Table, tree: PyTree, path: str | pathlib.Path, dtype: Any = None) -> None:
-    """Parameters -> one safetensors file."""
+    """Writes parameters as one safetensors file."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     safetensors_io.write(path, *_export(table, tree, dtype))
@@ -112,13 +112,35 @@ def _export(table: Table, tree: PyTree, dtype: Any):
 
 
 def flatten(tree: PyTree) -> dict[Path, Any]:
-    """Nested dicts -> path: leaf, in jax's order of leaves."""
+    """Returns the leaves of nested dicts by path, in jax's order of leaves."""
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {_names(path): leaf for path, leaf in leaves}
 
 
 def _names(path: tuple) -> Path:
     return tuple(key.key for key in path)
+
+
+# --- tokenizers ------------------------------------------------------------------------------
+
+
+def read_tokenizer(
+    path: str | pathlib.Path, advice: str, names: Sequence[str] = ("tokenizer.json",)
+) -> Tokenizer:
+    """Reads a tokenizer.json, or the first of `names` that a folder holds.
+
+    Raises:
+        ValueError: no such file, followed by `advice`; or a file that is not a tokenizer.
+    """
+    path = pathlib.Path(path)
+    files = [path / name for name in names] if path.is_dir() else [path]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise ValueError(f"model.tokenizer: no tokenizer.json at {path}; {advice}")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ValueError(f"model.tokenizer: {file} is not a tokenizer.json ({error})") from None
 
 
 # --- adapters in PEFT's format ---------------------------------------------------------------
@@ -133,15 +155,15 @@ def save_adapter(
     dropout: float | int,
     base: str,
 ) -> None:
-    """Adapters -> adapter_model.safetensors and adapter_config.json, as PEFT reads them.
+    """Writes adapter_model.safetensors and adapter_config.json, as PEFT reads them.
 
-    `table` is the base's; `base` names the weights the adapters stand on.
+    `table` is the base's; `base` names the weights that the adapters belong to.
     """
     leaves = flatten(lora)
     names = adapter_table(table, tuple(leaves))
     save_file(names, lora, pathlib.Path(folder) / "adapter_model.safetensors")
     adapted = {r.upstream.removeprefix("base_model.model.").split(".lora_")[0] for r in names.rules}
-    modules = {name.split(".")[-1] for name in adapted}
+    modules = _modules(r.upstream for r in names.rules)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -164,10 +186,10 @@ def save_adapter(
 
 
 def _namesakes(table: Table, adapted: set[str], modules: set[str]) -> str:
-    """A pattern of the layers that are called as an adapted one is and have no adapter.
+    """Returns a regex of layers without an adapter whose last name part an adapted layer has.
 
-    PEFT picks layers by the last part of their name, so that a decoder's up_proj would adapt a
-    vision tower's too.
+    PEFT selects layers by the last part of their name, so a decoder's up_proj would otherwise
+    select a vision tower's too.
     """
     linear = (r.upstream.removesuffix(".weight") for r in table.rules if r.path[-1] == "kernel")
     others = (n for n in linear if n not in adapted and n.split(".")[-1] in modules)
@@ -177,41 +199,68 @@ def _namesakes(table: Table, adapted: set[str], modules: set[str]) -> str:
 def load_adapter(
     table: Table, folder: str | pathlib.Path, like: PyTree, *, alpha: float | int
 ) -> PyTree:
-    """A PEFT adapter's folder -> adapters on their devices; `table` is the base's.
+    """Reads a PEFT adapter's folder into adapters on their devices; `table` is the base's.
 
     Raises:
-        ValueError: no adapter there, a kind of adapter or a scaling this model does not have, or
-            tensors that do not fit, all listed.
+        ValueError: no adapter there, one of a kind, rank, alpha or targets that this model does
+            not have, or tensors that do not fit, all listed.
     """
     folder = pathlib.Path(folder)
-    path = folder / "adapter_config.json"
+    config = _read_adapter_config(folder / "adapter_config.json")
+    theirs, ours = (config["r"], config["lora_alpha"]), (rank(like), alpha)
+    if theirs != ours:
+        raise ValueError(
+            f"adapter {folder} has rank {theirs[0]} and alpha {theirs[1]:g}, model.lora has rank "
+            f"{ours[0]} and alpha {ours[1]:g}; set model.lora.rank={theirs[0]} and "
+            f"model.lora.alpha={theirs[1]:g}, or give another adapter"
+        )
+    names = adapter_table(table, tuple(flatten(like)))
+    tensors = safetensors_io.read_folder(folder / "adapter_model.safetensors")
+    theirs, ours = (_modules(found) for found in (tensors, (r.upstream for r in names.rules)))
+    if theirs != ours:
+        raise ValueError(
+            f"adapter {folder} adapts {', '.join(sorted(theirs))}; model.lora.targets adapts "
+            f"{', '.join(sorted(ours))}; set model.lora.targets to the layers of the adapter"
+        )
+    return load(names, tensors, like, str(folder))
+
+
+def _read_adapter_config(path: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"no adapter in {folder}: give a folder with adapter_config.json")
-    config = json.loads(path.read_text())
+        raise ValueError(
+            f"no adapter in {path.parent}: give a folder with adapter_config.json and "
+            "adapter_model.safetensors, as PEFT writes it"
+        )
+    try:
+        config = json.loads(path.read_text())
+        kind = {name: config[name] for name in ("peft_type", "r", "lora_alpha")}["peft_type"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no PEFT config of a LoRA adapter; export it again") from None
     other = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern")
     used = [name for name in other if config.get(name)]
     if config.get("bias", "none") != "none":
         used.append("bias")
+    if kind != "LORA":
+        used.append(f"peft_type {kind}")
     if used:
         raise ValueError(f"{path} uses {', '.join(used)}; only plain LoRA fits, without them")
-    if config["lora_alpha"] * rank(like) != alpha * config["r"]:
-        raise ValueError(
-            f"{path} scales by lora_alpha {config['lora_alpha']} / r {config['r']}, "
-            f"this model by {alpha} / {rank(like)}; set rank and alpha to the adapter's"
-        )
-    names = adapter_table(table, tuple(flatten(like)))
-    return load(names, folder / "adapter_model.safetensors", like)
+    return config
+
+
+def _modules(names: Iterable[str]) -> set[str]:
+    """Returns the last name parts of the layers that have an adapter: q_proj, v_proj."""
+    return {n.split(".lora_")[0].split(".")[-1] for n in names if ".lora_" in n}
 
 
 def rank(lora: PyTree) -> int:
-    """R of adapters."""
+    """Returns the rank of adapters."""
     return next(leaf.shape[-1] for path, leaf in flatten(lora).items() if path[-1] == "a")
 
 
 def merge(params: PyTree, lora: PyTree, alpha: float | int, dtype: Any = None) -> PyTree:
-    """Parameters with their adapters added in: W + alpha / R * A B, summed in float32.
+    """Returns parameters with their adapters merged: W + alpha / R * A B, summed in float32.
 
-    What is adapted is then rounded to `dtype`, by default its own.
+    Adapted kernels are then rounded to `dtype`, by default their own.
     """
     adapters, scale = flatten(lora), alpha / rank(lora)
 

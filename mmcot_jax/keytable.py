@@ -34,6 +34,36 @@ class Table(NamedTuple):
     """Patterns as a shell has them: `*.rotary_emb.inv_freq`."""
 
 
+def parse_path(path: str) -> Path:
+    """Returns `decoder/norm/scale` as a path."""
+    return tuple(path.split("/"))
+
+
+def weight_and_bias(name: str, path: str, weight: str, transform: str) -> list[Rule]:
+    """Returns the rules of a layer; `weight` is what we call its weight: kernel or scale."""
+    return [
+        Rule(f"{name}.weight", parse_path(f"{path}/{weight}"), transform),
+        Rule(f"{name}.bias", parse_path(f"{path}/bias")),
+    ]
+
+
+def layer_rules(
+    path: str, name: str, linear: Mapping[str, str], same: Mapping[str, str]
+) -> list[Rule]:
+    """Returns the rules of stacked layers: ours under `path`, theirs `NAME.{layer}.`.
+
+    `linear` maps our linear layers to theirs, `same` our other parameters to their tensors.
+    """
+    name = f"{name}.{{layer}}."
+    return [
+        *(
+            Rule(f"{name}{theirs}.weight", parse_path(f"{path}/{ours}/kernel"), "linear")
+            for ours, theirs in linear.items()
+        ),
+        *(Rule(name + theirs, parse_path(f"{path}/{ours}")) for ours, theirs in same.items()),
+    ]
+
+
 class Transform(NamedTuple):
     """How one layer's tensor changes its layout; each function also takes the rule's heads."""
 

@@ -4,6 +4,7 @@ The mesh has the axes "data", "fsdp" and "tensor". An array's axes are written o
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,9 @@ from jax.sharding import PartitionSpec
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")
 """Rows of a batch are split over data and fsdp."""
+
+WHOLE = ""
+"""In `PARAMS`: whole on every device, whatever its axes."""
 
 RULES: dict[str, str | tuple[str, ...] | None] = {
     # of parameters
@@ -25,23 +29,18 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
 }
 """A letter -> the mesh axis it is split over."""
 
-PARAMS = (
+PARAMS = [
+    # the decoder
     (r"embed/embedding", "vd"),
     (r"head/kernel", "dv"),
     (r"head/bias", "v"),
     (r"attention/[qkv]/kernel", "ldh"),
     (r"attention/[qkv]/bias", "lh"),
-    (r"attention/qkv/kernel", "ld."),  # three in one: no piece of it is whole heads of one
     (r"attention/[qk]_norm/(scale|bias)", "lh."),
     (r"attention/o/kernel", "lhd"),
     (r"mlp/(gate|up)/kernel", "ldh"),
     (r"mlp/down/kernel", "lhd"),
-    # a ViT's blocks, and what merges Qwen's patches
-    (r"layers/attention/out/kernel", "lhd"),
-    (r"layers/fc1/kernel", "ldh"),
-    (r"layers/fc2/kernel", "lhd"),
-    (r"vision/inner/kernel", "dh"),
-    (r"vision/outer/kernel", "hd"),
+    (r"((attention_|mlp_)?norm)/(scale|bias)", WHOLE),
     # adapters
     (r"(attention/[qkv]|mlp/(gate|up))/a", "ld."),
     (r"(attention/[qkv]|mlp/(gate|up))/b", "l.h"),
@@ -49,9 +48,21 @@ PARAMS = (
     (r"(attention/o|mlp/down)/b", "l.d"),
     (r"head/a", "d."),
     (r"head/b", ".v"),
-)
-"""The end of a parameter's path -> the letters of its axes; the first that fits, else whole on
-every device: norms, and the VQGAN's convolutions and the Q-Former, megabytes each."""
+    # a ViT's blocks, and what merges Qwen's patches
+    (r"attention/qkv/kernel", "ld."),  # three in one: no piece of it is whole heads of one
+    (r"layers/attention/out/kernel", "lhd"),
+    (r"layers/fc1/kernel", "ldh"),
+    (r"layers/fc2/kernel", "lhd"),
+    (r"vision/inner/kernel", "dh"),
+    (r"vision/outer/kernel", "hd"),
+    (r"layers/(attention/(qkv|o|out|[qv])|mlp/(gate|up|down)|fc[12])[/_]bias", WHOLE),
+    (r"vision/(patch|(inner|outer)/bias)", WHOLE),
+    # image tokenizers, megabytes each
+    (r"vqgan/.*", WHOLE),
+    (r"seed/(?!.*blocks/layers/).*", WHOLE),
+]
+"""The end of a parameter's path -> the letters of its axes; the first row with as many axes. A
+backbone of a user's own brings its rows as `PARAMS` of its module: see `add`."""
 
 HEAD = {
     "head/kernel": ".v",
@@ -64,12 +75,26 @@ HEAD = {
 would be summed over the devices, [B chunk V] in float32. Tied, the embedding is it."""
 
 
+def add(rows: Sequence[tuple[str, str]]) -> None:
+    """Adds rows to `PARAMS`, before those that are there."""
+    PARAMS[:0] = [row for row in rows if row not in PARAMS]
+
+
 def letters(path: str, shape: tuple[int, ...]) -> str:
-    """What `PARAMS` says of a parameter; "" where it says nothing."""
+    """Returns the letters of a parameter's axes; `WHOLE` for scalars, such as optimizers' counts.
+
+    Raises:
+        ValueError: no row of `PARAMS` fits.
+    """
+    if not shape:
+        return WHOLE
     for pattern, found in PARAMS:
-        if re.search(f"(^|/){pattern}$", path) and len(found) == len(shape):
+        if len(found) in (0, len(shape)) and re.search(f"(^|/){pattern}$", path):
             return found
-    return ""
+    raise ValueError(
+        f"no rule says how to split the parameter {path} {list(shape)} over devices; add a row for "
+        "it to PARAMS in mmcot_jax/rules.py, or to PARAMS of the backbone's own module"
+    )
 
 
 def spec(letters: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:

@@ -1,56 +1,32 @@
 import json
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from helpers import tiny
 
-from mmcot_jax import export, hf, models, safetensors_io
-from mmcot_jax import mesh as meshes
+from mmcot_jax import export, hf, safetensors_io
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.models.chameleon import weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
-from mmcot_jax.models.chameleon.render import ChameleonRenderer
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 from mmcot_jax.nn.decoder import DecoderConfig
 from mmcot_jax.nn.linear import Lora
 from mmcot_jax.types import TrainState
 
+LORA = Lora(rank=2, alpha=4.0, dropout=0.1, targets=("q", "v"))
 BACKBONE = Chameleon(
-    DecoderConfig(
-        vocab=16,
-        width=8,
-        layers=2,
-        heads=2,
-        kv_heads=2,
-        mlp=6,
-        qk_norm=True,
-        lora=Lora(rank=2, alpha=4.0, targets=("q", "v")),
-    ),
-    VQGANConfig(
-        ch=4,
-        ch_mult=(1, 2),
-        num_res_blocks=1,
-        z_channels=4,
-        embed_dim=4,
-        codes=8,
-        resolution=8,
-        groups=2,
-    ),
-    ChameleonRenderer(Tokenizer(WordLevel({"a": 0}, "a")), 8, 16, 8),
+    DecoderConfig(vocab=28, width=8, layers=2, heads=2, kv_heads=2, mlp=6, qk_norm=True, lora=LORA),
+    tiny.VQGAN,
+    tiny.chameleon_renderer(),
     context=16,
 )
 
 
 @pytest.fixture(scope="module")
 def variables():
-    shapes = jax.eval_shape(BACKBONE.init, jax.random.key(0))
-    random = np.random.default_rng(0)
-    return jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), x.dtype), shapes)
+    return tiny.random(BACKBONE).variables
 
 
 @pytest.fixture
@@ -64,27 +40,12 @@ def base(tmp_path, variables):
 
 
 @pytest.fixture
-def run(tmp_path, base, monkeypatch):
+def run(tmp_path, base):
     """Makes a run's folder with a checkpoint of what it trained."""
-    fake = types.SimpleNamespace(
-        weights=weights,
-        build=lambda c: BACKBONE,
-        load=lambda backbone, c, key, mesh: {
-            "params": weights.load(
-                c["weights"],
-                meshes.shapes(jax.eval_shape(BACKBONE.init, key)["params"], mesh),
-                BACKBONE.vqgan,
-                heads=2,
-                kv_heads=2,
-            )
-        },
-    )
-    monkeypatch.setattr(models, "get", {"chameleon": fake}.__getitem__)
+    model = tiny.config("chameleon", BACKBONE, tmp_path) | {"weights": str(base)}
 
     def make(trained, stage="sft"):
         folder = tmp_path / "run"
-        lora = {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": ["q", "v"]}
-        model = {"backbone": "chameleon", "weights": str(base), "lora": lora}
         folder.mkdir()
         (folder / "config.json").write_text(
             json.dumps({"stages": ["sft", "grpo", "eval"], "model": model})

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import TRANSFORMS, Rule, Table
+from mmcot_jax.nn.decoder_keys import LINEAR
 
 TABLE = Table(
     (
@@ -177,7 +180,12 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path):
     ("change", "message"),
     [
         ({"use_dora": True, "bias": "all"}, "uses use_dora, bias; only plain LoRA fits"),
-        ({"r": 4}, r"scales by lora_alpha 4 / r 4, this model by 4 / 2; set rank and alpha"),
+        (
+            {"r": 4},
+            r"has rank 4 and alpha 4, model.lora has rank 2 and alpha 4; set model.lora.",
+        ),
+        ({"lora_alpha": 8}, r"has rank 2 and alpha 8, .*; set .* and model.lora.alpha=8, or give"),
+        ({"peft_type": "IA3"}, r"uses peft_type IA3; only plain LoRA fits"),
     ],
 )
 def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
@@ -188,46 +196,83 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
         hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
 
 
-LLAMA = {
-    "attention/q": "self_attn.q_proj",
-    "attention/k": "self_attn.k_proj",
-    "attention/v": "self_attn.v_proj",
-    "attention/o": "self_attn.o_proj",
-    "mlp/gate": "mlp.gate_proj",
-    "mlp/up": "mlp.up_proj",
-    "mlp/down": "mlp.down_proj",
-}
+@pytest.mark.parametrize("text", ["{}", "[]", "not json"])
+def test_a_config_that_is_not_pefts_is_refused(tmp_path, text):
+    (tmp_path / "adapter_config.json").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"adapter_config.json is no PEFT config of a LoRA"
+    ):
+        hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
+
+
+def test_an_adapter_of_other_layers_is_refused(tmp_path):
+    hf.save_adapter(TABLE, lora(), tmp_path, alpha=4, dropout=0.0, base="anole")
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = {n.replace("q_proj", "v_proj"): x for n, x in safetensors_io.read(file).items()}
+    entries = [safetensors_io.Entry(n, x.shape, x.dtype) for n, x in tensors.items()]
+    safetensors_io.write(file, entries, [np.array(x) for x in tensors.values()])
+    with pytest.raises(
+        ValueError, match=r"adapts v_proj; model.lora.targets adapts q_proj; set"
+    ):
+        hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
+
+
+def test_an_adapter_of_other_sizes_lists_every_fault(tmp_path):
+    hf.save_adapter(TABLE, lora(), tmp_path, alpha=4, dropout=0.0, base="anole")
+    like = shapes(lora())
+    like["layers"]["q"]["b"] = jax.ShapeDtypeStruct((2, 2, 9), jnp.float32)
+    with pytest.raises(ValueError, match=r"2 misshapen \(.*lora_B.weight is \[8 2\], fits \[9 2\]"):
+        hf.load_adapter(TABLE, tmp_path, like, alpha=4)
+
+
+# --- tokenizers ------------------------------------------------------------------------------
+
+
+def test_a_tokenizer_is_a_file_or_the_first_of_some_names_in_a_folder(tmp_path):
+    tokenizer = Tokenizer(WordLevel({"a": 0}, "a"))
+    names = ("tokenizer.json", "text/tokenizer.json")
+    with pytest.raises(ValueError, match=r"model.tokenizer: no tokenizer\.json at .*; give one"):
+        hf.read_tokenizer(tmp_path, "give one", names)
+    (tmp_path / "text").mkdir()
+    tokenizer.save(str(tmp_path / "text" / "tokenizer.json"))
+    for path in (tmp_path, tmp_path / "text", tmp_path / "text" / "tokenizer.json"):
+        assert hf.read_tokenizer(path, "give one", names).get_vocab() == {"a": 0}
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer\.json \("):
+        hf.read_tokenizer(tmp_path, "give one", names)
 
 
 @pytest.mark.reference
 def test_an_adapter_saved_by_peft_is_read_merged_and_saved_as_peft_does(reference, tmp_path):
     llama = reference / "golden" / "llama"
+    c = json.loads((llama / "config.json").read_text())
+    layers, rank, alpha = c["llama"]["num_hidden_layers"], c["lora"]["r"], c["lora"]["lora_alpha"]
     rules = tuple(
         Rule(f"model.layers.{{layer}}.{name}.weight", (*path.split("/"), "kernel"), "linear")
-        for path, name in LLAMA.items()
+        for path, name in LINEAR.items()
     )
     tensors = safetensors_io.read(llama / "weights.safetensors")
     tensors = {name: x for name, x in tensors.items() if "_proj" in name}
     like, adapters = {"attention": {}, "mlp": {}}, {"attention": {}, "mlp": {}}
-    for path, name in LLAMA.items():
+    for path, name in LINEAR.items():
         part, layer = path.split("/")
         o, i = tensors[f"model.layers.0.{name}.weight"].shape
-        like[part][layer] = {"kernel": jax.ShapeDtypeStruct((3, i, o), jnp.float32)}
+        like[part][layer] = {"kernel": jax.ShapeDtypeStruct((layers, i, o), jnp.float32)}
         adapters[part][layer] = {
-            "a": jax.ShapeDtypeStruct((3, i, 4), jnp.float32),
-            "b": jax.ShapeDtypeStruct((3, 4, o), jnp.float32),
+            "a": jax.ShapeDtypeStruct((layers, i, rank), jnp.float32),
+            "b": jax.ShapeDtypeStruct((layers, rank, o), jnp.float32),
         }
     params = hf.load(Table(rules), tensors, like)
-    lora = hf.load_adapter(Table(rules), llama / "adapter", adapters, alpha=8)
-    merged = hf.merge(params, lora, alpha=8)
+    lora = hf.load_adapter(Table(rules), llama / "adapter", adapters, alpha=alpha)
+    merged = hf.merge(params, lora, alpha=alpha)
     golden = np.load(llama / "io.npz")
     np.testing.assert_allclose(
         merged["attention"]["q"]["kernel"][0].T, golden["out_merged_q_proj_layer0"], atol=1e-6
     )
     np.testing.assert_allclose(
-        merged["mlp"]["down"]["kernel"][2].T, golden["out_merged_down_proj_last"], atol=1e-6
+        merged["mlp"]["down"]["kernel"][-1].T, golden["out_merged_down_proj_last"], atol=1e-6
     )
-    hf.save_adapter(Table(rules), lora, tmp_path, alpha=8, dropout=0.05, base="llama")
+    hf.save_adapter(Table(rules), lora, tmp_path, alpha=alpha, dropout=0.05, base="llama")
     ours = safetensors_io.read(tmp_path / "adapter_model.safetensors")
     theirs = safetensors_io.read(llama / "adapter" / "adapter_model.safetensors")
     assert ours.keys() == theirs.keys()

@@ -1,21 +1,91 @@
-"""Backbones, one folder each."""
+"""Backbones, one folder each, and how a config's weights are loaded into one.
 
+A folder has `build(c)`, `load(backbone, c, key, mesh)`, `picture_identity(c)` and a module
+`weights` with `table(backbone)` and `save(...)`. A user's own may have `PARAMS`: rows for
+`rules.PARAMS`.
+"""
+
+import pathlib
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
-from mmcot_jax import modules
+import jax
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from mmcot_jax import hf, modules, rules
+from mmcot_jax import mesh as meshes
+from mmcot_jax.keytable import Table
+from mmcot_jax.types import Backbone, Variables
 
 
 def names() -> list[str]:
-    """Names of the backbones of this package."""
+    """Returns the names of the backbones of this package."""
     return modules.names(__name__)
 
 
 def get(name: str) -> ModuleType:
     """Returns a backbone's module, by its name or by the path of a user's own folder.
 
-    `build(config)` makes the backbone, `load(...)` its weights.
-
     Raises:
         ValueError: no backbone of that name.
     """
-    return modules.find(name, __name__, "model.backbone")
+    module = modules.find(name, __name__, "model.backbone")
+    rules.add(getattr(module, "PARAMS", ()))
+    return module
+
+
+def resolve(path: str, module_file: str) -> pathlib.Path:
+    """Returns a config's path; `packaged:NAME` is a file beside the backbone's `module_file`."""
+    name = path.removeprefix("packaged:")
+    return pathlib.Path(path) if name == path else pathlib.Path(module_file).parent / name
+
+
+def load_variables(
+    backbone: Backbone,
+    c: Mapping[str, Any],
+    key: jax.Array,
+    mesh: Mesh,
+    *,
+    table: Table,
+    read: Callable[[PyTree], dict[str, PyTree]],
+) -> Variables:
+    """Returns the variables of a config's `model`, each on its shards.
+
+    `read(shapes)` returns those parts of "params" that the config names files for; the others are
+    random. Adapters are those of `c.adapter`, a folder that PEFT or our export wrote, named by
+    `table`; without it they are new.
+
+    Raises:
+        ValueError: files that are missing or do not fit, all faults listed.
+    """
+    shapes = meshes.shapes(jax.eval_shape(backbone.init, key), mesh)
+    loaded = {"lora": _read_adapter(c, shapes.get("lora"), table), "params": read(shapes["params"])}
+    random = {
+        collection: {name: x for name, x in parts.items() if name not in loaded[collection]}
+        for collection, parts in shapes.items()
+    }
+
+    def init(key):
+        made = backbone.init(key)
+        return {
+            collection: {name: made[collection][name] for name in parts}
+            for collection, parts in random.items()
+        }
+
+    shardings = jax.tree.map(lambda x: x.sharding, random)
+    made = jax.jit(init, out_shardings=shardings)(key)
+    return {collection: made[collection] | loaded[collection] for collection in shapes}
+
+
+def _read_adapter(c: Mapping[str, Any], shapes: PyTree | None, table: Table) -> dict[str, PyTree]:
+    folder = c.get("adapter", "")
+    if not folder:
+        return {}
+    if shapes is None:
+        raise ValueError(
+            f"model.adapter is {folder!r}, but model.lora.rank is 0: this model has no adapters; "
+            "set model.lora to the adapter's rank, alpha and targets"
+        )
+    return hf.load_adapter(table, folder, shapes, alpha=c["lora"]["alpha"])

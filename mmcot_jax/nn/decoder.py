@@ -35,8 +35,6 @@ class DecoderConfig(NamedTuple):
     heads: int
     kv_heads: int
     mlp: int
-    head_dim: int = 0
-    """Channels of a head; 0: width / heads."""
     eps: float = 1e-5
     rope_theta: float = 1e4
     rope_sections: tuple[int, ...] = ()
@@ -51,7 +49,7 @@ class DecoderConfig(NamedTuple):
     remat: bool = True
     """Recompute a layer's activations in the backward pass."""
     remat_policy: str = "nothing"
-    """What of them is kept all the same: a name of `KEPT`."""
+    """Which of them are saved all the same: a name of `REMAT_POLICIES`."""
     embed_init: float = 0.02
     """Standard deviation of new embeddings."""
     out_init: float = 0.02
@@ -66,16 +64,34 @@ class DecoderConfig(NamedTuple):
     @property
     def channels(self) -> int:
         """C, channels of a head."""
-        return self.head_dim or self.width // self.heads
+        return self.width // self.heads
+
+    def check(self) -> "DecoderConfig":
+        """Returns itself.
+
+        Raises:
+            ValueError: an unknown `remat_policy`, or an adapter on a tied head.
+        """
+        if self.remat_policy not in REMAT_POLICIES:
+            raise ValueError(
+                f"model.decoder.remat_policy is {self.remat_policy!r}; choose "
+                f"{' or '.join(REMAT_POLICIES)}"
+            )
+        if self.lora and self.tied and "head" in self.lora.targets:
+            # merging would change the embedding too: another model than the one that was trained
+            raise ValueError(
+                "model.lora.targets has 'head', and this model's head is its embedding (tied); "
+                "leave 'head' out"
+            )
+        return self
 
 
-KEPT = {
+REMAT_POLICIES = {
     "nothing": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
-"""Activations that the backward pass finds instead of computing them anew: none but the layers'
-inputs, or the outputs of products with weights (a third less to compute, for about ten times the
-memory)."""
+"""Activations that are saved for the backward pass: only the layers' inputs, or also the outputs of
+products with weights (a third less to recompute, for about ten times the memory)."""
 
 
 class Attention(nn.Module):
@@ -164,9 +180,8 @@ class Decoder(nn.Module):
             param_dtype=c.param_dtype,
             embedding_init=nn.initializers.normal(c.embed_init),
         )
-        if c.remat_policy not in KEPT:
-            raise ValueError(f"remat_policy is {c.remat_policy!r}; choose {' or '.join(KEPT)}")
-        block = nn.remat(Block, prevent_cse=False, policy=KEPT[c.remat_policy])
+        policy = REMAT_POLICIES[c.remat_policy]
+        block = nn.remat(Block, prevent_cse=False, policy=policy)
         self.layers = nn.scan(
             block if c.remat else Block,
             variable_axes={"params": 0, "lora": 0},

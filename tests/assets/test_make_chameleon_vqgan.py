@@ -11,22 +11,17 @@ from safetensors.numpy import load_file
 
 from assets import make_chameleon_vqgan as fit
 from mmcot_jax.models import chameleon
-from mmcot_jax.models.chameleon.vqgan_keys import upstream_keys
+from mmcot_jax.models.chameleon.vqgan import VQGAN
+from mmcot_jax.models.chameleon.weights import load_vqgan
 from mmcot_jax.tasks.puzzlevqa import KINDS
 
 SHIPPED = Path(chameleon.__file__).with_name("tiny_vqgan.safetensors")
 
 
 def shipped():
-    tensors, params = load_file(SHIPPED), {}
-    for name, path, transform in upstream_keys(fit.TINY):
-        value = tensors.pop(name)
-        node = params
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = value.transpose(2, 3, 1, 0) if transform == "conv" else value
-    assert not tensors
-    return jax.tree.map(jnp.float32, params)
+    side = fit.TINY.resolution
+    like = jax.eval_shape(VQGAN(fit.TINY).init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    return load_vqgan(fit.TINY, SHIPPED, like["params"])["vqgan"]
 
 
 def puzzles(count):

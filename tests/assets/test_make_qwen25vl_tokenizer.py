@@ -4,13 +4,14 @@ import pathlib
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from assets.make_qwen25vl_tokenizer import train, words
 from mmcot_jax.boxes import Space
 from mmcot_jax.models import qwen25vl
+from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.models.qwen25vl.preprocess import preprocess
-from mmcot_jax.models.qwen25vl.render import MARKS, Qwen25VLRenderer, read_tokenizer
-from mmcot_jax.models.qwen25vl.sizes import VisionConfig
+from mmcot_jax.models.qwen25vl.render import MARKS, Qwen25VLRenderer
 from mmcot_jax.tasks import shapes
 
 PACKAGED = pathlib.Path(qwen25vl.__file__).parent / "tiny_tokenizer.json"
@@ -18,7 +19,7 @@ PACKAGED = pathlib.Path(qwen25vl.__file__).parent / "tiny_tokenizer.json"
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return read_tokenizer(PACKAGED)
+    return Tokenizer.from_file(str(PACKAGED))
 
 
 def pieces(tokenizer, text):

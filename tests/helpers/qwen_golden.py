@@ -20,9 +20,9 @@ from mmcot_jax import data, hf, safetensors_io
 from mmcot_jax.example import Row
 from mmcot_jax.models.qwen25vl import keys
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
+from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess
 from mmcot_jax.models.qwen25vl.render import MARKS, Qwen25VLRenderer, positions
-from mmcot_jax.models.qwen25vl.sizes import VisionConfig
 from mmcot_jax.nn.decoder import DecoderConfig
 
 HERE = pathlib.Path(__file__).parents[1] / "golden" / "qwen25vl.npz"
@@ -31,6 +31,8 @@ HERE = pathlib.Path(__file__).parents[1] / "golden" / "qwen25vl.npz"
 class Golden(NamedTuple):
     """A model, its weights, and the upstream inputs and outputs."""
 
+    config: dict[str, Any]
+    """The set's own: every size is read from it."""
     backbone: Qwen25VL
     variables: dict
     arrays: dict[str, np.ndarray]
@@ -67,6 +69,9 @@ def build(config: dict[str, Any], weights: dict[str, np.ndarray], *, tied: bool)
         mlp=tower["intermediate_size"],
         full=tuple(tower["fullatt_block_indexes"]),
         window=tower["window_size"],
+        patch=tower["patch_size"],
+        merge=tower["spatial_merge_size"],
+        frames=tower["temporal_patch_size"],
     ).check()
     decoder = DecoderConfig(
         vocab=text["vocab_size"],
@@ -82,15 +87,15 @@ def build(config: dict[str, Any], weights: dict[str, np.ndarray], *, tied: bool)
         tied=tied,
         remat=False,
     )
-    limits = config["image_processor"]
+    limits, context = config["image_processor"], text["max_position_embeddings"]
     renderer = Qwen25VLRenderer(
         tokenizer(text["vocab_size"], marks),
         vision,
         limits["min_pixels"],
         limits["max_pixels"],
-        context=256,
+        context=context,
     )
-    backbone = Qwen25VL(decoder, vision, renderer, context=256)
+    backbone = Qwen25VL(decoder, vision, renderer, context=context)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     params = hf.load(keys.hf_table(tied=tied), weights, like["params"])
     return backbone, {"params": params}
@@ -117,8 +122,8 @@ def own(tied: bool = False) -> Golden:
         "logits": arrays[f"out_{head}_logits"],
         "greedy": arrays[f"out_{head}_greedy"],
     }
-    photos = [arrays[f"in_photo{i}"] for i in range(3)]
-    return Golden(backbone, variables, arrays, photos, [case])
+    photos = [arrays[name] for name in _photos(arrays)]
+    return Golden(config, backbone, variables, arrays, photos, [case])
 
 
 def shared(folder: pathlib.Path) -> Golden:
@@ -129,8 +134,8 @@ def shared(folder: pathlib.Path) -> Golden:
     weights = safetensors_io.read(folder / "weights.safetensors")
     backbone, variables = build(config, weights, tied=config["tie_word_embeddings"])
     photos = [
-        np.asarray(Image.open(io.BytesIO(arrays[f"in_photo{i}_png"].tobytes())).convert("RGB"))
-        for i in range(3)
+        np.asarray(Image.open(io.BytesIO(arrays[name].tobytes())).convert("RGB"))
+        for name in _photos(arrays)
     ]
     cases = [
         {
@@ -144,7 +149,11 @@ def shared(folder: pathlib.Path) -> Golden:
         }
         for case in config["cases"]
     ]
-    return Golden(backbone, variables, arrays, photos, cases)
+    return Golden(config, backbone, variables, arrays, photos, cases)
+
+
+def _photos(arrays: dict[str, np.ndarray]) -> list[str]:
+    return sorted(name for name in arrays if name.startswith("in_photo"))
 
 
 def rows(golden: Golden, case: dict[str, Any]) -> list[Row]:
@@ -160,6 +169,7 @@ def rows(golden: Golden, case: dict[str, Any]) -> list[Row]:
                 golden.photos[next(photos)],
                 min_pixels=renderer.min_pixels,
                 max_pixels=renderer.max_pixels,
+                factor=side,
             )
             for _ in starts
         ]

@@ -13,25 +13,19 @@ from safetensors.numpy import load_file
 
 from mmcot_jax import hf
 from mmcot_jax.keytable import Table, adapter_table
-from mmcot_jax.models.chameleon.keys import hf_table
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
+from mmcot_jax.nn.decoder_keys import LAYER_NORMS, QK_NORMS, decoder_rules
 from mmcot_jax.nn.linear import Lora
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import sample
 from mmcot_jax.types import Batch, Grammar
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
-EVERY = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 def table(c):
-    """Llama's names are Chameleon's without qk-norm and VQGAN."""
-    rules = [r for r in hf_table(VQGANConfig(), paint=False).rules if r.path[0] == "decoder"]
-    if not c.qk_norm:
-        rules = [r for r in rules if "_norm.weight" not in r.upstream.replace("layernorm", "")]
-        rules = [r for r in rules if "_norm.bias" not in r.upstream]
-    return Table(tuple(r for r in rules if not (c.tied and r.path[1] == "head")))
+    same = LAYER_NORMS | (QK_NORMS if c.qk_norm else {})
+    return Table(decoder_rules(same=same, tied=c.tied), ("*.vqmodel.*",))
 
 
 class Golden(NamedTuple):
@@ -150,17 +144,26 @@ def test_a_llamas_adapter_is_pefts_on_off_and_merged(llama):
     continues(on, z["adapted"])
 
 
+def released(config, **fields):
+    """The decoder of a released golden's config."""
+    return DecoderConfig(
+        vocab=config["vocab_size"], width=config["hidden_size"],
+        layers=config["num_hidden_layers"], heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"], mlp=config["intermediate_size"],
+        eps=config["rms_norm_eps"], rope_theta=config["rope_parameters"]["rope_theta"],
+        tied=config["tie_word_embeddings"], **fields,
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.reference
 @pytest.mark.parametrize("name", ["mha", "gqa", "swin"])
 def test_released_chameleon_goldens(chameleon, reference, name):
     folder = reference / "golden" / "chameleon_text" / name
     c, io = json.loads((folder / "config.json").read_text()), np.load(folder / "io.npz")
-    config = DecoderConfig(
-        c["vocab_size"], c["hidden_size"], c["num_hidden_layers"], c["num_attention_heads"],
-        c["num_key_value_heads"], c["intermediate_size"], qk_norm=True, norm_after=c["swin_norm"],
-    )  # fmt: skip
-    weights, pictures = load_file(folder / "weights.safetensors"), range(4, 44)
+    config = released(c, qk_norm=True, norm_after=c["swin_norm"])
+    weights, first = load_file(folder / "weights.safetensors"), c["first_image_token_id"]
+    pictures = range(first, first + c["num_image_tokens"])
     for rows in ("single", "batch"):
         ids, mask = io[f"in_{rows}_input_ids"], io[f"in_{rows}_attention_mask"]
         g = golden(chameleon, config, weights, ids, mask)
@@ -176,19 +179,21 @@ def test_released_chameleon_goldens(chameleon, reference, name):
 @pytest.mark.reference
 def test_the_released_llama_golden(chameleon, reference):
     folder = reference / "golden" / "llama"
-    io = np.load(folder / "io.npz")
-    c = DecoderConfig(150, 64, 3, 4, 2, 104, eps=1e-6)
+    config, io = json.loads((folder / "config.json").read_text()), np.load(folder / "io.npz")
+    c, peft = released(config["llama"]), config["lora"]
     weights = load_file(folder / "weights.safetensors")
     g = golden(chameleon, c, weights, io["in_input_ids"], io["in_attention_mask"])
     ours, hidden = logits(g)
     near(ours, io["out_logits"], g.mask)
-    near(hidden, io["out_hidden3"], g.mask)
+    near(hidden, io[f"out_hidden{c.layers}"], g.mask)
     continues(g, io["out_greedy_tokens"])
+    alpha = float(peft["lora_alpha"])
+    targets = tuple(name.removesuffix("_proj") for name in peft["target_modules"])
 
     def load(table, like):
-        return hf.load_adapter(table, folder / "adapter", like, alpha=8)
+        return hf.load_adapter(table, folder / "adapter", like, alpha=alpha)
 
-    on = adapted(g, Lora(rank=4, alpha=8.0, targets=EVERY), load)
+    on = adapted(g, Lora(rank=peft["r"], alpha=alpha, targets=targets), load)
     near(logits(on)[0], io["out_adapter_on_logits"], g.mask)
     near(logits(merged(on))[0], io["out_adapter_merged_logits"], g.mask)
     near(logits(on._replace(variables=g.variables))[0], io["out_adapter_off_logits"], g.mask)
@@ -198,7 +203,7 @@ def test_the_released_llama_golden(chameleon, reference):
         kernels["attention"]["q"]["kernel"][0].T, io["out_merged_q_proj_layer0"], atol=1e-6
     )
     np.testing.assert_allclose(
-        kernels["mlp"]["down"]["kernel"][2].T, io["out_merged_down_proj_last"], atol=1e-6
+        kernels["mlp"]["down"]["kernel"][-1].T, io["out_merged_down_proj_last"], atol=1e-6
     )
 
 

@@ -1,41 +1,40 @@
-"""Chameleon-7B and Anole-7B: text and pictures in one vocabulary."""
+"""Chameleon-7B and Anole-7B: text and images in one vocabulary."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
-from mmcot_jax import hf
-from mmcot_jax import mesh as meshes
+from mmcot_jax import hf, models
 from mmcot_jax.models.chameleon import weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
-from mmcot_jax.models.chameleon.keys import vqgan_table
-from mmcot_jax.models.chameleon.render import FIRST_IMAGE, ChameleonRenderer, read_tokenizer
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
-from mmcot_jax.nn.decoder import DecoderConfig
-from mmcot_jax.nn.linear import Lora
+from mmcot_jax.models.chameleon.config import VQGANConfig
+from mmcot_jax.models.chameleon.render import FIRST_IMAGE, ChameleonRenderer
+from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
 
-PACKAGED = pathlib.Path(__file__).parent
-"""`packaged:NAME` in a config is a file beside this one: what `tiny` needs."""
+TOKENIZERS = ("tokenizer.json", "tokenizer/text_tokenizer.json", "text_tokenizer.json")
 
 
 def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Chameleon:
-    """A config's `model` -> the backbone, without weights.
+    """Returns the backbone of a config's `model`, without weights.
 
     Raises:
-        ValueError: no tokenizer at `c.tokenizer`, or a vocabulary that does not hold it.
+        ValueError: no tokenizer at `c.tokenizer`, or a vocabulary too small for it.
     """
     vqgan = VQGANConfig(**c["vqgan"]).check()
-    tokenizer = read_tokenizer(_path(c["tokenizer"] or c["weights"]))
-    lora = Lora(**c["lora"]) if c["lora"]["rank"] else None
-    decoder = DecoderConfig(**c["decoder"], lora=lora, qk_norm=True)
+    tokenizer = hf.read_tokenizer(
+        models.resolve(c["tokenizer"] or c["weights"], __file__),
+        "give the file, or the folder that Anole's or Chameleon's release was unpacked to",
+        TOKENIZERS,
+    )
+    decoder = decoder_config(c, qk_norm=True)
     if decoder.vocab < max(tokenizer.get_vocab_size(), FIRST_IMAGE + vqgan.codes + 2):
         raise ValueError(
             f"model.decoder.vocab is {decoder.vocab}; the tokenizer has "
-            f"{tokenizer.get_vocab_size()} ids and pictures need {FIRST_IMAGE + vqgan.codes + 2}"
+            f"{tokenizer.get_vocab_size()} ids and images need {FIRST_IMAGE + vqgan.codes + 2}"
         )
     renderer = ChameleonRenderer(
         tokenizer, vqgan.codes, vqgan.image_len, vqgan.resolution, c["preprocess"], learn, eos
@@ -44,38 +43,25 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Ch
 
 
 def load(backbone: Chameleon, c: Mapping[str, Any], key: jax.Array, mesh: Mesh) -> Variables:
-    """Weights on their shards: from `c.weights`, or random where that is empty.
+    """Returns the weights of `c.weights`, or random ones, on their shards.
 
-    The adapters are always new. `c.vqgan_weights` names a VQGAN of its own.
+    `c.vqgan_weights` is a VQGAN stored elsewhere; `c.adapter` is an adapter to start from.
 
     Raises:
-        ValueError: files that are not there or do not fit, all faults listed.
+        ValueError: files that are missing or do not fit, all faults listed.
     """
-    like = meshes.shapes(jax.eval_shape(backbone.init, key), mesh)
-    vqgan_file = _path(c["vqgan_weights"]) if c["vqgan_weights"] else None
-    if not c["weights"]:
-        variables = jax.jit(backbone.init, out_shardings=_shardings(like))(key)
-        if vqgan_file:
-            table, wanted = vqgan_table(backbone.vqgan), {"vqgan": like["params"]["vqgan"]}
-            variables["params"] |= hf.load(table, vqgan_file, wanted)
-        return variables
-    decoder = backbone.c
-    params = weights.load(
-        _path(c["weights"]), like["params"], backbone.vqgan, decoder.heads, decoder.kv_heads,
-        vqgan_file=vqgan_file,
-    )  # fmt: skip
-    adapters = {name: tree for name, tree in like.items() if name != "params"}
-    fresh = jax.jit(
-        lambda key: {name: backbone.init(key)[name] for name in adapters},
-        out_shardings=_shardings(adapters),
-    )
-    return {"params": params} | fresh(key)
+
+    def read(shapes: PyTree) -> dict[str, PyTree]:
+        vqgan = models.resolve(c["vqgan_weights"], __file__) if c["vqgan_weights"] else None
+        if c["weights"]:
+            folder = models.resolve(c["weights"], __file__)
+            return weights.load(backbone, folder, shapes, vqgan_file=vqgan)
+        return weights.load_vqgan(backbone.vqgan, vqgan, shapes["vqgan"]) if vqgan else {}
+
+    table = weights.table(backbone)
+    return models.load_variables(backbone, c, key, mesh, table=table, read=read)
 
 
-def _shardings(like):
-    return jax.tree.map(lambda x: x.sharding, like)
-
-
-def _path(name: str) -> pathlib.Path:
-    head, _, tail = name.partition("packaged:")
-    return pathlib.Path(name) if head or not tail else PACKAGED / tail
+def picture_identity(c: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the image ids of a config's `model` depend on: the VQGAN and its sizes."""
+    return {"weights": c["vqgan_weights"] or c["weights"], "vqgan": dict(c["vqgan"])}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
 
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+from mmcot_jax.models.chameleon.config import VQGANConfig
 from mmcot_jax.nn.codebook import nearest
 from mmcot_jax.nn.conv import (
     AttentionBlock,

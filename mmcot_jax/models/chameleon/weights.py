@@ -1,6 +1,6 @@
-"""Chameleon's weights in and out, whichever layout a folder has.
+"""Reads and writes Chameleon's weights, in Hugging Face's layout or (reading) the original's.
 
-Parameters are `{"decoder": ..., "vqgan": ...}`.
+Parameters are {"decoder": ..., "vqgan": ...}.
 """
 
 import pathlib
@@ -11,45 +11,76 @@ from jaxtyping import PyTree
 
 from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import Table
-from mmcot_jax.models.chameleon import keys, originals
+from mmcot_jax.models.chameleon import keys
 from mmcot_jax.models.chameleon.backbone import Chameleon
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
+from mmcot_jax.models.chameleon.config import VQGANConfig
+
+VQGAN_FILES = ("vqgan.safetensors", "vqgan.ckpt", "tokenizer/vqgan.ckpt")
 
 
 def load(
+    backbone: Chameleon,
     folder: str | pathlib.Path,
     like: PyTree,
-    vqgan: VQGANConfig,
-    heads: int,
-    kv_heads: int,
     vqgan_file: str | pathlib.Path | None = None,
 ) -> PyTree:
-    """A folder of weights -> parameters on their devices.
+    """Reads a folder of weights into parameters on their devices.
 
     The folder is Hugging Face's (model.safetensors or its index, and beside it vqgan.safetensors
     or vqgan.ckpt, since Hugging Face's port has no VQGAN decoder) or the original's
-    (models/7b/consolidated.pth, tokenizer/vqgan.ckpt). `vqgan_file` is one that lies elsewhere.
+    (models/7b/consolidated.pth, tokenizer/vqgan.ckpt). `vqgan_file` is a VQGAN stored elsewhere.
 
     Raises:
         ValueError: no weights, no VQGAN decoder, or any tensors that do not fit, all listed.
     """
-    folder = pathlib.Path(folder)
-    original = originals.find(folder)
+    folder, c = pathlib.Path(folder), backbone.c
+    original = find_original(folder)
     if original is None:
         tensors = safetensors_io.read_folder(folder)
-        table = keys.hf_table(vqgan, paint=True)
+        names = keys.hf_table(backbone.vqgan, vqgan_decoder=True)
     else:
         tensors = safetensors_io.read_pickle(original)
-        table = keys.original_table(vqgan, heads, kv_heads)
-    path = pathlib.Path(vqgan_file) if vqgan_file else originals.find_vqgan(folder)
-    return hf.load(table, tensors | _vqgan(path, folder, tensors), like, str(folder))
+        names = keys.original_table(backbone.vqgan, c.heads, c.kv_heads)
+    path = pathlib.Path(vqgan_file) if vqgan_file else find_vqgan(folder)
+    return hf.load(names, tensors | _vqgan(path, folder, tensors), like, str(folder))
+
+
+def load_vqgan(c: VQGANConfig, file: str | pathlib.Path, like: PyTree) -> dict[str, PyTree]:
+    """Reads a VQGAN of its own, a safetensors file, into {"vqgan": ...}.
+
+    Raises:
+        ValueError: no such file, or any tensors that do not fit, all listed.
+    """
+    return hf.load(keys.vqgan_table(c), file, {"vqgan": like})
+
+
+def find_original(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns the decoder's pickle in a folder laid out as the original release, or None.
+
+    Raises:
+        ValueError: weights split over several files, as the 30B's are.
+    """
+    files = sorted({*folder.glob("consolidated*.pth"), *folder.glob("models/*/consolidated*.pth")})
+    if len(files) > 1:
+        names = ", ".join(str(file.relative_to(folder)) for file in files)
+        raise ValueError(
+            f"{folder} holds several originals ({names}); only one file (7B) is read, "
+            "convert a split one to safetensors first"
+        )
+    return files[0] if files else None
+
+
+def find_vqgan(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns the VQGAN's file in a folder, or None."""
+    return next((folder / name for name in VQGAN_FILES if (folder / name).is_file()), None)
 
 
 def _vqgan(
     path: pathlib.Path | None, folder: pathlib.Path, tensors: hf.Tensors
 ) -> dict[str, np.ndarray]:
     if path is None:
-        if any(name.startswith(f"{keys.VQGAN_PREFIX}{keys.PAINTER}.") for name in tensors):
+        prefix = f"{keys.VQGAN_PREFIX}{keys.VQGAN_DECODER}."
+        if any(name.startswith(prefix) for name in tensors):
             return {}
         raise ValueError(
             f"{folder} has no VQGAN decoder (Hugging Face's port leaves it out): put the original "
@@ -62,20 +93,20 @@ def _vqgan(
 
 
 def table(backbone: Chameleon) -> Table:
-    """Hugging Face's names of what adapters may stand on."""
-    return keys.hf_table(backbone.vqgan, paint=False)
+    """Returns Hugging Face's names of the layers that adapters may be added to."""
+    return keys.hf_table(backbone.vqgan, vqgan_decoder=False)
 
 
 def save(
     backbone: Chameleon, params: PyTree, folder: str | pathlib.Path, dtype: Any = None
 ) -> list[pathlib.Path]:
-    """Parameters -> the Hugging Face layout, and vqgan.safetensors with the VQGAN's decoder.
+    """Writes Hugging Face's layout, and vqgan.safetensors with the VQGAN's decoder.
 
     `load` reads both back; Hugging Face's class reads the first. Returns the files written.
     """
     vqgan_file = pathlib.Path(folder) / "vqgan.safetensors"
-    seeing = {name: x for name, x in params["vqgan"].items() if name != keys.PAINTER}
-    files = hf.save(table(backbone), {**params, "vqgan": seeing}, folder, dtype)
-    # uncast: rounded weights would give some cells of a picture other codes
+    encoder = {name: x for name, x in params["vqgan"].items() if name != keys.VQGAN_DECODER}
+    files = hf.save(table(backbone), {**params, "vqgan": encoder}, folder, dtype)
+    # uncast: rounded weights would give some cells of an image other codes
     hf.save_file(keys.vqgan_table(backbone.vqgan), {"vqgan": params["vqgan"]}, vqgan_file)
     return [*files, vqgan_file]

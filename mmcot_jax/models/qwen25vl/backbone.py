@@ -1,37 +1,34 @@
-"""Qwen2.5-VL: a decoder over words, and a vision tower whose features stand at placeholders.
+"""Qwen2.5-VL: a decoder over words, and a vision tower whose features replace placeholders.
 
-Axes: B rows, N pictures, K ids of a picture, T time, P of them with features, D width,
-V vocabulary, W windows.
+Axes: B rows, T time, P tokens with features, D width, W windows, K cells of a window.
 Source: arXiv 2502.13923.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 from mmcot_jax.example import Windows
+from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.models.qwen25vl.render import Qwen25VLRenderer
-from mmcot_jax.models.qwen25vl.sizes import VisionConfig
 from mmcot_jax.models.qwen25vl.vision import Vision, to_patches
-from mmcot_jax.nn import decoder
-from mmcot_jax.nn.decoder import Decoder, DecoderConfig
+from mmcot_jax.nn.decoder import Decoder
+from mmcot_jax.nn.decoder_only import DecoderOnly, decoder_variables
 from mmcot_jax.types import Batch, Cache, Grammar, Variables
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Qwen25VL:
-    """A `Backbone`; hashed by identity, so build it once a run. The tower is frozen."""
+class Qwen25VL(DecoderOnly):
+    """A `Backbone` with the tower "vision", which is frozen. It has no ids for images."""
 
-    c: DecoderConfig
     vision: VisionConfig
     renderer: Qwen25VLRenderer
     context: int
-    position_axes: int = 3
-    image_outputs: tuple[str, ...] = ()
-    """Nothing of pictures: it draws none."""
+    position_axes = 3
 
     @property
     def grammar(self) -> Grammar:
@@ -42,23 +39,16 @@ class Qwen25VL:
             eos=self.renderer.eos_ids,
         )
 
-    def init(self, key: jax.Array) -> Variables:
-        """Random weights: {"params": {"decoder", "vision"}, "lora": {"decoder"}}."""
-        words, pictures, adapters = jax.random.split(key, 3)
-        ones = jnp.ones((1, 1), bool)
-        batch = Batch(jnp.zeros((1, 1), jnp.int32), jnp.zeros((3, 1, 1), jnp.int32), ones, ones)
-        rngs = {"params": words, "lora": adapters}
-        variables = Decoder(self.c).init(rngs, batch, method="everything")
+    def init_towers(self, key: jax.Array) -> dict[str, Any]:
+        """Returns a random vision tower."""
         v = self.vision
         cells = jnp.zeros((1, 1, v.cells**2, v.cell, v.cell, 3), jnp.uint8)
         at = jnp.zeros((1, 1, v.cells**2, 2), jnp.int32)
         given = to_patches(cells, v), at, jnp.zeros((1, 1), jnp.int32)
-        vision = self._tower().init(pictures, *given)
-        tree = {"params": {"decoder": variables["params"], "vision": vision["params"]}}
-        return tree | ({"lora": {"decoder": variables["lora"]}} if self.c.lora else {})
+        return {"vision": self._tower().init(key, *given)["params"]}
 
     def prepare(self, variables: Variables, batch: Batch) -> Batch:
-        """Turns `batch.pixels` into `embeds`: the tower runs once, whoever reads them after."""
+        """Turns `batch.pixels` into `embeds`, so that the tower runs once for all readers."""
         if batch.pixels is None:
             return batch
         cells, at, image, source = Windows(*batch.pixels)
@@ -69,17 +59,6 @@ class Qwen25VL:
         embeds = jnp.where(source[..., None] >= 0, chosen, 0)
         return batch._replace(pixels=None, embeds=jax.lax.stop_gradient(embeds))
 
-    def tokenize(self, variables: Variables, images: UInt8[Array, "N h w 3"]) -> Int[Array, "N K"]:
-        """Refused: images have no ids here.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            "Qwen2.5-VL has no ids for images, it sees their pixels; render rows with its own "
-            "renderer, whose images need no tokenizing"
-        )
-
     def __call__(
         self,
         variables: Variables,
@@ -88,49 +67,25 @@ class Qwen25VL:
         *,
         dropout: jax.Array | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Hidden states after the last norm.
+        """Returns hidden states after the last norm, and the cache with the batch written.
 
-        `batch.embeds` stand at the placeholders among the first P tokens; all else is words.
+        `batch.embeds` replace the placeholders among the first P tokens; all else is words.
         """
-        rngs = None if dropout is None else {"dropout": dropout}
-        words = _words(variables)
         if batch.embeds is not None:
-            batch = batch._replace(embeds=self._mixed(words, batch))
-        return Decoder(self.c).apply(words, batch, cache, rngs=rngs)
+            batch = batch._replace(embeds=self._input_embeds(variables, batch))
+        return super().__call__(variables, batch, cache, dropout=dropout)
 
-    def unembed(self, variables: Variables, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
-        """float32 logits over all ids; the grammar masks, not the head."""
-        return Decoder(self.c).apply(_words(variables), hidden, method="unembed")
-
-    def init_cache(self, batch: int, slots: int) -> Cache:
-        """An empty cache."""
-        return decoder.init_cache(self.c, batch, slots)
-
-    def paint(
-        self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array | None = None
-    ) -> UInt8[Array, "N h w 3"]:
-        """Refused: it writes words only.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError("Qwen2.5-VL writes words only, it paints nothing; ask for no pictures")
-
-    def _mixed(self, words: Variables, batch: Batch) -> Float[Array, "B T D"]:
+    def _input_embeds(self, variables: Variables, batch: Batch) -> Float[Array, "B T D"]:
+        words = decoder_variables(variables)
         x = Decoder(self.c).apply(words, batch.tokens, method=_embed)
         p = batch.embeds.shape[1]
         # the grammar writes no placeholder, and no text spells one
-        pictured = batch.tokens[:, :p, None] == self.renderer.ids["pad"]
-        seen = jnp.where(pictured, batch.embeds.astype(x.dtype), x[:, :p])
-        return jnp.concatenate([seen, x[:, p:]], axis=1)
+        placeholder = batch.tokens[:, :p, None] == self.renderer.ids["pad"]
+        mixed = jnp.where(placeholder, batch.embeds.astype(x.dtype), x[:, :p])
+        return jnp.concatenate([mixed, x[:, p:]], axis=1)
 
     def _tower(self) -> Vision:
         return Vision(self.vision, self.c.width, self.c.dtype, self.c.param_dtype)
-
-
-def _words(variables: Variables) -> Variables:
-    """The decoder's part of every collection."""
-    return {name: tree["decoder"] for name, tree in variables.items()}
 
 
 def _embed(module: Decoder, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:

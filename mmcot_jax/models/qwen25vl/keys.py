@@ -3,53 +3,28 @@
 Paths are those of our parameters: `decoder/...` (nn/decoder.py) and `vision/...` (vision.py).
 """
 
-from mmcot_jax.keytable import Rule, Table
+from mmcot_jax.keytable import Rule, Table, layer_rules, parse_path, weight_and_bias
+from mmcot_jax.nn.decoder_keys import HEAD, LAYER_NORMS, QK_NORMS, QKV_BIASES, decoder_rules
 
 SAVED = {"decoder": "model.", "vision": "visual."}
 """Prefixes in the released checkpoints, and in what transformers writes."""
 LOADED = {"decoder": "model.language_model.", "vision": "model.visual."}
-"""Prefixes in the library's memory since transformers 4.52: an adapter's names are built of them,
+"""Prefixes in the library's memory since transformers 4.52: PEFT builds an adapter's names of them,
 and some tools write them to disk."""
 
 
 def hf_table(*, tied: bool, qk_norm: bool = False, prefixes: dict[str, str] = SAVED) -> Table:
-    """`Qwen2_5_VLForConditionalGeneration`; `tied`: the head is the embedding.
+    """Returns `Qwen2_5_VLForConditionalGeneration`'s names; `tied`: the head is the embedding.
 
-    With `qk_norm` also that norm, which small models of ours have and the released ones lack.
+    With `qk_norm` also those of that norm, which our small models have and the released ones lack.
     """
-    head = () if tied else (Rule("lm_head.weight", ("decoder", "head", "kernel"), "linear"),)
-    # a tied head may have been written all the same; the rotation's table is no weight
-    ignorable = ("*.inv_freq", *(("lm_head.weight",) if tied else ()))
-    words, pictures = _decoder(prefixes["decoder"], qk_norm), _vision(prefixes["vision"])
-    return Table((*words, *head, *pictures), ignorable)
-
-
-def _decoder(prefix: str, qk_norm: bool) -> tuple[Rule, ...]:
-    linear = {
-        "attention/q": "self_attn.q_proj",
-        "attention/k": "self_attn.k_proj",
-        "attention/v": "self_attn.v_proj",
-        "attention/o": "self_attn.o_proj",
-        "mlp/gate": "mlp.gate_proj",
-        "mlp/up": "mlp.up_proj",
-        "mlp/down": "mlp.down_proj",
-    }
-    same = {
-        "attention/q/bias": "self_attn.q_proj.bias",
-        "attention/k/bias": "self_attn.k_proj.bias",
-        "attention/v/bias": "self_attn.v_proj.bias",
-        "attention_norm/scale": "input_layernorm.weight",
-        "mlp_norm/scale": "post_attention_layernorm.weight",
-    }
-    if qk_norm:
-        norms = [f"{name}_norm" for name in "qk"]
-        same |= {f"attention/{norm}/scale": f"self_attn.{norm}.weight" for norm in norms}
-        same |= {f"attention/{norm}/bias": f"self_attn.{norm}.bias" for norm in norms}
-    return (
-        Rule(f"{prefix}embed_tokens.weight", ("decoder", "embed", "embedding")),
-        *_layers("decoder", f"{prefix}layers.", linear, same),
-        Rule(f"{prefix}norm.weight", ("decoder", "norm", "scale")),
-    )
+    same = QKV_BIASES | LAYER_NORMS
+    if qk_norm:  # scales before biases, as our exports have always ordered them
+        same |= sorted(QK_NORMS.items(), key=lambda item: item[0].endswith("bias"))
+    words = decoder_rules(same=same, tied=tied, prefix=prefixes["decoder"])
+    # some files of a tied model hold its head a second time; the rotation's table is no weight
+    ignorable = ("*.inv_freq", *([HEAD] if tied else []))
+    return Table((*words, *_vision(prefixes["vision"])), ignorable)
 
 
 def _vision(prefix: str) -> tuple[Rule, ...]:
@@ -65,21 +40,8 @@ def _vision(prefix: str) -> tuple[Rule, ...]:
     merger = f"{prefix}merger."
     return (
         Rule(f"{prefix}patch_embed.proj.weight", ("vision", "patch"), "patches"),
-        *_layers("vision", f"{prefix}blocks.", linear, same),
-        Rule(f"{merger}ln_q.weight", ("vision", "norm", "scale")),
-        Rule(f"{merger}mlp.0.weight", ("vision", "inner", "kernel"), "linear"),
-        Rule(f"{merger}mlp.0.bias", ("vision", "inner", "bias")),
-        Rule(f"{merger}mlp.2.weight", ("vision", "outer", "kernel"), "linear"),
-        Rule(f"{merger}mlp.2.bias", ("vision", "outer", "bias")),
+        *layer_rules("vision/layers", f"{prefix}blocks", linear, same),
+        Rule(f"{merger}ln_q.weight", parse_path("vision/norm/scale")),
+        *weight_and_bias(f"{merger}mlp.0", "vision/inner", "kernel", "linear"),
+        *weight_and_bias(f"{merger}mlp.2", "vision/outer", "kernel", "linear"),
     )
-
-
-def _layers(part: str, prefix: str, linear: dict[str, str], same: dict[str, str]) -> list[Rule]:
-    def path(name: str) -> tuple[str, ...]:
-        return (part, "layers", *name.split("/"))
-
-    name = f"{prefix}{{layer}}."
-    return [
-        *(Rule(f"{name}{n}.weight", path(f"{p}/kernel"), "linear") for p, n in linear.items()),
-        *(Rule(f"{name}{n}", path(p)) for p, n in same.items()),
-    ]

@@ -4,7 +4,6 @@ Host only, no jax. Axes: T time, V vocabulary, A = 3 position axes (frame, row, 
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from itertools import groupby, takewhile
 
@@ -13,8 +12,8 @@ from tokenizers import Tokenizer
 
 from mmcot_jax.boxes import Sight
 from mmcot_jax.example import Example, Picture, Reply, Row, Segment
+from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.models.qwen25vl.preprocess import VARIANTS, cut, preprocess
-from mmcot_jax.models.qwen25vl.sizes import VisionConfig
 
 LEARN = ("chain", "all")
 SYSTEM = "You are a helpful assistant."
@@ -224,22 +223,3 @@ def positions(length: int, starts: Sequence[int], grids: Sequence[tuple[int, int
         token, number = start + h * w, number + max(h, w)
     out[:, token:] = number + np.arange(length - token)
     return out
-
-
-def read_tokenizer(path: str | pathlib.Path) -> Tokenizer:
-    """A tokenizer.json, or the folder that holds one.
-
-    Raises:
-        ValueError: nothing there, or not a tokenizer.
-    """
-    path = pathlib.Path(path)
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(
-            f"model.tokenizer: no tokenizer.json at {path}; give the file, or the folder of "
-            "Qwen2.5-VL's release"
-        )
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise ValueError(f"model.tokenizer: {file} is not a tokenizer.json ({error})") from None

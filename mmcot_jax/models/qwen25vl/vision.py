@@ -14,7 +14,7 @@ from einops import rearrange, repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from mmcot_jax.models.qwen25vl.sizes import VisionConfig
+from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.nn.attention import attend
 from mmcot_jax.nn.linear import Linear, RMSNorm
 from mmcot_jax.nn.rope import rotate

@@ -1,6 +1,6 @@
-"""Qwen2.5-VL's weights in and out: Hugging Face's safetensors, one file or shards.
+"""Reads and writes Qwen2.5-VL's weights: Hugging Face's safetensors, one file or shards.
 
-Parameters are `{"decoder": ..., "vision": ...}`.
+Parameters are {"decoder": ..., "vision": ...}.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
 
 
 def load(backbone: Qwen25VL, folder: str | pathlib.Path, like: PyTree) -> PyTree:
-    """A folder with model.safetensors, or its index and shards -> parameters on their devices.
+    """Reads model.safetensors, or its index and shards, into parameters on their devices.
 
     Raises:
         ValueError: no weights there, or any tensors that do not fit, all listed.
@@ -27,14 +27,14 @@ def load(backbone: Qwen25VL, folder: str | pathlib.Path, like: PyTree) -> PyTree
 
 
 def table(backbone: Qwen25VL) -> Table:
-    """Hugging Face's names of what adapters may stand on: those of the model in memory."""
+    """Returns Hugging Face's names of the layers that adapters may be added to, as in memory."""
     return _table(backbone, keys.LOADED)
 
 
 def save(
     backbone: Qwen25VL, params: PyTree, folder: str | pathlib.Path, dtype: Any = None
 ) -> list[pathlib.Path]:
-    """Parameters -> the released layout, which `load` and Hugging Face's class read back."""
+    """Writes the released layout, which `load` and Hugging Face's class read back."""
     return hf.save(_table(backbone, keys.SAVED), params, folder, dtype)
 
 

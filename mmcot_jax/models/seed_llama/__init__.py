@@ -1,43 +1,40 @@
-"""SEED-LLaMA-8B: words and pictures in one LLaMA; with `seed` None, any LLaMA on text alone.
+"""SEED-LLaMA-8B: words and images in one LLaMA; with `seed` None, any LLaMA on text alone.
 
 A LLaMA of its own folder would repeat the decoder's half of this one line for line; so SmolLM2,
 which has real weights in a package, is read here.
 """
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
-from mmcot_jax import mesh as meshes
+from mmcot_jax import hf, models
 from mmcot_jax.models.seed_llama import gguf, weights
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
-from mmcot_jax.models.seed_llama.keys import SeedConfig
-from mmcot_jax.models.seed_llama.render import SeedRenderer, read_tokenizer, with_pictures
-from mmcot_jax.nn.decoder import DecoderConfig
-from mmcot_jax.nn.linear import Lora
+from mmcot_jax.models.seed_llama.config import SeedConfig
+from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
+from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
-
-PACKAGED = pathlib.Path(__file__).parent
-"""`packaged:NAME` in a config is a file beside this one: what `tiny` needs."""
 
 
 def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> SeedLlama:
-    """A config's `model` -> the backbone, without weights.
+    """Returns the backbone of a config's `model`, without weights.
 
-    `c` has `weights`, `tokenizer` ("": with the weights), `seed` (sizes of the picture tokenizer
+    `c` has `weights`, `tokenizer` ("": with the weights), `seed` (sizes of the image tokenizer
     that differ from SEED-2's, or None), `seed_weights` ("": with the weights), `preprocess`,
     `decoder`, `lora`, `context` and `draws`.
 
     Raises:
-        ValueError: no tokenizer, a vocabulary that does not hold it, or a way of learning that
-            this backbone does not have.
+        ValueError: no tokenizer, a vocabulary too small for it, or a way of learning that this
+            backbone does not have.
     """
     if learn != "chain" or not eos:
         raise ValueError(
-            f"sft.learn is {learn!r} and sft.eos {eos}; seed_llama learns the chain and its end"
+            f"sft.learn is {learn!r} and sft.eos {eos}; seed_llama learns the chain and its end: "
+            "set sft.learn=chain and sft.eos=true"
         )
     seed = None if c["seed"] is None else SeedConfig(**c["seed"]).check()
     tokenizer = _tokenizer(c["tokenizer"] or c["weights"])
@@ -45,51 +42,49 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
         tokenizer = with_pictures(tokenizer, seed.codes)
         pictures = (seed.codes, seed.queries, seed.resolution, c["preprocess"])
     renderer = SeedRenderer(tokenizer, *(pictures if seed else ()))
-    lora = Lora(**c["lora"]) if c["lora"]["rank"] else None
-    decoder = DecoderConfig(**c["decoder"], lora=lora)
+    decoder = decoder_config(c)
     if decoder.vocab < tokenizer.get_vocab_size():
         raise ValueError(
             f"model.decoder.vocab is {decoder.vocab}; the tokenizer has "
-            f"{tokenizer.get_vocab_size()} ids, those of pictures included"
+            f"{tokenizer.get_vocab_size()} ids, those of images included"
         )
     return SeedLlama(decoder, seed, renderer, c["context"], c["draws"])
 
 
 def _tokenizer(name: str):
-    file = gguf.find(name)
-    return gguf.GGUF(file).tokenizer() if file else read_tokenizer(_path(name))
+    if file := gguf.find(name):
+        return gguf.GGUF(file).tokenizer()
+    return hf.read_tokenizer(
+        models.resolve(name, __file__),
+        "SEED-LLaMA's words are Llama 2's: give that tokenizer.json (its release has only "
+        "tokenizer.model)",
+    )
 
 
 def load(backbone: SeedLlama, c: Mapping[str, Any], key: jax.Array, mesh: Mesh) -> Variables:
-    """Weights on their shards: from `c.weights`, or random where that is empty.
+    """Returns the weights of `c.weights`, or random ones, on their shards.
 
-    The adapters are always new. `c.seed_weights` names the picture tokenizer's own place.
+    `c.seed_weights` is an image tokenizer stored elsewhere; `c.adapter` is an adapter to start
+    from.
 
     Raises:
-        ValueError: files that are not there or do not fit, all faults listed.
+        ValueError: files that are missing or do not fit, all faults listed.
     """
-    like = meshes.shapes(jax.eval_shape(backbone.init, key), mesh)
-    shardings = jax.tree.map(lambda x: x.sharding, like)
-    params = {}
-    if c["weights"]:
-        source = c["weights"]
-        source = source if gguf.find(source) else str(_path(source))
-        params["decoder"] = weights.load_decoder(backbone, source, like["params"]["decoder"])
-    pictures = c["seed_weights"] or c["weights"]
-    if backbone.seed and pictures:
-        place = like["params"]["seed"]
-        params["seed"] = weights.load_seed(backbone.seed, _path(pictures), place)
-    rest = {name: x for name, x in shardings["params"].items() if name not in params}
-    wanted = {name: x for name, x in shardings.items() if name != "params"} | {"params": rest}
 
-    def fresh(key):
-        made = backbone.init(key)
-        return made | {"params": {name: made["params"][name] for name in rest}}
+    def read(shapes: PyTree) -> dict[str, PyTree]:
+        params, pictures = {}, c["seed_weights"] or c["weights"]
+        if c["weights"]:
+            source = gguf.find(c["weights"]) or models.resolve(c["weights"], __file__)
+            params["decoder"] = weights.load_decoder(backbone, source, shapes["decoder"])
+        if backbone.seed and pictures:
+            source = models.resolve(pictures, __file__)
+            params["seed"] = weights.load_seed(backbone.seed, source, shapes["seed"])
+        return params
 
-    made = jax.jit(fresh, out_shardings=wanted)(key)
-    return made | {"params": made["params"] | params}
+    table = weights.table(backbone)
+    return models.load_variables(backbone, c, key, mesh, table=table, read=read)
 
 
-def _path(name: str) -> pathlib.Path:
-    head, _, tail = name.partition("packaged:")
-    return pathlib.Path(name) if head or not tail else PACKAGED / tail
+def picture_identity(c: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the image ids of a config's `model` depend on: SEED's tokenizer and sizes."""
+    return {"weights": c["seed_weights"] or c["weights"], "seed": dict(c["seed"] or {})}

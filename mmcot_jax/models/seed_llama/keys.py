@@ -1,4 +1,4 @@
-"""The sizes of SEED's picture tokenizer, and where weights go: key tables. Host only, no jax.
+"""SEED-LLaMA's key tables: which upstream tensors are which parameters. Host only, no jax.
 
 Paths are those of our parameters: `decoder/...` (nn/decoder.py), `seed/...` (tokenizer.py). SEED's
 names are those of its own class; on disk the ViT (`visual_encoder.`) is a file of its own, without
@@ -7,144 +7,62 @@ that prefix.
 
 from collections.abc import Collection
 from fnmatch import filter
-from typing import NamedTuple
 
-from mmcot_jax.keytable import Rule, Table
+from mmcot_jax.keytable import Rule, Table, layer_rules, parse_path, weight_and_bias
+from mmcot_jax.models.seed_llama.config import SeedConfig
+from mmcot_jax.nn.decoder_keys import HEAD, QK_NORMS, decoder_rules
 
 VIT_PREFIX = "visual_encoder."
 
 
-class SeedConfig(NamedTuple):
-    """A picture tokenizer; the defaults are SEED-2's, the one of SEED-LLaMA.
-
-    Source: arXiv 2310.01218 section 3; the sizes are EVA-ViT-g's and BERT-base's.
-    """
-
-    resolution: int = 224
-    """Side of a picture, in pixels."""
-    patch: int = 14
-    vit_width: int = 1408
-    vit_layers: int = 39
-    vit_heads: int = 16
-    vit_mlp: int = 6144
-    queries: int = 32
-    """Codes of a picture."""
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp: int = 3072
-    codes: int = 8192
-    code_width: int = 32
-    image_layers: int = 4
-    """Blocks between the codes and the embedding."""
-    image_heads: int = 12
-    down: tuple[int, ...] = (256, 128, 32)
-    """Widths that a query shrinks through on its way into the embedding."""
-    embedding: int = 1024
-    """Channels of the embedding, the condition of the diffusion that paints."""
-    dtype: str = "float32"
-    """Of the ViT's activations; all that follows is float32."""
-    param_dtype: str = "float32"
-    """Of the ViT's weights."""
-
-    def check(self) -> "SeedConfig":
-        """Itself.
-
-        Raises:
-            ValueError: a patch that does not divide the picture, or heads that do not divide a
-                width.
-        """
-        pairs = (
-            ("patch", "resolution"), ("vit_heads", "vit_width"), ("heads", "width"),
-            ("image_heads", "width"),
-        )  # fmt: skip
-        for part, whole in pairs:
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"model.seed.{part} {getattr(self, part)} does not divide {whole} "
-                    f"{getattr(self, whole)}; choose a divisor of it"
-                )
-        return self
-
-    def crosses(self, layer: int) -> bool:
-        """Whether a Q-Former layer looks at the picture: every second does, from the first."""
-        return layer % 2 == 0
-
-
 def llama_table(tied: bool = False, qk_norm: bool = False) -> Table:
-    """`LlamaForCausalLM`'s names: q and k rotate halves.
+    """Returns `LlamaForCausalLM`'s names: q and k rotate halves.
 
-    With `qk_norm` also that norm, which small models of ours have and the released ones lack.
+    With `qk_norm` also those of that norm, which our small models have and the released ones lack.
     """
-    linear = {
-        "attention/q": "self_attn.q_proj",
-        "attention/k": "self_attn.k_proj",
-        "attention/v": "self_attn.v_proj",
-        "attention/o": "self_attn.o_proj",
-        "mlp/gate": "mlp.gate_proj",
-        "mlp/up": "mlp.up_proj",
-        "mlp/down": "mlp.down_proj",
-    }
-    norms = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
-    names = ("model.embed_tokens", "model.norm", "lm_head")
-    table = _decoder(names, "model.layers.{layer}.", linear, norms, tied)
-    more = tuple(
-        Rule(f"model.layers.{{layer}}.self_attn.{norm}.{name}", _layer(f"attention/{norm}/{own}"))
-        for norm in ("q_norm", "k_norm")
-        for name, own in (("weight", "scale"), ("bias", "bias"))
-    )
-    return table._replace(rules=table.rules + more) if qk_norm else table
+    norms = layer_rules("decoder/layers", "model.layers", {}, QK_NORMS) if qk_norm else []
+    # some files of a tied model hold its head a second time
+    ignorable = ("*.rotary_emb.inv_freq", *([HEAD] if tied else []))
+    return Table((*decoder_rules(tied=tied), *norms), ignorable)
 
 
 def gguf_table(heads: int, kv_heads: int, tied: bool) -> Table:
-    """The names of llama.cpp's GGUF files: q and k rotate neighbours.
+    """Returns the names of llama.cpp's GGUF files: q and k rotate neighbours.
 
     Source: github.com/ggml-org/ggml, docs/gguf.md, "Standardized tensor names".
     """
     linear = {
-        "attention/q": "attn_q",
-        "attention/k": "attn_k",
         "attention/v": "attn_v",
         "attention/o": "attn_output",
         "mlp/gate": "ffn_gate",
         "mlp/up": "ffn_up",
         "mlp/down": "ffn_down",
     }
-    norms = {"attention_norm": "attn_norm", "mlp_norm": "ffn_norm"}
-    names = ("token_embd", "output_norm", "output")
-    table = _decoder(names, "blk.{layer}.", linear, norms, tied)
-    rotary = {_layer("attention/q/kernel"): heads, _layer("attention/k/kernel"): kv_heads}
-    rules = (
-        rule._replace(transform="rotary_linear", heads=rotary[rule.path])
-        if rule.path in rotary
-        else rule
-        for rule in table.rules
+    norms = {"attention_norm/scale": "attn_norm.weight", "mlp_norm/scale": "ffn_norm.weight"}
+    rotary = (
+        Rule(
+            f"blk.{{layer}}.attn_{x}.weight",
+            parse_path(f"decoder/layers/attention/{x}/kernel"),
+            "rotary_linear",
+            count,
+        )
+        for x, count in (("q", heads), ("k", kv_heads))
     )
-    return Table(tuple(rules), ("rope_freqs.weight",))
-
-
-def _decoder(names, layers: str, linear: dict, norms: dict, tied: bool) -> Table:
-    embed, norm, head = names
     rules = (
-        Rule(f"{embed}.weight", ("decoder", "embed", "embedding")),
-        *(Rule(f"{layers}{n}.weight", _layer(f"{p}/kernel"), "linear") for p, n in linear.items()),
-        *(Rule(f"{layers}{n}.weight", _layer(f"{p}/scale")) for p, n in norms.items()),
-        Rule(f"{norm}.weight", ("decoder", "norm", "scale")),
-        *([] if tied else [Rule(f"{head}.weight", ("decoder", "head", "kernel"), "linear")]),
+        Rule("token_embd.weight", parse_path("decoder/embed/embedding")),
+        *rotary,
+        *layer_rules("decoder/layers", "blk", linear, norms),
+        Rule("output_norm.weight", parse_path("decoder/norm/scale")),
+        *([] if tied else [Rule("output.weight", parse_path("decoder/head/kernel"), "linear")]),
     )
-    # some files of a tied model hold its head a second time
-    return Table(rules, ("*.rotary_emb.inv_freq", *([f"{head}.weight"] if tied else [])))
+    return Table(rules, ("rope_freqs.weight",))
 
 
-def _layer(path: str) -> tuple[str, ...]:
-    return ("decoder", "layers", *path.split("/"))
-
-
-# --- the picture tokenizer --------------------------------------------------------------------
+# --- the image tokenizer ----------------------------------------------------------------------
 
 
 def seed_table(c: SeedConfig) -> Table:
-    """`Blip2QformerQuantizer`'s names, the ViT's with their prefix.
+    """Returns `Blip2QformerQuantizer`'s names, the ViT's with their prefix.
 
     Ignorable: the branch that reconstructs the encoder's features (`blocks`, `pos_embed`), which
     only its training used; the buffer of BERT's positions; and a 40th block of EVA's.
@@ -187,7 +105,7 @@ _TEXT = (
 
 
 def used(names: Collection[str]) -> set[str]:
-    """Those of the released files that belong to a module of `seed_table`.
+    """Returns those names of the released files that belong to a module of `seed_table`.
 
     seed_quantizer.pt also holds BLIP-2's text branch and parts of SEED's training (146 names),
     eva_vit_g.pth what EVA was trained with: the released code drops them, and so do we.
@@ -210,7 +128,7 @@ def _vit(c: SeedConfig) -> tuple[Rule, ...]:
 
 
 def _blocks(layers: str, path: str) -> tuple[Rule, ...]:
-    """Without the biases of queries, keys and values."""
+    """Returns a ViT's blocks, without the biases of queries, keys and values."""
     return (
         *_norm(f"{layers}norm1", f"{path}/attention_norm"),
         Rule(f"{layers}attn.qkv.weight", _seed(f"{path}/attention/qkv/kernel"), "linear"),
@@ -221,7 +139,7 @@ def _blocks(layers: str, path: str) -> tuple[Rule, ...]:
     )
 
 
-def _qformer(c: SeedConfig) -> tuple[Rule, ...]:
+def _qformer(c: SeedConfig) -> list[Rule]:
     rules = _norm("Qformer.bert.embeddings.LayerNorm", "qformer/norm")
     for layer in range(c.layers):
         name, path = f"Qformer.bert.encoder.layer.{layer}.", f"qformer/layer_{layer}"
@@ -237,15 +155,13 @@ def _qformer(c: SeedConfig) -> tuple[Rule, ...]:
     return rules
 
 
-def _linear(name: str, path: str) -> tuple[Rule, ...]:
-    weight = Rule(f"{name}.weight", _seed(f"{path}/kernel"), "linear")
-    return (weight, Rule(f"{name}.bias", _seed(f"{path}/bias")))
+def _linear(name: str, path: str) -> list[Rule]:
+    return weight_and_bias(name, f"seed/{path}", "kernel", "linear")
 
 
-def _norm(name: str, path: str) -> tuple[Rule, ...]:
-    scale = Rule(f"{name}.weight", _seed(f"{path}/scale"))
-    return (scale, Rule(f"{name}.bias", _seed(f"{path}/bias")))
+def _norm(name: str, path: str) -> list[Rule]:
+    return weight_and_bias(name, f"seed/{path}", "scale", "same")
 
 
 def _seed(path: str) -> tuple[str, ...]:
-    return ("seed", *path.split("/"))
+    return parse_path(f"seed/{path}")

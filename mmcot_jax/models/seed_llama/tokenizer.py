@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
 
-from mmcot_jax.models.seed_llama.keys import SeedConfig
+from mmcot_jax.models.seed_llama.config import SeedConfig
 from mmcot_jax.nn.attention import attend
 from mmcot_jax.nn.codebook import nearest
 from mmcot_jax.nn.linear import Linear

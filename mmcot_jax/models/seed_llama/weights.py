@@ -1,6 +1,6 @@
-"""SEED-LLaMA's weights in and out; a LLaMA's alone too, from Hugging Face's layout or a GGUF file.
+"""Reads and writes SEED-LLaMA's weights, or a LLaMA's alone (Hugging Face's layout or GGUF).
 
-Parameters are `{"decoder": ..., "seed": ...}`, without "seed" where there are no pictures.
+Parameters are {"decoder": ..., "seed": ...}, without "seed" where there are no images.
 """
 
 import pathlib
@@ -14,22 +14,22 @@ from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import Table
 from mmcot_jax.models.seed_llama import gguf, keys
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
-from mmcot_jax.models.seed_llama.keys import SeedConfig
+from mmcot_jax.models.seed_llama.config import SeedConfig
 
 SEED_FILE = "seed_tokenizer.safetensors"
-"""Ours: the whole picture tokenizer under its own class's names."""
+"""Our file: the whole image tokenizer under its own class's names."""
 QUANTIZER, VIT = "seed_quantizer.pt", "eva_vit_g.pth"
 """The originals: SEED's release, and LAVIS's ViT, which SEED's release leaves out."""
 
 
-def load_decoder(backbone: SeedLlama, source: str, like: PyTree) -> PyTree:
-    """Hugging Face's folder, or a GGUF file -> the decoder's parameters on their devices.
+def load_decoder(backbone: SeedLlama, source: str | pathlib.Path, like: PyTree) -> PyTree:
+    """Reads Hugging Face's folder, or a GGUF file, into parameters on their devices.
 
     Raises:
         ValueError: no weights, or any tensors that do not fit, all listed.
     """
     c = backbone.c
-    file = gguf.find(source)
+    file = gguf.find(str(source))
     if file is None:
         return hf.load(table(backbone), source, {"decoder": like})["decoder"]
     names = keys.gguf_table(c.heads, c.kv_heads, c.tied)
@@ -37,13 +37,13 @@ def load_decoder(backbone: SeedLlama, source: str, like: PyTree) -> PyTree:
 
 
 def load_seed(c: SeedConfig, source: str | pathlib.Path, like: PyTree) -> PyTree:
-    """A picture tokenizer -> its parameters on their devices.
+    """Reads an image tokenizer into parameters on their devices.
 
     `source` is a safetensors file or a folder: with our seed_tokenizer.safetensors, or with SEED's
     seed_quantizer.pt and LAVIS's eva_vit_g.pth.
 
     Raises:
-        ValueError: a file that is not there, or any tensors that do not fit, all listed.
+        ValueError: a file that is missing, or any tensors that do not fit, all listed.
     """
     source = pathlib.Path(source)
     file = source / SEED_FILE if source.is_dir() else source
@@ -55,7 +55,7 @@ def _originals(folder: pathlib.Path) -> Mapping[str, np.ndarray]:
     absent = [name for name in (QUANTIZER, VIT) if not (folder / name).is_file()]
     if absent:
         raise ValueError(
-            f"no {' and no '.join(absent)} in {folder}: a picture tokenizer is {SEED_FILE}, or "
+            f"no {' and no '.join(absent)} in {folder}: an image tokenizer is {SEED_FILE}, or "
             f"{QUANTIZER} of seed-tokenizer-2 beside {VIT} of LAVIS's BLIP-2"
         )
     tensors = safetensors_io.read_pickle(folder / QUANTIZER)
@@ -66,14 +66,14 @@ def _originals(folder: pathlib.Path) -> Mapping[str, np.ndarray]:
 
 
 def table(backbone: SeedLlama) -> Table:
-    """Hugging Face's names of the decoder, what adapters stand on."""
+    """Returns Hugging Face's names of the layers that adapters may be added to."""
     return keys.llama_table(backbone.c.tied, backbone.c.qk_norm)
 
 
 def save(
     backbone: SeedLlama, params: PyTree, folder: str | pathlib.Path, dtype: Any = None
 ) -> list[pathlib.Path]:
-    """Parameters -> Hugging Face's layout, and seed_tokenizer.safetensors beside it.
+    """Writes Hugging Face's layout, and seed_tokenizer.safetensors beside it.
 
     `load_decoder` and `load_seed` read them back. Returns the files written.
     """
@@ -81,6 +81,6 @@ def save(
     if backbone.seed is None:
         return files
     file = pathlib.Path(folder) / SEED_FILE
-    # uncast: rounded weights would give some pictures other codes
+    # uncast: rounded weights would give some images other codes
     hf.save_file(keys.seed_table(backbone.seed), {"seed": params["seed"]}, file)
     return [*files, file]

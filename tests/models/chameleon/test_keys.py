@@ -8,8 +8,8 @@ import pytest
 from mmcot_jax import hf
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.chameleon import keys
+from mmcot_jax.models.chameleon.config import VQGANConfig
 from mmcot_jax.models.chameleon.vqgan import VQGAN
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
 from mmcot_jax.types import Batch
 
@@ -41,8 +41,8 @@ def upstream(table, params):
     return {s.name: s.shape for group in slots(table, shapes).values() for s in group}
 
 
-def without_painter(params):
-    vqgan = {name: x for name, x in params["vqgan"].items() if name != keys.PAINTER}
+def without_vqgan_decoder(params):
+    vqgan = {name: x for name, x in params["vqgan"].items() if name != keys.VQGAN_DECODER}
     return {**params, "vqgan": vqgan}
 
 
@@ -51,7 +51,9 @@ def elements(shapes):
 
 
 def test_hugging_faces_names_cover_the_7b(params):
-    names = upstream(keys.hf_table(VQGANConfig(), paint=False), without_painter(params))
+    names = upstream(
+        keys.hf_table(VQGANConfig(), vqgan_decoder=False), without_vqgan_decoder(params)
+    )
     assert len(names) == 548
     assert elements(names) == 7_043_090_432
     assert names["model.layers.31.mlp.down_proj.weight"] == (4096, 11008)
@@ -84,7 +86,7 @@ def test_the_vqgan_file_holds_the_decoder_too(params):
 def test_nothing_of_the_released_key_lists_is_left_over(reference, params):
     tables = {
         "chameleon_7b_hf": upstream(
-            keys.hf_table(VQGANConfig(), paint=False), without_painter(params)
+            keys.hf_table(VQGANConfig(), vqgan_decoder=False), without_vqgan_decoder(params)
         ),
         "chameleon_vqgan": upstream(keys.vqgan_table(VQGANConfig()), {"vqgan": params["vqgan"]}),
     }
@@ -105,13 +107,15 @@ def test_the_golden_decoder_is_read_whole(reference, variant):
         heads=config["num_attention_heads"],
         kv_heads=config["num_key_value_heads"],
         mlp=config["intermediate_size"],
+        eps=config["rms_norm_eps"],
+        rope_theta=config["rope_parameters"]["rope_theta"],
         qk_norm=True,
     )
     token = Batch(jnp.zeros((1, 1), int), jnp.zeros((1, 1, 1), int), *_flags())
     like = jax.eval_shape(
         lambda key: Decoder(c).init(key, token, method="everything"), jax.random.key(0)
     )
-    table = keys.hf_table(VQGANConfig(), paint=False)
+    table = keys.hf_table(VQGANConfig(), vqgan_decoder=False)
     decoder = table._replace(rules=tuple(r for r in table.rules if r.path[0] == "decoder"))
     params = hf.load(decoder, folder / "weights.safetensors", {"decoder": like["params"]})
     assert jax.tree.structure(params["decoder"]) == jax.tree.structure(like["params"])

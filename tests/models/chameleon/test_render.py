@@ -3,7 +3,7 @@ import pytest
 
 from assets.make_chameleon_tokenizer import train
 from mmcot_jax.example import Example, Picture
-from mmcot_jax.models.chameleon.render import ChameleonRenderer, read_tokenizer
+from mmcot_jax.models.chameleon.render import ChameleonRenderer
 
 PAD, EOS, EOI, BOI = 1, 2, 16, 17
 QUESTION = "# Question:\n", "What colour?\n\n# Options:\n(A) red\n(B) blue\n\n# Pattern:\n"
@@ -134,21 +134,3 @@ def test_marks_pictures_ids_and_nobodys_ids_are_no_text(renderer, tokenizer):
 def test_another_loss_is_refused(tokenizer):
     with pytest.raises(ValueError, match=r"sft.learn is 'answer'; choose chain or all"):
         ChameleonRenderer(tokenizer, 12, 4, 4, learn="answer")
-
-
-def test_a_tokenizer_is_read_from_a_file_or_a_releases_folder(tmp_path, tokenizer):
-    path = tmp_path / "tokenizer" / "text_tokenizer.json"
-    path.parent.mkdir()
-    tokenizer.save(str(path))
-    for where in (path, path.parent, tmp_path):
-        assert read_tokenizer(where).get_vocab() == tokenizer.get_vocab()
-
-
-def test_no_tokenizer_and_no_real_one_are_told_apart(tmp_path):
-    with pytest.raises(ValueError, match=r"no tokenizer\.json at"):
-        read_tokenizer(tmp_path)
-    with pytest.raises(ValueError, match=r"no tokenizer\.json at"):
-        read_tokenizer(tmp_path / "absent.json")
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"is not a tokenizer\.json"):
-        read_tokenizer(tmp_path)

@@ -9,37 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmcot_jax import hf
+from mmcot_jax.keytable import slots
+from mmcot_jax.models.chameleon.config import VQGANConfig
+from mmcot_jax.models.chameleon.keys import vqgan_table
 from mmcot_jax.models.chameleon.vqgan import VQGAN, from_pixels, to_pixels
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig, upstream_keys
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "vqgan.npz"
 SEVEN_B = VQGANConfig()
 
 
-def tree(config, read):
-    """Upstream's tensors, `read` by name, as our parameters."""
-    params = {}
-    for name, path, transform in upstream_keys(config):
-        value = np.asarray(read(name), np.float32)
-        node = params
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = value.transpose(2, 3, 1, 0) if transform == "conv" else value
-    return {"params": params}
-
-
-def shapes(config):
-    """Upstream name -> its shape, from our own parameters."""
+def wanted(config):
+    """Our parameters as shapes, and every upstream tensor they are made of, by name."""
     side = config.resolution
-    ours = jax.eval_shape(VQGAN(config).init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    flat = {
-        tuple(k.key for k in path): leaf.shape
-        for path, leaf in jax.tree_util.tree_leaves_with_path(ours["params"])
-    }
-    keys = upstream_keys(config)
-    assert {path for _, path, _ in keys} == set(flat)
-    turn = {"conv": lambda s: (s[3], s[2], s[0], s[1])}
-    return {n: turn.get(t, tuple)(flat[path]) for n, path, t in keys}
+    like = jax.eval_shape(VQGAN(config).init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    shapes = {("vqgan", *path): x.shape for path, x in hf.flatten(like["params"]).items()}
+    groups = slots(vqgan_table(config), shapes)
+    return like["params"], {s.name: s.shape for group in groups.values() for s in group}
+
+
+def load(config, tensors):
+    like = {"vqgan": wanted(config)[0]}
+    return {"params": hf.load(vqgan_table(config), tensors, like)["vqgan"]}
 
 
 def apply(config, variables, method, x):
@@ -52,18 +43,15 @@ def nhwc(x):
 
 @pytest.mark.reference
 def test_codes_and_pixels_are_the_original_s(reference):
-    from safetensors.numpy import load_file
-
     folder = reference / "golden" / "vqgan"
     c = json.loads((folder / "config.json").read_text())
     d = c["ddconfig"]
     config = VQGANConfig(
-        d["ch"], tuple(d["ch_mult"]), d["num_res_blocks"], d["z_channels"], c["embed_dim"],
-        c["n_embed"], d["resolution"],
+        ch=d["ch"], ch_mult=tuple(d["ch_mult"]), num_res_blocks=d["num_res_blocks"],
+        z_channels=d["z_channels"], embed_dim=c["embed_dim"], codes=c["n_embed"],
+        resolution=d["resolution"], groups=c["groupnorm"]["groups"],
     )  # fmt: skip
-    io, weights = np.load(folder / "io.npz"), load_file(folder / "weights.safetensors")
-    variables = tree(config, weights.pop)
-    assert not weights
+    io, variables = np.load(folder / "io.npz"), load(config, folder / "weights.safetensors")
     z = apply(config, variables, "latents", nhwc(io["in_pixels"]))
     np.testing.assert_allclose(z, nhwc(io["out_z_prequant"]), atol=1e-4)
     codes = apply(config, variables, "encode", nhwc(io["in_pixels"]))
@@ -79,12 +67,12 @@ def test_codes_and_pixels_are_the_original_s(reference):
 @pytest.mark.reference
 def test_every_upstream_key_has_its_place_and_shape(reference):
     listed = json.loads((reference / "golden/keys/chameleon_vqgan.json").read_text())["keys"]
-    assert shapes(SEVEN_B) == {k: tuple(shape) for k, (shape, _) in listed.items()}
-    assert [name for name, _, _ in upstream_keys(SEVEN_B)] == list(listed)
+    assert wanted(SEVEN_B)[1] == {k: tuple(shape) for k, (shape, _) in listed.items()}
+    assert [rule.upstream for rule in vqgan_table(SEVEN_B).rules] == list(listed)
 
 
 def test_the_7b_has_293_tensors_and_68718467_numbers():
-    of = shapes(SEVEN_B)
+    of = wanted(SEVEN_B)[1]
     assert len(of) == 293
     assert sum(np.prod(s, dtype=int) for s in of.values()) == 68718467
     assert of["encoder.down.4.block.0.nin_shortcut.weight"] == (512, 256, 1, 1)
@@ -103,8 +91,8 @@ def golden_weight(name, shape):
 def test_codes_and_pixels_are_those_of_the_committed_golden():
     io = np.load(GOLDEN)
     config = VQGANConfig(32, (1, 2), 1, 24, 20, 96, 16)
-    of = shapes(config)
-    variables = tree(config, lambda name: golden_weight(name, of[name]))
+    of = wanted(config)[1]
+    variables = load(config, {name: golden_weight(name, shape) for name, shape in of.items()})
     z = apply(config, variables, "latents", nhwc(io["pixels"]))
     np.testing.assert_allclose(z, nhwc(io["latents"]), atol=1e-4)
     codes = apply(config, variables, "encode", nhwc(io["pixels"]))

@@ -2,51 +2,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from helpers.tiny import VQGAN, letters, loud
 
 from mmcot_jax import safetensors_io
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.chameleon import keys, weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.render import ChameleonRenderer
-from mmcot_jax.models.chameleon.vqgan import VQGAN
-from mmcot_jax.models.chameleon.vqgan_keys import VQGANConfig
-from mmcot_jax.nn.decoder import Decoder, DecoderConfig
-from mmcot_jax.types import Batch
+from mmcot_jax.nn.decoder import DecoderConfig
 
-SMALL = DecoderConfig(vocab=11, width=8, layers=2, heads=2, kv_heads=1, mlp=6, qk_norm=True)
-PICTURES = VQGANConfig(
-    ch=4,
-    ch_mult=(1, 2),
-    num_res_blocks=1,
-    z_channels=4,
-    embed_dim=4,
-    codes=8,
-    resolution=8,
-    groups=2,
+BACKBONE = Chameleon(
+    DecoderConfig(vocab=11, width=8, layers=2, heads=2, kv_heads=1, mlp=6, qk_norm=True),
+    VQGAN._replace(codes=8, resolution=8),
+    ChameleonRenderer(letters(["<unk>"]), 8, 16, 8),
+    context=16,
 )
-RENDERER = ChameleonRenderer(Tokenizer(WordLevel({"a": 0}, "a")), 8, 16, 8)
-BACKBONE = Chameleon(SMALL, PICTURES, RENDERER, context=16)
 
 
 @pytest.fixture(scope="module")
 def params():
-    flags = jnp.ones((1, 1), bool)
-    token = Batch(jnp.zeros((1, 1), int), jnp.zeros((1, 1, 1), int), flags, flags)
-    shapes = {
-        "decoder": jax.eval_shape(
-            lambda key: Decoder(SMALL).init(key, token, method="everything"), jax.random.key(0)
-        )["params"],
-        "vqgan": jax.eval_shape(
-            lambda key: VQGAN(PICTURES).init(key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0)
-        )["params"],
-    }
-    random = np.random.default_rng(0)
-    full = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), shapes)
+    full = loud(jax.eval_shape(BACKBONE.init, jax.random.key(0)))["params"]
     attention = full["decoder"]["layers"]["attention"]
     for norm in (attention["q_norm"], attention["k_norm"]):  # the original has one for all heads
-        norm.update({name: np.broadcast_to(x[:, :1], x.shape) for name, x in norm.items()})
+        norm.update({name: jnp.broadcast_to(x[:, :1], x.shape) for name, x in norm.items()})
     return full
 
 
@@ -55,7 +33,7 @@ def like(params):
 
 
 def load(folder, params):
-    return weights.load(folder, like(params), PICTURES, heads=2, kv_heads=1)
+    return weights.load(BACKBONE, folder, like(params))
 
 
 def test_the_hugging_face_layout_goes_out_and_in(tmp_path, params):
@@ -69,7 +47,7 @@ def test_the_hugging_face_layout_goes_out_and_in(tmp_path, params):
 
 def original(params):
     """What the original release would hold: interleaved q and k, one norm for all heads."""
-    table = keys.original_table(PICTURES, heads=2, kv_heads=1)
+    table = keys.original_table(BACKBONE.vqgan, heads=2, kv_heads=1)
     leaves = {tuple(k.key for k in p): np.asarray(x) for p, x in jax.tree.leaves_with_path(params)}
     groups = slots(table, {path: x.shape for path, x in leaves.items()})
     return {slot.name: slot.write(leaves[path]) for path, g in groups.items() for slot in g}
@@ -117,10 +95,10 @@ def test_a_vqgan_may_lie_elsewhere(tmp_path, params):
     weights.save(BACKBONE, params, tmp_path)
     (tmp_path / "vqgan.safetensors").rename(tmp_path / "other.safetensors")
     elsewhere = tmp_path / "other.safetensors"
-    loaded = weights.load(tmp_path, like(params), PICTURES, 2, 1, vqgan_file=elsewhere)
+    loaded = weights.load(BACKBONE, tmp_path, like(params), vqgan_file=elsewhere)
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
     with pytest.raises(ValueError, match=r"no VQGAN at .*nowhere: give the file vqgan.ckpt or"):
-        weights.load(tmp_path, like(params), PICTURES, 2, 1, vqgan_file=tmp_path / "nowhere")
+        weights.load(BACKBONE, tmp_path, like(params), vqgan_file=tmp_path / "nowhere")
 
 
 def test_weights_of_another_size_are_refused_by_name(tmp_path, params):
@@ -130,4 +108,31 @@ def test_weights_of_another_size_are_refused_by_name(tmp_path, params):
     with pytest.raises(
         ValueError, match=r"1 misshapen \(lm_head.weight is \[11 8\], fits \[12 8\]"
     ):
-        weights.load(tmp_path, other, PICTURES, heads=2, kv_heads=1)
+        weights.load(BACKBONE, tmp_path, other)
+
+
+# --- where a release keeps its files -----------------------------------------------------------
+
+
+def test_the_releases_layout_is_found(tmp_path):
+    assert weights.find_original(tmp_path) is None and weights.find_vqgan(tmp_path) is None
+    original, vqgan = tmp_path / "models/7b/consolidated.pth", tmp_path / "tokenizer/vqgan.ckpt"
+    for path in (original, vqgan):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert weights.find_original(tmp_path) == original
+    assert weights.find_vqgan(tmp_path) == vqgan
+
+
+def test_our_own_vqgan_file_goes_before_the_pickle(tmp_path):
+    (tmp_path / "vqgan.ckpt").touch()
+    assert weights.find_vqgan(tmp_path) == tmp_path / "vqgan.ckpt"
+    (tmp_path / "vqgan.safetensors").touch()
+    assert weights.find_vqgan(tmp_path) == tmp_path / "vqgan.safetensors"
+
+
+def test_a_model_split_over_files_is_refused(tmp_path):
+    for i in range(2):
+        (tmp_path / f"consolidated.0{i}.pth").touch()
+    with pytest.raises(ValueError, match=r"several originals \(consolidated.00.pth, consolidated"):
+        weights.find_original(tmp_path)

@@ -9,7 +9,7 @@ from mmcot_jax import hf
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.qwen25vl import keys
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
-from mmcot_jax.models.qwen25vl.sizes import SIZES, VisionConfig
+from mmcot_jax.models.qwen25vl.config import SIZES, VisionConfig
 from mmcot_jax.nn.decoder import DecoderConfig
 
 

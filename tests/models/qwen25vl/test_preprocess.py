@@ -5,8 +5,8 @@ from helpers import qwen_golden
 from PIL import Image
 
 from mmcot_jax.boxes import smart_resize
+from mmcot_jax.models.qwen25vl.config import SIZES, VisionConfig
 from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess
-from mmcot_jax.models.qwen25vl.sizes import SIZES, VisionConfig
 from mmcot_jax.models.qwen25vl.vision import to_patches
 
 LIMITS = {"min_pixels": 3136, "max_pixels": 3_686_400}
@@ -92,13 +92,13 @@ def test_the_next_images_windows_follow_and_cells_find_their_token():
     assert cut([], [], 4, 2, 28) is None
 
 
-def patches_of(image):
-    """Normalised patches in the processor's order: cells in raster order, four patches each."""
-    c = VisionConfig(width=16, depth=1, heads=2, mlp=8, full=(), window=56)
-    cells = (image.shape[0] // 28) * (image.shape[1] // 28)
-    windows = cut([image], [0], cells, c.cells, 28)
+def patches_of(image, c):
+    """Normalised patches in the processor's order: cells in raster order, patch by patch."""
+    cells = (image.shape[0] // c.cell) * (image.shape[1] // c.cell)
+    windows = cut([image], [0], cells, c.cells, c.cell)
     patches = np.asarray(to_patches(jnp.asarray(windows.cells)[None], c))
-    return patches.reshape(-1, 4, patches.shape[-1])[windows.source].reshape(cells * 4, -1)
+    patches = patches.reshape(-1, c.merge**2, patches.shape[-1])[windows.source]
+    return patches.reshape(cells * c.merge**2, -1)
 
 
 def test_patches_are_those_of_the_committed_golden():
@@ -107,20 +107,21 @@ def test_patches_are_those_of_the_committed_golden():
     grids = [[1, image.shape[0] // 14, image.shape[1] // 14] for image in images]
     assert grids == golden.arrays["out_grids"].tolist()
     want = golden.arrays["out_pixel_values"]
-    np.testing.assert_allclose(patches_of(images[1]), want, atol=1e-5)
+    np.testing.assert_allclose(patches_of(images[1], golden.backbone.vision), want, atol=1e-5)
 
 
 @pytest.mark.reference
 def test_the_processors_outputs_are_the_original_s(reference):
     golden = qwen_golden.shared(reference / "golden" / "qwen25vl" / "untied")
-    io = golden.arrays
+    io, c, r = golden.arrays, golden.backbone.vision, golden.backbone.renderer
+    limits = {"min_pixels": r.min_pixels, "max_pixels": r.max_pixels, "factor": c.cell}
     for i, photo in enumerate(golden.photos):
-        image = preprocess(photo, min_pixels=3136, max_pixels=12_845_056)
-        grid = [[1, image.shape[0] // 14, image.shape[1] // 14]]
+        image = preprocess(photo, **limits)
+        grid = [[1, image.shape[0] // c.patch, image.shape[1] // c.patch]]
         assert grid == io[f"out_proc_photo{i}_grid_thw"].tolist()
-        assert grid[0][1] * grid[0][2] // 4 == io[f"out_proc_photo{i}_num_image_tokens"]
+        assert grid[0][1] * grid[0][2] // c.merge**2 == io[f"out_proc_photo{i}_num_image_tokens"]
         want = io[f"out_proc_photo{i}_pixel_values"]
-        np.testing.assert_allclose(patches_of(image), want, atol=1e-5)
+        np.testing.assert_allclose(patches_of(image, c), want, atol=1e-5)
     for h, w, factor, least, most, *want in io["out_smart_resize_table"].tolist():
         assert smart_resize(
             h, w, min_pixels=least, max_pixels=most, multiple=factor, widen=False

@@ -1,48 +1,24 @@
 import jax
 import numpy as np
 import pytest
-from helpers.tiny_seed import SEED
+from helpers import tiny as tiny_backbones
 
 from assets.make_seed_tokenizer import TINY
 from mmcot_jax import mesh as meshes
-from mmcot_jax import models
 from mmcot_jax.models import seed_llama as module
-from mmcot_jax.models.seed_llama import weights
-from mmcot_jax.models.seed_llama.keys import SeedConfig
+from mmcot_jax.models.seed_llama.config import SeedConfig
 from mmcot_jax.tasks import scenes, shapes
 from mmcot_jax.tasks.shapes import facts
-from mmcot_jax.types import Backbone
 
 
 @pytest.fixture
 def config(seed_llama, tmp_path):
-    """What a config's `model` would say of the tiny SEED-LLaMA."""
-    seed_llama.backbone.renderer.tokenizer.save(str(tmp_path / "tokenizer.json"))
-    decoder = seed_llama.backbone.c._asdict()
-    return {
-        "decoder": {name: x for name, x in decoder.items() if name != "lora"},
-        "lora": decoder["lora"]._asdict(),
-        "seed": SEED._asdict(),
-        "tokenizer": str(tmp_path / "tokenizer.json"),
-        "weights": "",
-        "seed_weights": "",
-        "preprocess": "crop",
-        "context": 64,
-        "draws": True,
-    }
+    return tiny_backbones.config("seed_llama", seed_llama.backbone, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def mesh():
     return meshes.make(2, 2, 2)
-
-
-def test_a_config_makes_the_backbone(seed_llama, config):
-    built = models.get("seed_llama").build(config)
-    assert isinstance(built, Backbone)
-    assert (built.c, built.seed) == (seed_llama.backbone.c, SEED)
-    assert (built.renderer.boi, built.renderer.image_len) == (25, 3)
-    assert not module.build(config | {"draws": False}).grammar.image_len
 
 
 def test_without_sizes_of_pictures_it_is_a_llama_on_text(config):
@@ -52,7 +28,7 @@ def test_without_sizes_of_pictures_it_is_a_llama_on_text(config):
 
 def test_no_sizes_given_are_those_of_seed_2(config):
     words = config | {"seed": {}, "tokenizer": "packaged:tiny_tokenizer.json"}
-    with pytest.raises(ValueError, match=r"vocab is 36; the tokenizer has 8553 ids, those of pict"):
+    with pytest.raises(ValueError, match=r"vocab is 36; the tokenizer has 8553 ids, those of imag"):
         module.build(words)
     built = module.build(words | {"decoder": config["decoder"] | {"vocab": 8553}})
     assert built.seed == SeedConfig()
@@ -75,16 +51,6 @@ def test_without_weights_they_are_random_and_on_their_shards(seed_llama, config,
     kernel = out["params"]["decoder"]["head"]["kernel"]
     assert kernel.sharding.spec == jax.P("fsdp", "tensor")
     assert np.abs(kernel).max() > 0
-
-
-def test_weights_come_from_their_folder_and_adapters_are_new(seed_llama, config, mesh, tmp_path):
-    backbone, variables = seed_llama
-    weights.save(backbone, variables["params"], tmp_path / "saved")
-    given = config | {"weights": str(tmp_path / "saved")}
-    out = module.load(backbone, given, jax.random.key(0), mesh)
-    jax.tree.map(np.testing.assert_array_equal, out["params"], variables["params"])
-    b = [x for path, x in jax.tree.leaves_with_path(out["lora"]) if path[-1].key == "b"]
-    assert not any(x.any() for x in b)
 
 
 # --- what `tiny` needs ------------------------------------------------------------------------

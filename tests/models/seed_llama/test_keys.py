@@ -8,7 +8,7 @@ import pytest
 from mmcot_jax import hf
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.seed_llama import keys
-from mmcot_jax.models.seed_llama.keys import SeedConfig
+from mmcot_jax.models.seed_llama.config import SeedConfig
 from mmcot_jax.models.seed_llama.tokenizer import SeedTokenizer
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
 from mmcot_jax.types import Batch

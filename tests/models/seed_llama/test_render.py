@@ -4,7 +4,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 
 from mmcot_jax.example import Example, Picture
-from mmcot_jax.models.seed_llama.render import SeedRenderer, read_tokenizer, with_pictures
+from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
 
 UNK, BOS, EOS = 0, 1, 2
 CODES, K = 8, 4
@@ -55,7 +55,7 @@ def read(r, *tokens):
 def test_pictures_ids_follow_the_words_and_their_tags_follow_them(r):
     words = llama_like().get_vocab_size()
     assert (r.first_image, r.boi, r.eoi) == (words, words + CODES, words + CODES + 1)
-    assert r.eos == (EOS,)
+    assert r.eos_ids == (EOS,)
     assert r.tokenizer.id_to_token(words + 5) == "<img_00005>"
 
 
@@ -139,7 +139,7 @@ def test_without_pictures_it_has_the_words_of_any_llama():
     plain = SeedRenderer(llama_like())
     assert (plain.first_image, plain.boi, plain.eoi) == (-1, -1, -1)
     assert plain.read(plain.prompt(Example("a", ("a red",), "x")).tokens).text == "a red"
-    with pytest.raises(ValueError, match=r"example a has a picture, but this model has none"):
+    with pytest.raises(ValueError, match=r"example a has an image, but this model has none"):
         plain.prompt(Example("a", (IMAGE,), "x"))
 
 
@@ -148,17 +148,6 @@ def test_pictures_in_another_order_are_refused():
     odd.add_tokens([AddedToken("</img>"), AddedToken("<img_00007>")])
     with pytest.raises(ValueError, match=r"<img_00000>, <img_00007>, <img>, </img> have the ids"):
         with_pictures(odd, CODES)
-
-
-def test_a_tokenizer_is_a_file_or_a_folder_that_holds_one(tmp_path, tokenizer):
-    with pytest.raises(ValueError, match=r"no tokenizer\.json at .*give that tokenizer\.json"):
-        read_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"is not a tokenizer\.json"):
-        read_tokenizer(tmp_path)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    for where in (tmp_path, tmp_path / "tokenizer.json"):
-        assert read_tokenizer(where).get_vocab() == tokenizer.get_vocab()
 
 
 def test_a_tokenizer_that_has_its_pictures_gets_no_second_ones(tokenizer):

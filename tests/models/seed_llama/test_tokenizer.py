@@ -14,7 +14,8 @@ from PIL import Image
 
 from mmcot_jax import hf
 from mmcot_jax.keytable import slots
-from mmcot_jax.models.seed_llama.keys import SeedConfig, seed_table
+from mmcot_jax.models.seed_llama.config import SeedConfig
+from mmcot_jax.models.seed_llama.keys import seed_table
 from mmcot_jax.models.seed_llama.preprocess import preprocess
 from mmcot_jax.models.seed_llama.tokenizer import QFormer, SeedTokenizer, from_pixels, run
 from mmcot_jax.nn.vit import Block, VitConfig
@@ -145,7 +146,8 @@ def released(reference):
 
 
 def photos(io):
-    return [Image.open(BytesIO(io[f"in_photo{i}_png"].tobytes())) for i in range(3)]
+    names = sorted(name for name in io if name.startswith("in_photo"))
+    return [Image.open(BytesIO(io[name].tobytes())) for name in names]
 
 
 def nhwc(x):
@@ -154,10 +156,11 @@ def nhwc(x):
 
 @pytest.mark.reference
 def test_photos_become_the_released_pixels(released):
-    cropped = np.stack([preprocess(photo, 56) for photo in photos(released.io)])
+    side = released.c.resolution
+    cropped = np.stack([preprocess(photo, side) for photo in photos(released.io)])
     ours = np.asarray(from_pixels(jnp.asarray(cropped)))
     np.testing.assert_allclose(ours, nhwc(released.io["out_transform_pixels"]), atol=1e-6)
-    square = preprocess(photos(released.io)[0], 56, variant="square")[None]
+    square = preprocess(photos(released.io)[0], side, variant="square")[None]
     theirs = nhwc(released.io["out_transform_pixels_keep_ratio_false"])
     np.testing.assert_allclose(from_pixels(jnp.asarray(square)), theirs, atol=1e-6)
 
@@ -180,12 +183,12 @@ def test_every_stage_of_the_released_tokenizer_is_reproduced(released):
     near(got("vit"), out["vit_out"])
     near(got("vision_norm"), out["ln_vision_out"])
     near(got("qformer", "norm"), out["qformer_embeddings"])
-    for layer in range(4):
+    for layer in range(released.c.layers):
         near(got("qformer", f"layer_{layer}"), out[f"qformer_layer{layer}"])
     near(got("encode_1"), out["pre_quant"])
     near(got("decode_1"), out["query_output_up"])
     near(got("image_blocks"), out["blocks_image_out"])
-    near(got("down_2"), out["image_down"])
+    near(got(f"down_{len(released.c.down) - 1}"), out["image_down"])
     near(got("embed_image"), out["image_embedding"])
     near(released("embed", out["codes"]), out["image_embedding"])
     near(released("embed", released.io["in_random_codes"]), out["image_embedding_random_codes"])

@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 import pytest
-from helpers.tiny_seed import SEED
+from helpers.tiny import SEED
 
 from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import slots
