@@ -35,7 +35,7 @@ def chosen(a, b):
     ],
 )
 def test_products_count_as_often_as_their_loops_turn(function, count):
-    assert flops(jax.make_jaxpr(function)(A, B), unknown=96) == count
+    assert flops(jax.make_jaxpr(function)(A, B), max_loop_steps=96) == count
 
 
 def test_a_convolution_is_a_product_a_pixel():

@@ -132,9 +132,9 @@ def test_a_config_that_cannot_fit_says_by_how_much(capsys):
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     x = jax.ShapeDtypeStruct((2**33,), jax.numpy.float32, sharding=place)
     program = Program("sums", lambda: jax.jit(lambda x: x[::-1] + x).trace(x), mesh, 0.0)
-    need = measure.measure(program, CHIPS["v5e"], 0.0)
-    assert need.peak is None and need.over > 2**34 and not need.fits
-    assert need.verdict.startswith("does not fit: ") and need.verdict.endswith("over 15.75")
+    estimate = measure.measure(program, CHIPS["v5e"], 0.0)
+    assert estimate.peak is None and estimate.over_bytes > 2**34 and not estimate.fits
+    assert estimate.verdict.startswith("does not fit: ") and estimate.verdict.endswith("over 15.75")
 
 
 @pytest.mark.tpu_aot

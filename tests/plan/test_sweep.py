@@ -8,7 +8,7 @@ import pytest
 from mmcot_jax import config, stages
 from mmcot_jax.plan import report, sweep
 from mmcot_jax.plan.chips import CHIPS, GIB, Bound
-from mmcot_jax.plan.measure import Need
+from mmcot_jax.plan.measure import Estimate
 
 CHANGES = ["eval.batch_size=64", "grpo.prompts_per_step=16"]
 
@@ -23,7 +23,7 @@ def tried(monkeypatch):
     """Programs need a GiB for every 8th of a batch taken at once; longer axes take longer."""
     seen = []
 
-    def needs(c, slice_, names):
+    def estimates(c, slice_, names):
         (program,) = names
         mesh, rollout = stages.make_meshes(c, slice_.devices)
         stages.check_batches(c, mesh, rollout)
@@ -38,12 +38,12 @@ def tried(monkeypatch):
         seen.append((program, cut.shape["tensor"], value))
         peak, budget = share * 8 * GIB * 8 / cut.shape["tensor"], 15.75 * GIB
         seconds = float(cut.shape["tensor"])
-        yield Need(
+        yield Estimate(
             program, tuple(cut.shape.values()), peak, budget, max(peak - budget, 0.0), 1.0, None,
             Bound(seconds, 0.0, None), 0.0,
         )  # fmt: skip
 
-    monkeypatch.setattr(report, "needs", needs)
+    monkeypatch.setattr(report, "estimates", estimates)
     return seen
 
 
