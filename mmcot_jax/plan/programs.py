@@ -126,7 +126,7 @@ def _sft(s: Shapes) -> Iterator[Program]:
     c, mesh, b = s.c.sft.to_dict(), s.mesh, s.backbone
     variables = s.variables(mesh)
     rows = s.batch(mesh, c["batch_size"], s.c.plan.row_tokens, s.c.plan.row_slots, "right")
-    if isinstance(rows.pixels, Pixels) and not _photographs(s):  # encoded before training
+    if isinstance(rows.pixels, Pixels) and not _lazy_images(s):  # encoded before training
         images = rows.pixels.images
         images = jax.ShapeDtypeStruct((s.c.data.tokenize_batch, *images.shape[2:]), images.dtype)
         trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
@@ -177,8 +177,8 @@ def _grpo(s: Shapes) -> Iterator[Program]:
         yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts, tokens=tokens)
     trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, static)
     yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts, tokens=tokens)
-    looks = any(resolve(name).needs_images for name in c["reward_funcs"])
-    if looks or c["log_completions_steps"]:
+    needs_images = any(resolve(name).needs_images for name in c["reward_funcs"])
+    if needs_images or c["log_completions_steps"]:
         yield from _image_decoders(s, "", n, residents)
 
 
@@ -245,7 +245,7 @@ def _parts(c: Mapping[str, Any]) -> dict[str, int]:
     return {"micro_batches": c.get("rollout_micro_batches", 1)}
 
 
-def _photographs(s: Shapes) -> bool:
+def _lazy_images(s: Shapes) -> bool:
     return tasks.get(stages.task_name(s.c, s.c.data.train)).LAZY_IMAGES
 
 
