@@ -1,4 +1,4 @@
-"""What every paradigm's config starts from: plain values and names, TRL's where it has one."""
+"""Defaults of all paradigms: plain values, named as in TRL where TRL has the option."""
 
 from ml_collections import ConfigDict
 
@@ -42,7 +42,7 @@ def sft(learning_rate: float, **changes) -> dict:
 
 
 def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
-    """Learning from rewards on groups of sampled chains; TRL's names."""
+    """Reinforcement on groups of sampled chains."""
     return (
         adamw(learning_rate)
         | {
@@ -53,15 +53,15 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "num_generations": 8,
             "num_iterations": 1,
             "gradient_accumulation_steps": 1,
-            # how chains are sampled
+            # sampling
             "max_completion_length": max_completion_length,
             "temperature": 1.0,
             "top_p": 1.0,
             "top_k": 0,
             "repetition_penalty": 1.0,
-            # prompts are sampled in so many parts, one after another: the cache is of one
+            # prompts are sampled in so many micro-batches; the KV cache holds one of them
             "rollout_micro_batches": 1,
-            # rewards, the first of which says whether a chain is right
+            # the first reward decides whether a chain is right
             "reward_funcs": ("accuracy", "format"),
             "reward_weights": (1.0, 0.5),
             "reward_timeout": 30.0,
@@ -82,7 +82,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "text_weight": 1.0,
             "image_weight": 1.0,
             "mask_truncated_completions": False,
-            # what is seen
+            # logging, evaluation, checkpoints
             "preflight": True,
             "logging_steps": 1,
             "log_completions_steps": 10,
@@ -95,7 +95,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "load_best_model_at_end": False,
             "save_steps": 50,
             "save_total_limit": 2,
-            # shapes
+            # padded lengths
             "prompt_buckets": 1,
             "length_multiple": 64,
             "logps_chunk": 512,
@@ -105,7 +105,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
 
 
 def sampling(max_completion_length: int, **changes) -> dict:
-    """How answers are written."""
+    """Sampling of answers in an evaluation."""
     return {
         "max_completion_length": max_completion_length,
         "temperature": 1.0,
@@ -119,15 +119,15 @@ def sampling(max_completion_length: int, **changes) -> dict:
 
 
 def config(**parts) -> ConfigDict:
-    """A config of these parts, on one mesh over all devices."""
+    """A config of these groups, by default on one mesh over all devices."""
     return ConfigDict(
         {
             "seed": 42,
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
-            # the devices cut anew for sampling, like {"data": -1, "tensor": 4}; None: the same mesh
+            # the mesh for sampling, like {"data": -1, "tensor": 4}; None: the same
             "rollout_mesh": None,
-            # whether the base stays in both layouts while GRPO trains, or is moved to and fro;
-            # None: it stays where the two leave half of a device's memory free
+            # True: the frozen weights stay on both meshes during GRPO; False: they are resharded
+            # before each phase; None: they stay if both copies need at most half of a device
             "rollout_keep": None,
         }
         | parts
@@ -135,13 +135,13 @@ def config(**parts) -> ConfigDict:
 
 
 def rollouts(tensor: int) -> dict:
-    """Sampling on the same devices, heads split over `tensor` of them, rows over the others."""
+    """A mesh for sampling: heads split over `tensor` devices, rows over the others."""
     return {"data": -1, "fsdp": 1, "tensor": tensor}
 
 
 def shapes(prompt_tokens: int, prompt_slots: int, row_tokens: int, row_slots: int) -> dict:
-    """What `mmcot_jax.plan` has to be told, since the data decides it: the longest prompt and the
-    longest supervised row, in tokens, and their most images (or windows of images).
+    """Sizes of the data for `mmcot_jax.plan`, which reads none: tokens of the longest prompt and of
+    the longest supervised row, and the most images (or windows of images) of either.
     """
     return {
         "prompt_tokens": prompt_tokens,

@@ -8,7 +8,7 @@
         --config.data.store=m2m-store --workdir runs/m2m-7b                         # a TPU host
 
 `7b` needs Anole-7B's weights (Hugging Face layout with vqgan.ckpt beside it, or the original
-release); `tiny` needs nothing that is not in the package.
+release); all that `tiny` needs is in the package.
 """
 
 from ml_collections import ConfigDict
@@ -19,8 +19,8 @@ from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS
 PRESETS = ("7b", "7b-text", "tiny", "tiny-text")
 
 TINY_KINDS = ("rectangle_height_number", "color_overlap_squares")
-"""Kinds whose rule two million parameters find in minutes: what is missing follows from one length,
-or from two colours."""
+"""Kinds whose rule two million parameters learn in minutes: the answer follows from one length or
+from two colours."""
 
 
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
@@ -33,7 +33,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         budget = {"7b": 512, "tiny": 96}[size]
         config.eval.max_completion_length = config.grpo.max_completion_length = budget
     if preset == "tiny-text":
-        # a third as long, these chains state one letter and judge no options: they take more steps
+        # chains a third as long, that name one letter and weigh no options, need more steps
         config.sft.max_steps = 6000
     return config
 
@@ -97,10 +97,10 @@ def full() -> ConfigDict:
             "shards": 64,
             "tokenize_batch": 64,
         },
-        # a question and its picture; the longest chain shows four more
+        # a question has one picture; the longest chain has four more
         plan=base.shapes(1152, 1, 5440, 5),
         sft=base.sft(2e-5, num_train_epochs=20.0, batch_size=16, save_steps=1562),
-        # a row of 6,272 tokens is 3 GiB of cache: 32 at a time; trained, one a device of 16
+        # a row of 6,272 tokens has 3 GiB of cache: 32 are sampled at once, 16 trained
         grpo=base.grpo(
             1e-5, 5120, eval_steps=50, rollout_micro_batches=8, gradient_accumulation_steps=16
         ),
@@ -121,8 +121,8 @@ def full() -> ConfigDict:
 def tiny() -> ConfigDict:
     """Two kinds at 64 pixels, 64 ids a picture, a decoder of 2.5 million from scratch.
 
-    Half of the chains it is taught guess. So does it, then, and rewards have to find out that
-    drawing and looking pays.
+    Half of the supervised chains guess, and so does the model after them. GRPO has to find that
+    drawing is rewarded.
     """
     config = full()
     config.rollout_mesh = None
@@ -183,8 +183,8 @@ def tiny() -> ConfigDict:
     config.grpo.update(
         {
             "what": "all",
-            # Five times that, with image ids learned too, lets the pictures drift within twelve
-            # steps: 0.4 nats an id instead of 0.06, and the answers fall with them.
+            # At five times this rate, with image ids in the loss, pictures drift within twelve
+            # steps (0.4 nats per id instead of 0.06), and accuracy falls with them.
             "learning_rate": 1e-4,
             "image_weight": 0.0,
             "lr_scheduler_type": "constant",
@@ -194,7 +194,7 @@ def tiny() -> ConfigDict:
             "prompts_per_step": 8,
             "gradient_accumulation_steps": 2,
             "max_steps": 24,
-            # being right is all that pays: that the chain reasons and draws is watched
+            # only the answer is rewarded; the form of the chain is logged
             "reward_weights": (1.0, 0.0),
             "mask_truncated_completions": True,
             "eval_steps": 8,

@@ -1,15 +1,15 @@
-"""m2t: Qwen2.5-VL answers questions about pictures in chains that say where they look.
+"""m2t: Qwen2.5-VL answers questions about pictures in chains that cite boxes.
 
     python -m mmcot_jax.main --config configs/m2t.py:tiny --workdir runs/m2t          # a laptop
     python -m mmcot_jax.main --config configs/m2t.py --config.model.weights=Qwen2.5-VL-7B-Instruct \
         --workdir runs/m2t-7b                                                         # a TPU host
     python -m mmcot_jax.main --config configs/m2t.py:3b-viscot --workdir runs/m2t-3b
 
-`7b`: a warm-up on A-OKVQA's chains, then GRPO on its questions, for answers, boxes and form;
-`7b-noboxes`: the same, nothing said of boxes; `3b-viscot`: a warm-up on open A-OKVQA, then GRPO on
-the ten Visual-CoT sets, a checkpoint every twentieth; `tiny`: from scratch, on pictures of toy
-shapes, nothing that is not in the package; `tiny-nlvr`: the same model on NLVR's drawn pictures and
-people's sentences, from `data/nlvr`. The full-size ones read `data/`, laid out as the study's.
+`7b`: SFT on A-OKVQA's chains, then GRPO on its questions, rewarding answer, boxes and format;
+`7b-noboxes`: the same without boxes; `3b-viscot`: SFT on open A-OKVQA questions, then GRPO on the
+ten Visual-CoT sets, with twenty checkpoints; `tiny`: from scratch on pictures of toy shapes, all in
+the package; `tiny-nlvr`: the same model on NLVR's drawn pictures and human-written sentences, from
+`data/nlvr`. The full-size presets read `data/`, laid out as the study's.
 
 The study's ablations are flags:
 
@@ -30,14 +30,14 @@ from mmcot_jax.models.qwen25vl.config import SIZES
 PRESETS = ("7b", "7b-noboxes", "3b-viscot", "tiny", "tiny-nlvr")
 
 ALL_LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
-"""What the study adapts; of the 7B the head too, of the 3B the head is its embedding."""
+"""The layers the study adapts, and the head of the 7B; the 3B's head is its embedding."""
 REWARDS = {"tagged_accuracy": 1.0, "iou": 1.0, "tagged_format": 0.5}
 
 
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     """The study's settings at full size, or a few million parameters from scratch."""
     if preset.startswith("tiny"):
-        return drawn_by_others(tiny()) if preset == "tiny-nlvr" else tiny()
+        return nlvr(tiny()) if preset == "tiny-nlvr" else tiny()
     config = full("7b" if preset.startswith("7b") else "3b")
     if preset == "7b-noboxes":
         for group in (config.data.train, config.data.grpo, *config.eval.sets.values()):
@@ -49,7 +49,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 
 
 def rewards(*names: str) -> dict:
-    """Rewards with their weights; the first says whether a chain is right."""
+    """Rewards with their weights; the first decides whether a chain is right."""
     return {"reward_funcs": names, "reward_weights": tuple(REWARDS[name] for name in names)}
 
 
@@ -72,7 +72,7 @@ def model(size: str) -> dict:
     }
 
 
-def pictured(task: str, **changes) -> dict:
+def photographs(task: str, **changes) -> dict:
     """Questions about photographs, from the study's folder."""
     return {"task": task, "source": "data", "split": "train", "count": 0} | changes
 
@@ -80,16 +80,16 @@ def pictured(task: str, **changes) -> dict:
 def full(size: str) -> ConfigDict:
     """Adapters on every linear layer, 17,056 chains of A-OKVQA once, then its questions once."""
     grounded = {"boxes": True, "frame": "resized", "wording": "corrected"}
-    learnt = pictured("aokvqa", part="all", validation_count=100, **grounded)
+    questions = photographs("aokvqa", part="all", validation_count=100, **grounded)
     return base.config(
         stages=("sft", "eval", "grpo", "eval"),
-        rollout_mesh=base.rollouts({"3b": 2, "7b": 4}[size]),  # as many as it has kv heads
+        rollout_mesh=base.rollouts({"3b": 2, "7b": 4}[size]),  # the number of kv heads
         model=model(size),
         data={
             "task": "aokvqa",
             "on_bad_record": "raise",
-            "train": dict(learnt),
-            "grpo": dict(learnt),
+            "train": dict(questions),
+            "grpo": dict(questions),
             "store": "",
             "shards": 64,
             "tokenize_batch": 64,
@@ -105,32 +105,32 @@ def full(size: str) -> ConfigDict:
             gradient_accumulation_steps=4,
             **rewards("tagged_accuracy", "iou", "tagged_format"),
         ),
-        # what the released model's own generation config asks for; the study's GRPO sampled without
+        # the penalty is the released model's generation config; the study's GRPO sampled without
         eval=base.sampling(512, repetition_penalty=1.05)
         | {
             "sets": {
-                "aokvqa": pictured("aokvqa", split="test", **grounded),
-                "drivingvqa": pictured("drivingvqa", split="test", **grounded),
+                "aokvqa": photographs("aokvqa", split="test", **grounded),
+                "drivingvqa": photographs("drivingvqa", split="test", **grounded),
             }
         },
     )
 
 
 def scale_up(config: ConfigDict) -> None:
-    """Open questions to warm up with, then 120,000 short answers about ten kinds of pictures."""
-    config.data.on_bad_record = "skip"  # one in fifteen of dude's boxes is of another picture size
+    """SFT on open questions, then GRPO on 120,000 short answers about ten kinds of pictures."""
+    config.data.on_bad_record = "skip"  # a fifteenth of dude's boxes refer to another picture size
     config.data.train.form = "open"
-    config.data.grpo = ConfigDict(pictured("viscot", validation_count=2000, frame="resized"))
-    # pages of max_pixels: 4,702 cells
+    config.data.grpo = ConfigDict(photographs("viscot", validation_count=2000, frame="resized"))
+    # document pages of max_pixels: 4,702 cells
     config.plan.update({"prompt_tokens": 5120, "prompt_slots": 330})
     config.grpo.gradient_accumulation_steps = 16
     config.eval.batch_size = 32
-    # 3,772 steps of 32 questions: a checkpoint every twentieth part, all kept
+    # 3,772 steps of 32 questions: 20 checkpoints, all kept
     config.grpo.update({"save_steps": 188, "save_total_limit": 20})
     config.eval.sets = ConfigDict(
         {
-            "viscot": pictured("viscot", split="validation", validation_count=2000),
-            "aokvqa": pictured("aokvqa", split="test", form="open"),
+            "viscot": photographs("viscot", split="validation", validation_count=2000),
+            "aokvqa": photographs("aokvqa", split="test", form="open"),
         }
     )
 
@@ -138,7 +138,7 @@ def scale_up(config: ConfigDict) -> None:
 def tiny() -> ConfigDict:
     """Toy shapes at 48 pixels in 36 cells, a decoder and a tower of 2.5 million from scratch.
 
-    Half of the chains it is taught guess; rewards have to find out that looking pays.
+    Half of the supervised chains guess; GRPO has to find that looking is rewarded.
     """
     config = full("7b")
     config.rollout_mesh = None
@@ -152,7 +152,7 @@ def tiny() -> ConfigDict:
             "lora": {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()},
         }
     )
-    # put in their places whole: nothing of the 7B's, its bfloat16 above all, is left
+    # whole groups, so that none of the 7B's values remain, above all its bfloat16
     config.model.decoder = {
         "vocab": 1152,
         "width": 192,
@@ -161,7 +161,7 @@ def tiny() -> ConfigDict:
         "kv_heads": 2,
         "mlp": 512,
         "rope_sections": (8, 8, 8),
-        # rows and columns turn the slower channels: by 1e4 six columns apart are 0.01 radians
+        # rows and columns rotate the slower channels: at 1e4 six columns differ by 0.01 radians
         "rope_theta": 10.0,
         "qk_norm": True,
         "remat": False,
@@ -181,14 +181,14 @@ def tiny() -> ConfigDict:
         "patch": 4,
     }
     config.plan = base.shapes(72, 4, 104, 4)
-    # answered by a word: after 2500 steps it sees colours, and still says any option's letter
-    drawn = {"kinds": ("color_at",), "size": 48, "form": "open", "boxes": True}
+    # open questions: after 2500 steps it names colours, but not yet the letter of an option
+    questions = {"kinds": ("color_at",), "size": 48, "form": "open", "boxes": True}
     config.data.task = "shapes"
     config.data.train = ConfigDict(
-        drawn | {"split": "train", "count": 12000, "seed": 0, "guesses": 0.5}
+        questions | {"split": "train", "count": 12000, "seed": 0, "guesses": 0.5}
     )
-    config.data.grpo = ConfigDict(drawn | {"split": "train", "count": 400, "seed": 1})
-    config.eval.sets = ConfigDict({"shapes": drawn | {"split": "test", "count": 100}})
+    config.data.grpo = ConfigDict(questions | {"split": "train", "count": 400, "seed": 1})
+    config.eval.sets = ConfigDict({"shapes": questions | {"split": "test", "count": 100}})
     config.sft.update(
         {
             "what": "all",
@@ -232,13 +232,13 @@ def tiny() -> ConfigDict:
     return config
 
 
-def drawn_by_others(config: ConfigDict) -> ConfigDict:
+def nlvr(config: ConfigDict) -> ConfigDict:
     """NLVR in place of the toy shapes: 400 by 100 pixels in 100 cells, chains of 130 tokens."""
-    some = {"source": "data/nlvr", "form": "options", "boxes": True, "count": 0}
+    questions = {"source": "data/nlvr", "form": "options", "boxes": True, "count": 0}
     config.data.task = "nlvr"
     for group in ("train", "grpo"):
-        config.data[group] = ConfigDict(some | {"split": "train"})
-    config.eval.sets = ConfigDict({"nlvr": some | {"split": "test"}})
+        config.data[group] = ConfigDict(questions | {"split": "train"})
+    config.eval.sets = ConfigDict({"nlvr": questions | {"split": "test"}})
     config.plan = base.shapes(256, 10, 448, 10)
     config.model.update({"max_pixels": 400 * 100, "context": 576})
     config.model.vision.update({"patch": 10, "window": 80})

@@ -1,4 +1,4 @@
-"""t2m: SEED-LLaMA-8B draws while it reasons, learned from rewards alone on ReSQ.
+"""t2m: SEED-LLaMA-8B learns to draw while it reasons, from rewards alone, on ReSQ.
 
     python -m mmcot_jax.main --config configs/t2m.py:tiny --workdir runs/t2m        # a laptop
     python -m mmcot_jax.main --config configs/t2m.py:tiny-text --workdir runs/t2m-text
@@ -9,9 +9,9 @@
         --workdir runs/t2m-8b                                                       # a TPU host
 
 `8b` is the study's GRPO, `8b-dapo` and `8b-dr_grpo` its two other losses; `8b-text` does not draw,
-`8b-given-image` reasons from an image per scene (--config.data.images=TABLE.csv). ReSQ is the
-folder of its three JSON files. With `--config.grpo.image_weight=0` the loss is that of the words
-alone; any other weight counts an image token as so many words.
+`8b-given-image` reasons about a given image of the scene (--config.data.images=TABLE.csv). ReSQ is
+the folder of its three JSON files. `--config.grpo.image_weight=w` weighs an image token as w text
+tokens in the loss; at 0 the loss is that of the text alone.
 """
 
 from ml_collections import ConfigDict, FieldReference
@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, FieldReference
 from configs import base
 
 LOSSES = ("grpo", "dapo", "dr_grpo")
-"""Means over rows, over all tokens, and sums over the budget: the study's three."""
+"""The study's three: mean over rows, mean over all tokens, sum over the budget."""
 
 PRESETS = (
     "8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-text", "smol-text",
@@ -33,17 +33,17 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     if variant in LOSSES:
         config.grpo.loss_type = variant
     if variant == "text":
-        text(config)
+        text_only(config)
     if variant == "given-image":
-        config.model.draws = False  # it is given one; it reasons in words
+        config.model.draws = False  # it is given a picture, and reasons in words
         config.data.prompt = "given_image"
         config.plan = base.shapes(832, 1, 832, 1)
         rewards(config, accuracy_normalized=1.0, format_tiered=1.0)
     return config
 
 
-def text(config: ConfigDict) -> None:
-    """The twin that may not draw."""
+def text_only(config: ConfigDict) -> None:
+    """The same without drawing."""
     config.model.draws = False
     if config.data.task == "resq":
         config.data.prompt = "textual"
@@ -61,7 +61,7 @@ def rewards(config: ConfigDict, **weights: float) -> None:
 def full() -> ConfigDict:
     """SEED-LLaMA-8B, adapters on every layer but the head, 10 epochs of 126 steps."""
     source, prompt, images = FieldReference(""), FieldReference("multimodal"), FieldReference("")
-    asked = {"source": source, "prompt": prompt, "images": images, "count": 0}
+    questions = {"source": source, "prompt": prompt, "images": images, "count": 0}
     config = base.config(
         stages=("grpo", "eval"),
         rollout_mesh=base.rollouts(4),
@@ -96,12 +96,12 @@ def full() -> ConfigDict:
         },
         data={
             "task": "resq",
-            # said once, for all splits
+            # shared by all splits
             "source": source,
             "prompt": prompt,
             "images": images,
-            "train": asked | {"split": "train"},
-            "grpo": asked | {"split": "train"},
+            "train": questions | {"split": "train"},
+            "grpo": questions | {"split": "train"},
             "store": "",
             "shards": 1,
             "tokenize_batch": 64,
@@ -120,27 +120,27 @@ def full() -> ConfigDict:
             prompts_per_step=8,
             gradient_accumulation_steps=4,
             top_k=50,
-            # one update a rollout: the ratio is 1, and no clip of it ever acts
+            # with one update per rollout the ratio is 1 and is never clipped
             loss_type="grpo",
             scale_rewards="none",
             beta=0.04,
             use_bias_correction_kl=False,
-            # of the validation questions, each asked as the evaluation asks
+            # validation questions, sampled as in the evaluation
             eval_count=100,
             eval_steps=126,
             save_steps=63,
         ),
         eval=base.sampling(512, greedy=False, top_p=0.9, top_k=50, num_generations=5, batch_size=16)
-        | {"data": asked | {"split": "test"}},
+        | {"data": questions | {"split": "test"}},
     )
     rewards(config, accuracy_normalized=6.0, format_tiered=6.0, image_count=1.0)
     return config
 
 
 def tiny() -> ConfigDict:
-    """Described toy scenes, 8 ids a picture, a decoder of 2.5 million from scratch.
+    """Toy scenes in words, 8 ids a picture, a decoder of 2.5 million from scratch.
 
-    Half of the chains it is taught guess; rewards have to find out that drawing and looking pays.
+    Half of the supervised chains guess; GRPO has to find that drawing is rewarded.
     """
     config = full()
     config.rollout_mesh = None
@@ -184,22 +184,22 @@ def tiny() -> ConfigDict:
         "unroll": 4,
         "embed_init": 0.2,
         "out_init": 0.0,
-        # SEED-LLaMA has none; with it .47 of the places were right after 1500 steps, .36 without
-        # (chains then looked them up by names of two words)
+        # SEED-LLaMA has none; after 1500 steps .47 of the positions were right with it, .36 without
+        # (with chains that referred to things by names of two words)
         "qk_norm": True,
         "qk_init": 1.7,
     }
     config.model.lora = {"rank": 0, "alpha": 16.0, "dropout": 0.0, "targets": ()}
-    drawn = {"size": 48, "chain": "multimodal"}
+    questions = {"size": 48, "chain": "multimodal"}
     config.data = {
         "task": "scenes",
-        "train": drawn | {"count": 20000, "seed": 0, "split": "train", "guesses": 0.5},
-        "grpo": drawn | {"count": 1000, "seed": 1, "split": "train"},
+        "train": questions | {"count": 20000, "seed": 0, "split": "train", "guesses": 0.5},
+        "grpo": questions | {"count": 1000, "seed": 1, "split": "train"},
         "store": "",
         "shards": 1,
         "tokenize_batch": 64,
     }
-    config.eval.data = drawn | {"count": 200, "split": "test"}
+    config.eval.data = questions | {"count": 200, "split": "test"}
     config.plan = base.shapes(56, 0, 104, 1)
     config.sft.update(
         {
@@ -248,11 +248,11 @@ def tiny() -> ConfigDict:
 
 
 def smol() -> ConfigDict:
-    """SmolLM2-135M-Instruct on ReSQ in words; all of it is trained.
+    """SmolLM2-135M-Instruct on ReSQ in words, all weights trained.
 
-    Of 96 of its own chains (plain prompt, chat template, chat template and `<think>`) none had an
-    answer in tags, so that all rewards were equal: there was nothing to learn from. A warm-up of
-    less than one epoch shows it the form; what it then answers is up to the rewards.
+    None of 96 of its own chains (plain prompt, chat template, chat template and `<think>`) had an
+    answer in tags, so all rewards were equal and there was nothing to learn from. SFT of less than
+    one epoch teaches the format only; the answers are left to GRPO.
     """
     config = full()
     config.rollout_mesh = None

@@ -1,22 +1,22 @@
-# What tpu.sh and jobset.sh share: options, commands that are run or only printed.
+# Shared by tpu.sh and jobset.sh: options, commands that are run or only printed.
 # shellcheck shell=bash
 
 dry_run=
-words=() # what follows --: the command for the workers
+worker_command=() # the arguments after --
 
 fail() {
   printf 'error: %s\n' "$1" >&2
   exit 2
 }
 
-# Options, `--zone us-west4-a` or `--zone=us-west4-a`, over the environment's ZONE, into ZONE.
-# $1: the names there are; then the command line.
+# Parses options: `--zone us-west4-a` or `--zone=us-west4-a` sets ZONE, over the environment's.
+# $1: the known names; then the command line.
 parse() {
   local known=$1 name
   shift
   while (($#)); do
     case $1 in
-      --) words=("${@:2}") && return ;;
+      --) worker_command=("${@:2}") && return ;;
       --dry-run) dry_run=yes && shift && continue ;;
       --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
@@ -36,8 +36,8 @@ flags() { # "PROJECT ZONE" -> " --project --zone"
   done
 }
 
-# That each of these is set.
-need() {
+# Checks that each of these variables is set.
+require() {
   local name missing=()
   for name in "$@"; do
     [[ -n ${!name:-} ]] || missing+=("$name")
@@ -54,18 +54,18 @@ run() {
   if [[ $dry_run ]]; then show "$@"; else "$@"; fi
 }
 
-# Runs a command for what it prints, into the variable $1; with --dry-run prints the command, and
-# goes on as if it had said $2.
-ask() {
-  local into=$1 expected=$2 said
+# Runs a command and stores its output in the variable $1; with --dry-run prints the command and
+# stores $2.
+capture() {
+  local variable=$1 expected=$2 output
   shift 2
   if [[ $dry_run ]]; then
     show "$@"
-    said=$expected
+    output=$expected
   else
-    said=$("$@") || said=
+    output=$("$@") || output=
   fi
-  printf -v "$into" '%s' "$said"
+  printf -v "$variable" '%s' "$output"
 }
 
 pause() {
@@ -80,18 +80,18 @@ fetch() {
   run gcloud storage rsync --recursive "gs://$1/${folder#runs/}" "$2"
 }
 
-# The folder that the workers' command names as its --workdir.
+# The --workdir of the workers' command.
 workdir() {
   local i
-  for ((i = 0; i < ${#words[@]}; i++)); do
-    case ${words[i]} in
-      --workdir) printf '%s' "${words[i + 1]:-}" && return ;;
-      --workdir=*) printf '%s' "${words[i]#*=}" && return ;;
+  for ((i = 0; i < ${#worker_command[@]}; i++)); do
+    case ${worker_command[i]} in
+      --workdir) printf '%s' "${worker_command[i + 1]:-}" && return ;;
+      --workdir=*) printf '%s' "${worker_command[i]#*=}" && return ;;
     esac
   done
 }
 
-# The workers' command as a line of shell.
+# The workers' command, quoted for a shell.
 quoted() {
-  printf '%q ' "${words[@]}"
+  printf '%q ' "${worker_command[@]}"
 }

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# A run on TPU slices of a Kubernetes cluster (GKE), as a JobSet: each slice a job, each host a pod.
+# Runs a command on TPU slices of a GKE cluster, as a JobSet: a job per slice, a pod per host.
 #
 #   launch/jobset.sh create                  a node pool: one slice
 #   launch/jobset.sh manifest -- python -m mmcot_jax.main --config configs/m2m.py --workdir runs/m2m
-#   launch/jobset.sh run -- ...              applies that manifest
+#   launch/jobset.sh run -- ...              applies the manifest
 #   launch/jobset.sh logs | fetch --to DIR -- --workdir runs/m2m | stop | delete
 #
-# Every option is also read from the environment, by its name in capitals: PROJECT, ZONE, CLUSTER,
-# NAME, MACHINE (ct5lp-hightpu-4t), ACCELERATOR (tpu-v5-lite-podslice), TOPOLOGY (4x4), HOSTS (of a
-# slice), CHIPS (of a host), SLICES, SPOT, RESTARTS, GRACE (seconds to save in), IMAGE (with Python and
-# git), REPO and BRANCH (of this code), BUCKET (where runs/ lies), ACCOUNT (the service account that
+# Every option may be given in the environment, by its name in capitals: PROJECT, ZONE, CLUSTER,
+# NAME, MACHINE (ct5lp-hightpu-4t), ACCELERATOR (tpu-v5-lite-podslice), TOPOLOGY (4x4), HOSTS (per
+# slice), CHIPS (per host), SLICES, SPOT, RESTARTS, GRACE (seconds to save in), IMAGE (with Python and
+# git), REPO and BRANCH (of this code), BUCKET (mounted at runs/), ACCOUNT (the service account that
 # may write to it), TO. --dry-run prints the commands.
 #
-# A pod that ends before the run's file `finished` is there has failed, and the JobSet starts all
-# again: after a preemption, which ends a run with status 0, too.
+# A pod that ends without the run's file `finished` has failed, and the JobSet restarts all pods. So it
+# does after a preemption, which ends a run with status 0.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -24,19 +24,19 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
   local command=${1:-}
-  [[ $command ]] || fail "say what to do: create, manifest, run, logs, fetch, stop or delete"
+  [[ $command ]] || fail "give a command: create, manifest, run, logs, fetch, stop or delete"
   shift
   parse "PROJECT ZONE CLUSTER NAME MACHINE ACCELERATOR TOPOLOGY HOSTS CHIPS SLICES SPOT RESTARTS GRACE \
 IMAGE REPO BRANCH BUCKET ACCOUNT TO" "$@"
-  need NAME
+  require NAME
   case $command in
     create | manifest | run | logs | fetch | stop | delete) "do_$command" ;;
-    *) fail "there is no $command: say create, manifest, run, logs, fetch, stop or delete" ;;
+    *) fail "there is no $command; choose create, manifest, run, logs, fetch, stop or delete" ;;
   esac
 }
 
 do_create() {
-  need PROJECT ZONE CLUSTER MACHINE TOPOLOGY HOSTS
+  require PROJECT ZONE CLUSTER MACHINE TOPOLOGY HOSTS
   local spot=()
   [[ ! $SPOT ]] || spot=(--spot)
   run gcloud container node-pools create "$NAME" --project="$PROJECT" --location="$ZONE" \
@@ -45,11 +45,11 @@ do_create() {
 }
 
 do_manifest() {
-  need ACCELERATOR TOPOLOGY HOSTS CHIPS REPO BRANCH BUCKET ACCOUNT
-  local folder only=""
+  require ACCELERATOR TOPOLOGY HOSTS CHIPS REPO BRANCH BUCKET ACCOUNT
+  local folder selector=""
   folder=$(workdir)
-  [[ $folder ]] || fail "say what to run: -- python -m mmcot_jax.main --config ... --workdir runs/..."
-  [[ ! $SPOT ]] || only=', cloud.google.com/gke-spot: "true"'
+  [[ $folder ]] || fail "give the command to run: -- python -m mmcot_jax.main --config ... --workdir runs/..."
+  [[ ! $SPOT ]] || selector=', cloud.google.com/gke-spot: "true"'
   cat <<YAML
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet
@@ -78,7 +78,7 @@ spec:
               terminationGracePeriodSeconds: $GRACE
               nodeSelector:
                 {cloud.google.com/gke-tpu-accelerator: $ACCELERATOR,
-                cloud.google.com/gke-tpu-topology: $TOPOLOGY$only}
+                cloud.google.com/gke-tpu-topology: $TOPOLOGY$selector}
               tolerations:
                 - {key: google.com/tpu, operator: Exists}
                 - {key: cloud.google.com/gke-spot, operator: Exists}
@@ -98,10 +98,10 @@ spec:
                       set -eu
                       git clone --quiet --depth=1 --branch=$(printf %q "$BRANCH") $(printf %q "$REPO") /code
                       cd /code && ln -s /runs runs && pip install --quiet -e '.[tpu]'
-                      # the shell hands a SIGTERM on, and waits for the run to save
+                      # forwards SIGTERM to the run and waits until it has saved
                       trap 'kill -TERM \$!' TERM
                       $(quoted)& run=\$!
-                      wait \$run || true # a signal cuts this short
+                      wait \$run || true # a signal interrupts this
                       status=0
                       wait \$run || status=\$?
                       test -e $(printf %q "$folder")/finished || exit \$((status ? status : 75))
@@ -129,7 +129,7 @@ do_logs() {
 }
 
 do_fetch() {
-  need BUCKET TO
+  require BUCKET TO
   fetch "$BUCKET" "$TO"
 }
 
@@ -138,7 +138,7 @@ do_stop() {
 }
 
 do_delete() {
-  need PROJECT ZONE CLUSTER
+  require PROJECT ZONE CLUSTER
   run kubectl delete jobset "$NAME" --ignore-not-found
   run gcloud container node-pools delete "$NAME" --project="$PROJECT" --location="$ZONE" \
     --cluster="$CLUSTER" --quiet

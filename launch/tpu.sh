@@ -1,55 +1,55 @@
 #!/usr/bin/env bash
-# A run on a slice of TPU VMs, by gcloud.
+# Runs a command on a slice of TPU VMs, through gcloud.
 #
-#   launch/tpu.sh create --spot yes          asks for the slice and waits until it is there
-#   launch/tpu.sh setup                      every worker: the code, its packages, the bucket at ~/runs
+#   launch/tpu.sh create --spot yes          requests the slice and waits until it is ready
+#   launch/tpu.sh setup                      on every worker: code, packages, the bucket at ~/runs
 #   launch/tpu.sh run -- python -m mmcot_jax.main --config configs/m2m.py --workdir runs/m2m-7b
-#   launch/tpu.sh logs --worker 1            follows what a worker prints
-#   launch/tpu.sh watch -- python -m ...     all of it, and again after every preemption, to the end
+#   launch/tpu.sh logs --worker 1            follows a worker's output
+#   launch/tpu.sh watch -- python -m ...     all of it, again after preemptions, until it finishes
 #   launch/tpu.sh fetch --to DIR -- ... --workdir runs/m2m-7b
 #   launch/tpu.sh stop | delete
 #
-# Every option is also read from the environment, by its name in capitals: PROJECT, ZONE, NAME, TYPE
-# (v5litepod-16), RUNTIME (the VMs' software; follows from TYPE), SPOT, REPO and BRANCH (of this
-# code), BUCKET (where ~/runs lies, shared by all workers), WORKER, TO. --dry-run prints the commands.
+# Every option may be given in the environment, by its name in capitals: PROJECT, ZONE, NAME, TYPE
+# (v5litepod-16), RUNTIME (the VMs' software; by default from TYPE), SPOT, REPO and BRANCH (of this
+# code), BUCKET (mounted at ~/runs of all workers), WORKER, TO. --dry-run prints the commands.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 : "${PROJECT=}" "${ZONE=}" "${NAME=}" "${TYPE=}" "${RUNTIME=}" "${SPOT=}" "${REPO=}" "${BRANCH=}"
 : "${BUCKET=}" "${WORKER=0}" "${TO=}"
-ours='^[^ ]*python[^ ]* -m mmcot_jax' # its processes on a worker, not the shell around them
+run_pattern='^[^ ]*python[^ ]* -m mmcot_jax' # the run's processes, not the shell around them
 
 main() {
   local command=${1:-}
-  [[ $command ]] || fail "say what to do: create, setup, run, logs, watch, fetch, stop or delete"
+  [[ $command ]] || fail "give a command: create, setup, run, logs, watch, fetch, stop or delete"
   shift
   parse "PROJECT ZONE NAME TYPE RUNTIME SPOT REPO BRANCH BUCKET WORKER TO" "$@"
-  need PROJECT ZONE NAME
-  place=(--project="$PROJECT" --zone="$ZONE")
+  require PROJECT ZONE NAME
+  location=(--project="$PROJECT" --zone="$ZONE")
   case $command in
     create | setup | run | logs | watch | fetch | stop | delete) "do_$command" ;;
-    *) fail "there is no $command: say create, setup, run, logs, watch, fetch, stop or delete" ;;
+    *) fail "there is no $command; choose create, setup, run, logs, watch, fetch, stop or delete" ;;
   esac
 }
 
-on() { # on WORKER COMMAND: in the home of one worker, or of all
-  run gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker="$1" --command="$2"
+on() { # on WORKER COMMAND: runs it in the home of one worker, or of all
+  run gcloud compute tpus tpu-vm ssh "$NAME" "${location[@]}" --worker="$1" --command="$2"
 }
 
 do_create() {
-  need TYPE
+  require TYPE
   local state spot=()
   [[ ! $SPOT ]] || spot=(--spot)
   [[ $RUNTIME ]] || RUNTIME=$(runtime)
-  run gcloud compute tpus queued-resources create "$NAME" "${place[@]}" --node-id="$NAME" \
+  run gcloud compute tpus queued-resources create "$NAME" "${location[@]}" --node-id="$NAME" \
     --accelerator-type="$TYPE" --runtime-version="$RUNTIME" "${spot[@]}"
   while true; do
-    ask state ACTIVE gcloud compute tpus queued-resources describe "$NAME" "${place[@]}" \
+    capture state ACTIVE gcloud compute tpus queued-resources describe "$NAME" "${location[@]}" \
       --format='value(state.state)'
     case $state in
       ACTIVE) return ;;
-      FAILED | SUSPENDED) fail "the slice $NAME is $state: delete it, and create it again" ;;
+      FAILED | SUSPENDED) fail "the slice $NAME is $state: delete it and create it again" ;;
     esac
     pause 30
   done
@@ -66,7 +66,7 @@ runtime() {
 }
 
 do_setup() {
-  need REPO BRANCH BUCKET
+  require REPO BRANCH BUCKET
   local repo branch bucket
   printf -v repo %q "$REPO"
   printf -v branch %q "$BRANCH"
@@ -89,7 +89,7 @@ cd mmcot_jax && ~/.local/bin/uv venv --quiet --python=3.12 && ~/.local/bin/uv pi
 }
 
 do_run() {
-  ((${#words[@]})) || fail "say what to run: -- python -m mmcot_jax.main --config ... --workdir runs/..."
+  ((${#worker_command[@]})) || fail "give the command to run: -- python -m mmcot_jax.main --config ... --workdir runs/..."
   local command
   printf -v command %q "PATH=\$PWD/.venv/bin:\$PATH $(quoted); echo \$? > ~/status"
   on all "cd mmcot_jax; rm -f ~/status; nohup setsid bash -c $command > ~/log 2>&1 < /dev/null &"
@@ -99,18 +99,18 @@ do_logs() {
   on "$WORKER" "tail -n 100 -F log"
 }
 
-do_stop() { # as a preemption does: it is saved first
-  on all "pkill -TERM -f '$ours' || true"
+do_stop() { # as a preemption does: the run saves a checkpoint first
+  on all "pkill -TERM -f '$run_pattern' || true"
 }
 
 do_watch() {
   local state end folder
   folder=$(workdir)
   [[ $folder ]] || fail "watch needs the run: -- python -m mmcot_jax.main ... --workdir runs/..."
-  need TYPE REPO BRANCH BUCKET
+  require TYPE REPO BRANCH BUCKET
   printf -v folder %q "mmcot_jax/$folder/finished"
   while true; do
-    ask state PREEMPTED gcloud compute tpus tpu-vm describe "$NAME" "${place[@]}" \
+    capture state PREEMPTED gcloud compute tpus tpu-vm describe "$NAME" "${location[@]}" \
       --format='value(state)'
     if [[ $state != READY ]]; then
       [[ ! $state ]] || do_delete
@@ -119,15 +119,15 @@ do_watch() {
       do_run
     fi
     pause 60
-    ask end finished gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker=0 --command="
+    capture end finished gcloud compute tpus tpu-vm ssh "$NAME" "${location[@]}" --worker=0 --command="
 if test -e $folder; then echo finished
-elif pgrep -f '$ours' > /dev/null; then echo running
+elif pgrep -f '$run_pattern' > /dev/null; then echo running
 else cat status; fi"
     case $end in
       finished) return ;;
-      2) fail "the run refuses its input: $0 logs shows why" ;;
+      2) fail "the run refuses its input: see $0 logs" ;;
       [0-9]*)
-        on all "pkill -KILL -f '$ours' || true"
+        on all "pkill -KILL -f '$run_pattern' || true"
         do_run
         ;;
     esac
@@ -135,12 +135,12 @@ else cat status; fi"
 }
 
 do_fetch() {
-  need BUCKET TO
+  require BUCKET TO
   fetch "$BUCKET" "$TO"
 }
 
 do_delete() {
-  run gcloud compute tpus queued-resources delete "$NAME" "${place[@]}" --force --quiet
+  run gcloud compute tpus queued-resources delete "$NAME" "${location[@]}" --force --quiet
 }
 
 main "$@"

@@ -1,7 +1,7 @@
-"""Checkpoints of one stage: what is trained, its optimizer, the step, and the place in the data.
+"""Checkpoints of one stage: trained weights, optimizer state, step, and position in the data.
 
-The frozen weights are not in here; they are imported again. A step counts once it is whole: it
-is written beside and renamed, so a run killed at any moment resumes from the step before.
+Frozen weights are not saved; they are imported again. A checkpoint is written to a temporary folder
+and renamed, so a run killed at any moment resumes from the last complete one.
 """
 
 import pathlib
@@ -15,28 +15,28 @@ from mmcot_jax.types import TrainState
 
 
 class Restored(NamedTuple):
-    """Where a run goes on."""
+    """A restored checkpoint."""
 
     state: TrainState
     data: dict[str, Any]
-    """What the data stream's `get_state` gave."""
+    """The `data` that was saved with it."""
 
 
 class Checkpoints:
-    """The last `keep` checkpoints in a folder; a context that ends when all is written.
+    """The last `keep` checkpoints in a folder; a context that waits for unfinished writes.
 
     Every process of a run makes one and calls the same methods in the same order.
     """
 
     _writing: "ClassVar[Checkpoints | None]" = None
-    """Whose last step may still be being written. Orbax counts what is written over all folders and
-    names its barriers by that count, so two written at once wait for each other's."""
+    """The instance whose last save may be unfinished. Orbax names its barriers by a count of saves
+    in all folders, so two saves at once would wait for each other's barriers."""
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 3):
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             cleanup_tmp_directories=True,
-            # on a shared disk one process may not see yet what another does
+            # on a shared disk one process may not yet see what another wrote
             single_host_load_and_broadcast=True,
         )
         self._folder = pathlib.Path(folder).absolute()
@@ -44,26 +44,25 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
 
     def __enter__(self) -> "Checkpoints":
-        """Itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Wait for what is being written."""
+        """Waits for unfinished writes."""
         if Checkpoints._writing is self:
             Checkpoints._writing = None
         self._manager.close()
 
     def latest(self) -> int | None:
-        """The last step saved or being saved, None where there is none."""
+        """The last step saved or being saved, or None."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: TrainState, data: dict[str, Any]) -> None:
-        """Write `state` after `step` updates; `data` is the place of the next batch, plain JSON.
+        """Saves `state` after `step` updates, with `data`, plain JSON: the position in the data.
 
-        Returns when the arrays are copied to the host, so `state` may be donated right after;
-        the writing goes on behind. A step already saved is left as it is.
+        Returns once the arrays are on the host, so `state` may be donated right after; writing
+        continues in the background. A step that is saved already is left as it is.
         """
         if step == self.latest():
             return
@@ -74,12 +73,12 @@ class Checkpoints:
         self._manager.save(step, args=items)
 
     def restore(self, like: TrainState) -> Restored | None:
-        """The last whole step, its arrays put on the shards of `like`; None where there is none.
+        """Restores the last complete step, or returns None if there is none.
 
         `like` holds a `jax.ShapeDtypeStruct` with its sharding for every array.
 
         Raises:
-            ValueError: the checkpoint has other arrays than `like`; all of them are named.
+            ValueError: the checkpoint has other arrays than `like`; lists all differences.
         """
         self.wait()
         step = self.latest()
@@ -93,16 +92,16 @@ class Checkpoints:
         return Restored(restored["state"], restored["data"])
 
     def wait(self) -> None:
-        """Until all that was saved is on disk."""
+        """Waits until all saves are on disk."""
         self._manager.wait_until_finished()
 
     def _check(self, step: int, like: TrainState) -> None:
-        there = _arrays(self._manager.item_metadata(step)["state"].tree)
-        here = _arrays(like)
+        saved = _arrays(self._manager.item_metadata(step)["state"].tree)
+        wanted = _arrays(like)
         faults = [
-            f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
-            for name in sorted({*there, *here})
-            if there.get(name) != here.get(name)
+            f"{name} is {saved.get(name, 'missing')} there and {wanted.get(name, 'missing')} here"
+            for name in sorted({*saved, *wanted})
+            if saved.get(name) != wanted.get(name)
         ]
         if faults:
             raise ValueError(
@@ -112,7 +111,7 @@ class Checkpoints:
 
 
 def _arrays(tree: Any) -> dict[str, str]:
-    """Path -> "float32[2 3]" for each array, alike for a tree and for what a folder says of one."""
+    """{path: "float32[2 3]"} of the arrays of a tree, or of the metadata of a saved one."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): (

@@ -92,8 +92,7 @@ class Rendered(_Sized):
 
     def question(self, index: int) -> Question:
         """Example `index` with its row."""
-        example = self._examples[index]
-        return Question(example, self._render(example))
+        return Question(self._examples[index], self[index])
 
 
 class Questions(Sequence[Question]):
@@ -192,10 +191,9 @@ def pad(
         ValueError: a row is longer than `length` or has more images than slots, images differ in
             shape, or a row has not as many placeholders as its images have cells.
     """
-    tokens = np.zeros((len(rows), length), np.int32)
-    positions = np.zeros((len(rows[0].positions), len(rows), length), np.int32)
-    valid = np.zeros((len(rows), length), bool)
-    loss = np.zeros((len(rows), length), bool)
+    shape = (len(rows), length)
+    tokens, valid, loss = (np.zeros(shape, dtype) for dtype in (np.int32, bool, bool))
+    positions = np.zeros((len(rows[0].positions), *shape), np.int32)
     offsets = np.zeros(len(rows), np.int32)
     for b, row in enumerate(rows):
         n = len(row.tokens)
@@ -243,14 +241,13 @@ def _windows(
         if row.windows is None:
             continue
         cells, at, image, source = row.windows
-        placeholders, count = (source >= 0).sum(), (at[..., 0] >= 0).sum()
+        placeholders, count, n = (source >= 0).sum(), (at[..., 0] >= 0).sum(), len(image)
         if placeholders != count:
             raise ValueError(
                 f"row {row.id!r} has {placeholders} image placeholders and its {row.image_count} "
                 f"images have {count} cells: render it again, and never cut a row inside an image"
             )
-        out.cells[b, : len(image)], out.at[b, : len(image)] = cells, at
-        out.image[b, : len(image)] = image
+        out.cells[b, :n], out.at[b, :n], out.image[b, :n] = cells, at, image
         out.source[b, offsets[b] : offsets[b] + len(source)] = source
     return out
 

@@ -1,4 +1,4 @@
-"""What a run writes and shows: metrics.jsonl, TensorBoard events, a progress bar, completions."""
+"""A run's output: metrics.jsonl, TensorBoard events, a progress bar, completions."""
 
 import json
 import math
@@ -20,15 +20,15 @@ from PIL import Image
 
 METRICS = "metrics.jsonl"
 PLAIN_SECONDS = 30.0
-"""Time between two lines of progress where there is no terminal."""
+"""Time between two lines of progress without a terminal."""
 
 
 class Log:
-    """The progress and the numbers of one stage; a context. Only process 0 writes and shows.
+    """Logs the progress and metrics of one stage; a context. Only process 0 writes and shows.
 
-    `start` is the step a resumed run goes on with: lines of this stage from there on are dropped,
-    so metrics.jsonl has each step once. Write a step before its checkpoint is saved and a resumed
-    run loses none. `shown` are the metrics beside the bar, those of them that are logged.
+    A resumed run begins at step `start`: lines of this stage from there on are dropped, so that
+    metrics.jsonl has each step once. A step written before its checkpoint is saved is never lost.
+    `shown` are the metrics beside the progress bar.
 
     Raises:
         ValueError: metrics.jsonl has a broken line that is not its last.
@@ -51,104 +51,99 @@ class Log:
             return
         workdir = pathlib.Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        keep_before(workdir / METRICS, stage, start)
+        truncate_metrics(workdir / METRICS, stage, start)
         self._file = open(workdir / METRICS, "a", buffering=1)
         self._events = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard" / stage), purge_step=start or None, write_to_disk=True
         )
-        self._show = _progress(console or rich.console.Console(stderr=True), stage, start)
+        self._progress = _progress(console or rich.console.Console(stderr=True), stage, start)
 
     def __enter__(self) -> "Log":
-        """Itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Close the files and leave the bar as it stands."""
+        """Closes the files; the bar stays on the screen."""
         if not self._silent:
-            self._show.stop()
+            self._progress.stop()
             self._events.close()
             self._file.close()
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """One line for `step`, counted from 0: {"stage", "step", numbers}; JSON knows no NaN: null.
+        """Writes a line for `step`, counted from 0: {"stage", "step", metrics}; NaN becomes null.
 
         Raises:
-            ValueError: a metric is not a number of the host.
+            ValueError: a metric is not a host number.
         """
-        values = {name: number(name, value) for name, value in metrics.items()}
+        values = {name: _to_number(name, value) for name, value in metrics.items()}
         if self._silent:
             return
         line = {"stage": self._stage, "step": step, **_finite(values)}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        os.fsync(self._file.fileno())  # a machine taken away takes its buffers with it
+        os.fsync(self._file.fileno())  # a preempted machine loses its buffers
         for name, value in values.items():
             if math.isfinite(value):
                 self._events.add_scalar(name, value, step)
-        shown = "  ".join(f"{k} {_short(values[k])}" for k in self._shown if k in values)
-        self._show.note(shown)
+        shown = "  ".join(f"{k} {_format(values[k])}" for k in self._shown if k in values)
+        self._progress.show_metrics(shown)
 
     def advance(self, step: int) -> None:
-        """Show that `step`, counted from 0, is done; every step, logged or not."""
+        """Shows that `step`, counted from 0, is complete; called for every step, logged or not."""
         if not self._silent:
-            self._show.done(step + 1, self._total)
+            self._progress.update(step + 1, self._total)
 
 
-def number(name: str, value: Any) -> int | float:
-    """A Python number from a host one.
-
-    Raises:
-        ValueError: it is something else, an array of the device or a string for instance.
-    """
+def _to_number(name: str, value: Any) -> int | float:
+    """Converts a Python or numpy number to a Python one; refuses device arrays."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if isinstance(value, numbers.Integral | np.bool_):
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
-    raise ValueError(f"metric {name!r} is a {type(value).__name__}: log a number of the host")
+    raise ValueError(f"metric {name!r} is a {type(value).__name__}: log a host number")
 
 
 def _finite(values: Mapping[str, int | float]) -> dict[str, int | float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def _short(value: float) -> str:
+def _format(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def keep_before(path: pathlib.Path, stage: str, start: int) -> None:
-    """Drop the lines of `stage` from step `start` on, and a last line a killed run did not finish.
+def truncate_metrics(path: pathlib.Path, stage: str, start: int) -> None:
+    """Drops the lines of `stage` from step `start` on, and an incomplete last line.
 
     Raises:
         ValueError: another line is broken.
     """
     if not path.exists():
         return
-    *lines, unfinished = path.read_text().split("\n")
+    *lines, incomplete = path.read_text().split("\n")
     kept = []
     for count, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-            late = entry["stage"] == stage and entry["step"] >= start
+            repeated = entry["stage"] == stage and entry["step"] >= start
         except (json.JSONDecodeError, KeyError, TypeError):
             raise ValueError(
                 f"{path}:{count} is not a line of metrics: repair or remove the file"
             ) from None
-        if not late:
+        if not repeated:
             kept.append(line + "\n")
-    if unfinished or len(kept) < len(lines):
+    if incomplete or len(kept) < len(lines):
         write_text(path, "".join(kept))
 
 
-class _Clock:
-    """Time left, from the steps done since this process began."""
+class _RemainingTime:
+    """Estimates the remaining time from the steps since this process began."""
 
     def __init__(self, start: int):
         self._start, self._began = start, time.monotonic()
 
-    def left(self, done: int, total: int) -> str:
+    def __call__(self, done: int, total: int) -> str:
         steps = done - self._start
         if steps <= 0:
             return "-:--"
@@ -163,23 +158,23 @@ class _Bar:
     """A bar that redraws itself on a terminal."""
 
     def __init__(self, console: rich.console.Console, stage: str, start: int):
-        self._clock = _Clock(start)
+        self._remaining = _RemainingTime(start)
         columns = (
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
-            rich.progress.TextColumn("{task.fields[note]}"),
+            rich.progress.TextColumn("{task.fields[metrics]}"),
             rich.progress.TextColumn("{task.fields[left]} left"),
         )
         self._bar = rich.progress.Progress(*columns, console=console)
-        self._task = self._bar.add_task(stage, completed=start, total=None, note="", left="-:--")
+        self._task = self._bar.add_task(stage, completed=start, total=None, metrics="", left="-:--")
         self._bar.start()
 
-    def note(self, text: str) -> None:
-        self._bar.update(self._task, note=text)
+    def show_metrics(self, text: str) -> None:
+        self._bar.update(self._task, metrics=text)
 
-    def done(self, done: int, total: int) -> None:
-        left = self._clock.left(done, total)
+    def update(self, done: int, total: int) -> None:
+        left = self._remaining(done, total)
         self._bar.update(self._task, completed=done, total=total, left=left)
 
     def stop(self) -> None:
@@ -187,20 +182,20 @@ class _Bar:
 
 
 class _Lines:
-    """A line every PLAIN_SECONDS, and one for the first and the last step."""
+    """A line of progress every PLAIN_SECONDS, and for the first and the last step."""
 
     def __init__(self, console: rich.console.Console, stage: str, start: int):
-        self._console, self._stage, self._clock = console, stage, _Clock(start)
-        self._note, self._next = "", time.monotonic()
+        self._console, self._stage, self._remaining = console, stage, _RemainingTime(start)
+        self._metrics, self._next = "", time.monotonic()
 
-    def note(self, text: str) -> None:
-        self._note = text
+    def show_metrics(self, text: str) -> None:
+        self._metrics = text
 
-    def done(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int) -> None:
         if time.monotonic() < self._next and done < total:
             return
         self._next = time.monotonic() + PLAIN_SECONDS
-        parts = (f"{self._stage} {done}/{total}", self._note, self._clock.left(done, total))
+        parts = (f"{self._stage} {done}/{total}", self._metrics, self._remaining(done, total))
         line = "  ".join(part for part in parts if part)
         self._console.print(f"{line} left", highlight=False, markup=False, soft_wrap=True)
 
@@ -215,7 +210,7 @@ def _progress(console: rich.console.Console, stage: str, start: int) -> _Bar | _
 def completions_table(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str
 ) -> rich.table.Table:
-    """Prompt, completion and the numbers of `columns`, as TRL shows them."""
+    """A table of prompt, completion and the numbers of `columns`, as TRL prints it."""
     table = rich.table.Table(title=title, title_style="bold white", show_lines=True)
     table.add_column("Prompt", ratio=2)
     table.add_column("Completion", ratio=5)
@@ -230,16 +225,16 @@ def completions_table(
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
-    """Write a file whole or not at all; its folder is made."""
+    """Writes a file atomically, into a folder that may be new."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    os.replace(beside, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def write_json(path: str | pathlib.Path, value: Any) -> None:
-    """Write plain values, indented, whole or not at all.
+    """Writes plain values as indented JSON, atomically.
 
     Raises:
         ValueError: a number is not finite.
@@ -253,11 +248,11 @@ def write_completions(
     pictures: Iterable[Sequence[np.ndarray | None]],
     process_index: int = 0,
 ) -> None:
-    """One JSON object a line; the pictures of each row, uint8 [H W 3], as PNG files beside.
+    """Writes a JSON object per row, and the row's pictures, uint8 [H W 3], as PNG files.
 
-    Row 3 of step_10.jsonl has its pictures in step_10/3-0.png, step_10/3-1.png, named from the
-    folder of the file under "pictures". Of a file that all processes write together process 0
-    writes the lines and each the pictures that it has; another's are None.
+    Row 3 of step_10.jsonl has its pictures in step_10/3-0.png, step_10/3-1.png; "pictures" lists
+    them, relative to the folder of the file. If all processes write one file, process 0 writes the
+    lines and each process the pictures it has; the others are None.
     """
     path = pathlib.Path(path)
     lines = []

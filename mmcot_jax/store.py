@@ -1,7 +1,7 @@
-"""Rendered rows on disk: tensorflow-datasets' array_record form, without TensorFlow.
+"""Prepared rows on disk, in tensorflow-datasets' array_record format, without TensorFlow.
 
-A store is one folder of one stream of rows; their pictures are ids by then, so that a pod reads
-the rows it needs from all shards and nothing is tokenised twice.
+A store is a folder with the rows of one data set, their pictures as ids. Every process of a pod
+reads the rows it needs from all shards, and nothing is tokenised twice.
 
 Axes: N rows, T time, A position axes.
 """
@@ -23,7 +23,7 @@ _NAME, _VERSION, _SPLIT = "rows", "1.0.0", "train"
 class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version(_VERSION)
     name = _NAME
-    code_path = None  # nothing is downloaded, so no file of checksums lies beside the code
+    code_path = None  # tfds looks there for checksums of downloads; there are none
 
     def __init__(self, folder: str, rows: Iterator[Row], axes: int, fingerprint: Mapping):
         self._rows, self._axes, self._fingerprint = rows, axes, dict(fingerprint)
@@ -43,7 +43,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(
             builder=self,
             features=tfds.features.FeaturesDict(features),
-            # the list is filled while the rows are written, and kept when they are all there
+            # `_generate_examples` fills the list; tfds writes it after the last row
             metadata=tfds.core.MetadataDict(fingerprint=self._fingerprint, lengths=self._lengths),
             disable_shuffling=True,
         )
@@ -63,7 +63,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class Source:
-    """The rows of a store by number; a `data.Source`. Nothing is read before it is asked for."""
+    """The rows of a store, read when indexed; a `data.Source`."""
 
     image_shape: tuple[int, ...] = ()
 
@@ -72,19 +72,17 @@ class Source:
         self.lengths = lengths
         """int32 [N], tokens of each row."""
         self.slots = np.zeros_like(lengths)
-        """int32 [N], none: a store holds ids only."""
+        """int32 [N], zeros: a store holds ids only."""
 
     def __len__(self) -> int:
-        """How many rows."""
         return len(self._records)
 
     def __getitem__(self, index: int) -> Row:
-        """One row."""
         record = self._records[index]
         return Row(**{**record, "id": record["id"].decode()})
 
 
-def _place(folder: pathlib.Path) -> pathlib.Path:
+def _version_dir(folder: pathlib.Path) -> pathlib.Path:
     return folder / _NAME / _VERSION
 
 
@@ -95,15 +93,15 @@ def write(
     shards: int,
     fingerprint: Mapping[str, str],
 ) -> None:
-    """Write rows in their order, in `shards` files; the store appears when it is whole.
+    """Writes rows in order into `shards` files; the store appears once it is complete.
 
-    `fingerprint` names all the ids depend on: the tokenizer, the VQGAN, the task and its numbers.
+    `fingerprint` holds all that the ids depend on: tokenizer, VQGAN, task and its options.
 
     Raises:
         ValueError: the folder holds a store, there are no rows, or a row has images.
     """
     folder = pathlib.Path(folder)
-    if _place(folder).exists():
+    if _version_dir(folder).exists():
         raise ValueError(f"{folder} holds a store: remove it, or write to another folder")
     rows = iter(rows)
     first = next(rows, None)
@@ -118,21 +116,21 @@ def write(
 
 
 def open(folder: str | pathlib.Path, fingerprint: Mapping[str, str]) -> Source:
-    """The rows of a store written with the same fingerprint.
+    """Opens a store that was written with the same fingerprint.
 
     Raises:
-        ValueError: there is no store, or one of another fingerprint; says what differs.
+        ValueError: there is no store, or its fingerprint differs; lists the differences.
     """
-    place = _place(pathlib.Path(folder))
-    if not place.is_dir():
+    directory = _version_dir(pathlib.Path(folder))
+    if not directory.is_dir():
         raise ValueError(f"{folder} holds no prepared store: prepare one, or leave the store out")
-    builder = tfds.builder_from_directory(place)
+    builder = tfds.builder_from_directory(directory)
     metadata = builder.info.metadata
-    theirs, ours = metadata["fingerprint"], dict(fingerprint)
+    stored = metadata["fingerprint"]
     differing = [
-        f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
-        for name in sorted({*theirs, *ours})
-        if theirs.get(name) != ours.get(name)
+        f"{name} is {stored.get(name)} there and {fingerprint.get(name)} here"
+        for name in sorted({*stored, *fingerprint})
+        if stored.get(name) != fingerprint.get(name)
     ]
     if differing:
         raise ValueError(f"the store in {folder} is of another kind: {'; '.join(differing)}")

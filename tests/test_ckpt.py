@@ -1,4 +1,4 @@
-"""What was saved comes back, on its shards; what was not wholly saved never does."""
+"""A complete checkpoint is restored on its shards; an incomplete one never is."""
 
 import pathlib
 import random
@@ -56,7 +56,7 @@ def test_the_last_step_comes_back_on_its_shards(tmp_path):
     assert isinstance(restored.state.opt[1][0], optax.ScaleByAdamState)
 
 
-def test_a_run_may_go_on_on_fewer_devices(tmp_path):
+def test_a_run_may_resume_on_fewer_devices(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(3, state(3), {})
         checkpoints.wait()
@@ -79,7 +79,7 @@ def test_saving_a_step_again_changes_nothing(tmp_path):
         assert checkpoints.restore(like(state(0))).data == {"next": 1}
 
 
-def test_of_two_folders_one_is_written_at_a_time(tmp_path, monkeypatch):
+def test_one_of_two_folders_is_written_at_a_time(tmp_path, monkeypatch):
     wait, seen = Checkpoints.wait, []
     monkeypatch.setattr(Checkpoints, "wait", lambda self: seen.append(self) or wait(self))
     with Checkpoints(tmp_path / "last") as last, Checkpoints(tmp_path / "best") as best:
@@ -157,18 +157,18 @@ def test_a_run_killed_at_any_moment_leaves_a_consistent_step(tmp_path):
         with Checkpoints(tmp_path, keep=2) as checkpoints:
             restored = checkpoints.restore(wanted)
         step = int(restored.state.step)
-        # the last one announced may still have been on its way to the disk
+        # the last one printed may still have been on its way to the disk
         assert reached - 1 <= step <= reached + 1
         assert restored.data == {"next": step}
         assert np.all(restored.state.trained["w"] == step)
 
 
 def _save_until_killed(folder: pathlib.Path, seconds: float) -> int:
-    """Save step after step and die some seconds after the second; the last step announced."""
+    """Saves until it is killed `seconds` after the second step; returns the last step printed."""
     command = [sys.executable, "-c", ENDLESS, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        announced = run.stdout.readline() + run.stdout.readline()
+        printed = run.stdout.readline() + run.stdout.readline()
         time.sleep(seconds)
         run.send_signal(signal.SIGKILL)
-        announced += run.stdout.read()
-    return int(announced.split()[-1])
+        printed += run.stdout.read()
+    return int(printed.split()[-1])

@@ -1,4 +1,4 @@
-"""From a config file and flags to one config; what is wrong is said in a line."""
+"""A config file and flags become one config; every fault is explained in a line."""
 
 import json
 import pathlib
@@ -34,12 +34,12 @@ def file(tmp_path) -> str:
     return str(path)
 
 
-def test_a_preset_is_named_behind_the_file_and_the_first_is_the_default(file):
+def test_a_preset_follows_the_file_and_the_first_is_the_default(file):
     assert config.load(f"{file}:tiny").sft.steps == 5
     assert config.load(file).sft.steps == 100
 
 
-def test_overrides_are_read_as_the_type_they_replace(file):
+def test_overrides_are_parsed_as_the_type_they_replace(file):
     found = config.load(
         file,
         ["sft.steps=1e3", "sft.learning_rate=1", "sft.packed=true", "model.weights=7", "seed=-1"],
@@ -51,14 +51,14 @@ def test_overrides_are_read_as_the_type_they_replace(file):
     assert found.seed == -1
 
 
-def test_sequences_are_read_with_or_without_brackets(file):
+def test_sequences_are_parsed_with_or_without_brackets(file):
     found = config.load(file, ["stages=eval", "model.sizes=(3,4,5)"])
     assert found.stages == ("eval",) and found.model.sizes == (3, 4, 5)
     found = config.load(file, ["stages=sft, eval", "model.sizes=6"])
     assert found.stages == ("sft", "eval") and found.model.sizes == (6,)
 
 
-def test_where_the_default_is_none_a_value_is_what_it_looks_like(file):
+def test_if_the_default_is_none_a_value_is_a_literal_or_a_string(file):
     assert config.load(file, ["sft.clip=0.5"]).sft.clip == 0.5
     assert config.load(file, ["sft.clip=norm"]).sft.clip == "norm"
 
@@ -68,12 +68,12 @@ def test_a_config_is_locked(file):
         config.load(file).sft.stepz = 1
 
 
-def test_an_unknown_preset_lists_those_there_are(file):
+def test_an_unknown_preset_lists_the_presets(file):
     with pytest.raises(ValueError, match=r"no preset 'tony', did you mean 'tiny'.*has big, tiny"):
         config.load(f"{file}:tony")
 
 
-def test_a_missing_file_lists_those_there_are(file):
+def test_a_missing_file_lists_the_files(file):
     with pytest.raises(ValueError, match=r"there is no config file .*m2y.py.*did you mean.*m2x.py"):
         config.load(file.replace("m2x", "m2y"))
 
@@ -153,7 +153,7 @@ def test_a_broken_config_json_is_named(file, tmp_path):
         config.write_or_check(tmp_path, config.load(file))
 
 
-def test_a_command_line_is_read(file):
+def test_a_command_line_is_parsed(file):
     args = config.parse_args(
         [
             "--config.sft.steps=7",

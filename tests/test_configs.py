@@ -65,7 +65,7 @@ def test_a_preset_of_m2t_builds_and_adapts_every_linear_layer(preset, adapted):
     assert count_parameters(shapes.get("lora", {})) == adapted
 
 
-def test_m2t_is_the_studys_where_it_is_known():
+def test_m2t_has_the_known_settings_of_the_study():
     c = config.load(f"{CONFIGS}/m2t.py")
     assert (c.model.lora.rank, c.model.lora.alpha, c.model.lora.dropout) == (8, 16.0, 0.05)
     assert (c.grpo.learning_rate, c.grpo.max_completion_length) == (1e-5, 256)
@@ -78,7 +78,7 @@ def test_m2t_is_the_studys_where_it_is_known():
     }
 
 
-def test_without_boxes_nothing_asks_for_or_rewards_them():
+def test_without_boxes_no_prompt_and_no_reward_has_them():
     c = config.load(f"{CONFIGS}/m2t.py:7b-noboxes")
     groups = (c.data.train, c.data.grpo, *c.eval.sets.values())
     assert [group.boxes for group in groups] == [False] * 4
@@ -108,7 +108,7 @@ def tiny(paradigm: str, *overrides: str):
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
-def test_a_preset_has_every_key_that_another_of_its_file_has_for_the_model(paradigm):
+def test_full_and_tiny_models_have_the_same_keys(paradigm):
     full, small = config.load(f"{CONFIGS}/{paradigm}.py").model, tiny(paradigm).model
     assert full.keys() == small.keys() and full.adapter == small.adapter == ""
     for c in (full, small):
@@ -118,13 +118,13 @@ def test_a_preset_has_every_key_that_another_of_its_file_has_for_the_model(parad
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
-def test_what_backward_passes_keep_is_a_flag(paradigm):
+def test_the_remat_policy_is_a_flag(paradigm):
     c = tiny(paradigm, "model.decoder.remat_policy=dots")
     backbone = models.get(PARADIGMS[paradigm]).build(c.model.to_dict())
     assert backbone.c.remat_policy == "dots"
 
 
-def test_chameleons_norms_may_follow_their_sublayers():
+def test_chameleons_norms_may_stand_after_their_sublayers():
     c = tiny("m2m", "model.decoder.norm_after=true")
     assert models.get("chameleon").build(c.model.to_dict()).c.norm_after
 

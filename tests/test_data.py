@@ -1,4 +1,4 @@
-"""Padding, buckets, the order of the data, and going on from a saved place."""
+"""Padding, buckets, the order of the data, and resuming from a saved state."""
 
 import json
 from functools import partial
@@ -19,7 +19,7 @@ def row(id: str, length: int, starts: tuple[int, ...] = ()) -> Row:
 
 
 def numbered(count: int) -> data.Rows:
-    """Row i holds i + 1 tokens, so its length names it."""
+    """Row i has i + 1 tokens, so its length identifies it."""
     return data.Rows([row(str(i), i + 1) for i in range(count)])
 
 
@@ -53,14 +53,14 @@ def test_three_position_axes_are_carried():
     assert batch.positions[:, 0].tolist() == [[0, 1, 0], [0, 5, 0], [0, 9, 0]]
 
 
-def test_slots_stay_where_a_batch_has_no_images():
+def test_a_batch_without_images_keeps_its_slots():
     batch = data.pad([row("a", 2)], 2, "right", image_slots=2, image_shape=(4, 4, 3))
     assert batch.pixels.images.shape == (1, 2, 4, 4, 3)
     assert batch.pixels.starts.tolist() == [[-1, -1]]
 
 
 def windowed(id: str, tokens: int, cells: tuple[int, ...]) -> Row:
-    """A row with one image a window of two cells, of which `cells` are there."""
+    """A row with one image per window of two cells, the first `cells` of them used."""
     at = np.array([[[0, i] if i < n else [-1, -1] for i in range(2)] for n in cells], np.int32)
     source = np.full(tokens, -1, np.int32)
     there = np.flatnonzero(at[..., 0].ravel() >= 0)
@@ -90,7 +90,7 @@ def test_a_batch_of_words_alone_keeps_its_empty_windows():
     assert out.image.tolist() == [[-1, -1]] and out.source.tolist() == [[-1] * 3]
 
 
-def test_placeholders_that_are_not_as_many_as_cells_name_the_record():
+def test_a_row_with_more_cells_than_placeholders_is_named():
     cut = windowed("late", 4, (2, 1))
     cut.windows.source[3] = -1
     with pytest.raises(
@@ -104,13 +104,13 @@ def test_too_many_windows_are_named():
         data.pad([windowed("a", 4, (2, 1))], 4, "left", image_slots=1)
 
 
-def test_a_source_knows_its_windows():
+def test_windows_count_as_slots():
     source = data.Rows([row("b", 2), windowed("a", 4, (2, 1))])
     assert (source.slots.tolist(), source.image_shape) == ([0, 2], (2, 4, 4, 3))
     assert [r.image_count for r in (source[0], source[1], row("c", 2, (0,)))] == [0, 2, 1]
 
 
-def test_rows_may_be_rendered_when_they_are_asked_for():
+def test_rows_may_be_rendered_each_time_they_are_read():
     seen = []
 
     def render(example):
@@ -139,7 +139,7 @@ def test_examples_that_render_to_two_shapes_and_none_are_refused():
         data.Rendered([], render)
 
 
-def test_slots_are_chosen_from_what_rows_fill():
+def test_slot_buckets_are_chosen_from_the_rows():
     assert data.choose_slots(np.array([3, 1, 9])) == (9,)
     assert data.choose_slots(np.array([1, 2, 3, 40]), count=2) == (3, 40)
     assert data.choose_slots(np.array([0, 0])) == (0,)
@@ -196,7 +196,7 @@ def test_a_row_longer_than_the_last_bucket_is_refused_before_the_first_batch():
         data.batches(numbered(5), 2, seed=0, buckets=(2, 4))
 
 
-def test_every_row_comes_once_an_epoch_in_another_order_each():
+def test_every_epoch_has_every_row_once_in_another_order():
     found = data.batches(numbered(6), 2, seed=3, buckets=(8,), epochs=2)
     assert found.epoch_steps == 3
     seen = [n for batch in found for n in lengths(batch)]
@@ -211,7 +211,7 @@ def test_the_remainder_is_dropped_each_epoch():
     assert len({*seen[0], *seen[1]}) == 4
 
 
-def test_a_filled_remainder_repeats_a_row_with_nothing_to_learn():
+def test_a_filled_remainder_repeats_a_row_without_loss():
     found = data.batches(numbered(3), 2, seed=None, buckets=(4,), epochs=1, remainder="fill")
     first, last = found
     assert lengths(first) == [1, 2] and lengths(last) == [3, 3]
@@ -246,22 +246,22 @@ def test_the_parts_of_the_processes_are_the_whole_batch(places):
             assert np.array_equal(batch.loss[mine], piece.loss)
 
 
-@pytest.mark.parametrize("place", range(8))
-def test_going_on_from_any_place_equals_never_having_stopped(place):
+@pytest.mark.parametrize("steps", range(8))
+def test_resuming_from_any_state_equals_an_uninterrupted_stream(steps):
     def fresh():
         return data.batches(numbered(7), 2, seed=5, buckets=(8,), epochs=3)
 
     whole = [batch.tokens.tolist() for batch in fresh()]
     before = fresh()
-    for _ in range(place):
+    for _ in range(steps):
         next(before)
     state = json.loads(json.dumps(before.get_state()))
     after = fresh()
     after.set_state(state)
-    assert [batch.tokens.tolist() for batch in after] == whole[place:]
+    assert [batch.tokens.tolist() for batch in after] == whole[steps:]
 
 
-def test_the_place_of_one_process_is_that_of_two():
+def test_the_state_does_not_depend_on_the_number_of_processes():
     whole = data.stream(range(8), 4, seed=0)
     next(whole)
     part = data.stream(range(8), 4, seed=0, mine=np.array([2, 3]))
@@ -269,7 +269,7 @@ def test_the_place_of_one_process_is_that_of_two():
     assert next(part) == next(whole)[2:]
 
 
-def test_the_place_in_other_data_is_refused():
+def test_the_state_of_other_data_is_refused():
     state = data.stream(range(8), 4, seed=0).get_state()
     with pytest.raises(ValueError, match="has rows 8, this run has 9"):
         data.stream(range(9), 4, seed=0).set_state(state)

@@ -67,15 +67,15 @@ def the_run(workdir) -> list[str]:
 
 class Ended(NamedTuple):
     status: int
-    said: str
+    output: str
     after: float
     """Seconds after the first process of the run had ended."""
     at: float
-    """By `time.monotonic`."""
+    """Time of `time.monotonic`."""
 
 
 def together(*commands) -> list[Ended]:
-    """Runs `python COMMAND` in a process each, of one run; they share eight devices."""
+    """Runs each `python COMMAND` as one process of a run; together they have eight devices."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -86,11 +86,11 @@ def together(*commands) -> list[Ended]:
         "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
     with contextlib.ExitStack() as stack:
-        said = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in commands]
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in commands]
         running = []
-        for index, (given, output) in enumerate(zip(commands, said, strict=True)):
-            place = (address, str(len(commands)), str(index))
-            named = dict(zip(hosts.ENV_VARS, place, strict=True)) if len(commands) > 1 else {}
+        for index, (given, output) in enumerate(zip(commands, outputs, strict=True)):
+            values = (address, str(len(commands)), str(index))
+            named = dict(zip(hosts.ENV_VARS, values, strict=True)) if len(commands) > 1 else {}
             arguments = [sys.executable, *map(str, given)]
             running.append(
                 subprocess.Popen(
@@ -98,16 +98,16 @@ def together(*commands) -> list[Ended]:
                 )
             )
         ends = _wait(running)
-        for output in said:
+        for output in outputs:
             output.seek(0)
         return [
             Ended(process.returncode, output.read(), end - min(ends), end)
-            for process, output, end in zip(running, said, ends, strict=True)
+            for process, output, end in zip(running, outputs, ends, strict=True)
         ]
 
 
 def _wait(running: list[subprocess.Popen]) -> list[float]:
-    """When each ended; all are killed when it takes too long, and what is left of the last."""
+    """The time each ended; kills those that take too long."""
     ends, began = [0.0] * len(running), time.monotonic()
     try:
         while not all(ends) and time.monotonic() - began < 900:
@@ -123,8 +123,8 @@ def _wait(running: list[subprocess.Popen]) -> list[float]:
     return [end or time.monotonic() for end in ends]
 
 
-def both_ended_well(ends: list[Ended]) -> None:
-    assert [end.status for end in ends] == [0, 0], "\n\n".join(end.said[-8000:] for end in ends)
+def both_succeeded(ends: list[Ended]) -> None:
+    assert [end.status for end in ends] == [0, 0], "\n\n".join(end.output[-8000:] for end in ends)
 
 
 def lines(path: pathlib.Path) -> list[dict]:
@@ -132,7 +132,7 @@ def lines(path: pathlib.Path) -> list[dict]:
 
 
 def same(workdir: pathlib.Path, expected: pathlib.Path) -> None:
-    """Losses and all else that is logged within 1e-5, replies and results identical."""
+    """Checks that metrics agree within 1e-5, and that replies and results are identical."""
     timed = ("time/", "tokens_per_second", "step_time")
     ours, theirs = ([*lines(w / "metrics.jsonl")] for w in (workdir, expected))
     assert [(m.pop("stage"), m.pop("step")) for m in ours] == [
@@ -157,7 +157,7 @@ def same(workdir: pathlib.Path, expected: pathlib.Path) -> None:
 
 
 def _parts(workdir: pathlib.Path, step: int) -> list[list[dict]]:
-    """The chains of a step, as one process wrote them and as two did; one of these is there."""
+    """The chains of a step, as written by one process, by two, or by both."""
     whole = workdir / f"completions/grpo_step_{step:05}.jsonl"
     parts = sorted(workdir.glob(f"completions/grpo_step_{step:05}_?.jsonl"))
     found = [lines(whole)] if whole.exists() else []
@@ -188,15 +188,15 @@ def terminated(tmp_path_factory):
         (*MAIN, *the_run(workdir)),
         ("tests/helpers/killed.py", "TERM", "learning", 2, *the_run(workdir)),
     )
-    both_ended_well(ends)
-    assert re.search(r"preempted: sft is saved after step \d; the same command", ends[0].said)
-    assert "preempted" not in ends[1].said  # one process speaks
+    both_succeeded(ends)
+    assert re.search(r"preempted: sft is saved after step \d; the same command", ends[0].output)
+    assert "preempted" not in ends[1].output  # one process speaks
     return workdir
 
 
 @pytest.fixture(scope="module")
 def killed(terminated, tmp_path_factory):
-    """It went on in two processes, one of which had a SIGKILL at its second step of GRPO."""
+    """The same run resumed by two processes, one of which had a SIGKILL at step 2 of GRPO."""
     workdir = tmp_path_factory.mktemp("killed") / "run"
     shutil.copytree(terminated, workdir)
     ends = together(
@@ -205,7 +205,8 @@ def killed(terminated, tmp_path_factory):
     )
     assert ends[1].status == -signal.SIGKILL and ends[0].status not in (0, 2)
     assert ends[0].after < 60
-    assert ends[0].said.splitlines()[-1].startswith("error: process 0 of 2 was ended from outside")
+    last = ends[0].output.splitlines()[-1]
+    assert last.startswith("error: process 0 of 2 was ended from outside")
     return workdir
 
 
@@ -213,23 +214,23 @@ def killed(terminated, tmp_path_factory):
 def test_two_processes_repeat_the_run_of_one(whole, tmp_path):
     workdir = tmp_path / "run"
     ends = together(*[(*MAIN, *the_run(workdir))] * 2)
-    both_ended_well(ends)
+    both_succeeded(ends)
     same(workdir, whole)
     assert pictures(whole)  # some were painted by one process and named by the other
-    assert "grpo 3/3" in ends[0].said and "grpo 3/3" not in ends[1].said
+    assert "grpo 3/3" in ends[0].output and "grpo 3/3" not in ends[1].output
 
 
 @pytest.mark.slow
-def test_two_processes_sample_on_another_cut_of_their_devices(whole, tmp_path):
+def test_two_processes_sample_on_another_mesh_of_their_devices(whole, tmp_path):
     workdir = tmp_path / "run"
     given = flags(workdir, *TINIEST, "rollout_mesh={'data': 4, 'tensor': 2}")
     ends = together(*[(*MAIN, *given)] * 2)
-    both_ended_well(ends)
+    both_succeeded(ends)
     same(workdir, whole)
 
 
 @pytest.mark.slow
-def test_a_sigterm_to_one_process_saves_and_one_process_goes_on(whole, terminated, tmp_path):
+def test_after_a_sigterm_to_one_of_two_one_process_resumes(whole, terminated, tmp_path):
     saved = [int(path.name) for path in (terminated / "checkpoints/sft").iterdir()]
     assert len(saved) == 1 and 1 < saved[0] <= 4
     workdir = tmp_path / "run"
@@ -239,7 +240,7 @@ def test_a_sigterm_to_one_process_saves_and_one_process_goes_on(whole, terminate
 
 
 @pytest.mark.slow
-def test_a_sigkill_to_one_process_ends_the_other_and_one_goes_on(whole, killed, tmp_path):
+def test_a_sigkill_to_one_process_ends_the_other_and_one_resumes(whole, killed, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(killed, workdir)
     assert command.main(the_run(workdir)) == 0
@@ -247,57 +248,57 @@ def test_a_sigkill_to_one_process_ends_the_other_and_one_goes_on(whole, killed, 
 
 
 @pytest.mark.slow
-def test_two_go_on_after_a_sigkill_and_a_sigterm_in_the_evaluation(whole, killed):
+def test_two_processes_resume_after_a_sigkill_and_a_sigterm_in_the_evaluation(whole, killed):
     ends = together(
         ("tests/helpers/killed.py", "TERM", "evaluation", 1, *the_run(killed)),
         (*MAIN, *the_run(killed)),
     )
-    both_ended_well(ends)
-    assert "preempted: the evaluation was at its question" in ends[0].said
+    both_succeeded(ends)
+    assert "preempted: the evaluation was at its question" in ends[0].output
     assert not (killed / "results.json").exists()
     ends = together(*[(*MAIN, *the_run(killed))] * 2)
-    both_ended_well(ends)
+    both_succeeded(ends)
     same(killed, whole)
 
 
 @pytest.mark.slow
-def test_a_sigterm_to_a_process_alone_saves_and_ends_it_with_status_0(tmp_path):
+def test_a_sigterm_to_a_single_process_saves_and_exits_with_status_0(tmp_path):
     (end,) = together(
         ("tests/helpers/killed.py", "TERM", "learning", 2, *the_run(tmp_path / "run"))
     )
-    assert end.status == 0 and "preempted: sft is saved after step 1; the same" in end.said
+    assert end.status == 0 and "preempted: sft is saved after step 1; the same" in end.output
     assert [p.name for p in (tmp_path / "run/checkpoints/sft").iterdir()] == ["2"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["rows", "rewards", "preempt"])
-def test_what_processes_do_together(what):
-    ends = together(*[("tests/helpers/together.py", what)] * 2)
-    both_ended_well(ends)
+@pytest.mark.parametrize("scenario", ["rows", "rewards", "preempt"])
+def test_two_processes_agree_on(scenario):
+    ends = together(*[("tests/helpers/together.py", scenario)] * 2)
+    both_succeeded(ends)
 
 
 @pytest.mark.slow
 def test_two_configs_are_refused_by_all():
     for end in together(*[("tests/helpers/together.py", "two_configs")] * 2):
         assert end.status == 2
-        assert "error: process 1 of 2 was given another config than process 0" in end.said
+        assert "error: process 1 of 2 was given another config than process 0" in end.output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "index"), [("SIGKILL", 0), ("SIGKILL", 1), ("SIGSTOP", 1)])
-def test_a_process_that_dies_or_falls_silent_ends_the_other_within_a_minute(name, index):
+def test_a_process_that_dies_or_stops_ends_the_other_within_a_minute(name, index):
     ends = together(*[("tests/helpers/together.py", "lose", name, index)] * 2)
     end = ends[1 - index]
     assert end.status not in (0, 2)
-    (lost,) = re.findall(r"lost at (\S+)", ends[index].said)
+    (lost,) = re.findall(r"lost at (\S+)", ends[index].output)
     assert end.at - float(lost) < 60
-    last = end.said.splitlines()[-1]
+    last = end.output.splitlines()[-1]
     assert last.startswith(
         f"error: process {1 - index} of 2 was ended from outside, or another one"
     )
 
 
-def test_the_environment_names_a_process():
+def test_a_process_is_read_from_the_environment():
     address, count, index = hosts.ENV_VARS
     assert hosts.read_environment({"PATH": "/bin"}) is None
     assert hosts.read_environment(
@@ -313,7 +314,7 @@ def test_the_environment_names_a_process():
         ("a:1 four 0", "JAX_NUM_PROCESSES 'four'"),
     ],
 )
-def test_an_environment_that_names_none_is_refused(given, said):
+def test_an_incomplete_environment_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
         hosts.read_environment(dict(zip(hosts.ENV_VARS, given.split(), strict=False)))
 

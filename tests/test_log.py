@@ -1,4 +1,4 @@
-"""What a run leaves on disk and shows on the way."""
+"""Metrics, events, progress and completions of a run."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def test_a_resumed_run_has_every_step_once(tmp_path):
     assert found == [("warm", 0), ("warm", 1)] + [("sft", step) for step in range(6)]
 
 
-def test_the_line_a_killed_run_did_not_finish_is_dropped(tmp_path):
+def test_an_incomplete_last_line_is_dropped(tmp_path):
     run(tmp_path, range(2))
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"stage": "sft", "st')
@@ -60,7 +60,7 @@ def test_a_broken_line_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["0.5", np.ones(2), jnp.float32(1)])
-def test_only_numbers_of_the_host_are_logged(tmp_path, value):
+def test_only_host_numbers_are_logged(tmp_path, value):
     with log.Log(tmp_path, "sft", 2, console=quiet()) as entries:
         with pytest.raises(ValueError, match="metric 'loss' is a"):
             entries.write(0, {"loss": value})
@@ -99,7 +99,7 @@ def test_on_a_terminal_progress_is_a_bar(tmp_path):
     assert "4/4" in shown and "loss 0.25" in shown and "0:00 left" in shown
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
+def test_json_is_written_atomically(tmp_path):
     path = tmp_path / "a" / "results.json"
     log.write_json(path, {"puzzlevqa": {"accuracy": 0.5}})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -108,7 +108,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["results.json"]
 
 
-def test_completions_keep_their_pictures_beside(tmp_path):
+def test_pictures_of_completions_are_files(tmp_path):
     picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     path = tmp_path / "completions" / "step_10.jsonl"
     log.write_completions(path, [{"reply": "é <image>"}, {"reply": "no"}], [[picture], []])

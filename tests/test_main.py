@@ -1,4 +1,4 @@
-"""The command: what it refuses, what it leaves, and that a killed run repeats itself exactly."""
+"""The command: its errors, its files, and that a killed run repeats itself exactly."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def test_score_gives_the_accuracy_of_the_results(finished, capsys):
 def test_a_killed_run_resumes_and_repeats_the_uninterrupted_losses_exactly(
     finished, tmp_path, last
 ):
-    """SIGKILL once step `last` is logged; the same command again ends the run."""
+    """SIGKILL once step `last` is logged; the same command again completes the run."""
     log = tmp_path / "metrics.jsonl"
     arguments = [sys.executable, "-m", "mmcot_jax.main", *flags(tmp_path)]
     process = subprocess.Popen(arguments, cwd=ROOT)
@@ -99,7 +99,7 @@ def test_a_killed_run_resumes_and_repeats_the_uninterrupted_losses_exactly(
 
 
 def learned(workdir) -> list[dict]:
-    """What each step of GRPO was, its times left out."""
+    """The metrics of each GRPO step, without times."""
     timed = ("time/", "tokens_per_second/", "step_time")
     return [
         {k: v for k, v in m.items() if not k.startswith(timed)}

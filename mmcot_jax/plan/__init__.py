@@ -1,1 +1,1 @@
-"""What a config needs of a TPU slice that is not here: memory, bytes sent, the least time."""
+"""Estimates what a config needs on a TPU slice: memory, bytes sent, a lower bound of time."""

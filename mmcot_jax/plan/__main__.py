@@ -1,12 +1,12 @@
-"""Whether a config fits a TPU slice, before one is rented.
+"""Estimates whether a config fits a TPU slice, before one is rented.
 
     python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4
     python -m mmcot_jax.plan --config configs/m2m.py --topology v5e:4x4 --slices 2 \
         --config.mesh.data=2 --programs grpo_step,sample
     python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4 --sweep
 
-Compiles the run's own programs for that slice on this machine's CPU; needs libtpu
-(`pip install mmcot_jax[plan]`), no TPU and no weights. A program of 7B takes minutes.
+Compiles the run's own programs for that slice on this machine's CPU. Needs libtpu
+(`pip install mmcot_jax[plan]`), no TPU and no weights. A 7B program compiles in minutes.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from mmcot_jax import config, errors
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the plan; status 2 and one line where the input is at fault, 1 where it cannot fit."""
+    """Prints the plan; returns 1 if it does not fit, 2 and one line if the input is at fault."""
     from mmcot_jax.plan import topology
 
     topology.prepare()
@@ -31,19 +31,19 @@ def _plan(argv: Sequence[str]) -> int:
     from mmcot_jax.plan import report, sweep
 
     args, c = _parse(argv)
-    slice_ = report.Slice.of(args.topology, args.slices)
+    slice_ = report.Slice.from_topology(args.topology, args.slices)
     if args.sweep:
         return sweep.sweep(c, slice_, args.programs)
-    needs = []
-    for need in report.needs(c, slice_, args.programs):
-        needs.append(need)
+    estimates = []
+    for estimate in report.estimates(c, slice_, args.programs):
+        estimates.append(estimate)
         if not args.json:
-            report.show(need, first=len(needs) == 1)
+            report.print_row(estimate, header=len(estimates) == 1)
     if args.json:
-        print(json.dumps(report.plain(c, slice_, needs), indent=2))
+        print(json.dumps(report.to_dict(slice_, estimates), indent=2))
     else:
-        report.conclude(needs, slice_)
-    return int(any(need.over for need in needs))
+        report.print_summary(estimates, slice_)
+    return int(any(estimate.over_bytes for estimate in estimates))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,10 +55,10 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     parser = _Parser(prog="python -m mmcot_jax.plan", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", required=True, help="what to plan")
     parser.add_argument("--topology", required=True, help="a slice, such as v5e:4x4")
-    parser.add_argument("--slices", type=int, default=1, help="how many of them")
+    parser.add_argument("--slices", type=int, default=1, help="number of slices")
     parser.add_argument("--programs", type=_names, default=(), help="only these, by name")
     parser.add_argument("--sweep", action="store_true", help="try meshes and micro-batches")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = "--config.KEY=VALUE changes one value of the config"
     args, rest = parser.parse_known_args(argv)
     return args, config.load(args.config, config.overrides(rest))

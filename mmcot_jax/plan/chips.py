@@ -1,9 +1,9 @@
-"""Public rates of TPU chips, and the least time a program can take by them.
+"""Published rates of TPU chips, and the lower bound of a program's time (roofline) from them.
 
-Per device as JAX counts them: of TPU7x a chip is two. Sources: cloud.google.com/tpu/docs/{v4, v5e,
-v5p, v6e, tpu7x}, system architecture, per chip: peak bfloat16, HBM bandwidth, inter-chip
-interconnect one way, data-center network (the pod's over its chips). HBM is what the TPU compiler
-gives a program, as its own refusals say.
+Per JAX device; a TPU7x chip is two devices. Sources: cloud.google.com/tpu/docs/{v4, v5e, v5p, v6e,
+tpu7x}, system architecture, per chip: peak bfloat16, HBM bandwidth, inter-chip interconnect in one
+direction, data-center network (the pod's divided by its chips). `hbm` is what the TPU compiler
+allows a program, as its out-of-memory errors state it.
 """
 
 from typing import NamedTuple
@@ -15,15 +15,15 @@ class Chip(NamedTuple):
     """One device."""
 
     flops: float
-    """A second, bfloat16."""
+    """Per second, bfloat16."""
     hbm: float
     """Bytes a program may use."""
     hbm_rate: float
-    """Bytes a second."""
+    """Bytes per second."""
     ici_rate: float
-    """Bytes a second that leave it for its slice, over all its links."""
+    """Bytes per second sent within the slice, over all links."""
     dcn_rate: float | None
-    """Bytes a second that leave it for other slices; None: not published."""
+    """Bytes per second sent to other slices; None: not published."""
 
 
 CHIPS = {
@@ -36,7 +36,7 @@ CHIPS = {
 
 
 class Bound(NamedTuple):
-    """Seconds below which a program cannot be, by each thing it needs; None: not known."""
+    """Lower bounds of a program's seconds, by resource; None: unknown."""
 
     compute: float
     memory: float
@@ -44,12 +44,12 @@ class Bound(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """The largest: all three overlapped perfectly."""
+        """The largest bound: the time if all three overlap perfectly."""
         return max(self.compute, self.memory, self.network or 0.0)
 
 
 def bound(chip: Chip, flops: float, read: float, ici: float | None, dcn: float | None) -> Bound:
-    """From FLOPs, bytes of memory and bytes sent by one device."""
+    """Bounds from the FLOPs, bytes read and bytes sent of one device."""
     network = None if ici is None else ici / chip.ici_rate
     if dcn and chip.dcn_rate:
         network = max(network or 0.0, dcn / chip.dcn_rate)

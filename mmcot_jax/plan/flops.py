@@ -1,6 +1,6 @@
-"""Floating-point operations of a traced program: its matrix products and convolutions.
+"""Counts the FLOPs of a traced program: its matrix products and convolutions.
 
-Counted from the shapes, each as often as its loops turn; a multiplication and an addition are two.
+They follow from shapes, times the trip counts of loops; a multiply-add counts as two.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,20 +10,22 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
-def flops(jaxpr: Jaxpr | ClosedJaxpr, unknown: int = 1) -> float:
-    """Of all devices together; a loop whose turns depend on data turns `unknown` times.
+def flops(jaxpr: Jaxpr | ClosedJaxpr, max_loop_steps: int = 1) -> float:
+    """FLOPs of all devices; a loop of unknown trip count counts `max_loop_steps` times.
 
-    Of the branches of a condition the cheapest counts: what is given is never too much.
+    Of the branches of a condition the cheapest counts, so the result is a lower bound.
     """
-    return _count(jaxpr, unknown, min)
+    return _count(jaxpr, max_loop_steps, min)
 
 
-def _count(jaxpr: Jaxpr | ClosedJaxpr, unknown: int, choose: Callable[[Iterable], float]) -> float:
+def _count(
+    jaxpr: Jaxpr | ClosedJaxpr, loop_steps: int, choose: Callable[[Iterable], float]
+) -> float:
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    return sum((_equation(eqn, unknown, choose) for eqn in jaxpr.eqns), 0.0)
+    return sum((_equation(eqn, loop_steps, choose) for eqn in jaxpr.eqns), 0.0)
 
 
-def _equation(eqn: Any, unknown: int, choose: Callable[[Iterable], float]) -> float:
+def _equation(eqn: Any, loop_steps: int, choose: Callable[[Iterable], float]) -> float:
     name, p = eqn.primitive.name, eqn.params
     if name == "dot_general":
         contracted = p["dimension_numbers"][0][0]
@@ -35,15 +37,15 @@ def _equation(eqn: Any, unknown: int, choose: Callable[[Iterable], float]) -> fl
         each = prod(n for i, n in enumerate(kernel) if i != out)
         return 2.0 * prod(eqn.outvars[0].aval.shape) * each
     if name == "pallas_call":
-        # a block a turn; what a mask leaves out is not in the grid
+        # one block per grid step; masked blocks are not in the grid
         return 1.0 * prod(p["grid_mapping"].grid) * _count(p["jaxpr"], 1, max)
-    inner = [_count(x, unknown, choose) for x in _jaxprs(p)]
+    inner = [_count(x, loop_steps, choose) for x in _jaxprs(p)]
     if name == "cond":
         return choose(inner)
     if name == "scan":
         return p["length"] * sum(inner, 0.0)
     if name == "while":
-        return unknown * sum(inner, 0.0)
+        return loop_steps * sum(inner, 0.0)
     if name == "shard_map":
         return p["mesh"].size * sum(inner, 0.0)
     return sum(inner, 0.0)

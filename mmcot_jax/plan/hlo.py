@@ -1,7 +1,7 @@
-"""What a compiled program says of itself: bytes its collectives send, and why it does not fit.
+"""Reads compiled programs (HLO text): the bytes their collectives send, and out-of-memory errors.
 
-The text is HLO, one computation after another, an instruction a line. A collective inside loops
-counts as often as they turn.
+The text has one computation after another, an instruction per line. A collective inside loops
+counts once per iteration.
 """
 
 import re
@@ -32,69 +32,68 @@ _UNIT = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 class Unreadable(ValueError):
-    """Text in a form that this module does not know."""
+    """HLO text in an unknown format."""
 
 
-class Sent(NamedTuple):
-    """Bytes that one device sends in one run of a program, and in how many collectives."""
+class CollectiveBytes(NamedTuple):
+    """Bytes that one device sends in one run of a program, and the number of collectives."""
 
-    within: dict[str, float]
-    """To its own slice, by kind."""
-    across: float
-    """To other slices."""
-    times: int
+    within_slice: dict[str, float]
+    """Bytes to its own slice, by kind of collective."""
+    across_slices: float
+    """Bytes to other slices."""
+    count: int
     """Collectives run."""
 
     @property
     def total(self) -> float:
-        """Bytes to anyone."""
-        return sum(self.within.values()) + self.across
+        """All bytes."""
+        return sum(self.within_slice.values()) + self.across_slices
 
 
 class _Collective(NamedTuple):
     kind: str
     sent: float
-    across: bool
+    across_slices: bool
 
 
 class _Computation(NamedTuple):
     collectives: dict[str, _Collective]
-    """By channel: asynchronous ones are written down once as start and once as body."""
+    """By channel: an asynchronous collective is in the text twice, as its start and as its body."""
     calls: list[tuple[str, int | None]]
-    """What it calls and how often; None: as often as a condition of data says."""
+    """Called computations and their trip counts; None: depends on data."""
 
 
-def sent(text: str, *, slice_devices: int = 0, unknown: int = 1) -> Sent:
-    """Counts a program's collectives.
+def collective_bytes(text: str, slice_devices: int = 0, max_loop_steps: int = 1) -> CollectiveBytes:
+    """Counts the bytes that a program's collectives send.
 
-    All-gather of n devices' parts to a whole of S bytes sends S (n-1)/n, reduce-scatter the same,
-    all-reduce twice that: what rings send, and nothing sends less. `slice_devices`: devices of a
-    slice, 0 where there is one slice. A loop whose turns are not written down turns `unknown`
-    times.
+    An all-gather of n shards to S bytes sends S (n-1)/n per device, a reduce-scatter the same, an
+    all-reduce twice that: as ring algorithms do, which send the least. `slice_devices`: devices of
+    a slice, 0 with one slice. A loop of unknown trip count counts `max_loop_steps` times.
 
     Raises:
-        Unreadable: groups of devices written in an unknown form.
+        Unreadable: device groups in an unknown format.
     """
     entry, computations = _parse(text, slice_devices)
-    most: dict[str, tuple[int, _Collective]] = {}
+    by_channel: dict[str, tuple[int, _Collective]] = {}
 
-    def walk(name: str, times: int) -> None:
-        here = computations[name]
-        for channel, collective in here.collectives.items():
-            if channel not in most or most[channel][0] < times:
-                most[channel] = (times, collective)
-        for called, turns in here.calls:
-            walk(called, times * (unknown if turns is None else turns))
+    def visit(name: str, times: int) -> None:
+        computation = computations[name]
+        for channel, collective in computation.collectives.items():
+            if channel not in by_channel or by_channel[channel][0] < times:
+                by_channel[channel] = (times, collective)
+        for called, trip_count in computation.calls:
+            visit(called, times * (max_loop_steps if trip_count is None else trip_count))
 
-    walk(entry, 1)
+    visit(entry, 1)
     within: dict[str, float] = defaultdict(float)
     across = 0.0
-    for times, (kind, size, crosses) in most.values():
-        if crosses:
+    for times, (kind, size, across_slices) in by_channel.values():
+        if across_slices:
             across += times * size
         else:
             within[kind] += times * size
-    return Sent(dict(within), across, sum(times for times, _ in most.values()))
+    return CollectiveBytes(dict(within), across, sum(times for times, _ in by_channel.values()))
 
 
 def _parse(text: str, slice_devices: int) -> tuple[str, dict[str, _Computation]]:
@@ -103,11 +102,10 @@ def _parse(text: str, slice_devices: int) -> tuple[str, dict[str, _Computation]]
     bodies = {name.removeprefix("ENTRY "): body for name, body in lines.items()}
     computations = {}
     for name, body in bodies.items():
-        found = _Computation({}, [])
+        computations[name] = computation = _Computation({}, [])
         for line in body:
             if match := _LINE.match(line):
-                _read(found, name, *match.groups(), line, bodies, slice_devices)
-        computations[name] = found
+                _add(computation, name, *match.groups(), line, bodies, slice_devices)
     return entry.removeprefix("ENTRY "), computations
 
 
@@ -123,51 +121,52 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
             body.append(line)
 
 
-def _read(found, where, shape, op, rest, line, bodies, slice_devices) -> None:
+def _add(computation, name, shape, op, rest, line, bodies, slice_devices) -> None:
+    """Adds an instruction to its computation, if it is a collective or calls others."""
     kind = op.removesuffix("-start")
     if kind in KINDS and not op.endswith("-done"):
         channel = re.search(r"channel_id=(\d+)", line)
-        key = channel.group(1) if channel else f"{where} {len(found.collectives)}"
-        found.collectives[key] = _collective(kind, op, shape, line, slice_devices)
+        key = channel.group(1) if channel else f"{name} {len(computation.collectives)}"
+        computation.collectives[key] = _collective(kind, op, shape, line, slice_devices)
     elif op == "while":
         body = re.search(r"body=%?([\w.\-]+)", line).group(1)
         condition = re.search(r"condition=%?([\w.\-]+)", line).group(1)
-        found.calls.append((body, _turns(line, bodies[condition])))
+        computation.calls.append((body, _trip_count(line, bodies[condition])))
     else:
         for names in _CALLED.findall(line):
             called = (name.strip(" %") for name in names.split(","))
-            found.calls.extend((name, 1) for name in called if name in bodies)
+            computation.calls.extend((name, 1) for name in called if name in bodies)
 
 
 def _collective(kind: str, op: str, shape: str, line: str, slice_devices: int) -> _Collective:
     groups = _groups(kind, line)
     n = groups.shape[1] if groups.size else 1
     size = sum(_size(*match) for match in _ARRAY.findall(shape))
-    if op == "all-gather-start":  # shape is (part, whole)
+    if op == "all-gather-start":  # shape is (shard, whole)
         size *= n / (n + 1)
     if op == "collective-permute-start":  # (from, to, and two numbers)
         size = max(_size(*match) for match in _ARRAY.findall(shape))
     share = (n - 1) / n if n else 0.0
-    moved = {
+    sent = {
         "all-gather": size * share,
         "all-reduce": 2 * size * share,
-        "reduce-scatter": size * (n - 1),  # shape is the part
+        "reduce-scatter": size * (n - 1),  # shape is the shard
         "all-to-all": size * share,
         "collective-permute": size,
     }[kind]
     slices = groups // slice_devices if slice_devices else np.zeros_like(groups)
-    return _Collective(kind, moved, bool((slices != slices[:, :1]).any()))
+    return _Collective(kind, sent, bool((slices != slices[:, :1]).any()))
 
 
 def _groups(kind: str, line: str) -> np.ndarray:
-    """Devices that exchange, a row a group; no rows: all with all."""
+    """Device groups, one per row; no rows: one group of all devices."""
     if kind == "collective-permute":
         return _braces(re.search(r"source_target_pairs=\{(.*?\})\}", line).group(1))
-    written = line.partition("replica_groups=")[2]
-    if match := re.match(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", written):
+    text = line.partition("replica_groups=")[2]
+    if match := re.match(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
         shape, dims, order = ([int(n) for n in g.split(",")] if g else None for g in match.groups())
         return np.arange(np.prod(dims)).reshape(dims).transpose(order).reshape(shape)
-    if match := re.match(r"mesh\[([^\]]*)\] \{([^}]*)\}", written):
+    if match := re.match(r"mesh\[([^\]]*)\] \{([^}]*)\}", text):
         sizes = {name: int(n) for name, n in re.findall(r"'(\w+)'=(\d+)", match.group(1))}
         along = [part.strip(" '") for part in match.group(2).split(",")]
         if set(along) <= set(sizes):
@@ -175,9 +174,9 @@ def _groups(kind: str, line: str) -> np.ndarray:
             last = [list(sizes).index(name) for name in along]
             grid = np.moveaxis(grid, last, range(-len(last), 0))
             return grid.reshape(-1, np.prod([sizes[name] for name in along]))
-    if match := re.match(r"\{(\{.*?\})\}", written):
+    if match := re.match(r"\{(\{.*?\})\}", text):
         return _braces(match.group(1))
-    raise Unreadable(f"a {kind} of groups in an unknown form: {written[:60]}")
+    raise Unreadable(f"a {kind} of groups in an unknown form: {text[:60]}")
 
 
 def _braces(text: str) -> np.ndarray:
@@ -188,8 +187,8 @@ def _size(dtype: str, dims: str) -> float:
     return BYTES[dtype] * float(np.prod([int(n) for n in dims.split(",") if n] or [1]))
 
 
-def _turns(line: str, condition: list[str]) -> int | None:
-    """How often a loop turns: as annotated, or by the number its counter is compared with."""
+def _trip_count(line: str, condition: list[str]) -> int | None:
+    """Trip count of a loop: its annotation, or the constant its counter is compared with."""
     if known := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line):
         return int(known.group(1))
     numbers = dict(
@@ -204,10 +203,10 @@ def _turns(line: str, condition: list[str]) -> int | None:
     return None
 
 
-def shortage(error: Exception) -> tuple[float, float] | None:
-    """Bytes wanted and bytes there are, of a program that the compiler refused; None: not that."""
+def out_of_memory(error: Exception) -> tuple[float, float] | None:
+    """Bytes required and available, if `error` is the compiler's out-of-memory error; else None."""
     match = _OOM.search(str(error))
     if not match:
         return None
-    wanted, unit, there, there_unit = match.groups()
-    return float(wanted) * _UNIT[unit], float(there) * _UNIT[there_unit]
+    required, unit, available, available_unit = match.groups()
+    return float(required) * _UNIT[unit], float(available) * _UNIT[available_unit]

@@ -1,4 +1,4 @@
-"""A program, traced and compiled: what it needs of a device."""
+"""Traces and compiles a program, and estimates what it needs of a device."""
 
 import time
 from typing import NamedTuple
@@ -10,52 +10,52 @@ from mmcot_jax.plan.chips import GIB, Bound, Chip, bound
 from mmcot_jax.plan.flops import flops
 from mmcot_jax.plan.programs import Program
 
-SPARE = 0.10
-"""Of a device's memory, left free by a plan that is called one."""
+MIN_HEADROOM = 0.10
+"""Share of a device's memory that a plan leaves free."""
 
 
-class Need(NamedTuple):
+class Estimate(NamedTuple):
     """What one program needs, per device."""
 
     program: str
     mesh: tuple[int, ...]
     peak: float | None
-    """Bytes at the program's worst moment, with all that lives beside it; None: not compiled."""
+    """Peak bytes, residents included; None: out of memory, not compiled."""
     budget: float
-    over: float
-    """Bytes too many; 0 where it fits."""
+    over_bytes: float
+    """Bytes above the budget; 0 if it fits."""
     flops: float
-    """Of one device, if all do the same."""
-    sent: hlo.Sent | None
-    """None: the compiler gives no text."""
+    sent: hlo.CollectiveBytes | None
+    """None: the compiler gives no HLO text."""
     bound: Bound
     compile_s: float
     note: str = ""
 
     @property
-    def spare(self) -> float:
-        """Share of the budget left; negative where it does not fit."""
-        return -self.over / self.budget if self.peak is None else 1 - self.peak / self.budget
+    def headroom(self) -> float:
+        """Share of the budget left; negative if it does not fit."""
+        return -self.over_bytes / self.budget if self.peak is None else 1 - self.peak / self.budget
 
     @property
     def fits(self) -> bool:
-        """With `SPARE` to spare."""
-        return self.spare >= SPARE
+        """True if at least `MIN_HEADROOM` is left."""
+        return self.headroom >= MIN_HEADROOM
 
     @property
     def verdict(self) -> str:
-        """In words."""
-        if self.over:
-            return f"does not fit: {self.over / GIB:.2f} GiB over {self.budget / GIB:.2f}"
+        """The result in words."""
+        if self.over_bytes:
+            return f"does not fit: {self.over_bytes / GIB:.2f} GiB over {self.budget / GIB:.2f}"
         if not self.fits:
-            return f"tight: {self.spare:.0%} to spare"
-        return f"fits, {self.spare:.0%} to spare"
+            return f"tight: {self.headroom:.0%} to spare"
+        return f"fits, {self.headroom:.0%} to spare"
 
 
-def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: int = 0) -> Need:
+def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: int = 0) -> Estimate:
     """Traces and compiles a program for its mesh.
 
-    `decoder_bytes` are those a device reads to pass a token through the decoder once.
+    `decoder_bytes` are what a device reads to run the decoder on a token once; `slice_devices` as
+    in `hlo.collective_bytes`.
     """
     began = time.monotonic()
     with jax.set_mesh(program.mesh):
@@ -65,47 +65,43 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
         try:
             compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
-            short = hlo.shortage(error)
-            if short is None:
+            oom = hlo.out_of_memory(error)
+            if oom is None:
                 raise
-            return _refused(program, chip, count, short, began)
+            required, available = oom
+            return Estimate(
+                program.name,
+                tuple(program.mesh.shape.values()),
+                peak=None,
+                budget=available,
+                over_bytes=required - available,
+                flops=count,
+                sent=None,
+                bound=bound(chip, count, 0.0, None, None),
+                compile_s=time.monotonic() - began,
+            )
     memory = compiled.memory_analysis()
-    beside = max(program.live_bytes - memory.argument_size_in_bytes, 0)
-    peak = memory.peak_memory_in_bytes + beside
-    moved, note = None, ""
+    residents = max(program.live_bytes - memory.argument_size_in_bytes, 0)
+    peak = memory.peak_memory_in_bytes + residents
+    sent, note = None, ""
     try:
-        moved = hlo.sent(
-            compiled.as_text(), slice_devices=slice_devices, unknown=program.max_loop_steps
-        )
+        sent = hlo.collective_bytes(compiled.as_text(), slice_devices, program.max_loop_steps)
     except (jax.errors.JaxRuntimeError, hlo.Unreadable) as error:
         note = f"bytes sent unknown: {str(error).splitlines()[0][:120]}"
-    within = moved and sum(moved.within.values())
-    read = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    read = max(read, program.weight_reads * decoder_bytes + program.extra_bytes_read)
-    return Need(
+    read = max(
+        memory.argument_size_in_bytes + memory.output_size_in_bytes,
+        program.weight_reads * decoder_bytes + program.extra_bytes_read,
+    )
+    ici, dcn = (sum(sent.within_slice.values()), sent.across_slices) if sent else (None, None)
+    return Estimate(
         program.name,
         tuple(program.mesh.shape.values()),
         peak,
-        chip.hbm,
-        max(peak - chip.hbm, 0.0),
-        count,
-        moved,
-        bound(chip, count, read, within, moved and moved.across),
-        time.monotonic() - began,
-        note,
-    )
-
-
-def _refused(program: Program, chip: Chip, count: float, short, began: float) -> Need:
-    wanted, there = short
-    return Need(
-        program.name,
-        tuple(program.mesh.shape.values()),
-        None,
-        there,
-        wanted - there,
-        count,
-        None,
-        bound(chip, count, 0.0, None, None),
-        time.monotonic() - began,
+        budget=chip.hbm,
+        over_bytes=max(peak - chip.hbm, 0.0),
+        flops=count,
+        sent=sent,
+        bound=bound(chip, count, read, ici, dcn),
+        compile_s=time.monotonic() - began,
+        note=note,
     )

@@ -1,4 +1,4 @@
-"""The programs a config runs, with shapes in place of arrays: no weights, no memory.
+"""The jitted programs a config runs, with shapes in place of arrays: no weights, no memory.
 
 Axes: B rows, N prompts, G samples of each, T time, M images or windows of images in a row.
 """
@@ -27,7 +27,7 @@ from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_
 
 
 class Program(NamedTuple):
-    """One jitted function of a run, with the shapes of what it is called with."""
+    """A jitted function of a run with the shapes of its arguments."""
 
     name: str
     trace: Callable[[], jax.stages.Traced]
@@ -35,19 +35,19 @@ class Program(NamedTuple):
     live_bytes: float
     """Live bytes per device: arguments and residents, without outputs."""
     max_loop_steps: int = 1
-    """At most, of its loop over tokens."""
+    """Most iterations of its loop over tokens."""
     weight_reads: float = 1.0
-    """How often it reads the decoder's weights."""
+    """Times it reads the decoder's weights."""
     extra_bytes_read: float = 0.0
-    """Bytes it reads beside them, on a device."""
+    """Bytes it reads besides the weights, per device."""
     tokens: int = 0
-    """Prompts and completions of the rows, for comparison."""
+    """Tokens of its prompts and completions, for comparison."""
 
 
 def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
-    """The backbone; where its tokenizer is not here, with the small one in the package.
+    """Builds the backbone; a tokenizer that is not on this machine is replaced by a packaged one.
 
-    A tokenizer decides which ids may be written, and that is data: the programs are the same.
+    The tokenizer only determines the grammar, which is data: the programs are the same.
 
     Raises:
         ValueError: as the backbone's own `build`.
@@ -60,7 +60,7 @@ def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
 
 
 class Shapes:
-    """What programs of a config are called with."""
+    """Shapes of the arguments of a config's programs."""
 
     def __init__(self, c: ConfigDict, mesh: Mesh, rollout: Mesh, memory: float):
         self.c, self.mesh, self.rollout, self.memory = c, mesh, rollout, memory
@@ -68,39 +68,39 @@ class Shapes:
         self._variables = jax.eval_shape(self.backbone.init, jax.random.key(0))
 
     def variables(self, mesh: Mesh) -> Variables:
-        """Weights and adapters as they lie on a mesh."""
+        """Weights and adapters, sharded over a mesh."""
         return meshes.shapes(self._variables, mesh)
 
     def replicate(self, tree: PyTree, mesh: Mesh) -> PyTree:
-        """Whole on every device."""
-        place = NamedSharding(mesh, PartitionSpec())
-        return jax.tree.map(partial(_at, place=place), jax.eval_shape(lambda: tree))
+        """The same values on every device."""
+        sharding = NamedSharding(mesh, PartitionSpec())
+        return jax.tree.map(partial(_shape, sharding=sharding), jax.eval_shape(lambda: tree))
 
     def rows(self, tree: PyTree, mesh: Mesh) -> PyTree:
-        """Rows shared by the devices."""
+        """Rows, split over the devices."""
 
-        def place(x, axis):
+        def shard(x, axis):
             spec = rules.spec("." * axis + "b", x.shape, mesh)
-            return _at(x, NamedSharding(mesh, spec))
+            return _shape(x, NamedSharding(mesh, spec))
 
-        return jax.tree.map(place, tree, row_axes(tree))
+        return jax.tree.map(shard, tree, row_axes(tree))
 
     def batch(self, mesh: Mesh, count: int, width: int, slots: int, side: str) -> Batch:
-        """A padded batch, as `data.pad` makes it."""
+        """A batch as `data.pad` makes it."""
         image = np.zeros((64, 64, 3), np.uint8)
         example = Example("shape", (image,) * bool(slots) + ("a",), "a")
         row = self.backbone.renderer.prompt(example)
         one = data.pad([row], max(width, len(row.tokens)), side, image_slots=slots)
-        timed = ("tokens", "positions", "valid", "loss", "source")
+        along_time = ("tokens", "positions", "valid", "loss", "source")
 
-        def shape(path, x, axis):
+        def batch_shape(path, x, axis):
             size = list(x.shape)
             size[axis] = count
-            if getattr(path[-1], "name", None) in timed:
+            if getattr(path[-1], "name", None) in along_time:
                 size[-1] = width
             return jax.ShapeDtypeStruct(tuple(size), x.dtype)
 
-        return self.rows(jax.tree_util.tree_map_with_path(shape, one, row_axes(one)), mesh)
+        return self.rows(jax.tree_util.tree_map_with_path(batch_shape, one, row_axes(one)), mesh)
 
     def state(self, static, variables: Variables):
         """A stage's `TrainState` and frozen weights."""
@@ -112,7 +112,7 @@ class Shapes:
 def programs(
     c: ConfigDict, mesh: Mesh, rollout: Mesh, memory: float = math.inf
 ) -> Iterator[Program]:
-    """Every program of a config's stages, in the order of a run, on devices of so many bytes."""
+    """The programs of a config's stages, in order; `memory` is that of a device, in bytes."""
     shapes = Shapes(c, mesh, rollout, memory)
     if "sft" in c.stages:
         yield from _sft(shapes)
@@ -126,7 +126,7 @@ def _sft(s: Shapes) -> Iterator[Program]:
     c, mesh, b = s.c.sft.to_dict(), s.mesh, s.backbone
     variables = s.variables(mesh)
     rows = s.batch(mesh, c["batch_size"], s.c.plan.row_tokens, s.c.plan.row_slots, "right")
-    if isinstance(rows.pixels, Pixels) and not _photographs(s):  # ids already, made before
+    if isinstance(rows.pixels, Pixels) and not _lazy_images(s):  # encoded before training
         images = rows.pixels.images
         images = jax.ShapeDtypeStruct((s.c.data.tokenize_batch, *images.shape[2:]), images.dtype)
         trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
@@ -156,11 +156,11 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     static = steps.GrpoStatic.of(b, c, steps=1)
     state, frozen = s.state(static, variables)
     reference = state.trained if c["beta"] or c["kl_steps"] else None
-    beside = meshes.bytes_per_device((state, reference))
-    beside += _copy(s, frozen, mesh)
-    if s.rollout == mesh:  # the adapters that sample are the ones that learn
-        beside -= meshes.bytes_per_device(state.trained)
-    rolled = yield from _rollout(s, "", n, g, length, static.sampling, beside, _parts(c))
+    residents = meshes.bytes_per_device((state, reference))
+    residents += _frozen_copy(s, frozen, mesh)
+    if s.rollout == mesh:  # sampling and training share the adapters
+        residents -= meshes.bytes_per_device(state.trained)
+    rolled = yield from _rollout(s, "", n, g, length, static.sampling, residents, _parts(c))
     written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
     rollout = s.rows(written, mesh)
     floats = s.rows(jax.ShapeDtypeStruct((n * g, length), np.float32), mesh)
@@ -168,7 +168,7 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     old = floats if c["num_iterations"] > 1 else None
     experience = Experience(rollout, advantage, old, floats if reference else None)
     parts, tokens = c["gradient_accumulation_steps"], n * g * (s.c.plan.prompt_tokens + length)
-    live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _copy(
+    live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _frozen_copy(
         s, frozen, s.rollout
     )
     if reference or old:
@@ -177,33 +177,33 @@ def _grpo(s: Shapes) -> Iterator[Program]:
         yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts, tokens=tokens)
     trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, static)
     yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts, tokens=tokens)
-    looks = any(resolve(name).needs_images for name in c["reward_funcs"])
-    if looks or c["log_completions_steps"]:
-        yield from _image_decoders(s, "", n, beside)
+    needs_images = any(resolve(name).needs_images for name in c["reward_funcs"])
+    if needs_images or c["log_completions_steps"]:
+        yield from _image_decoders(s, "", n, residents)
 
 
 def _eval(s: Shapes) -> Iterator[Program]:
     c = s.c.eval.to_dict()
     sampling = distribution.sampling(c, "eval")
     n, g = c["batch_size"], c.get("num_generations", 1)
-    length, beside = c["max_completion_length"], 0.0
+    length, residents = c["max_completion_length"], 0.0
     if "grpo" in s.c.stages and s.c.grpo.eval_steps:  # while it trains
         static = steps.GrpoStatic.of(s.backbone, s.c.grpo.to_dict(), steps=1)
         state, frozen = s.state(static, s.variables(s.mesh))
-        beside = meshes.bytes_per_device(state) + _copy(s, frozen, s.mesh)
-    yield from _rollout(s, "eval_", n, g, length, sampling, beside, _parts(c))
-    yield from _image_decoders(s, "eval_", n, beside)
+        residents = meshes.bytes_per_device(state) + _frozen_copy(s, frozen, s.mesh)
+    yield from _rollout(s, "eval_", n, g, length, sampling, residents, _parts(c))
+    yield from _image_decoders(s, "eval_", n, residents)
 
 
-def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
-    """Prompts prepared, prefilled and written on; gives the rollout's shapes."""
+def _rollout(s: Shapes, name: str, n, g, length, sampling, residents, parts):
+    """Programs that prepare prompts and sample; returns the shapes of the rollout."""
     mesh, b = s.rollout, s.backbone
     variables, grammar = s.variables(mesh), s.replicate(b.grammar, mesh)
     prompt = s.batch(mesh, n, s.c.plan.prompt_tokens, s.c.plan.prompt_slots, "left")
-    beside += meshes.bytes_per_device(variables)
+    residents += meshes.bytes_per_device(variables)
     if prompt.pixels is not None:
         trace = partial(jax.jit(b.prepare).trace, variables, prompt)
-        yield Program(f"{name}prepare", trace, mesh, beside + meshes.bytes_per_device(prompt))
+        yield Program(f"{name}prepare", trace, mesh, residents + meshes.bytes_per_device(prompt))
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
     fixed = dict(sampling=sampling, length=length, num_generations=g, **parts)
@@ -216,10 +216,10 @@ def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
         f"{name}sample",
         trace,
         mesh,
-        beside + meshes.bytes_per_device((prompt, keys)),
+        residents + meshes.bytes_per_device((prompt, keys)),
         max_loop_steps=length,
         weight_reads=(1 + length) * times,
-        # a token reads what is written before it: half of the cache, and all of the prompt's
+        # on average a token reads the prompt's cache and half of the completion's
         extra_bytes_read=read * length * (1 + s.c.plan.prompt_tokens / slots) / 2,
         tokens=n * g * slots,
     )
@@ -227,8 +227,8 @@ def _rollout(s: Shapes, name: str, n, g, length, sampling, beside, parts):
     return jax.eval_shape(partial(sample, b, **fixed), *given)
 
 
-def _image_decoders(s: Shapes, name: str, n: int, beside: float) -> Iterator[Program]:
-    """What pictures show, `n` at a time."""
+def _image_decoders(s: Shapes, name: str, n: int, residents: float) -> Iterator[Program]:
+    """Programs that decode `n` pictures at a time."""
     variables = s.variables(s.rollout)
     count = int(s.backbone.grammar.image_len)
     if not count:
@@ -237,7 +237,7 @@ def _image_decoders(s: Shapes, name: str, n: int, beside: float) -> Iterator[Pro
     for field, make in image_decoders(s.backbone).items():
         trace = partial(make.trace, variables, ids)
         yield Program(
-            f"{name}{field}", trace, s.rollout, beside + meshes.bytes_per_device(variables)
+            f"{name}{field}", trace, s.rollout, residents + meshes.bytes_per_device(variables)
         )
 
 
@@ -245,15 +245,15 @@ def _parts(c: Mapping[str, Any]) -> dict[str, int]:
     return {"micro_batches": c.get("rollout_micro_batches", 1)}
 
 
-def _photographs(s: Shapes) -> bool:
+def _lazy_images(s: Shapes) -> bool:
     return tasks.get(stages.task_name(s.c, s.c.data.train)).LAZY_IMAGES
 
 
-def _copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:
-    """Bytes of what is frozen on `mesh`, where it stays there while the other mesh is at work."""
+def _frozen_copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:
+    """Bytes of the frozen weights on `mesh`, if they stay there while the other mesh is in use."""
     both = meshes.keep_both_layouts(s.c.rollout_keep, frozen, s.mesh, s.rollout, s.memory)
     return meshes.bytes_per_device(meshes.shapes(frozen, mesh)) if both else 0.0
 
 
-def _at(x: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place, weak_type=x.weak_type)
+def _shape(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding, weak_type=x.weak_type)

@@ -1,8 +1,8 @@
-"""The cuts of a slice and the batch sizes that serve a config best: tried one after another.
+"""Searches the meshes and batch sizes of a slice for the ones that suit a config best.
 
-Training and sampling are cut apart from one another, so each is tried by itself: for every size of
-the tensor axis the largest piece of a batch that fits is found, and of the sizes where all programs
-fit the one whose programs' bounds add up to the least is the best.
+Training and sampling have meshes of their own, so each is searched by itself: for every size of the
+tensor axis the largest micro-batch that fits; of the sizes where all programs fit, the one with the
+smallest sum of their time bounds.
 """
 
 import shlex
@@ -13,28 +13,28 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import stages
 from mmcot_jax.plan import report
-from mmcot_jax.plan.measure import Need
+from mmcot_jax.plan.measure import Estimate
 
 TENSOR = (1, 2, 4, 8)
-"""Sizes of the tensor axis that are tried, where heads can be split by them."""
+"""Sizes of the tensor axis to try, if they divide the kv heads."""
 
 
 class Knob(NamedTuple):
-    """What decides how much of a batch a program takes at once."""
+    """The config key that decides how much of a batch a program takes at once."""
 
     program: str
     key: str
-    """Of the config, "grpo.gradient_accumulation_steps"."""
+    """Dotted, such as "grpo.gradient_accumulation_steps"."""
     values: Callable[[ConfigDict], Sequence[int]]
-    """What is tried, all at once first."""
+    """Values to try, largest micro-batch first."""
 
 
-def _doubled(most: int) -> list[int]:
-    return [2**n for n in range(most.bit_length()) if most % 2**n == 0]
+def _doubled(limit: int) -> list[int]:
+    return [2**n for n in range(limit.bit_length()) if limit % 2**n == 0]
 
 
-def _halved(most: int) -> list[int]:
-    return [most // n for n in _doubled(most)]
+def _halved(limit: int) -> list[int]:
+    return [limit // n for n in _doubled(limit)]
 
 
 TRAINING = (
@@ -51,90 +51,90 @@ SAMPLING = (
 )
 
 
-class Choice(NamedTuple):
-    """A size of the tensor axis, what goes with it, and what each program then needs."""
+class Candidate(NamedTuple):
+    """Config values that fit, with the estimates of their programs."""
 
     settings: dict[str, Any]
-    needs: list[Need]
+    estimates: list[Estimate]
 
     @property
     def seconds(self) -> float:
-        """The bounds of its programs, one after another."""
-        return sum(need.bound.seconds for need in self.needs)
+        """Sum of the programs' bounds."""
+        return sum(estimate.bound.seconds for estimate in self.estimates)
 
 
 def sweep(c: ConfigDict, slice_: report.Slice, names: Sequence[str] = ()) -> int:
-    """Prints every try and the flags of the best; 1 where nothing fits.
+    """Prints every estimate and the flags of the best; returns 1 if nothing fits.
 
     Raises:
-        ValueError: as `report.needs`, or names of programs that have no batch to cut.
+        ValueError: as `report.estimates`, or names of programs without a `Knob`.
     """
-    there = [program.name for program, _ in report.planned(c, slice_)]
-    knobs = [k for k in (*TRAINING, *SAMPLING) if k.program in (names or there)]
+    planned = [program.name for program, _ in report.planned(c, slice_)]
+    knobs = [k for k in (*TRAINING, *SAMPLING) if k.program in (names or planned)]
     known = [k.program for k in knobs]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"no batch of {', '.join(unknown)} is swept; those of {', '.join(known)}")
     best: dict[str, Any] = {}
-    seconds, first = 0.0, True
-    for axis, others, part in (
+    seconds, header = 0.0, True
+    for group, others, part in (
         ("mesh", {"data": slice_.slices, "fsdp": -1}, TRAINING),
         ("rollout_mesh", {"data": -1, "fsdp": 1}, SAMPLING),
     ):
-        wanted = [k for k in part if k in knobs and k.program in there]
+        wanted = [k for k in part if k in knobs and k.program in planned]
         if not wanted:
             continue
-        choices = []
+        candidates = []
         for tensor in TENSOR:
             if c.model.decoder.kv_heads % tensor or len(slice_.devices) % (tensor * slice_.slices):
                 continue
-            cut = {axis: others | {"tensor": tensor}}
-            if choice := _fitting(c, slice_, cut, wanted, first):
-                choices.append(choice)
-            first = False
-        if not choices:
+            mesh = {group: others | {"tensor": tensor}}
+            if candidate := _largest_fitting(c, slice_, mesh, wanted, header):
+                candidates.append(candidate)
+            header = False
+        if not candidates:
             print(f"nothing fits {slice_.name}: no tensor axis and batch for {wanted[0].program}")
             return 1
-        choice = min(choices, key=lambda choice: choice.seconds)
-        best |= choice.settings
-        seconds += choice.seconds
+        fastest = min(candidates, key=lambda candidate: candidate.seconds)
+        best |= fastest.settings
+        seconds += fastest.seconds
     print("best: " + " ".join(flags(c, best)))
     print(f"its programs take at least {seconds:.3g} s by the chip's public rates")
     return 0
 
 
-def _fitting(
-    c: ConfigDict, slice_: report.Slice, cut: dict[str, Any], knobs: Sequence[Knob], first: bool
-) -> Choice | None:
-    """The largest pieces that fit, program by program; None where one never does."""
-    settings, needs = dict(cut), []
+def _largest_fitting(
+    c: ConfigDict, slice_: report.Slice, mesh: dict[str, Any], knobs: Sequence[Knob], header: bool
+) -> Candidate | None:
+    """The largest micro-batch that fits for each program; None if there is none for one."""
+    settings, estimates = dict(mesh), []
     for knob in knobs:
-        for value, need in _tries(c, slice_, cut, knob):
-            report.show(need, first=first, note=f"{knob.key}={value}")
-            first = False
-            if need.fits:
+        for value, estimate in _tries(c, slice_, mesh, knob):
+            report.print_row(estimate, header, note=f"{knob.key}={value}")
+            header = False
+            if estimate.fits:
                 settings[knob.key] = value
-                needs.append(need)
+                estimates.append(estimate)
                 break
         else:
             return None
-    return Choice(settings, needs)
+    return Candidate(settings, estimates)
 
 
 def _tries(
-    c: ConfigDict, slice_: report.Slice, cut: dict[str, Any], knob: Knob
-) -> Iterator[tuple[int, Need]]:
+    c: ConfigDict, slice_: report.Slice, mesh: dict[str, Any], knob: Knob
+) -> Iterator[tuple[int, Estimate]]:
     for value in knob.values(c):
-        tried = changed(c, cut | {knob.key: value})
+        changed = with_settings(c, mesh | {knob.key: value})
         try:
-            stages.check_batches(tried, *stages.make_meshes(tried, slice_.devices))
-        except ValueError:  # rows that this cut cannot share evenly
+            stages.check_batches(changed, *stages.make_meshes(changed, slice_.devices))
+        except ValueError:  # the mesh does not divide the batch evenly
             continue
-        (need,) = report.needs(tried, slice_, (knob.program,))
-        yield value, need
+        (estimate,) = report.estimates(changed, slice_, (knob.program,))
+        yield value, estimate
 
 
 def flags(c: ConfigDict, settings: dict[str, Any]) -> list[str]:
-    """Settings as a command's arguments, for a shell; of a group the config has, one by one."""
+    """Converts settings to shell arguments; a group the config has becomes one flag per key."""
     given: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(c.get(key), ConfigDict):
@@ -144,14 +144,14 @@ def flags(c: ConfigDict, settings: dict[str, Any]) -> list[str]:
     return [shlex.quote(f"--config.{key}={value}") for key, value in given.items()]
 
 
-def changed(c: ConfigDict, settings: dict[str, Any]) -> ConfigDict:
-    """A copy with other values, by their dotted keys."""
+def with_settings(c: ConfigDict, settings: dict[str, Any]) -> ConfigDict:
+    """A copy of a config with other values, by dotted key."""
     copy = c.copy_and_resolve_references()
     with copy.unlocked(), copy.ignore_type():
         for key, value in settings.items():
             *groups, last = key.split(".")
-            at = copy
+            node = copy
             for group in groups:
-                at = at[group]
-            at[last] = ConfigDict(value) if isinstance(value, dict) else value
+                node = node[group]
+            node[last] = ConfigDict(value) if isinstance(value, dict) else value
     return copy

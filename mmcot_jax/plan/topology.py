@@ -1,4 +1,4 @@
-"""TPU slices that are not here, as devices that can be compiled for but not run on."""
+"""TPU topologies without hardware: devices to compile for, not to run on."""
 
 import os
 import re
@@ -13,17 +13,17 @@ NAMES = (
     "v5e:16x16 v5p:2x2x1 v5p:2x2x2 v5p:2x2x4 v5p:4x4x4 v5p:8x8x8 v6e:1x1 v6e:2x2 v6e:2x4 v6e:4x4 "
     "v6e:16x16 tpu7x:2x2x1 tpu7x:2x2x2 tpu7x:4x4x4"
 )
-"""Of those that exist; a pod has others."""
+"""Some topologies that exist."""
 
 
 def prepare() -> None:
-    """Before jax is first used: compile here, look for no chip and no metadata server."""
+    """Sets the environment for compiling without chips or metadata server; call it before jax."""
     os.environ.update(
         JAX_PLATFORMS="cpu",
         TPU_SKIP_MDS_QUERY="1",
         TPU_ACCELERATOR_TYPE="v5litepod-16",
         TPU_WORKER_HOSTNAMES="localhost",
-        ALLOW_MULTIPLE_LIBTPU_LOAD="1",  # else a second process aborts on a lock file
+        ALLOW_MULTIPLE_LIBTPU_LOAD="1",  # without it a second process aborts on a lock file
     )
 
 
@@ -39,15 +39,15 @@ def devices(name: str, slices: int = 1) -> list[jax.Device]:
     from jax.experimental import topologies
 
     prepare()
-    given = {"chip_config_name": "megacore"} if name.startswith("v4") else {}
+    options = {"chip_config_name": "megacore"} if name.startswith("v4") else {}
     if slices > 1:
-        given["num_slices"] = slices
+        options["num_slices"] = slices
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **given)
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except (jax.errors.JaxRuntimeError, RuntimeError) as error:
-        why = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"topology {name!r} does not exist ({why}); some that do: {NAMES}"
+            f"topology {name!r} does not exist ({reason}); some that do: {NAMES}"
         ) from None
     return list(found.devices)
 

@@ -1,4 +1,4 @@
-"""The presets of t2m: the study's numbers, its three losses, what is said once."""
+"""The presets of t2m: the study's numbers, its three losses, shared values."""
 
 import importlib.util
 import json
@@ -57,7 +57,7 @@ def test_the_three_losses_are_the_studys_objective(preset, loss_type):
     assert made._replace(epsilon=study.epsilon, epsilon_high=study.epsilon_high) == study
 
 
-def test_a_loss_of_words_alone_is_one_flag():
+def test_a_loss_of_text_alone_is_one_flag():
     c = config.load(str(T2M), ["grpo.image_weight=0"])
     ones = jax.numpy.ones((1, 3), bool)
     image = ones.at[0, 1].set(False)
@@ -73,10 +73,14 @@ def test_answers_are_sampled_five_times_as_in_the_study():
     assert c.data.split == "test"
 
 
-def test_the_source_is_said_once_for_all_splits():
+def test_all_splits_share_one_source():
     c = config.load(f"{T2M}:8b-given-image", ["data.source=ReSQ", "data.images=drawn.csv"])
-    for asked in (c.data.train, c.data.grpo, c.eval.data):
-        assert (asked.source, asked.images, asked.prompt) == ("ReSQ", "drawn.csv", "given_image")
+    for options in (c.data.train, c.data.grpo, c.eval.data):
+        assert (options.source, options.images, options.prompt) == (
+            "ReSQ",
+            "drawn.csv",
+            "given_image",
+        )
 
 
 def test_the_8b_has_the_studys_39976960_trained_weights(tmp_path):

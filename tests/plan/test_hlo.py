@@ -1,4 +1,4 @@
-"""Bytes sent, read off programs of a few lines."""
+"""Bytes sent by the collectives of programs of a few lines."""
 
 import pytest
 
@@ -33,25 +33,25 @@ def program(line):
 
 
 @pytest.mark.parametrize(
-    ("annotation", "turns"),
+    ("annotation", "trip_count"),
     [("", 5), (', backend_config={"known_trip_count":{"n":"7"}}', 7)],
 )
-def test_a_collective_in_a_loop_counts_as_often_as_it_turns(annotation, turns):
-    found = hlo.sent(LOOP.replace("<ANNOTATION>", annotation))
-    assert found.within == {"all-gather": turns * GATHERED, "all-reduce": REDUCED}
-    assert (found.across, found.times) == (0.0, turns + 1)
-    assert found.total == turns * GATHERED + REDUCED
+def test_a_collective_in_a_loop_counts_once_per_iteration(annotation, trip_count):
+    found = hlo.collective_bytes(LOOP.replace("<ANNOTATION>", annotation))
+    assert found.within_slice == {"all-gather": trip_count * GATHERED, "all-reduce": REDUCED}
+    assert (found.across_slices, found.count) == (0.0, trip_count + 1)
+    assert found.total == trip_count * GATHERED + REDUCED
 
 
-def test_a_loop_that_ends_by_data_turns_as_often_as_told():
+def test_a_loop_of_unknown_trip_count_counts_max_loop_steps_times():
     text = LOOP.replace("<ANNOTATION>", "").replace("compare(%i, %c)", "fusion(%i, %c)")
-    assert hlo.sent(text, unknown=96).within["all-gather"] == 96 * GATHERED
+    assert hlo.collective_bytes(text, max_loop_steps=96).within_slice["all-gather"] == 96 * GATHERED
 
 
-def test_what_is_written_down_as_start_and_as_body_is_sent_once():
+def test_a_collective_that_is_in_the_text_twice_counts_once():
     again = "%again = f32[8] all-gather(%w), channel_id=1, replica_groups=[2,4]<=[8]"
     text = LOOP.replace("<ANNOTATION>", "").replace("  ROOT %ar", f"  {again}\n  ROOT %ar")
-    assert hlo.sent(text).within["all-gather"] == 5 * GATHERED
+    assert hlo.collective_bytes(text).within_slice["all-gather"] == 5 * GATHERED
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_what_is_written_down_as_start_and_as_body_is_sent_once():
         ("f32[8] all-gather(%x), replica_groups=[2,4]<=[4,2]T(1,0)", "all-gather", 24),
     ],
 )
-def test_bytes_are_what_rings_send(line, kind, size):
-    assert hlo.sent(program(line)).within == {kind: size}
+def test_bytes_are_those_of_ring_algorithms(line, kind, size):
+    assert hlo.collective_bytes(program(line)).within_slice == {kind: size}
 
 
 @pytest.mark.parametrize(
@@ -86,21 +86,23 @@ def test_bytes_are_what_rings_send(line, kind, size):
         ("{{0,1,2,3},{4,5,6,7}}", False),
     ],
 )
-def test_groups_over_two_slices_are_told_apart(groups, crosses):
-    found = hlo.sent(program(f"f32[8] all-gather(%x), replica_groups={groups}"), slice_devices=4)
-    assert (found.across > 0, bool(found.within)) == (crosses, not crosses)
+def test_groups_across_slices_are_counted_apart(groups, crosses):
+    found = hlo.collective_bytes(
+        program(f"f32[8] all-gather(%x), replica_groups={groups}"), slice_devices=4
+    )
+    assert (found.across_slices > 0, bool(found.within_slice)) == (crosses, not crosses)
 
 
 @pytest.mark.parametrize("groups", ["{}", "mesh['a'=4] {'a':(1)2}"])
-def test_groups_in_an_unknown_form_are_no_zero(groups):
+def test_groups_in_an_unknown_form_are_refused(groups):
     with pytest.raises(hlo.Unreadable, match="all-gather of groups in an unknown form"):
-        hlo.sent(program(f"f32[8] all-gather(%x), replica_groups={groups}"))
+        hlo.collective_bytes(program(f"f32[8] all-gather(%x), replica_groups={groups}"))
 
 
-def test_a_refusal_says_how_much_was_wanted_of_how_much():
+def test_an_out_of_memory_error_has_bytes_required_and_available():
     error = RuntimeError(
         "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
         "required for HLO temporaries (18.25G) exceeds available HBM (15.75G). HLO module: jit_f."
     )
-    assert hlo.shortage(error) == (18.25 * 2**30, 15.75 * 2**30)
-    assert hlo.shortage(RuntimeError("INTERNAL: something else")) is None
+    assert hlo.out_of_memory(error) == (18.25 * 2**30, 15.75 * 2**30)
+    assert hlo.out_of_memory(RuntimeError("INTERNAL: something else")) is None

@@ -1,4 +1,4 @@
-"""The command: what it prints for a small model, and what it refuses in one line."""
+"""The command: its output for a small model, and its one-line errors."""
 
 import importlib.util
 import json
@@ -34,7 +34,7 @@ def test_a_topology_that_does_not_exist_is_one_line_and_status_2(name, says, cap
     assert err.count("\n") == 1
 
 
-def test_without_the_compiler_it_says_what_to_install(monkeypatch):
+def test_without_the_compiler_the_error_names_the_package(monkeypatch):
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install mmcot_jax\[plan\]"):
         topology.devices("v5e:2x2")
@@ -72,14 +72,14 @@ def test_full_configs_run_these_programs_without_a_weight(name):
     assert found["sample"].mesh == rollout and found["grpo_step"].mesh == mesh
 
 
-def test_the_base_is_planned_in_one_layout_where_two_do_not_fit():
+def test_the_base_is_planned_in_one_layout_if_two_do_not_fit():
     c = config.load("configs/m2m.py", ["mesh.fsdp=4", "mesh.tensor=2"])
-    cuts = stages.make_meshes(c)
+    pair = stages.make_meshes(c)
 
-    def alive(memory):
-        return {program.name: program.live_bytes for program in programs(c, *cuts, memory)}
+    def live_bytes(memory):
+        return {program.name: program.live_bytes for program in programs(c, *pair, memory)}
 
-    large, small = alive(16.0 * 2**30), alive(8.0 * 2**30)
+    large, small = live_bytes(16.0 * 2**30), live_bytes(8.0 * 2**30)
     # 13 GiB of base and the VQGAN: over 8 devices to train, over 4 to sample
     for name, devices in {"sample": 8, "grpo_step": 4}.items():
         assert 13 < (large[name] - small[name]) / 2**30 * devices < 16
@@ -123,8 +123,8 @@ def test_a_plan_of_a_small_model(capsys):
 
 @pytest.mark.tpu_aot
 @needs_libtpu
-def test_a_config_that_cannot_fit_says_by_how_much(capsys):
-    """Compiled for one device, weights alone are too many."""
+def test_a_program_that_cannot_fit_is_estimated_by_its_excess(capsys):
+    """Its argument alone exceeds the memory of the one device."""
     from mmcot_jax.plan import measure
     from mmcot_jax.plan.programs import Program
 
@@ -132,15 +132,15 @@ def test_a_config_that_cannot_fit_says_by_how_much(capsys):
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     x = jax.ShapeDtypeStruct((2**33,), jax.numpy.float32, sharding=place)
     program = Program("sums", lambda: jax.jit(lambda x: x[::-1] + x).trace(x), mesh, 0.0)
-    need = measure.measure(program, CHIPS["v5e"], 0.0)
-    assert need.peak is None and need.over > 2**34 and not need.fits
-    assert need.verdict.startswith("does not fit: ") and need.verdict.endswith("over 15.75")
+    estimate = measure.measure(program, CHIPS["v5e"], 0.0)
+    assert estimate.peak is None and estimate.over_bytes > 2**34 and not estimate.fits
+    assert estimate.verdict.startswith("does not fit: ") and estimate.verdict.endswith("over 15.75")
 
 
 @pytest.mark.tpu_aot
 @needs_libtpu
-def test_the_cache_of_a_rollout_is_there_once():
-    """What a rollout holds beside what it is given is a cache, not two."""
+def test_a_rollout_has_one_copy_of_the_cache():
+    """Without its arguments a rollout needs the memory of one cache, not of two."""
     changes = [
         "plan.prompt_tokens=2048", "grpo.max_completion_length=64", "model.context=4096",
         "grpo.prompts_per_step=8", "grpo.num_generations=8",

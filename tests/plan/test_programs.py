@@ -1,4 +1,4 @@
-"""What is planned is what is run: the same functions, called with the same shapes and places."""
+"""A plan has the functions that a run calls, with the same shapes and shardings."""
 
 import jax
 import pytest
@@ -10,11 +10,11 @@ from mmcot_jax.train import step
 
 
 class Stop(Exception):
-    """Thrown in place of the call that was waited for."""
+    """Raised in place of the expected call."""
 
 
 def called(monkeypatch, module, name, run):
-    """What `run` calls `module.name` with, first."""
+    """The arguments of the first call of `module.name` by `run`."""
     seen = {}
 
     def record(*args, **options):
@@ -38,7 +38,7 @@ def split_static(args):
     ("stage", "module", "name"),
     [("sft", step, "sft_step"), ("grpo", generate, "sample"), ("grpo", step, "grpo_step")],
 )
-def test_a_run_calls_what_was_planned(stage, module, name, monkeypatch, tmp_path):
+def test_a_run_calls_the_planned_function(stage, module, name, monkeypatch, tmp_path):
     changes = [
         "data.train.count=400", "data.grpo.count=80", "eval.batch_size=48", "grpo.eval_steps=0",
         "rollout_mesh={'data': 4, 'tensor': 2}", "grpo.max_completion_length=8",

@@ -1,4 +1,4 @@
-"""The sweep: what it tries, what it takes, and flags that a run understands. Needs are made up."""
+"""The sweep: its tries, its choice, and flags that a run accepts. The estimates are made up."""
 
 import shlex
 
@@ -8,7 +8,7 @@ import pytest
 from mmcot_jax import config, stages
 from mmcot_jax.plan import report, sweep
 from mmcot_jax.plan.chips import CHIPS, GIB, Bound
-from mmcot_jax.plan.measure import Need
+from mmcot_jax.plan.measure import Estimate
 
 CHANGES = ["eval.batch_size=64", "grpo.prompts_per_step=16"]
 
@@ -20,10 +20,10 @@ def slice_():
 
 @pytest.fixture
 def tried(monkeypatch):
-    """Programs need a GiB for every 8th of a batch taken at once; longer axes take longer."""
+    """Programs need 64 GiB for a whole batch, over the tensor axis; longer axes take longer."""
     seen = []
 
-    def needs(c, slice_, names):
+    def estimates(c, slice_, names):
         (program,) = names
         mesh, rollout = stages.make_meshes(c, slice_.devices)
         stages.check_batches(c, mesh, rollout)
@@ -38,19 +38,19 @@ def tried(monkeypatch):
         seen.append((program, cut.shape["tensor"], value))
         peak, budget = share * 8 * GIB * 8 / cut.shape["tensor"], 15.75 * GIB
         seconds = float(cut.shape["tensor"])
-        yield Need(
+        yield Estimate(
             program, tuple(cut.shape.values()), peak, budget, max(peak - budget, 0.0), 1.0, None,
             Bound(seconds, 0.0, None), 0.0,
         )  # fmt: skip
 
-    monkeypatch.setattr(report, "needs", needs)
+    monkeypatch.setattr(report, "estimates", estimates)
     return seen
 
 
-def test_the_largest_piece_that_fits_and_the_quickest_cut_are_the_best(slice_, tried, capsys):
+def test_the_largest_micro_batch_that_fits_on_the_fastest_mesh_is_the_best(slice_, tried, capsys):
     c = config.load("configs/m2t.py:tiny", CHANGES)
     assert sweep.sweep(c, slice_, ("grpo_step", "sample")) == 0
-    # 64 GiB over one, 32 over two devices of the tensor axis: cut until 14.2 GiB hold a piece
+    # 64 GiB on one, 32 on two devices of the tensor axis: halved until they fit in 14.2 GiB
     assert tried[:4] == [("grpo_step", 1, n) for n in (1, 2, 4, 8)]
     assert ("grpo_step", 2, 4) in tried and ("grpo_step", 4, 1) not in tried  # 2 kv heads
     best, seconds = capsys.readouterr().out.splitlines()[-2:]
@@ -62,7 +62,7 @@ def test_the_largest_piece_that_fits_and_the_quickest_cut_are_the_best(slice_, t
     assert seconds == "its programs take at least 3 s by the chip's public rates"
 
 
-def test_where_nothing_fits_it_says_so(slice_, tried, capsys):
+def test_if_nothing_fits_the_sweep_returns_1(slice_, tried, capsys):
     c = config.load("configs/m2t.py:tiny", [*CHANGES, "sft.batch_size=8"])
     assert sweep.sweep(c, slice_, ("sft_step",)) == 1
     assert "nothing fits v5e:2x4: no tensor axis" in capsys.readouterr().out
