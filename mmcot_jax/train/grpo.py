@@ -38,8 +38,7 @@ from mmcot_jax.example import Example, Reply, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.rewards import resolve
-from mmcot_jax.rewards.pool import Job, Pool
-from mmcot_jax.rewards.pool import check as check_rewards
+from mmcot_jax.rewards.pool import PendingRewards, Pool, check_rewards
 from mmcot_jax.rollout.generate import Generations, Generator
 from mmcot_jax.sample import distribution
 from mmcot_jax.train import objective as objectives
@@ -337,7 +336,9 @@ class _Trainer:
             image_shape=self._image_shape,
         )
 
-    def _submit(self, items: Sequence[tuple[Example, Row]], asked: Generations, number: int) -> Job:
+    def _submit(
+        self, items: Sequence[tuple[Example, Row]], asked: Generations, number: int
+    ) -> PendingRewards:
         """Rewards begin, with what pictures show only where one of them looks."""
         replies = self._painted(asked) if self._looked_at else asked.replies
         examples = [example for example, _ in items for _ in range(self._c["num_generations"])]

@@ -18,7 +18,7 @@ from mmcot_jax import hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example, Row
 from mmcot_jax.log import completions_table, write_completions, write_text
-from mmcot_jax.rewards.pool import FailureWatch, Scored, failed
+from mmcot_jax.rewards.pool import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.train.preflight import Groups, mean
 from mmcot_jax.types import Backbone
@@ -41,7 +41,7 @@ class Record:
         self._failures = FailureWatch(c["reward_funcs"])
 
     def failures(
-        self, number: int, items: Sequence[tuple[Example, Row]], scored: Scored
+        self, number: int, items: Sequence[tuple[Example, Row]], scored: RewardResult
     ) -> dict[str, float]:
         """Writes each sample that a reward could not score; counts them over all processes.
 
@@ -54,7 +54,7 @@ class Record:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             write_text(self._workdir / "failures" / self._file(number), text)
         names = self._c["reward_funcs"]
-        faults = meshes.gather(failed(scored, names), self._mesh)
+        faults = meshes.gather(failure_mask(scored, names), self._mesh)
         self._failures.count(scored, faults.all(axis=0))
         return {f"failures/{name}": float(faults[:, i].sum()) for i, name in enumerate(names)}
 
@@ -68,7 +68,7 @@ class Record:
         number: int,
         items: Sequence[tuple[Example, Row]],
         asked: Generations,
-        scored: Scored,
+        scored: RewardResult,
         groups: Groups,
     ) -> None:
         """Writes the chains of a step, their pictures painted, with rewards and advantages."""
@@ -105,7 +105,7 @@ class Record:
             rich.console.Console(stderr=True).print(table)
 
     def report(
-        self, asked: Generations, scored: Scored, times: Mapping[str, float]
+        self, asked: Generations, scored: RewardResult, times: Mapping[str, float]
     ) -> dict[str, float]:
         """What chains were like and how long all took, by TRL's names where it has one.
 
