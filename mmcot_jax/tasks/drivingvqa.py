@@ -24,7 +24,7 @@ LAZY_IMAGES = True
 SPLITS = {"train": "train", "validation": "train", "test": "test"}
 """Split -> the file of its records."""
 MAX_PIXELS = 1920**2
-"""Larger pictures are left out, as in the study: 363 of 2248 in training, 102 of 576 in the test."""
+"""Larger pictures are left out, as in the study: 363 of 2248 in training, 102 of 576 in test."""
 
 
 def read(name: str, fields: Fields, picture: Callable[[], Any], task: str = "drivingvqa") -> Record:
