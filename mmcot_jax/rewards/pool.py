@@ -40,7 +40,7 @@ class RewardResult(NamedTuple):
     """float64 [B R]; NaN: not applicable, or failed."""
     failures: tuple[Failure, ...]
     metrics: dict[str, float]
-    """What TRL rewards logged, and `time/reward/<name>` in seconds."""
+    """Metrics that TRL rewards logged, and `time/reward/<name>` in seconds."""
     extra: dict[str, list[Any]]
 
 

@@ -35,7 +35,7 @@ WORDINGS = ("corrected", "original")
 
 
 class Style(NamedTuple):
-    """How a task's records become examples: options that several tasks share."""
+    """Options for turning records into examples, which several tasks share."""
 
     form: str = "options"
     """"options": letters; "open": a free answer after thinking; "plain": a free answer alone."""

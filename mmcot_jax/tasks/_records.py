@@ -38,11 +38,11 @@ class Record(NamedTuple):
     letters: tuple[str, ...] = ()
     """The right options."""
     possible_answers: tuple[str, ...] = ()
-    """All right short answers, the best first."""
+    """The right short answers, the best first."""
     explanation: str = ""
     """Text with boxes, `[x, y, w, h]` in pixels of the picture."""
     boxes: tuple[Box, ...] = ()
-    """The same boxes, in pixels of the picture."""
+    """The boxes of the explanation, in pixels of the picture."""
 
 
 # ---- sources -------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def from_datasets(source: str, split: str) -> Any:
     """Returns a split of a saved dataset, or of one that `datasets` loads by name.
 
     Raises:
-        ValueError: there is none; says what was tried.
+        ValueError: there is none; names what was tried.
     """
     import datasets  # takes seconds to import
 
@@ -212,7 +212,7 @@ def open_image(record: Record) -> Image.Image:
     """Opens the picture without decoding its pixels.
 
     Raises:
-        ValueError: no such file, no picture, another size than the record says, too thin a one.
+        ValueError: no such file, no picture, a size that is not the record's, too thin a picture.
     """
     try:
         image = record.picture()
@@ -225,7 +225,7 @@ def open_image(record: Record) -> Image.Image:
         raise ValueError(f"record {record.id!r} has no readable picture: {error}") from None
     if record.size and image.size != tuple(record.size):
         raise ValueError(
-            f"record {record.id!r} says its picture has {' x '.join(map(str, record.size))} "
+            f"record {record.id!r} gives its picture {' x '.join(map(str, record.size))} "
             f"pixels and it has {' x '.join(map(str, image.size))}: boxes would be misplaced"
         )
     if min(image.size) < MIN_SIDE or max(image.size) > 200 * min(image.size):

@@ -59,7 +59,7 @@ def test_a_bad_picture_is_one_line_naming_the_record(tmp_path, bad, complaint):
 
 
 def test_a_picture_of_another_size_than_the_record_says_is_refused(photo):
-    with pytest.raises(ValueError, match=r"says its picture has 40 x 60 pixels and it has 60 x 40"):
+    with pytest.raises(ValueError, match=r"gives its picture 40 x 60 pixels and it has 60 x 40"):
         records.read_pixels(record(records.image_file(photo))._replace(size=(40, 60)))
 
 

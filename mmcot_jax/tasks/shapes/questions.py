@@ -35,7 +35,7 @@ class SceneQuestion(NamedTuple):
     reason: str
     """The fact that decides it: "The circle is red."."""
     location: str = ""
-    """Where the relevant things are, with a `{}` for each box: "The circle is at {}."."""
+    """A sentence with a `{}` for the box of each relevant thing: "The circle is at {}."."""
 
 
 def color(rng: random.Random) -> SceneQuestion:

@@ -16,7 +16,7 @@ from mmcot_jax.boxes import Box, Space
 SHAPES = ("circle", "square", "triangle")
 COLORS = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f77b4", "yellow": "#f2c200"}
 NAMES = tuple((color, shape) for color in COLORS for shape in SHAPES)
-"""All pairs of a colour and a shape."""
+"""Every colour with every shape."""
 CELLS = ("top left", "top", "top right", "left", "center", "right",
          "bottom left", "bottom", "bottom right")  # fmt: skip
 """Names of the nine cells, row by row."""
