@@ -1,4 +1,4 @@
-"""Host nouns: questions, replies, rendered rows. numpy only, no jax.
+"""Questions, replies, rendered rows: what the host works with. numpy only, no jax.
 
 Axes: T time, A position axes, K ids of a picture or cells of a window, H W pixels (W also
 windows), s pixels along a cell, E embedding.
@@ -11,10 +11,10 @@ import numpy as np
 
 
 class Picture(NamedTuple):
-    """An image as the model knows it: its ids always, pixels and embedding once painted."""
+    """An image as token ids, with pixels and embedding once they are decoded."""
 
     ids: np.ndarray
-    """int32 [K], token ids, without the begin and end marks."""
+    """int32 [K], without the begin and end tokens."""
     pixels: np.ndarray | None = None
     """uint8 [H W 3]."""
     embedding: np.ndarray | None = None
@@ -22,7 +22,7 @@ class Picture(NamedTuple):
 
 
 Segment = str | np.ndarray | Picture
-"""A stretch of words, a uint8 [H W 3] image, or an image already turned into ids."""
+"""Text, a uint8 [H W 3] image, or an image encoded as ids."""
 
 
 class Example(NamedTuple):
@@ -36,20 +36,20 @@ class Example(NamedTuple):
 
     @property
     def without_pixels(self) -> "Example":
-        """The same in words: its images are there, without their pixels."""
+        """The example with empty arrays instead of images."""
         return self._replace(
             prompt=_without_pixels(self.prompt), rationale=_without_pixels(self.rationale)
         )
 
 
 class Reply(NamedTuple):
-    """What the model wrote, in order."""
+    """The model's text and pictures, in order."""
 
     segments: tuple[str | Picture, ...]
 
     @property
     def text(self) -> str:
-        """The words, each picture shown as `<image>`."""
+        """The text, with `<image>` for each picture."""
         return "".join(s if isinstance(s, str) else "<image>" for s in self.segments)
 
     @property
@@ -59,7 +59,7 @@ class Reply(NamedTuple):
 
     @property
     def without_pixels(self) -> "Reply":
-        """The same, of its pictures the ids alone."""
+        """The reply with only the ids of its pictures."""
         return Reply(_without_pixels(self.segments))
 
 
@@ -74,41 +74,41 @@ _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 class Windows(NamedTuple):
-    """The images of a row, each cut into windows of K cells, all in one line.
+    """The images of a row, split into windows of K cells and concatenated.
 
-    A cell is what one placeholder of the text stands for. In a batch each field has rows first.
+    One placeholder token stands for one cell. In a batch each field has a leading axis of rows.
     """
 
     cells: np.ndarray
     """uint8 [W K s s 3], pixels."""
     at: np.ndarray
-    """int32 [W K 2], row and column of each cell in its image; -1 where there is no image."""
+    """int32 [W K 2], row and column of each cell in its image; -1 is padding."""
     image: np.ndarray
-    """int32 [W], which of the row's images the window is of; -1 where it is of none."""
+    """int32 [W], index of each window's image in the row; -1 is padding."""
     source: np.ndarray
-    """int32 [T], of each token the cell, counted over W K, that it stands for; -1: a word."""
+    """int32 [T], index of each token's cell over W K; -1 for text."""
 
 
 class Row(NamedTuple):
-    """An example in the words of one backbone, not yet padded."""
+    """An example in a backbone's token ids, unpadded."""
 
     id: str
     tokens: np.ndarray
-    """int32 [T], image placeholders where `starts` points."""
+    """int32 [T], with image placeholders at `starts`."""
     positions: np.ndarray
     """int32 [A T]."""
     loss: np.ndarray
-    """bool [T], True where this token is learned (is a target)."""
+    """bool [T], True for a token that is a target of the loss."""
     images: tuple[np.ndarray, ...] = ()
-    """uint8 [H W 3] each, preprocessed to the backbone's size; one per entry of `starts`."""
+    """uint8 [H W 3] each, in the backbone's size; one per entry of `starts`."""
     starts: tuple[int, ...] = ()
-    """Where each image's placeholders begin in `tokens`."""
+    """The index in `tokens` of each image's first placeholder."""
     windows: Windows | None = None
-    """Images of any size, for backbones that see cells and have no ids for images."""
+    """Images of any size, for backbones that read pixels and have no image ids."""
 
     @property
     def image_count(self) -> int:
-        """Images in the row whose pixels it carries."""
+        """Number of images whose pixels are in the row."""
         return len(self.images) if self.windows is None else int(self.windows.image.max()) + 1
 
 
@@ -120,21 +120,21 @@ class Question(NamedTuple):
 
 
 RewardFn = Callable[[Example, Reply], float | None]
-"""A number, or None where the question has nothing to score."""
+"""Returns a number, or None if the question has nothing to score."""
 
 
 @runtime_checkable
 class Renderer(Protocol):
-    """The words of one backbone: numpy in, numpy out."""
+    """Renders examples for a backbone and reads its replies: numpy in, numpy out."""
 
     def prompt(self, example: Example) -> Row:
-        """Everything the model is given."""
+        """Returns the model's input."""
         ...
 
     def supervise(self, example: Example) -> Row:
-        """The prompt, the rationale and the end of text, with the loss mask."""
+        """Returns the prompt, the rationale and the end of text, with the loss mask."""
         ...
 
     def read(self, ids: np.ndarray) -> Reply:
-        """Ids int32 [T] -> text and pictures; never raises, whatever a model wrote."""
+        """Returns the text and pictures of ids, int32 [T]; never raises."""
         ...

@@ -13,7 +13,7 @@ from mmcot_jax.boxes import Box, Number, match, parse
 from mmcot_jax.errors import check_choice
 
 DOMAINS = ("in_domain", "out_of_domain")
-"""Of a kind of puzzle: trained on, or not."""
+"""Kinds of puzzles that were trained on, and kinds that were not."""
 
 
 class Choice(NamedTuple):

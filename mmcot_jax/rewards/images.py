@@ -1,4 +1,4 @@
-"""Rewards for the pictures in a chain: how many there are, whether they show the scene.
+"""Rewards for the pictures in a reply: their number, and their similarity to the scene.
 
 Axes: E embedding.
 """
@@ -13,38 +13,34 @@ from mmcot_jax.example import Example, Picture, Reply, RewardFn
 
 
 def image_count(_: Example, reply: Reply) -> float:
-    """1.0 for one picture, exp(1 - n) for n; 0.0 for none, or where a picture is not finished.
+    """Returns 1.0 for one picture, exp(1 - n) for n; 0.0 for none or for an unfinished one.
 
-    Pictures are what was drawn as pictures: tags that are spelled out in words are words. A reply
-    that ends in a picture broke off there; a picture without an id is not one.
+    Only pictures drawn as such count: tags spelled out in words are words. A picture without an id,
+    or at the end of the reply, is unfinished.
     """
     pictures = reply.pictures
-    if not pictures or not all(map(len, (picture.ids for picture in pictures))) or _broken(reply):
+    unfinished = not all(len(picture.ids) for picture in pictures)
+    if not pictures or unfinished or isinstance(reply.segments[-1], Picture):
         return 0.0
     return math.exp(1 - len(pictures))
 
 
-def _broken(reply: Reply) -> bool:
-    """Whether nothing was written after its last picture."""
-    return bool(reply.segments) and isinstance(reply.segments[-1], Picture)
-
-
-def embedding_of(picture: Picture) -> np.ndarray:
-    """The embedding a picture carries, float32 [E].
+def picture_embedding(picture: Picture) -> np.ndarray:
+    """Returns the embedding that a picture holds, float32 [E].
 
     Raises:
-        ValueError: it carries none.
+        ValueError: it holds none.
     """
     if picture.embedding is None:
         raise ValueError(
-            "a picture has no embedding: take a backbone that embeds its pictures, or give "
+            "a picture has no embedding: use a backbone that embeds its pictures, or give "
             "alignment a function that does"
         )
     return picture.embedding
 
 
 def scene_embedding(example: Example) -> np.ndarray:
-    """The embedding that the task gives with a scene, `extra["scene_embedding"]`, [E].
+    """Returns the embedding that the task gives for a scene, `extra["scene_embedding"]`, [E].
 
     Raises:
         ValueError: it gives none.
@@ -52,16 +48,15 @@ def scene_embedding(example: Example) -> np.ndarray:
     if "scene_embedding" not in example.extra:
         raise ValueError(
             f"example {example.id!r} has no extra['scene_embedding'] to compare pictures with; "
-            "give it, or give alignment a function of the scene's words: see images.of_words"
+            "give it, or give alignment a function of the scene's words: see images.scene_embedder"
         )
     return example.extra["scene_embedding"]
 
 
-def of_words(embed_text: Callable[[str], np.ndarray]) -> Callable[[Example], np.ndarray]:
-    """A text embedding, words -> [E], as one of `extra["scene"]`; called once a scene.
+def scene_embedder(embed_text: Callable[[str], np.ndarray]) -> Callable[[Example], np.ndarray]:
+    """Returns a function that embeds an example's `extra["scene"]` by `embed_text`, text -> [E].
 
-    Raises:
-        ValueError: its result, for an example without a scene.
+    Each scene is embedded once. The function raises a `ValueError` for an example without a scene.
     """
     embed_text = functools.lru_cache(maxsize=4096)(embed_text)
 
@@ -78,46 +73,46 @@ def of_words(embed_text: Callable[[str], np.ndarray]) -> Callable[[Example], np.
 
 def alignment(
     embed_scene: Callable[[Example], np.ndarray] = scene_embedding,
-    embed_picture: Callable[[Picture], np.ndarray] = embedding_of,
+    embed_picture: Callable[[Picture], np.ndarray] = picture_embedding,
     between: tuple[float, float] = (-1.0, 1.0),
 ) -> RewardFn:
-    """A reward: how near a chain's pictures are to the scene, on average.
+    """Returns a reward for the mean similarity of a reply's pictures and the scene.
 
-    The cosine of the two embeddings is rescaled, 0.0 at and below the first of `between`, 1.0
-    at and above the second: (-1, 1) is (1 + cos) / 2; the study's CLIP score is (0.2, 0.4). No
-    picture: 0.0. One that was cut short counts 0.0.
+    The cosine of the two embeddings is rescaled to 0.0 at and below the first value of `between`
+    and 1.0 at and above the second: (-1, 1) is (1 + cos) / 2; the study's CLIP score is (0.2, 0.4).
+    A reply without pictures scores 0.0; an unfinished picture counts 0.0.
 
-    The one named "alignment" takes the embeddings that task and backbone give. Another is found
-    under its place, `rewards.py:alignment` for this line in a file of yours; a stage embeds or
-    paints the pictures before they are scored, whichever the backbone can:
+    The reward named "alignment" uses the embeddings of the task and of the backbone. To use others,
+    write this line into a file of yours and name it `rewards.py:alignment`. Pictures are decoded or
+    embedded before they are scored, whichever the backbone can do:
 
-        alignment = images.alignment(images.of_words(clip.words), clip.pixels_of, (0.2, 0.4))
+        alignment = images.alignment(images.scene_embedder(clip.words), clip.pixels_of, (0.2, 0.4))
 
     Args:
         embed_scene: an example -> [E].
         embed_picture: a picture -> [E] of the same space.
-        between: cosines that score 0 and 1.
+        between: the cosines that score 0 and 1.
 
     Raises:
-        ValueError: two cosines that are not in order. The reward itself: what the functions
-            raise, and embeddings of two sizes.
+        ValueError: the two cosines are not in order. The reward raises what the functions raise,
+            and a `ValueError` for embeddings of two sizes.
     """
     low, high = between
     if not low < high:
         raise ValueError(f"between is {between}; give the cosines that score 0 and 1, in order")
 
     def aligned(example: Example, reply: Reply) -> float:
-        wanted = embed_scene(example)
+        scene = embed_scene(example)
         scores = []
         for number, segment in enumerate(reply.segments):
             if not isinstance(segment, Picture):
                 continue
             last = number + 1 == len(reply.segments)
-            unseen = segment.embedding is None and segment.pixels is None
-            if not len(segment.ids) or (last and unseen):
+            ids_only = segment.embedding is None and segment.pixels is None
+            if not len(segment.ids) or (last and ids_only):
                 scores.append(0.0)
                 continue
-            cos = cosine(embed_picture(segment), wanted)
+            cos = cosine(embed_picture(segment), scene)
             scores.append(min(max((cos - low) / (high - low), 0.0), 1.0))
         return float(np.mean(scores)) if scores else 0.0
 
@@ -126,7 +121,7 @@ def alignment(
 
 
 def cosine(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
-    """Of two vectors [E], summed in float64; 0.0 where one of them has no length.
+    """Returns the cosine of two vectors [E], in float64; 0.0 if one of them is zero.
 
     Raises:
         ValueError: they are not two vectors of one size.

@@ -1,4 +1,4 @@
-"""Rewards in worker processes, each call with a time-out: none of them can stop or stall a run.
+"""Computes rewards in worker processes, each call with a time-out, so that none can stop a run.
 
 Axes: B rows, R rewards.
 """
@@ -19,8 +19,8 @@ from pebble import ProcessExpired, ProcessPool
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards import resolve, trl
 
-GIVE_UP = 3
-"""Rows of one reward that may time out or die in a batch before its other rows are let go."""
+MAX_LOST = 3
+"""Rows of a reward that may time out or die in a batch before its remaining rows are skipped."""
 
 
 class Failure(NamedTuple):
@@ -29,42 +29,42 @@ class Failure(NamedTuple):
     reward: str
     row: int
     kind: str
-    """"raised", "timeout", "died", "nan", "type", or "given up" after `GIVE_UP` of its rows."""
+    """"raised", "timeout", "died", "nan", "type", or "given up" after `MAX_LOST` lost rows."""
     message: str
 
 
-class Scored(NamedTuple):
-    """A batch's rewards, in the order the rows were given."""
+class RewardResult(NamedTuple):
+    """The rewards of a batch, in the order of its rows."""
 
     values: np.ndarray
     """float64 [B R]; NaN: not applicable, or failed."""
     failures: tuple[Failure, ...]
     metrics: dict[str, float]
-    """What TRL rewards logged, and `time/reward/<name>` in seconds."""
+    """Metrics that TRL rewards logged, and `time/reward/<name>` in seconds."""
     extra: dict[str, list[Any]]
 
 
-_Asked = tuple[Example, Reply, np.ndarray]
-"""A row to score: the question, the reply and its tokens."""
+_Sample = tuple[Example, Reply, np.ndarray]
+"""One row: the question, the reply and its token ids."""
 
 
 class _ChunkResult(NamedTuple):
-    """What a worker sends back for some rows."""
+    """A worker's result for some rows."""
 
     values: list[float]
     faults: dict[int, tuple[str, str]]
-    """Row in this part -> kind and message."""
+    """Row of the chunk -> kind and message."""
     metrics: dict[str, float]
     extra: dict[str, list[Any]]
 
 
 class Pool:
-    """Worker processes that score; a context.
+    """A context with worker processes that compute rewards.
 
-    `chat`: rewards written for TRL see lists of messages, not strings.
+    `chat`: rewards written for TRL receive lists of messages instead of strings.
 
     Raises:
-        ValueError: no rewards, an unknown one, one named twice, another number of weights.
+        ValueError: as `check_rewards`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Pool:
         processes: int,
         chat: bool = False,
     ):
-        check(names, weights, timeout_s, processes)
+        check_rewards(names, weights, timeout_s, processes)
         self._names, self._timeout, self._processes = tuple(names), timeout_s, processes
         self._chat = chat
 
@@ -92,11 +92,11 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Ends them, whatever they are doing."""
+        """Kills the workers, whatever they are doing."""
         self._pool.stop()
         self._pool.join()
         for future in list(self._unfinished):
-            # pebble leaves a task unanswered whose worker had not taken it yet
+            # pebble does not resolve a task that no worker has taken yet
             if not future.done():
                 future.set_exception(ProcessExpired("the pool was closed"))
         self._threads.shutdown()
@@ -107,62 +107,61 @@ class Pool:
         replies: Sequence[Reply],
         ids: Sequence[np.ndarray] = (),
         step: int = 0,
-    ) -> "Job":
-        """Begins to score; returns at once.
+    ) -> "PendingRewards":
+        """Starts to score a batch and returns at once.
 
-        `ids`, the replies' tokens, and `step` are for TRL's `completion_ids` and `global_step`.
-        Pixels and embeddings are sent to rewards that look; the others are sent words.
+        `ids`, the replies' tokens, and `step` become TRL's `completion_ids` and `global_step`.
+        Pixels and embeddings are sent only to rewards that need images.
         """
         ids = ids or [np.zeros(0, np.int32)] * len(replies)
         rows = list(zip(examples, replies, ids, strict=True))
-        # a group's rows share their example, before and after: it is sent once
-        unseen = {id(example): example.without_pixels for example in examples}
-        words = [
-            (unseen[id(example)], reply.without_pixels, tokens) for example, reply, tokens in rows
+        # the rows of a group share one Example object, so pickle sends it once
+        stripped = {id(example): example.without_pixels for example in examples}
+        text_rows = [
+            (stripped[id(example)], reply.without_pixels, tokens) for example, reply, tokens in rows
         ]
-        lanes = [
+        columns = [
             self._threads.submit(
-                self._score, name, rows if resolve(name).needs_images else words, step
+                self._score, name, rows if resolve(name).needs_images else text_rows, step
             )
             for name in self._names
         ]
-        return Job(self._names, lanes, len(rows))
+        return PendingRewards(self._names, columns, len(rows))
 
-    def _score(self, name: str, rows: Sequence[_Asked], step: int) -> "_RewardColumn":
-        """All rows in one call; where that fails, each by itself, so that its neighbours live."""
+    def _score(self, name: str, rows: Sequence[_Sample], step: int) -> "_RewardColumn":
+        """Scores all rows in one call; if that fails, each row in its own call."""
         began = time.monotonic()
-        whole = _wait(self._schedule(name, rows, step))
-        values, failures = np.full(len(rows), np.nan), []
-        if isinstance(whole, _ChunkResult):
-            values[:] = whole.values
-            faults, metrics, extra = whole.faults, whole.metrics, whole.extra
+        result = _wait(self._schedule(name, rows, step))
+        values, metrics, extra = np.full(len(rows), np.nan), {}, {}
+        if isinstance(result, _ChunkResult):
+            values[:] = result.values
+            faults, metrics, extra = result.faults, result.metrics, result.extra
         else:
-            faults, metrics, extra = self._one_by_one(name, rows, step, values), {}, {}
-        for row, (kind, message) in sorted(faults.items()):
-            failures.append(Failure(name, row, kind, message))
+            faults = self._one_by_one(name, rows, step, values)
+        failures = [Failure(name, row, *fault) for row, fault in sorted(faults.items())]
         return _RewardColumn(values, failures, metrics, extra, time.monotonic() - began)
 
     def _one_by_one(self, name, rows, step, values) -> dict[int, tuple[str, str]]:
         faults: dict[int, tuple[str, str]] = {}
-        stuck = 0
+        lost = 0
         for first in range(0, len(rows), self._processes):
-            block = range(first, min(first + self._processes, len(rows)))
-            if stuck >= GIVE_UP:
-                faults |= {i: ("given up", f"after {stuck} rows hung or died") for i in block}
+            chunk = range(first, min(first + self._processes, len(rows)))
+            if lost >= MAX_LOST:
+                faults |= {i: ("given up", f"after {lost} rows hung or died") for i in chunk}
                 continue
-            waiting = {i: self._schedule(name, [rows[i]], step) for i in block}
-            for i, future in waiting.items():
-                part = _wait(future)
-                if isinstance(part, _ChunkResult):
-                    values[i] = part.values[0]
-                    if 0 in part.faults:
-                        faults[i] = part.faults[0]
+            pending = {i: self._schedule(name, [rows[i]], step) for i in chunk}
+            for i, future in pending.items():
+                result = _wait(future)
+                if isinstance(result, _ChunkResult):
+                    values[i] = result.values[0]
+                    if 0 in result.faults:
+                        faults[i] = result.faults[0]
                 else:
-                    faults[i] = part
-                    stuck += part[0] in ("timeout", "died")
+                    faults[i] = result
+                    lost += result[0] in ("timeout", "died")
         return faults
 
-    def _schedule(self, name: str, rows: Sequence[_Asked], step: int) -> Future:
+    def _schedule(self, name: str, rows: Sequence[_Sample], step: int) -> Future:
         arguments = (name, rows, step, self._chat)
         future = self._pool.schedule(_work, args=arguments, timeout=self._timeout)
         self._unfinished.add(future)
@@ -171,7 +170,7 @@ class Pool:
 
 
 class _RewardColumn(NamedTuple):
-    """One reward's column."""
+    """One reward of all rows."""
 
     values: np.ndarray
     failures: list[Failure]
@@ -180,32 +179,33 @@ class _RewardColumn(NamedTuple):
     seconds: float
 
 
-class Job:
-    """A batch being scored."""
+class PendingRewards:
+    """The rewards of a batch while they are computed."""
 
-    def __init__(self, names: Sequence[str], lanes: Sequence[Future], rows: int):
-        self._names, self._lanes, self._rows = names, lanes, rows
+    def __init__(self, names: Sequence[str], columns: Sequence[Future], rows: int):
+        self._names, self._columns, self._rows = names, columns, rows
 
-    def result(self) -> Scored:
-        """Waits for the last reward."""
-        lanes = [lane.result() for lane in self._lanes]
+    def result(self) -> RewardResult:
+        """Waits for the last reward and returns all."""
+        columns = [column.result() for column in self._columns]
         metrics: dict[str, float] = {}
         extra: dict[str, list[Any]] = {}
-        for name, lane in zip(self._names, lanes, strict=True):
-            metrics |= lane.metrics | {f"time/reward/{name}": lane.seconds}
-            extra |= lane.extra
-        failures = tuple(failure for lane in lanes for failure in lane.failures)
-        values = np.stack([lane.values for lane in lanes], axis=1)
-        return Scored(values.reshape(self._rows, len(lanes)), failures, metrics, extra)
+        for name, column in zip(self._names, columns, strict=True):
+            metrics |= column.metrics | {f"time/reward/{name}": column.seconds}
+            extra |= column.extra
+        failures = tuple(failure for column in columns for failure in column.failures)
+        values = np.stack([column.values for column in columns], axis=1)
+        return RewardResult(values.reshape(self._rows, len(columns)), failures, metrics, extra)
 
 
-def check(
+def check_rewards(
     names: Sequence[str], weights: Sequence[float] | None, timeout_s: float, processes: int
 ) -> None:
-    """That these are rewards that can be scored.
+    """Checks the rewards of a config.
 
     Raises:
-        ValueError: they are not; says which.
+        ValueError: no rewards, an unknown one, one named twice, another number of weights, no
+            time or no process to compute them.
     """
     if not names:
         raise ValueError("there are no rewards; give reward_funcs at least one")
@@ -226,52 +226,56 @@ def check(
         resolve(name)
 
 
-def failed(scored: Scored, names: Sequence[str]) -> np.ndarray:
-    """bool [B R]: which samples could not be scored."""
-    faults = np.zeros(scored.values.shape, bool)
-    for failure in scored.failures:
-        faults[failure.row, names.index(failure.reward)] = True
-    return faults
+def failure_mask(result: RewardResult, names: Sequence[str]) -> np.ndarray:
+    """Returns bool [B R], True where a sample could not be scored."""
+    mask = np.zeros(result.values.shape, bool)
+    for failure in result.failures:
+        mask[failure.row, names.index(failure.reward)] = True
+    return mask
 
 
 class FailureWatch:
     """Counts steps in which a reward failed on every sample, and stops the run at `limit`."""
 
     def __init__(self, names: Sequence[str], limit: int = 3):
-        self._streak, self._limit = dict.fromkeys(names, 0), limit
+        self._streaks, self._limit = dict.fromkeys(names, 0), limit
 
-    def count(self, scored: Scored, whole: np.ndarray) -> None:
-        """One step's; `whole`, bool [R]: which rewards failed on every sample of all processes.
+    def count(self, result: RewardResult, all_failed: np.ndarray) -> None:
+        """Counts one step.
+
+        Args:
+            result: this process's rewards.
+            all_failed: bool [R], True for a reward that failed on every sample of all processes.
 
         Raises:
-            ValueError: a reward did in `limit` steps, one after the other.
+            ValueError: a reward failed on every sample of `limit` steps in a row.
         """
-        for name, all_failed in zip(self._streak, whole, strict=True):
-            self._streak[name] = self._streak[name] + 1 if all_failed else 0
-            if self._streak[name] >= self._limit:
-                kinds = Counter(f.kind for f in scored.failures if f.reward == name)
-                first = next(f.message for f in scored.failures if f.reward == name)
-                how = ", ".join(f"{kind} {times}" for kind, times in kinds.most_common())
+        for name, failed in zip(self._streaks, all_failed, strict=True):
+            self._streaks[name] = self._streaks[name] + 1 if failed else 0
+            if self._streaks[name] >= self._limit:
+                failures = [f for f in result.failures if f.reward == name]
+                kinds = Counter(f.kind for f in failures).most_common()
+                counts = ", ".join(f"{kind} {times}" for kind, times in kinds)
                 raise ValueError(
-                    f"reward {name!r} failed on every sample of {self._limit} steps ({how}; first: "
-                    f"{first}); mend it, or take it out of reward_funcs"
+                    f"reward {name!r} failed on every sample of {self._limit} steps ({counts}; "
+                    f"first: {failures[0].message}); fix it, or remove it from reward_funcs"
                 )
 
 
 def _wait(future: Future) -> _ChunkResult | tuple[str, str]:
-    """What a worker sent, or why it did not: (kind, message)."""
+    """Returns a worker's result, or the kind and message of its failure."""
     try:
         return future.result()
     except TimeoutError:
         return "timeout", "it ran past reward_timeout"
     except ProcessExpired as error:
         return "died", f"its process ended with status {error.exitcode}"
-    except Exception as error:  # what it raised for the whole batch, or cannot be sent back
+    except Exception as error:  # raised for the whole batch, or the result cannot be pickled
         return "raised", f"{type(error).__name__}: {error}"
 
 
-def _work(name: str, rows: Sequence[_Asked], step: int, chat: bool) -> _ChunkResult:
-    """In a worker: a reward's values for some rows."""
+def _work(name: str, rows: Sequence[_Sample], step: int, chat: bool) -> _ChunkResult:
+    """Computes a reward of some rows, in a worker."""
     reward = resolve(name)
     examples, replies, ids = (list(column) for column in zip(*rows, strict=True))
     if reward.trl:
@@ -305,7 +309,7 @@ def _number(value: Any) -> tuple[float, tuple[str, str] | None]:
 
 
 def _plain(extra: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Columns that JSON can hold."""
+    """Replaces values that JSON cannot hold by their repr."""
     kinds = str | int | float | bool | None
     return {
         k: [v if isinstance(v, kinds) else repr(v) for v in values] for k, values in extra.items()

@@ -1,7 +1,7 @@
-"""The study's rewards for drawing chains, exactly as they were, on the text it scored.
+"""The study's rewards for replies that draw, unchanged, to compare with its numbers.
 
-Its text has an image as `<img> <img_02123> ... </img>`; `written` makes that of a reply. What its
-functions do that ours do not:
+They score text in which an image is `<img> <img_02123> ... </img>`; `to_study_text` makes it of a
+reply. Where they differ from ours:
 
     example                                                    study   ours
     <think>a                                                   0.0     1.0    a newline in a thought
@@ -12,8 +12,8 @@ functions do that ours do not:
     <img></img> spelled in words                               1.0     0.0    image_count
     two images, the first not 32 ids                           .37     .37    image_count
 
-and alignment, nearly constant between input embeddings (0.51), is in the picture's own space.
-Where the original raised, these give 0.0.
+and alignment compares input embeddings, for which it is nearly constant (0.51); ours compares
+embeddings of the picture's own space. Where the original raised, these return 0.0.
 """
 
 import functools
@@ -28,7 +28,7 @@ from mmcot_jax.example import Example, Picture, Reply, RewardFn
 from mmcot_jax.rewards.images import cosine
 
 FIRST_IMAGE, CODES, IMAGE_LEN = 32000, 8192, 32
-"""Token id of code 0, how many codes, how many an image."""
+"""Token id of code 0, number of codes, codes of an image."""
 
 _IMAGE = re.compile(r"<img>(.*?)</img>", re.IGNORECASE)
 _CODE = re.compile(r"^<img_\d{5}>$")
@@ -43,13 +43,13 @@ _FIRST_FORM = re.compile(r".*?<think>.*?</think>\s*<answer>.*?</answer>.*?")
 # ---- a reply as the study's text ---------------------------------------------------------------
 
 
-def written(
+def to_study_text(
     reply: Reply, first_image: int = FIRST_IMAGE, codes: int = CODES, image_len: int = IMAGE_LEN
 ) -> str:
-    """The reply as the study's tokenizer wrote it, words and tags a space apart.
+    """Returns a reply as the study's tokenizer wrote it, words and tags separated by a space.
 
-    A picture that ends the reply before its last id was cut by the budget: it has no `</img>`.
-    Ids of begin and end marks inside a picture are the marks; others that are no code `<unk>`.
+    A picture at the end of the reply with too few ids was truncated: it has no `</img>`. Ids in a
+    picture that are no code become `<img>`, `</img>` or `<unk>`.
     """
     marks = {first_image + codes: "<img>", first_image + codes + 1: "</img>"}
 
@@ -62,10 +62,10 @@ def written(
         part = segment
         if isinstance(segment, Picture):
             ids = segment.ids.tolist()
-            cut = number + 1 == len(reply.segments) and len(ids) < image_len
-            part = " ".join(("<img>", *map(word, ids), *(() if cut else ("</img>",))))
-        apart = text and part and not (text[-1].isspace() or part[0].isspace())
-        text += " " * bool(apart) + part
+            truncated = number + 1 == len(reply.segments) and len(ids) < image_len
+            part = " ".join(("<img>", *map(word, ids), *(() if truncated else ("</img>",))))
+        space = text and part and not (text[-1].isspace() or part[0].isspace())
+        text += " " * bool(space) + part
     return text
 
 
@@ -73,40 +73,40 @@ def written(
 
 
 def normalize(answer: str) -> str:
-    """ASCII letters and digits, lower case."""
+    """Returns the ASCII letters and digits in lower case."""
     return re.sub("[^a-zA-Z0-9]", "", answer).lower()
 
 
 def read_answer(text: str) -> str | None:
-    """What the first answer tags hold, as it stands."""
+    """Returns the content of the first answer tags, unchanged."""
     found = ANSWER.search(text)
     return found[1] if found else None
 
 
 def accuracy(text: str, answer: str) -> float:
-    """1.0 where the first answer is right once normalised."""
+    """Returns 1.0 if the first answer, normalised, is correct."""
     read = read_answer(text)
     return float(read is not None and normalize(read) == normalize(answer))
 
 
 def format(text: str) -> float:
-    """1.0 for the form, 0.5 with punctuation around it; a newline inside a tag breaks it."""
+    """Returns 1.0 for the form, 0.5 with punctuation around it; no newlines inside tags."""
     text = text.strip()
     return 1.0 if _EXACT.match(text) else 0.5 if _AROUND.match(text) else 0.0
 
 
 def format_single_think(text: str) -> float:
-    """Of a notebook: 1.0 for the form with one opening think tag, newlines allowed."""
+    """Returns 1.0 for the form with one opening think tag, newlines allowed (a notebook's)."""
     return float(_SINGLE.fullmatch(text) is not None)
 
 
 def format_first(text: str) -> float:
-    """Of the first version: 1.0 where the form occurs before the first newline outside it."""
+    """Returns 1.0 if the form occurs before the first newline outside it (first version)."""
     return float(_FIRST_FORM.match(text) is not None)
 
 
 def image_count(text: str) -> float:
-    """exp(1 - n) for n pairs of image tags on a line; 0.0 where opening and closing differ."""
+    """Returns exp(1 - n) for n pairs of image tags on a line; 0.0 if the tags do not pair."""
     n = len(_IMAGE.findall(text))
     if not n or text.count("<img>") != text.count("</img>"):
         return 0.0
@@ -114,33 +114,35 @@ def image_count(text: str) -> float:
 
 
 def image_naive(text: str) -> float:
-    """Of the first version: 1.0 where there is a pair of image tags."""
+    """Returns 1.0 if there is a pair of image tags (first version)."""
     return float(_IMAGE.search(text) is not None)
 
 
 def image_strict(text: str) -> float:
-    """Of the first version: 1.0 where all images have 32 words, 0.5 where some do or a tag is
-    left over, else 0.0."""
+    """Returns 1.0 if all images have 32 words, else 0.5 if some do, else 0.0 (first version).
+
+    0.5 also if the tags do not pair.
+    """
     images = _IMAGE.findall(text)
     if not images:
         return 0.0
     if text.count("<img>") != text.count("</img>"):
         return 0.5
-    whole = [len(image.split()) == IMAGE_LEN for image in images]
-    return 1.0 if all(whole) else 0.5 if any(whole) else 0.0
+    complete = [len(image.split()) == IMAGE_LEN for image in images]
+    return 1.0 if all(complete) else 0.5 if any(complete) else 0.0
 
 
 def rescale(cosine: float) -> float:
-    """0.2 and less to 0, 0.4 and more to 1."""
+    """Maps 0.2 and less to 0, 0.4 and more to 1."""
     return 0.0 if cosine <= 0.2 else 1.0 if cosine >= 0.4 else (cosine - 0.2) / 0.2
 
 
 Scorer = Callable[[np.ndarray, str], float]
-"""(codes int [32], scene) -> cosine of the painted picture and the words."""
+"""(codes int [32], scene) -> cosine of the decoded picture and the text."""
 
 
 def image_clip(text: str, scene: str, scorer: Scorer) -> float:
-    """The rescaled score of the first image, if it is 32 codes of five digits."""
+    """Returns the rescaled score of the first image, if it is 32 codes of five digits."""
     found = _IMAGE.search(text)
     words = found[1].split() if found else []
     if len(words) != IMAGE_LEN or not all(map(_CODE.match, words)):
@@ -149,9 +151,10 @@ def image_clip(text: str, scene: str, scorer: Scorer) -> float:
 
 
 def image_text_alignment(text: str, scene_ids: Sequence[int], table: np.ndarray) -> float:
-    """(1 + cos) / 2 between mean input embeddings of the first image's tokens and the scene's.
+    """Returns (1 + cos) / 2 of the mean input embeddings of the first image and of the scene.
 
-    `table` [V D] are the language model's input embeddings; `scene_ids` the scene's, BOS first.
+    `table` [V D] holds the language model's input embeddings, `scene_ids` the scene's tokens, BOS
+    first.
     """
     found = _IMAGE.search(text)
     if not found:
@@ -173,41 +176,41 @@ OF_TEXT: dict[str, Callable[[str], float]] = {
     "image_naive": image_naive,
     "image_strict": image_strict,
 }
-"""Those that need no more than the text."""
+"""The functions of the text alone."""
 
 
 # ---- as rewards --------------------------------------------------------------------------------
 
 
 def on_text(score: Callable[[str], float]) -> RewardFn:
-    """A function of the text as a reward."""
+    """Returns a function of the text as a reward."""
 
     @functools.wraps(score)
     def reward(_: Example, reply: Reply) -> float:
-        return score(written(reply))
+        return score(to_study_text(reply))
 
-    del reward.__wrapped__  # its signature is its own
+    del reward.__wrapped__  # inspect.signature would give the signature of `score`
     return reward
 
 
 def reference_accuracy(example: Example, reply: Reply) -> float:
-    """`accuracy` of a reply."""
-    return accuracy(written(reply), example.answer)
+    """Returns `accuracy` of a reply."""
+    return accuracy(to_study_text(reply), example.answer)
 
 
 def reference_image_clip(scorer: Scorer) -> RewardFn:
-    """`image_clip` as a reward, with the diffusion model and the CLIP that `scorer` holds."""
+    """Returns `image_clip` as a reward; `scorer` holds the diffusion model and CLIP."""
 
     def reward(example: Example, reply: Reply) -> float:
-        return image_clip(written(reply), example.extra["scene"], scorer)
+        return image_clip(to_study_text(reply), example.extra["scene"], scorer)
 
     return reward
 
 
 def reference_alignment(table: np.ndarray, encode: Callable[[str], Sequence[int]]) -> RewardFn:
-    """`image_text_alignment` as a reward; `encode` gives a scene's ids, BOS first."""
+    """Returns `image_text_alignment` as a reward; `encode`: scene -> ids, BOS first."""
 
     def reward(example: Example, reply: Reply) -> float:
-        return image_text_alignment(written(reply), encode(example.extra["scene"]), table)
+        return image_text_alignment(to_study_text(reply), encode(example.extra["scene"]), table)
 
     return reward

@@ -1,7 +1,7 @@
-"""The study's rewards for boxes and answers as they were, to compare with its numbers.
+"""The study's rewards for boxes and answers, unchanged, to compare with its numbers.
 
-Functions of texts first, as the study has them; then the same as rewards of (Example, Reply), which
-take the target's text from `extra["solution"]`. How ours differ stands in tests/rewards.
+First the study's functions of texts, then the same as rewards of (Example, Reply), which take the
+target text from `extra["solution"]`. tests/rewards lists the differences from ours.
 """
 
 import functools
@@ -24,19 +24,19 @@ def _inside(tag: re.Pattern, text: str) -> str:
 
 
 def accuracy_of(completion: object, solution: object) -> float:
-    """1.0 where the two answers are the same string; 0.0 for what is no text."""
+    """Returns 1.0 if the two answers are the same string; 0.0 for a value that is no string."""
     if not (isinstance(completion, str) and isinstance(solution, str)):
         return 0.0
     return float(_inside(ANSWER, completion) == _inside(ANSWER, solution))
 
 
 def format_of(completion: str) -> float:
-    """0.5 where the text begins with a think and an answer block, whatever follows."""
+    """Returns 0.5 if the text begins with a think and an answer block, whatever follows."""
     return 0.5 if _FORM.match(completion) else 0.0
 
 
 def iou_of(one: Corners, other: Corners) -> float:
-    """Intersection over union of two (x0, y0, x1, y1)."""
+    """Returns the intersection over union of two (x0, y0, x1, y1)."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     common = max(0, width) * max(0, height)
@@ -46,32 +46,32 @@ def iou_of(one: Corners, other: Corners) -> float:
 
 
 def boxes_of(text: str) -> dict[str, tuple[int, int, int, int]]:
-    """The boxes of the think block, or of the whole text where there is none."""
+    """Returns the boxes of the think block, or of the whole text without one."""
     return parse_reference(_inside(THINK, text))
 
 
 def bbox_of(completion: object, solution: object) -> float:
-    """Mean over written boxes of the IoU with the box of that label, else with the best box."""
+    """Returns the mean IoU of the reply's boxes with the box of their label, else the best box."""
     if not (isinstance(completion, str) and isinstance(solution, str)):
         return 0.0
     gold = boxes_of(solution)
 
-    def worth(label: str, box: Corners) -> float:
+    def score(label: str, box: Corners) -> float:
         if label in gold:
             return iou_of(box, gold[label])
         return max((iou_of(box, other) for other in gold.values()), default=0.0)
 
-    return _mean([worth(label, box) for label, box in boxes_of(completion).items()])
+    return _mean([score(label, box) for label, box in boxes_of(completion).items()])
 
 
 def scaleup_accuracy_of(completion: str, possible_answers: Sequence[str]) -> float:
-    """1.0 where the answer is one of the possible ones but for case and outer spaces."""
+    """Returns 1.0 if the answer is a possible one, up to case and outer spaces."""
     answer = _inside(ANSWER, completion).lower().strip()
     return float(answer in [possible.lower().strip() for possible in possible_answers])
 
 
 def scaleup_bbox_of(completion: str, bboxes: Sequence[Corners] | None) -> float:
-    """Mean over written boxes of the IoU with the best of `bboxes`; labels do not count."""
+    """Returns the mean IoU of the reply's boxes with the best of `bboxes`, whatever the label."""
     if not bboxes or any(len(box) != 4 for box in bboxes):
         return 0.0
     found = boxes_of(completion).values()
@@ -79,7 +79,7 @@ def scaleup_bbox_of(completion: str, bboxes: Sequence[Corners] | None) -> float:
 
 
 def _mean(values: Sequence[float]) -> float:
-    # one after another, as the study added them: from Python 3.12 on `sum` rounds less
+    # added one by one, as in the study: from Python 3.12 on `sum` rounds less
     return functools.reduce(operator.add, values) / len(values) if values else 0.0
 
 
@@ -90,13 +90,13 @@ def _extra(example: Example, name: str) -> object:
     if name not in example.extra:
         raise ValueError(
             f"example {example.id!r} has no extra[{name!r}], which the study's rewards compare "
-            "with; take a task that gives it, or our own rewards"
+            "with; use a task that gives it, or our own rewards"
         )
     return example.extra[name]
 
 
 def accuracy(example: Example, reply: Reply) -> float:
-    """`accuracy_of` the target's text.
+    """Returns `accuracy_of` for the reply and the target text.
 
     Raises:
         ValueError: the example has no `solution`.
@@ -105,7 +105,7 @@ def accuracy(example: Example, reply: Reply) -> float:
 
 
 def bbox(example: Example, reply: Reply) -> float:
-    """`bbox_of` the target's text.
+    """Returns `bbox_of` for the reply and the target text.
 
     Raises:
         ValueError: the example has no `solution`.
@@ -114,12 +114,12 @@ def bbox(example: Example, reply: Reply) -> float:
 
 
 def format(_: Example, reply: Reply) -> float:
-    """`format_of` the reply."""
+    """Returns `format_of` for the reply."""
     return format_of(reply.text)
 
 
 def scaleup_accuracy(example: Example, reply: Reply) -> float:
-    """`scaleup_accuracy_of` the question's possible answers.
+    """Returns `scaleup_accuracy_of` for the reply and the possible answers.
 
     Raises:
         ValueError: the example has no `possible_answers`.
@@ -128,7 +128,7 @@ def scaleup_accuracy(example: Example, reply: Reply) -> float:
 
 
 def scaleup_bbox(example: Example, reply: Reply) -> float:
-    """`scaleup_bbox_of` the question's boxes.
+    """Returns `scaleup_bbox_of` for the reply and the question's boxes.
 
     Raises:
         ValueError: the example has no `boxes`.

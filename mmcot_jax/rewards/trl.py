@@ -1,8 +1,8 @@
-"""A reward written for TRL's GRPOTrainer, called as TRL calls it.
+"""Calls a reward that was written for TRL's GRPOTrainer as TRL calls it.
 
-`f(prompts, completions, **columns) -> list[float | None]`, plain or async; None = not applicable.
-Columns are the example's: `id`, `answer` (also as `solution`), and everything in `extra`, and
-`completion_ids`. A function is given what it names; one with `**kwargs` is given all. Of a chat,
+`f(prompts, completions, **columns) -> list[float | None]`, plain or async; None: not applicable.
+The columns are the example's `id` and `answer` (also as `solution`), everything in its `extra`, and
+`completion_ids`. A function receives the arguments it names, or all if it has `**kwargs`. In a chat
 prompts and completions are lists of messages.
 """
 
@@ -16,13 +16,13 @@ from mmcot_jax.example import Example, Reply
 
 
 class Called(NamedTuple):
-    """What a function returned and what it logged."""
+    """The return value of a function and what it logged."""
 
     values: list[Any]
     metrics: dict[str, float]
-    """Of `log_metric`: the mean where a name was logged more than once."""
+    """From `log_metric`: the mean of each name's values."""
     extra: dict[str, list[Any]]
-    """Of `log_extra`: a column of the completions table, one entry a row."""
+    """From `log_extra`: columns of the completions table, one entry a row."""
 
 
 def call(
@@ -34,7 +34,7 @@ def call(
     step: int = 0,
     chat: bool = False,
 ) -> Called:
-    """Calls it once for all rows; `ids` are the replies' tokens.
+    """Calls a function once for all rows; `ids` are the replies' tokens.
 
     Raises:
         ValueError: it did not return one value a row, or logged a column of another length.
@@ -51,12 +51,12 @@ def call(
             raise ValueError(f"column {column!r} has {len(values)} entries for {len(replies)} rows")
         extra[column] = list(values)
 
-    prompts = [_words(example.prompt) for example in examples]
+    prompts = [_text(example.prompt) for example in examples]
     completions: list[Any] = [reply.text for reply in replies]
     if chat:
-        prompts = [[{"role": "user", "content": words}] for words in prompts]
-        completions = [[{"role": "assistant", "content": words}] for words in completions]
-    given = {
+        prompts = [[{"role": "user", "content": text}] for text in prompts]
+        completions = [[{"role": "assistant", "content": text}] for text in completions]
+    arguments = {
         "prompts": prompts,
         "completions": completions,
         "completion_ids": [list(row) for row in ids],
@@ -67,18 +67,18 @@ def call(
     }
     parameters = inspect.signature(function).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        given = {p.name: given[p.name] for p in parameters if p.name in given}
-    values = function(**given)
+        arguments = {p.name: arguments[p.name] for p in parameters if p.name in arguments}
+    values = function(**arguments)
     if inspect.isawaitable(values):
-        values = asyncio.run(_awaited(values))
+        values = asyncio.run(_run(values))
     values = list(values)
     if len(values) != len(replies):
         raise ValueError(f"it returned {len(values)} values for {len(replies)} completions")
-    means = {name: sum(found) / len(found) for name, found in metrics.items()}
+    means = {name: sum(logged) / len(logged) for name, logged in metrics.items()}
     return Called(values, means, extra)
 
 
-async def _awaited(values: Any) -> Any:
+async def _run(values: Any) -> Any:
     return await values
 
 
@@ -89,5 +89,5 @@ def _columns(examples: Sequence[Example]) -> dict[str, list[Any]]:
     return {"solution": answers} | columns | {"id": [e.id for e in examples], "answer": answers}
 
 
-def _words(prompt: Sequence[Any]) -> str:
+def _text(prompt: Sequence[Any]) -> str:
     return "".join(s if isinstance(s, str) else "<image>" for s in prompt)

@@ -1,6 +1,6 @@
-"""Pictured questions in words: the study's prompts, and chains that note what was looked at where.
+"""Questions about pictures in the study's words: prompts, and chains of thought with boxes.
 
-Source: the study's prompts and targets; the boxes' frame is ours unless asked otherwise.
+Source: the study's prompts and targets; boxes are in the frame of `Style.frame`.
 """
 
 import random
@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
 from mmcot_jax.boxes import Box, Number, Sight, Space, convert, truncate
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import Record, frame, pixels
+from mmcot_jax.tasks._records import Record, pixel_space, read_pixels
 
 CHOOSE = "Select all correct answers to the following question from the available options."
 EACH = " Choose at least one answer per question."
@@ -25,65 +26,63 @@ _THEN = (
 )
 
 PROMPTS = tuple(f"{CHOOSE} {_FIRST}{boxes}{_THEN}" for boxes in (_BOXES, ""))
-"""The fixed words of prompts, with boxes and without."""
+"""The constant text of prompts, with boxes and without."""
 
 FORMS = ("options", "open", "plain")
-"""Letters among options; a free answer after thinking; a free answer at once."""
 SIGHT = Sight()
 FRAMES = ("resized", "original")
 WORDINGS = ("corrected", "original")
 
 
 class Style(NamedTuple):
-    """How a task's records become examples."""
+    """Options for turning records into examples, which several tasks share."""
 
     form: str = "options"
+    """"options": letters; "open": a free answer after thinking; "plain": a free answer alone."""
     boxes: bool = True
-    """Whether prompts ask for boxes and chains note them."""
+    """True if prompts request boxes and chains contain them."""
     frame: str = "resized"
-    """The pixels coordinates count: those the model sees, or the picture's own."""
+    """The pixels of coordinates: "resized" as the model sees them, or the picture's "original"."""
     sight: Sight = SIGHT
-    """How large the model sees a picture."""
+    """The size to which the model resizes a picture."""
     wording: str = "corrected"
-    """"original" keeps, as the study did, places in the chain that no entity is known for, and
-    boxes in the chain of the open form even where the prompt asks for none."""
+    """"original" keeps, as the study did, boxes in the chain that no entity has, and all boxes in
+    the chain of the open form even if the prompt requests none."""
 
     def check(self) -> "Style":
-        """Itself.
+        """Returns itself.
 
         Raises:
             ValueError: an unknown name.
         """
-        for name, known in (("form", FORMS), ("frame", FRAMES), ("wording", WORDINGS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}"
-                )
+        check_choice("form", self.form, FORMS)
+        check_choice("frame", self.frame, FRAMES)
+        check_choice("wording", self.wording, WORDINGS)
         return self
 
 
-class Words(NamedTuple):
-    """A record in words."""
+class RecordText(NamedTuple):
+    """The text of a record."""
 
     prompt: str
     target: str
-    """The chain and the answer."""
+    """The chain of thought and the answer."""
     answer: str
-    """What is to stand in `<answer>`."""
+    """The content of `<answer>`."""
     boxes: tuple[Box, ...]
-    """In the frame of the style, cut to whole pixels."""
+    """In the frame of the style, truncated to whole pixels."""
 
 
-def write(record: Record, style: Style) -> Words:
-    """What is asked, what is to be answered, and where things are."""
-    # as they are written: a chain that says what the target says has overlap 1
+def write(record: Record, style: Style) -> RecordText:
+    """Writes the prompt and the target of a record."""
+    # truncated as they are written: a chain that equals the target has IoU 1
     boxes = tuple(truncate(convert(box, _space(box.space, style))) for box in record.boxes)
     best = record.possible_answers[0] if record.possible_answers else ""
     answer = ", ".join(record.letters) if style.form == "options" else best
     target = f"<answer>{answer}</answer>"
     if record.explanation and style.form != "plain":
         target = f"<think>{_chain(record, boxes, style)}</think> {target}"
-    return Words(_prompt(record, style), target, answer, boxes)
+    return RecordText(_prompt(record, style), target, answer, boxes)
 
 
 def _space(picture: Space, style: Style) -> Space:
@@ -96,44 +95,43 @@ def _prompt(record: Record, style: Style) -> str:
     think = _FIRST + (_BOXES if style.boxes else "") + _THEN
     if style.form == "open":
         return f"{think}\nQuestion: {record.questions[0]}"
+    letters, choose = list(record.options), CHOOSE
     if len(record.questions) == 1:
-        parts = [(record.questions[0], list(record.options))]
-        choose = CHOOSE
-    else:  # two questions: the first two options are the first one's
-        keys = list(record.options)
-        parts = list(zip(record.questions, (keys[:2], keys[2:]), strict=True))
+        parts = [(record.questions[0], letters)]
+    else:  # two questions: the first two options belong to the first
+        parts = list(zip(record.questions, (letters[:2], letters[2:]), strict=True))
         choose, think = (text.replace("question", "questions") for text in (CHOOSE, think))
         choose += EACH
-    asked = "\n".join(
-        f"Question: {question}\nOptions: {' '.join(f'({k}) {record.options[k]}' for k in keys)}."
-        for question, keys in parts
+    questions = "\n".join(
+        f"Question: {question}\nOptions: {' '.join(f'({x}) {record.options[x]}' for x in some)}."
+        for question, some in parts
     )
-    return f"{choose} {asked}\n{think}"
+    return f"{choose} {questions}\n{think}"
 
 
 _NUMBER = r"\d+(?:\.\d+)?"
-_ANY_PLACE = re.compile(rf"\[\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*\]")
-_PLACE = re.compile(rf"\[\s*{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}\s*\]")
+_NUMBERS = re.compile(rf"\[\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*\]")
+_BOX = re.compile(rf"\[\s*{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}\s*\]")
 
 
 def _chain(record: Record, boxes: Sequence[Box], style: Style) -> str:
-    """The explanation, each place `[x, y, w, h]` in it as a note, or without places."""
+    """Returns the explanation, its boxes `[x, y, w, h]` in our notation, or without boxes."""
     text = record.explanation
     if not style.boxes and not (style.form == "open" and style.wording == "original"):
-        return re.sub(r"\s{2,}", " ", _ANY_PLACE.sub("", text))
-    notes: dict[tuple[float, ...], str] = {}
-    for box, shown in zip(record.boxes, boxes, strict=True):
-        notes.setdefault(_key(box.corners), shown.notation)
+        return re.sub(r"\s{2,}", " ", _NUMBERS.sub("", text))
+    notations: dict[tuple[float, ...], str] = {}
+    for box, converted in zip(record.boxes, boxes, strict=True):
+        notations.setdefault(_key(box.corners), converted.notation)
 
-    def note(found: re.Match) -> str:
+    def notation(found: re.Match) -> str:
         x, y, w, h = (float(number) for number in found[0].strip("[]").split(","))
-        return notes.get(_key((x, y, x + w, y + h)), found[0])
+        return notations.get(_key((x, y, x + w, y + h)), found[0])
 
-    text = _PLACE.sub(note, text)
-    unknown = _PLACE.sub("", text)
-    if style.wording == "original" or unknown == text:
+    text = _BOX.sub(notation, text)
+    without_unknown = _BOX.sub("", text)
+    if style.wording == "original" or without_unknown == text:
         return text
-    return re.sub(r"\s{2,}", " ", unknown)
+    return re.sub(r"\s{2,}", " ", without_unknown)
 
 
 def _key(corners: Sequence[Number]) -> tuple[float, ...]:
@@ -144,7 +142,7 @@ def _key(corners: Sequence[Number]) -> tuple[float, ...]:
 
 
 class Examples(Sequence):
-    """Examples made as they are asked for: a picture is in memory only while it is used."""
+    """Examples made on access, so that a picture is in memory only while it is used."""
 
     def __init__(
         self,
@@ -155,7 +153,7 @@ class Examples(Sequence):
         self._records, self._style, self._extra = records, style, extra
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of examples."""
         return len(self._records)
 
     @overload
@@ -164,35 +162,35 @@ class Examples(Sequence):
     def __getitem__(self, index: slice) -> "Examples": ...
 
     def __getitem__(self, index):
-        """One, its picture read now; or some of them."""
+        """Returns one example and reads its picture, or a slice."""
         if isinstance(index, slice):
             return Examples(self._records[index], self._style, self._extra)
         return example(self._records[index], self._style, self._extra)
 
 
 def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str, Any]]) -> Example:
-    """A record with its picture.
+    """Returns the example of a record, with its picture.
 
-    `extra` has `options` (in the order of their letters), `possible_answers`, `boxes` and
-    `space`, the frame a chain's numbers are of, and `solution`, the whole target.
+    Its `extra` has `options` (in the order of their letters), `possible_answers`, `boxes`, `space`
+    (the frame of a chain's numbers), `solution` (the whole target), and those of the task.
 
     Raises:
-        ValueError: as `_records.pixels`.
+        ValueError: as `_records.read_pixels`.
     """
-    words = write(record, style)
-    image = pixels(record)
-    space = _space(frame((image.shape[1], image.shape[0])), style)
+    text = write(record, style)
+    image = read_pixels(record)
+    space = _space(pixel_space((image.shape[1], image.shape[0])), style)
     return Example(
         id=record.id,
-        prompt=(image, words.prompt),
-        answer=words.answer,
-        rationale=(words.target,),
+        prompt=(image, text.prompt),
+        answer=text.answer,
+        rationale=(text.target,),
         extra={
             "options": tuple(record.options.values()) if style.form == "options" else (),
             "possible_answers": record.possible_answers,
-            "boxes": words.boxes,
+            "boxes": text.boxes,
             "space": space,
-            "solution": words.target,
+            "solution": text.target,
             **extra(record),
         },
     )
@@ -201,49 +199,40 @@ def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str,
 # ---- splits --------------------------------------------------------------------------------------
 
 PARTS = ("all", "first", "rest")
-HALF = 1000
-"""Records of the first part; the study taught them, and rewarded the rest."""
+FIRST_PART = 1000
+"""Records of the first part. The study used them for SFT, and the rest for GRPO."""
 _SPLIT_SEED = 42
 
 
 T = TypeVar("T")
 
 
-def part_of(records: Sequence[T], *, split: str, part: str, validation_count: int) -> list[T]:
-    """Training or validation records out of those that are not for the test.
+def select_part(records: Sequence[T], *, split: str, part: str, validation_count: int) -> list[T]:
+    """Returns training or validation records out of those that are not for the test.
 
-    In the order of seed 42, the last `validation_count` are for validation; "first" are the first
-    thousand, "rest" those in between, and "all" are both, in the file's order.
+    In the order of seed 42, the last `validation_count` are for validation, "first" are the first
+    thousand, and "rest" those in between. "all" are both, in the file's order.
 
     Raises:
-        ValueError: an unknown part, or no record left to learn from or to validate by.
+        ValueError: an unknown part, or no record left for training or for validation.
     """
-    if part not in PARTS:
-        raise ValueError(f"part is {part!r}; choose one of {', '.join(PARTS)}")
+    check_choice("part", part, PARTS)
     if not 0 <= validation_count < len(records):
         raise ValueError(
-            f"validation_count is {validation_count} of {len(records)} records; leave some to learn"
+            f"validation_count is {validation_count} of {len(records)} records; leave some for "
+            "training"
         )
     order = list(range(len(records)))
     random.Random(_SPLIT_SEED).shuffle(order)
-    kept = len(order) - validation_count
+    training = len(order) - validation_count
     if split == "validation":
         if not validation_count:
             raise ValueError("validation_count is 0: no record is kept from training")
-        numbers = order[kept:]
+        numbers = order[training:]
     elif part == "all":
-        numbers = sorted(order[:kept])
+        numbers = sorted(order[:training])
+    elif part == "first":
+        numbers = order[: min(FIRST_PART, training)]
     else:
-        numbers = order[: min(HALF, kept)] if part == "first" else order[HALF:kept]
+        numbers = order[FIRST_PART:training]
     return [records[n] for n in numbers]
-
-
-def first(records: Sequence[T], count: int, split: str) -> Sequence[T]:
-    """The first `count` records; 0 for all.
-
-    Raises:
-        ValueError: there are fewer, or none.
-    """
-    if not 0 <= count <= len(records) or not records:
-        raise ValueError(f"count {count} of {len(records)} {split} records; give 0 for all of them")
-    return records[: count or None]

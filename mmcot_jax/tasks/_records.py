@@ -1,7 +1,7 @@
-"""Records of pictured questions: where they lie, what may be wrong, how a picture is read.
+"""Records of questions about pictures: where they are stored, how they are checked and read.
 
-A source is the folder of the study's layout, a folder that `datasets` saved, or the name of a
-dataset that it can load.
+A source is a folder of the study's layout, a folder saved by `datasets`, or the name of a dataset
+that `datasets` can load.
 """
 
 import json
@@ -9,46 +9,47 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from mmcot_jax.boxes import Box, Space
+from mmcot_jax.errors import check_choice
 
 Fields = Mapping[str, Any]
 """One record as its file has it."""
-ON_BAD = ("raise", "skip")
-THINNEST = 28
-"""Pixels a picture has at least each way: a thinner one is less than what one placeholder sees."""
+ON_BAD_RECORD = ("raise", "skip")
+MIN_SIDE = 28
+"""Smallest height and width of a picture in pixels: the side of one vision token."""
 
 
 class Record(NamedTuple):
-    """One question about a picture, not read yet."""
+    """One question about a picture that is not read yet."""
 
     id: str
     picture: Callable[[], Image.Image]
     size: tuple[int, int] | None
-    """Width and height in pixels, where the record gives them."""
+    """Width and height in pixels, if the record gives them."""
     questions: tuple[str, ...]
     """One, or two that share the options."""
     options: Mapping[str, str] = {}
-    """Letter -> text; none where the answer is free."""
+    """Letter -> text; empty if the answer is free text."""
     letters: tuple[str, ...] = ()
     """The right options."""
     possible_answers: tuple[str, ...] = ()
-    """Every short answer that is right, the best first."""
+    """The right short answers, the best first."""
     explanation: str = ""
-    """Words with places, `[x, y, w, h]` in pixels of the picture."""
+    """Text with boxes, `[x, y, w, h]` in pixels of the picture."""
     boxes: tuple[Box, ...] = ()
-    """The places, in pixels of the picture."""
+    """The boxes of the explanation, in pixels of the picture."""
 
 
-# ---- where records lie ---------------------------------------------------------------------------
+# ---- sources -------------------------------------------------------------------------------------
 
 
 def from_file(path: Path) -> Iterator[tuple[str, Fields]]:
-    """Records with their names, of a JSON object, a JSON list, or JSON lines (`.jsonl`).
+    """Yields the records, with their names, of a JSON object, a JSON list or JSON lines (`.jsonl`).
 
     Raises:
         ValueError: no such file, or none of these.
@@ -57,33 +58,32 @@ def from_file(path: Path) -> Iterator[tuple[str, Fields]]:
         raise ValueError(f"no records: {path} is not there; give the folder that holds it")
     try:
         if path.suffix == ".jsonl":
-            found: Any = [json.loads(line) for line in path.read_text().splitlines() if line]
+            content: Any = [json.loads(line) for line in path.read_text().splitlines() if line]
         else:
-            found = json.loads(path.read_text())
+            content = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); give it as it was released") from None
-    named = (
-        found.items() if isinstance(found, dict) else ((f"{n:05}", r) for n, r in enumerate(found))
-    )
-    for name, record in named:
+    if not isinstance(content, dict):
+        content = {f"{n:05}": record for n, record in enumerate(content)}
+    for name, record in content.items():
         if not isinstance(record, dict):
             raise ValueError(f"{path}: record {name} is a {type(record).__name__}, not an object")
         yield name, record
 
 
 def from_datasets(source: str, split: str) -> Any:
-    """A split of a saved dataset, or of one `datasets` loads by name.
+    """Returns a split of a saved dataset, or of one that `datasets` loads by name.
 
     Raises:
-        ValueError: there is none; says what was tried.
+        ValueError: there is none; names what was tried.
     """
-    import datasets  # seconds to import, and only needed here
+    import datasets  # takes seconds to import
 
     try:
-        if Path(source).is_dir():
-            found = datasets.load_from_disk(source)
-            return found[split] if isinstance(found, datasets.DatasetDict) else found
-        return datasets.load_dataset(source, split=split)
+        if not Path(source).is_dir():
+            return datasets.load_dataset(source, split=split)
+        saved = datasets.load_from_disk(source)
+        return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
     except Exception as error:  # of many kinds: no network, no such name, no such split
         first = str(error).strip().splitlines()[:1]
         raise ValueError(
@@ -92,10 +92,10 @@ def from_datasets(source: str, split: str) -> Any:
         ) from None
 
 
-def table(
+def load_split(
     source: str, file: str, split: str
-) -> tuple[Iterable[tuple[str, Fields]], Callable[[str, Fields], Callable[[], Image.Image]] | None]:
-    """A split's records, and where to get a record's picture if the source holds it itself.
+) -> tuple[Iterable[tuple[str, Fields]], Callable[[str], Callable[[], Image.Image]] | None]:
+    """Returns a split's records, and name -> picture if the source itself holds the pictures.
 
     Raises:
         ValueError: as `from_file` and `from_datasets`.
@@ -104,18 +104,32 @@ def table(
     saved = folder.is_dir() and any(folder.glob("dataset_*.json"))
     if not saved and (folder.is_dir() or folder.is_absolute()):
         return from_file(folder / file), None
-    found = from_datasets(source, split)
-    if "image" not in found.column_names:
-        raise ValueError(f"{source!r} has no column image; it has {', '.join(found.column_names)}")
-    words = found.remove_columns("image")
+    rows = from_datasets(source, split)
+    if "image" not in rows.column_names:
+        raise ValueError(f"{source!r} has no column image; it has {', '.join(rows.column_names)}")
 
-    def picture(name: str, _: Fields) -> Callable[[], Image.Image]:
-        return lambda: found[int(name)]["image"]
+    def picture(name: str) -> Callable[[], Image.Image]:
+        return lambda: rows[int(name)]["image"]
 
-    return ((f"{n:05}", record) for n, record in enumerate(words)), picture
+    without_images = rows.remove_columns("image")
+    return ((f"{n:05}", record) for n, record in enumerate(without_images)), picture
 
 
-# ---- what may be wrong ---------------------------------------------------------------------------
+T = TypeVar("T")
+
+
+def limit(records: Sequence[T], count: int, split: str) -> Sequence[T]:
+    """Returns the first `count` records; 0 for all.
+
+    Raises:
+        ValueError: there are fewer, or none.
+    """
+    if not 0 <= count <= len(records) or not records:
+        raise ValueError(f"count {count} of {len(records)} {split} records; give 0 for all of them")
+    return records[: count or None]
+
+
+# ---- checks --------------------------------------------------------------------------------------
 
 
 def collect(
@@ -123,23 +137,22 @@ def collect(
     read: Callable[[str, Fields], Record | None],
     on_bad_record: str,
 ) -> list[Record]:
-    """The records `read` makes; those it gives None for are not wanted.
+    """Returns the records that `read` makes; None leaves a record out.
 
-    "raise" stops at a bad record, and at a bad picture when that is read; "skip" looks at every
-    picture's head now, leaves bad records out, and says which and how many.
+    "raise" stops at a bad record, and at a bad picture when it is read. "skip" opens every picture
+    now, leaves bad records out, and logs which they are.
 
     Raises:
-        ValueError: a bad record, naming it; no record left; an unknown `on_bad_record`.
+        ValueError: a bad record, with its name; no record is left; an unknown `on_bad_record`.
     """
-    if on_bad_record not in ON_BAD:
-        raise ValueError(f"on_bad_record is {on_bad_record!r}; choose {' or '.join(ON_BAD)}")
+    check_choice("on_bad_record", on_bad_record, ON_BAD_RECORD)
     records: list[Record] = []
     bad: list[str] = []
     for name, fields in raw:
         try:
-            record = _checked(name, fields, read)
+            record = _read(name, fields, read)
             if record and on_bad_record == "skip":
-                look(record).close()
+                open_image(record).close()
             records += [record] if record else []
         except ValueError as error:
             if on_bad_record == "raise":
@@ -149,13 +162,11 @@ def collect(
         lines = "\n  ".join(bad)
         logging.getLogger(__name__).warning("%d bad records are left out:\n  %s", len(bad), lines)
     if not records:
-        raise ValueError(f"no record is left of these, {len(bad)} of them bad; look at the source")
+        raise ValueError(f"no record is left, {len(bad)} of them are bad; check the source")
     return records
 
 
-def _checked(
-    name: str, fields: Fields, read: Callable[[str, Fields], Record | None]
-) -> Record | None:
+def _read(name: str, fields: Fields, read: Callable[[str, Fields], Record | None]) -> Record | None:
     try:
         record = read(name, fields)
     except KeyError as error:
@@ -165,18 +176,18 @@ def _checked(
     except ValueError as error:
         raise ValueError(f"record {name!r}: {error}") from None
     if record:
-        check(record)
+        check_record(record)
     return record
 
 
-def check(record: Record) -> None:
-    """What can be seen to be wrong without the picture.
+def check_record(record: Record) -> None:
+    """Checks a record without its picture.
 
     Raises:
         ValueError: an answer that is no option, no answer, a box that is inverted or outside.
     """
-    wrong = [letter for letter in record.letters if letter not in record.options]
-    if wrong or not (record.letters or record.possible_answers):
+    unknown = [letter for letter in record.letters if letter not in record.options]
+    if unknown or not (record.letters or record.possible_answers):
         raise ValueError(
             f"record {record.id!r} has the answer {list(record.letters)}, its options are "
             f"{list(record.options)}; give letters of these"
@@ -197,12 +208,11 @@ def check(record: Record) -> None:
 # ---- pictures ------------------------------------------------------------------------------------
 
 
-def look(record: Record) -> Image.Image:
-    """The picture, its pixels not yet decoded.
+def open_image(record: Record) -> Image.Image:
+    """Opens the picture without decoding its pixels.
 
     Raises:
-        ValueError: no such file, no picture, one of another size than the record says, or one
-            thinner than a patch.
+        ValueError: no such file, no picture, a size that is not the record's, too thin a picture.
     """
     try:
         image = record.picture()
@@ -211,43 +221,43 @@ def look(record: Record) -> Image.Image:
             f"record {record.id!r} has no picture: {error.filename} is not there; get it, or "
             "leave such records out with on_bad_record=skip"
         ) from None
-    except OSError as error:  # also Pillow's own for what is no picture
+    except OSError as error:  # Pillow's error for a file that is no picture too
         raise ValueError(f"record {record.id!r} has no readable picture: {error}") from None
     if record.size and image.size != tuple(record.size):
         raise ValueError(
-            f"record {record.id!r} says its picture has {' x '.join(map(str, record.size))} "
+            f"record {record.id!r} gives its picture {' x '.join(map(str, record.size))} "
             f"pixels and it has {' x '.join(map(str, image.size))}: boxes would be misplaced"
         )
-    if min(image.size) < THINNEST or max(image.size) > 200 * min(image.size):
+    if min(image.size) < MIN_SIDE or max(image.size) > 200 * min(image.size):
         raise ValueError(
             f"record {record.id!r} has a picture of {image.width} x {image.height} pixels; at "
-            f"least {THINNEST} each way, and at most 200 to 1, are needed"
+            f"least {MIN_SIDE} each way, and at most 200 to 1, are needed"
         )
     return image
 
 
-def pixels(record: Record) -> np.ndarray:
-    """The picture, uint8 [H W 3], on white where it is transparent.
+def read_pixels(record: Record) -> np.ndarray:
+    """Returns the picture, uint8 [H W 3], on white where it is transparent.
 
     Raises:
-        ValueError: as `look`, or pixels that cannot be decoded.
+        ValueError: as `open_image`, or pixels that cannot be decoded.
     """
-    image = look(record)
+    image = open_image(record)
     try:
         if image.has_transparency_data:
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image.convert("RGBA"))
         return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # Pillow's for a broken PNG
+    except (OSError, SyntaxError) as error:  # Pillow's errors for a broken PNG
         raise ValueError(f"record {record.id!r} has no readable picture: {error}") from None
 
 
-def file(path: Path) -> Callable[[], Image.Image]:
-    """A picture in a file."""
+def image_file(path: Path) -> Callable[[], Image.Image]:
+    """Returns a function that opens the picture of a file."""
     return partial(Image.open, path)
 
 
-def frame(size: Sequence[int]) -> Space:
-    """The picture's own pixels."""
+def pixel_space(size: Sequence[int]) -> Space:
+    """Returns the frame of a picture's own pixels; `size` is its width and height."""
     width, height = size
     return Space("original", width, height)

@@ -1,4 +1,4 @@
-"""DrivingVQA: questions of driving theory exams, each with a photograph and noted entities.
+"""DrivingVQA: questions of driving theory exams, each with a photograph and its entities.
 
     load("data", split="train")                  # data/DrivingVQA/train.json, data/images/...
     load("data", split="test", frame="original", wording="original")     # the study's numbers
@@ -7,11 +7,11 @@ Source: arXiv 2501.04671 (the questions); prompts and targets as in the study.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmcot_jax.boxes import Sight, from_xywh
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
@@ -22,39 +22,39 @@ EVALUATOR = "grounded"
 LAZY_IMAGES = True
 
 SPLITS = {"train": "train", "validation": "train", "test": "test"}
-"""Split -> the file its records are in."""
-MOST_PIXELS = 1920**2
-"""Larger pictures are left out, as in the study: 363 of 2248 to learn from, 102 of 576 to test."""
+"""Split -> the file of its records."""
+MAX_PIXELS = 1920**2
+"""Larger pictures are left out, as in the study: 363 of 2248 in training, 102 of 576 in test."""
 
 
 def read(name: str, fields: Fields, picture: Callable[[], Any], task: str = "drivingvqa") -> Record:
-    """A record in the schema of DrivingVQA, which the study's A-OKVQA shares.
+    """Reads a record in the schema of DrivingVQA, which the study's A-OKVQA shares.
 
     Raises:
-        ValueError: a box of other than four numbers.
-        KeyError: a field that is missing.
+        ValueError: a box does not have four numbers.
+        KeyError: a field is missing.
     """
     width, height = fields["img_size"]
-    space = records.frame((width, height))
-    asked, right = fields["questions"], fields["true_answers"]
+    space = records.pixel_space((width, height))
+    questions, right = fields["questions"], fields["true_answers"]
     entities = [next(iter(entity.items())) for entity in fields["relevant_entities"] if entity]
     letters = (right,) if isinstance(right, str) else tuple(right)
-    options = {key: text for key, text in fields["possible_answers"].items() if text is not None}
+    options = {x: text for x, text in fields["possible_answers"].items() if text is not None}
     return Record(
         id=f"{task}/{name}",
         picture=picture,
         size=(width, height),
-        questions=(asked,) if isinstance(asked, str) else tuple(asked),
+        questions=(questions,) if isinstance(questions, str) else tuple(questions),
         options=options,
         letters=letters,
-        possible_answers=tuple(options[key] for key in letters if key in options),
+        possible_answers=tuple(options[x] for x in letters if x in options),
         explanation=fields["interleaved_explanation"],
         boxes=tuple(from_xywh(label, xywh, space) for label, xywh in entities),
     )
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
-    """The examples of `load`, one after the other."""
+    """Yields the examples of `load`."""
     return iter(load(source, **options))
 
 
@@ -72,43 +72,41 @@ def load(
     two_questions: bool = False,
     on_bad_record: str = "raise",
 ) -> Examples:
-    """Questions with several right options; a picture is read when its example is.
+    """Returns questions with several right options; a picture is read when its example is used.
 
     Args:
         source: the folder with `DrivingVQA/` and `images/`, a folder that `datasets` saved, or
             the name of a dataset.
         split: "train", "validation" (kept from train) or "test".
-        part: of training: "all", "first" (a thousand, seed 42) or "rest".
+        part: of the training records: "all", "first" (a thousand, seed 42) or "rest".
         validation_count: records kept from training.
-        count: the first so many; 0 for all.
-        boxes: whether prompts ask for boxes and chains note them.
-        frame: "resized": coordinates in the pixels the model sees; "original": the picture's own.
-        sight: how large the model sees a picture.
-        wording: "original" keeps places that no entity is known for, as the study did.
-        two_questions: whether to keep records that ask two questions at once.
+        count: number of questions, the first ones; 0 for all.
+        boxes, frame, sight, wording: as `_grounded.Style`.
+        two_questions: keeps records with two questions.
         on_bad_record: "raise" or "skip".
 
     Returns:
         Examples; `extra` has `options`, `possible_answers`, `boxes`, `space`, `solution`.
 
     Raises:
-        ValueError: an unknown name, a source that is not there, a bad record, too few records.
+        ValueError: an unknown name, a source that does not exist, a bad record, too few records.
     """
     style = Style("options", boxes, frame, sight, wording).check()
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    check_choice("split", split, SPLITS)
     file = SPLITS[split]
-    rows, inside = records.table(source, f"DrivingVQA/{file}.json", file)
+    rows, picture = records.load_split(source, f"DrivingVQA/{file}.json", file)
 
-    def wanted(name: str, fields: Fields) -> Record | None:
+    def read_row(name: str, fields: Fields) -> Record | None:
         width, height = fields["img_size"]
-        if (fields["has_multiple_questions"] and not two_questions) or width * height > MOST_PIXELS:
+        if (fields["has_multiple_questions"] and not two_questions) or width * height > MAX_PIXELS:
             return None
-        place = records.file(Path(source) / fields["img_filename"]) if not inside else None
-        return read(name, fields, place or inside(name, fields))
+        if picture:
+            return read(name, fields, picture(name))
+        return read(name, fields, records.image_file(Path(source) / fields["img_filename"]))
 
-    found = records.collect(rows, wanted, on_bad_record)
+    found = records.collect(rows, read_row, on_bad_record)
     if split != "test":
-        part_of = partial(grounded.part_of, part=part, validation_count=validation_count)
-        found = part_of(found, split=split)
-    return Examples(grounded.first(found, count, split), style)
+        found = grounded.select_part(
+            found, split=split, part=part, validation_count=validation_count
+        )
+    return Examples(records.limit(found, count, split), style)

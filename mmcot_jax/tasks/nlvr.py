@@ -1,4 +1,4 @@
-"""NLVR: human sentences that are true or false of a drawn picture, whose objects are all known.
+"""NLVR: sentences that are true or false of a drawn picture whose objects are all known.
 
     load("nlvr", split="train")                    # nlvr/dev.jsonl, nlvr/images/...
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmcot_jax.boxes import Box, Sight
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
@@ -31,16 +31,16 @@ OPTIONS = {"A": "true", "B": "false"}
 
 
 def split_of(sentence: str) -> str:
-    """Of every ten sentences one is for the test and one for validation, with all its pictures."""
+    """Returns the split of a sentence and all its pictures: 1 in 10 test, 1 in 10 validation."""
     return {0: "test", 1: "validation"}.get(zlib.crc32(sentence.encode()) % 10, "train")
 
 
 def read(name: str, fields: Fields, folder: Path) -> Record:
-    """A record, every object a box.
+    """Reads a record; every object is a box.
 
     Raises:
         ValueError: a label, colour or number of fields that NLVR does not have.
-        KeyError: a field that is missing.
+        KeyError: a field is missing.
     """
     label, parts = str(fields["label"]).lower(), fields["structured_rep"]
     if label not in OPTIONS.values() or len(parts) != len(FIELDS):
@@ -48,8 +48,8 @@ def read(name: str, fields: Fields, folder: Path) -> Record:
             f"its label is {label!r} and it has {len(parts)} fields; NLVR's are true or false, "
             f"and {len(FIELDS)}"
         )
-    space = records.frame(SIZE)
-    placed = [
+    space = records.pixel_space(SIZE)
+    boxes = [
         Box(_name(item), x, y, x + item["size"], y + item["size"], space)
         for left, items in zip(FIELDS, parts, strict=True)
         for item in sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
@@ -58,14 +58,14 @@ def read(name: str, fields: Fields, folder: Path) -> Record:
     letter = next(letter for letter, text in OPTIONS.items() if text == label)
     return Record(
         id=f"nlvr/{fields['identifier']}",
-        picture=records.file(folder / fields["image"]),
+        picture=records.image_file(folder / fields["image"]),
         size=SIZE,
         questions=(f"Is this sentence true of the picture? {fields['sentence']}",),
         options=OPTIONS,
         letters=(letter,),
         possible_answers=(label,),
         explanation=_explanation(parts),
-        boxes=tuple(placed),
+        boxes=tuple(boxes),
     )
 
 
@@ -76,20 +76,20 @@ def _name(item: Mapping[str, Any]) -> str:
 
 
 def _explanation(parts: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    """What is in each field, places as `[x, y, w, h]`."""
-    said = []
+    """Names the objects of each field by their boxes, `[x, y, w, h]`."""
+    sentences = []
     for name, left, items in zip(NAMES, FIELDS, parts, strict=True):
         ordered = sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
-        places = [
+        boxes = [
             f"[{left + item['x_loc']}, {item['y_loc']}, {item['size']}, {item['size']}]"
             for item in ordered
         ]
-        said.append(f"The {name} field has {', '.join(places) or 'nothing'}.")
-    return " ".join(said)
+        sentences.append(f"The {name} field has {', '.join(boxes) or 'nothing'}.")
+    return " ".join(sentences)
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
-    """The examples of `load`, one after the other."""
+    """Yields the examples of `load`."""
     return iter(load(source, **options))
 
 
@@ -104,33 +104,30 @@ def load(
     sight: Sight = SIGHT,
     on_bad_record: str = "raise",
 ) -> Examples:
-    """Sentences to judge; a picture is read when its example is.
+    """Returns sentences to judge; a picture is read when its example is used.
 
-    The chain names what is in each field, not why that makes the sentence true.
+    The chain names the objects of each field, not why they make the sentence true.
 
     Args:
         source: the folder with `dev.jsonl`, one object a line, and the pictures it names.
-        split: "train", "validation" or "test", told apart by the sentence.
-        form: "options" is answered by a letter, "open" by "true" or "false".
-        count: the first so many; 0 for all.
-        boxes: whether prompts ask for boxes and chains note them.
-        frame: "resized": coordinates in the pixels the model sees; "original": the picture's own.
-        sight: how large the model sees a picture.
+        split: "train", "validation" or "test", as `split_of` the sentence.
+        form: "options": answered by a letter; "open": by "true" or "false".
+        count: number of questions, the first ones; 0 for all.
+        boxes, frame, sight: as `_grounded.Style`.
         on_bad_record: "raise" or "skip".
 
     Returns:
         Examples; `extra` has `options`, `possible_answers`, `boxes`, `space`, `solution`.
 
     Raises:
-        ValueError: an unknown name, a source that is not there, a bad record, too few records.
+        ValueError: an unknown name, a source that does not exist, a bad record, too few records.
     """
     style = Style(form, boxes, frame, sight).check()
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    check_choice("split", split, SPLITS)
     folder = Path(source)
 
-    def wanted(name: str, fields: Fields) -> Record | None:
+    def read_row(name: str, fields: Fields) -> Record | None:
         return read(name, fields, folder) if split_of(fields["sentence"]) == split else None
 
-    found = records.collect(records.from_file(folder / "dev.jsonl"), wanted, on_bad_record)
-    return Examples(grounded.first(found, count, split), style)
+    found = records.collect(records.from_file(folder / "dev.jsonl"), read_row, on_bad_record)
+    return Examples(records.limit(found, count, split), style)

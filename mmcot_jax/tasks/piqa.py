@@ -1,4 +1,4 @@
-"""PIQA: which of two solutions reaches a goal, asked so that both are drawn first.
+"""PIQA: which of two solutions reaches a goal; the prompt requests drawings of both.
 
     load("physicaliqa-train-dev", split="train", count=1000)
 
@@ -6,11 +6,13 @@ Source: arXiv 1911.11641 (the questions); prompts as in the study this package r
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
+from mmcot_jax.tasks import _records as records
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
@@ -18,21 +20,21 @@ LAZY_IMAGES = False
 FILES = {"train": "train", "validation": "dev"}
 """Split -> the stem of its files, `train.jsonl` and `train-labels.lst`. The test has no labels."""
 
-_ASKED = "USER: I describe you my goal, and give you 2 solutions to achieve it. "
+_INTRO = "USER: I describe you my goal, and give you 2 solutions to achieve it. "
 _ZERO_OR_ONE = (
     "Then, provide with the final answer as 0 or 1, referring to solution 1 or solution 2 "
     'respectively. So, the final answer is either "0" or "1". '
 )
 _TAIL = "\nGoal: {goal}\nSolution 1: {sol1}\nSolution 2: {sol2}\nASSISTANT:"
 PROMPTS = {
-    "multimodal": _ASKED
+    "multimodal": _INTRO
     + "Generate images to visualize the 2 described solutions, and reason over them with text to "
     "figure out which solution achieves the goal. "
     + _ZERO_OR_ONE
     + "The image and reasoning process are enclosed within <think> </think> tags, while the final "
     "answer is enclosed within <answer> </answer> tags, i.e., <think> image and the textual "
     "reasoning process here </think> <answer> the final answer here </answer>." + _TAIL,
-    "textual": _ASKED
+    "textual": _INTRO
     + "Reason over the 2 offered solutions to figure out which one achieves the goal. "
     + _ZERO_OR_ONE
     + "The reasoning process and the final answer are enclosed within <think> </think> and "
@@ -44,49 +46,44 @@ PROMPTS = {
 def stream(
     source: str, *, split: str = "train", prompt: str = "multimodal", count: int = 0
 ) -> Iterator[Example]:
-    """Questions in the file's order; all faults are raised at the call.
+    """Yields questions in the file's order; all faults are raised at the call.
 
     Args:
         source: the folder of the released files, or the name of a dataset that `datasets` loads.
         split: "train" or "validation".
         prompt: a name out of `PROMPTS`.
-        count: the first so many; 0 for all. The study took the first 1000 of train.
+        count: number of questions, the first ones; 0 for all. The study used 1000 of train.
 
     Returns:
-        Examples without rationale, answered "0" or "1"; `extra` has `scene` (the goal) and
+        Examples without rationale, with the answer "0" or "1"; `extra` has `scene` (the goal) and
         `candidate_answers`.
 
     Raises:
-        ValueError: an unknown name, files that are not there, a record with a hole, more questions
-            asked for than there are.
+        ValueError: an unknown name, files that do not exist, an incomplete record, too few
+            questions.
     """
-    for what, given, among in (("split", split, FILES), ("prompt", prompt, PROMPTS)):
-        if given not in among:
-            raise ValueError(f"unknown {what} {given!r}; choose from {', '.join(among)}")
-    records = list(_files(Path(source), split) if Path(source).is_dir() else _set(source, split))
-    if count < 0 or count > len(records):
-        raise ValueError(f"count {count} of {len(records)} {split} questions; give 0 for all")
-    examples = [
-        _example(f"piqa/{split}/{number:05}", record, prompt)
-        for number, record in enumerate(records[: count or None])
-    ]
-    return iter(examples)
+    check_choice("split", split, FILES)
+    check_choice("prompt", prompt, PROMPTS)
+    folder = Path(source)
+    found = _files(folder, split) if folder.is_dir() else records.from_datasets(source, split)
+    rows = enumerate(records.limit(list(found), count, split))
+    return iter([_example(f"piqa/{split}/{number:05}", row, prompt) for number, row in rows])
 
 
 def load(source: str, **options: Any) -> list[Example]:
-    """All of `stream`, in memory."""
+    """Returns all examples of `stream`."""
     return list(stream(source, **options))
 
 
 def _example(id: str, record: Mapping[str, Any], prompt: str) -> Example:
     try:
-        words = PROMPTS[prompt].format(**record)
+        text = PROMPTS[prompt].format(**record)
         goal, answer = record["goal"], str(record["label"])
     except KeyError as error:
         raise ValueError(f"{id} has no {error}; PIQA's fields are goal, sol1, sol2") from None
     if answer not in ("0", "1"):
         raise ValueError(f"{id} has the label {answer!r}; 0 or 1 is expected")
-    return Example(id, (words,), answer, extra={"scene": goal, "candidate_answers": ("0", "1")})
+    return Example(id, (text,), answer, extra={"scene": goal, "candidate_answers": ("0", "1")})
 
 
 def _files(folder: Path, split: str) -> Iterator[dict[str, Any]]:
@@ -103,15 +100,3 @@ def _files(folder: Path, split: str) -> Iterator[dict[str, Any]]:
             yield {**json.loads(line), "label": answer.strip()}
         except (TypeError, ValueError) as error:
             raise ValueError(f"{questions}:{number}: not a JSON object ({error})") from None
-
-
-def _set(source: str, split: str) -> Iterable[Mapping[str, Any]]:
-    import datasets  # seconds to import, and only needed here
-
-    try:
-        return datasets.load_dataset(source, split=split)
-    except Exception as error:
-        raise ValueError(
-            f"PIQA is not at {source!r}: no folder of that name, and `datasets` finds no {split} "
-            f"split of it ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        ) from None

@@ -1,4 +1,4 @@
-"""ReSQ: yes/no questions on where things are in a described photograph.
+"""ReSQ: yes/no questions about the places of things in a described photograph.
 
     load("ReSQ", split="train")                         # train_resq.json of that folder
     load("ReSQ", split="validation", prompt="textual")
@@ -9,14 +9,16 @@ Source: arXiv 2210.16952 (the questions); prompts as in the study this package r
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
+from mmcot_jax.tasks._records import from_datasets, limit
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
@@ -24,43 +26,43 @@ LAZY_IMAGES = False
 FILES = {"train": "train_resq.json", "validation": "dev_resq.json", "test": "test_resq.json"}
 """Split -> its file, as released: 1008, 333 and 610 questions."""
 
-_ASKED = "USER: I now describe a scene and ask a question about it. "
-_ONE_OF = "The final answer is either one of {candidate_answers}. "
-_DRAWN = (
+_INTRO = "USER: I now describe a scene and ask a question about it. "
+_CANDIDATES = "The final answer is either one of {candidate_answers}. "
+_TAGS = (
     "The image and reasoning process are enclosed within <think> </think> tags, while the final "
     "answer is enclosed within <answer> </answer> tags, i.e., <think> image and the textual "
     "reasoning process here </think> <answer> the final answer here </answer>."
 )
 PROMPTS = {
-    "multimodal": _ASKED
+    "multimodal": _INTRO
     + "First, generate an image that helps visualize the scene described. Then, think about the "
     "reasoning process in the mind and then provide with the final answer. "
-    + _ONE_OF
-    + _DRAWN
+    + _CANDIDATES
+    + _TAGS
     + "\n{question}\nASSISTANT:",
-    "textual": _ASKED
+    "textual": _INTRO
     + "First, think about the reasoning process in the mind and then provide with the final "
     "answer. "
-    + _ONE_OF
+    + _CANDIDATES
     + "The reasoning process and the final answer are enclosed within <think> </think> and "
     "<answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> "
     "<answer> the final answer here </answer>.\n{question}\nASSISTANT:",
-    "given_image": _ASKED
+    "given_image": _INTRO
     + "First, generate an image that helps visualize the scene described. Then, use the image to "
     "think about the reasoning process to answer the question and then provide with the final "
-    "answer. " + _ONE_OF + _DRAWN + "\n{question}\nASSISTANT:",
+    "answer. " + _CANDIDATES + _TAGS + "\n{question}\nASSISTANT:",
 }
-"""The study's three. Candidate answers are written as a Python list; the question follows its
-scene, but where an image is given: that takes the scene's place, after `<think>`."""
+"""The study's three prompts. Candidate answers are written as a Python list. The question follows
+its scene; a given image replaces the scene and stands after `<think>`."""
 
 CHAINS = ("none", "form")
 
-BEGUN = " <think>"
-"""What a prompt with an image puts in the model's mouth before it."""
+PREFILL = " <think>"
+"""The start of the reply that a prompt with an image holds before the image."""
 
 
-class Asked(NamedTuple):
-    """A question as the file has it."""
+class Record(NamedTuple):
+    """A question of the file."""
 
     scene: str
     question: str
@@ -77,7 +79,7 @@ def stream(
     chain: str = "none",
     images: str = "",
 ) -> Iterator[Example]:
-    """Questions in the file's order; all faults are raised at the call.
+    """Yields questions in the file's order; all faults are raised at the call.
 
     Args:
         source: the folder of the original JSON files, one such file, a folder that `datasets`
@@ -85,65 +87,58 @@ def stream(
             questions, as in the original, or one question with its `scene`.
         split: "train", "validation" or "test".
         prompt: a name out of `PROMPTS`.
-        count: the first so many; 0 for all.
-        chain: what is taught. ReSQ has no chains: "none"; or "form", which thinks no more than
-            the question and answers it, for a model that does not know the tags.
-        images: for "given_image", a CSV table with columns `scene` and `image`: a file's path
-            from the table's folder. Of several images of a scene the first that exists is given.
+        count: number of questions, the first ones; 0 for all.
+        chain: the rationale. ReSQ has none: "none"; "form" repeats the question as the thought and
+            answers it, for a model that does not know the tags.
+        images: for "given_image", a CSV table with columns `scene` and `image`, the path of a file
+            from the table's folder. A scene gets its first image that exists.
 
     Returns:
-        Examples; `extra` has `scene`, `question`, `candidate_answers` and
-        `prefill`, the start of the reply that the prompt already holds.
+        Examples; `extra` has `scene`, `question`, `candidate_answers` and `prefill`, the start of
+        the reply that the prompt already holds.
 
     Raises:
-        ValueError: an unknown name, a file that is not there or not ReSQ, a record with a hole, a
-            scene without an image, more questions asked for than there are.
+        ValueError: an unknown name, a file that does not exist or is not ReSQ's, an incomplete
+            record, a scene without an image, too few questions.
     """
-    if split not in FILES:
-        raise ValueError(f"unknown split {split!r}; choose from {', '.join(FILES)}")
-    if prompt not in PROMPTS:
-        raise ValueError(f"unknown prompt {prompt!r}; choose from {', '.join(PROMPTS)}")
-    if chain not in CHAINS:
-        raise ValueError(f"unknown chain {chain!r}; choose from {', '.join(CHAINS)}")
+    check_choice("split", split, FILES)
+    check_choice("prompt", prompt, PROMPTS)
+    check_choice("chain", chain, CHAINS)
     if (prompt == "given_image") != bool(images):
         raise ValueError(
             f"prompt {prompt!r} with images {images!r}: give the table of images with the prompt "
             "'given_image', and with no other"
         )
-    asked = read(source, split)
-    if count < 0 or count > len(asked):
-        raise ValueError(f"count {count} of {len(asked)} {split} questions; give 0 for all")
-    asked = asked[: count or None]
-    shown = _images(Path(images), asked) if images else {}
+    records = limit(read(source, split), count, split)
+    paths = _images(Path(images), records) if images else {}
     return (
-        _example(f"resq/{split}/{number:04}", one, prompt, chain, shown.get(clean(one.scene)))
-        for number, one in enumerate(asked)
+        _example(f"resq/{split}/{n:04}", record, prompt, chain, paths.get(clean(record.scene)))
+        for n, record in enumerate(records)
     )
 
 
 def load(source: str, **options: Any) -> list[Example]:
-    """All of `stream`, in memory."""
+    """Returns all examples of `stream`."""
     return list(stream(source, **options))
 
 
-def _example(id: str, asked: Asked, prompt: str, chain: str, image: Path | None) -> Example:
-    question = asked.question if image else f"{asked.scene} {asked.question}"
-    begun = "" if image else BEGUN
-    words = PROMPTS[prompt].format(
-        candidate_answers=list(asked.candidate_answers), question=question
+def _example(id: str, record: Record, prompt: str, chain: str, image: Path | None) -> Example:
+    scene, question, answer, candidates = record
+    text = PROMPTS[prompt].format(
+        candidate_answers=list(candidates), question=question if image else f"{scene} {question}"
     )
+    prefill = "" if image else PREFILL
+    rationale = f"{prefill} {question}</think> <answer>{answer}</answer>"
     return Example(
         id=id,
-        prompt=(words + BEGUN, _pixels(image)) if image else (words,),
-        answer=asked.answer,
-        rationale=(f"{begun} {asked.question}</think> <answer>{asked.answer}</answer>",)
-        if chain == "form"
-        else (),
+        prompt=(text + PREFILL, _pixels(image)) if image else (text,),
+        answer=answer,
+        rationale=(rationale,) if chain == "form" else (),
         extra={
-            "scene": asked.scene,
-            "question": asked.question,
-            "candidate_answers": asked.candidate_answers,
-            "prefill": BEGUN + "<image>" if image else "",
+            "scene": scene,
+            "question": question,
+            "candidate_answers": candidates,
+            "prefill": PREFILL + "<image>" if image else "",
         },
     )
 
@@ -151,141 +146,122 @@ def _example(id: str, asked: Asked, prompt: str, chain: str, image: Path | None)
 # ---- records -----------------------------------------------------------------------------------
 
 
-def read(source: str, split: str) -> list[Asked]:
-    """The questions of a split.
+def read(source: str, split: str) -> list[Record]:
+    """Returns the questions of a split.
 
     Raises:
         ValueError: as `stream`.
     """
     path = Path(source)
-    place = path / FILES[split] if (path / FILES[split]).is_file() else path
+    file = path / FILES[split] if (path / FILES[split]).is_file() else path
     if not source:
         raise ValueError(
             f"ReSQ has no source: give the folder with {FILES[split]} (https://github.com/HLR/"
             "SpaRTUN), or the name of a dataset"
         )
-    if place.is_file():
-        records = _json(place)
+    if file.is_file():
+        rows = _json(file)
     elif path.is_dir() and not any((path / name).is_file() for name in _SAVED):
         there = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "no JSON file"
         raise ValueError(f"{path} has no {FILES[split]}; it has {there}")
     else:
-        records = _dataset(source, split)
-    asked = [one for number, record in enumerate(records) for one in _asked(record, place, number)]
-    if not asked:
-        raise ValueError(f"{place} holds no question; give ReSQ's {FILES[split]}")
-    return asked
+        rows = from_datasets(source, split)
+    records = [record for number, row in enumerate(rows) for record in _parse(row, file, number)]
+    if not records:
+        raise ValueError(f"{file} holds no question; give ReSQ's {FILES[split]}")
+    return records
 
 
 def _json(path: Path) -> Sequence[Any]:
     try:
-        records = json.loads(path.read_text("utf-8"))
+        rows = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); give ReSQ's file") from None
-    records = records.get("data") if isinstance(records, dict) else records
-    if not isinstance(records, list):
+    rows = rows.get("data") if isinstance(rows, dict) else rows
+    if not isinstance(rows, list):
         raise ValueError(f"{path} is not ReSQ's: a list of stories is expected under 'data'")
-    return records
+    return rows
 
 
 _SAVED = ("dataset_dict.json", "dataset_info.json")
-"""What marks a folder that `datasets` saved."""
+"""Files of a folder that `datasets` saved."""
 
 
-def _dataset(source: str, split: str) -> Iterable[Any]:
-    import datasets  # seconds to import, and only needed here
-
+def _parse(row: Any, file: Path, number: int) -> Iterator[Record]:
+    """Yields the questions of a row, which is a story or a single question."""
     try:
-        if not Path(source).is_dir():
-            return datasets.load_dataset(source, split=split)
-        found = datasets.load_from_disk(source)
-        return found[split] if isinstance(found, datasets.DatasetDict) else found
-    except Exception as error:
-        raise ValueError(
-            f"ReSQ is not at {source!r}: no file or folder of that name, and `datasets` finds no "
-            f"{split} split of it ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        ) from None
-
-
-def _asked(record: Any, place: Path, number: int) -> Iterator[Asked]:
-    """The questions of one record, a story or a single question."""
-    try:
-        if "questions" not in record:
-            yield _one(record["scene"], record)
+        if "questions" not in row:
+            yield _record(row["scene"], row)
             return
-        story = record["story"]
-        for question in record["questions"]:
-            first = question["num_1st_context_sentences"]
-            if not 1 <= first <= len(story):
-                raise ValueError(f"it asks about {first} of {len(story)} sentences")
-            yield _one(" ".join(story[:first]), question)
+        story = row["story"]
+        for question in row["questions"]:
+            sentences = question["num_1st_context_sentences"]
+            if not 1 <= sentences <= len(story):
+                raise ValueError(f"its question needs {sentences} of {len(story)} sentences")
+            yield _record(" ".join(story[:sentences]), question)
     except KeyError as error:
-        raise ValueError(f"{place}: record {number} has no {error}; give ReSQ's file") from None
+        raise ValueError(f"{file}: record {number} has no {error}; give ReSQ's file") from None
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{place}: record {number} is broken ({error}); mend it") from None
+        raise ValueError(f"{file}: record {number} is broken ({error}); correct it") from None
 
 
-def _one(scene: str, record: Mapping[str, Any]) -> Asked:
-    answers = record["answer"]
+def _record(scene: str, question: Mapping[str, Any]) -> Record:
+    answers = question["answer"]
     answer = answers if isinstance(answers, str) else (*answers, "")[0]
-    candidates = tuple(record["candidate_answers"])
+    candidates = tuple(question["candidate_answers"])
     if answer not in candidates:
         raise ValueError(f"the answer {answer!r} is none of {list(candidates)}")
-    return Asked(scene, record["question"], answer, candidates)
+    return Record(scene, question["question"], answer, candidates)
 
 
-# ---- scenes to draw ----------------------------------------------------------------------------
+# ---- images of scenes ----------------------------------------------------------------------------
 
 
 def clean(scene: str) -> str:
-    """A scene as it is given to a painter: each sentence once, ended, begun with a capital.
+    """Returns a scene as the study's image generator received it.
 
-    The rest of a sentence is lower case. "a cat.  A cat" is "A cat. A cat.": told apart before
-    they are alike, as in the study.
+    Each sentence occurs once, has a capital first letter only, and ends in a mark. Sentences are
+    compared before that, as in the study: "a cat.  A cat" becomes "A cat. A cat.".
     """
-    once = dict.fromkeys(re.split(r"(?<=[.!?])\s+", scene.strip()))
-    return capitalize(" ".join(end(sentence) for sentence in once))
-
-
-def end(sentence: str) -> str:
-    """With a full stop, if nothing else ends it."""
-    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
+    unique = dict.fromkeys(re.split(r"(?<=[.!?])\s+", scene.strip()))
+    ended = (x if x.endswith((".", "!", "?")) else f"{x}." for x in unique)
+    return capitalize(" ".join(ended))
 
 
 def capitalize(text: str) -> str:
-    """Every sentence with a capital first and no other; also where no space begins it."""
+    """Returns every sentence with a capital first letter only, also after no space."""
     return "".join(part.capitalize() for part in re.split(r"([.!?]\s*)", text))
 
 
 def drawing_prompt(scene: str) -> str:
-    """What the study asked its painter for."""
+    """Returns the prompt of the study's image generator."""
     return (
         f"{clean(scene)} a clear spatial relationship, minimalistic and natural perspective, full "
         "wide view."
     )
 
 
-def _images(table: Path, asked: Sequence[Asked]) -> dict[str, Path]:
-    """Cleaned scene -> its image."""
+def _images(table: Path, records: Sequence[Record]) -> dict[str, Path]:
+    """Returns cleaned scene -> image file."""
     if not table.is_file():
         raise ValueError(f"images: there is no table {table}; give a CSV with columns scene, image")
     with table.open(encoding="utf-8", newline="") as lines:
         rows = csv.DictReader(lines)
-        lacking = {"scene", "image"} - set(rows.fieldnames or ())
-        if lacking:
-            raise ValueError(f"{table} has no column {' and '.join(sorted(lacking))}; give both")
-        shown: dict[str, Path] = {}
+        missing = {"scene", "image"} - set(rows.fieldnames or ())
+        if missing:
+            raise ValueError(f"{table} has no column {' and '.join(sorted(missing))}; give both")
+        images: dict[str, Path] = {}
         for row in rows:
             path = table.parent / (row["image"] or "")
             if path.is_file():
-                shown.setdefault(clean(row["scene"]), path)
-    for one in asked:
-        if clean(one.scene) not in shown:
+                images.setdefault(clean(row["scene"]), path)
+    for record in records:
+        if clean(record.scene) not in images:
             raise ValueError(
-                f"{table} has no image that exists for the scene {one.scene!r}; draw it first: "
-                f"{drawing_prompt(one.scene)!r}"
+                f"{table} has no image that exists for the scene {record.scene!r}; draw it first: "
+                f"{drawing_prompt(record.scene)!r}"
             )
-    return shown
+    return images
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -1,19 +1,20 @@
-"""Scenes: words describe a few shapes, a yes/no question asks for places, the chain draws them.
+"""Scenes: a few described shapes, a yes/no question about their places, a chain that draws them.
 
-ReSQ in small, of the toy world of `tasks.shapes`: nothing is downloaded.
+A small ReSQ in the toy world of `tasks.shapes`; nothing is downloaded.
 
-    load(count=1000, size=64)                   # to learn from
+    load(count=1000, size=64)                   # for training
     load(count=200, split="validation", chain="none")
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import shapes
 from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.shapes import facts
-from mmcot_jax.tasks.shapes.world import CELLS, SMALLEST
+from mmcot_jax.tasks.shapes.world import CELLS
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
@@ -30,29 +31,27 @@ def stream(
     chain: str = "multimodal",
     guesses: float = 0.0,
 ) -> Iterator[Example]:
-    """Described scenes with a question each. No scene of one split, in words, is in another.
+    """Yields described scenes with a question each. The splits share no scene, in words.
 
     Args:
-        count: questions.
-        seed: of the training questions; the others are one set for all seeds.
+        count: number of questions.
+        seed: of the training questions; validation and test are the same for all seeds.
         split: "train", "validation" or "test".
-        size: side of the pictures, pixels.
-        chain: "multimodal" draws the scene, then says where the two things asked about lie, and
-            what follows; "textual" does not draw; "none" leaves the rationale empty.
-        guesses: share of the chains, 0..1, that give no reason and an answer taken at random.
+        size: side of the pictures in pixels.
+        chain: "multimodal" draws the scene, then gives the places of the two things in question
+            and the fact that decides it; "textual" does not draw; "none": no rationale.
+        guesses: share of the chains, 0..1, that give a random answer without a reason.
 
     Returns:
-        Examples; `extra` has `scene`, `question`, `candidate_answers`, `scene_embedding` (what
-        `tiny`'s pictures are embedded as, too), and `picture`, the scene as uint8 [size size 3].
+        Examples; `extra` has `scene`, `question`, `candidate_answers`, `scene_embedding` (in the
+        space of `tiny`'s picture embeddings), and `picture`, the scene as uint8 [size size 3].
 
     Raises:
-        ValueError: an unknown name, a count below 1 or above what there is, a picture too small,
-            `guesses` that are no share.
+        ValueError: an unknown name, a count below 1 or above the number of questions, too small
+            a picture, `guesses` outside 0..1.
     """
-    if chain not in CHAINS:
-        raise ValueError(f"unknown chain {chain!r}; choose from {', '.join(CHAINS)}")
-    if size < SMALLEST:
-        raise ValueError(f"picture size {size} is too small for shapes; give at least {SMALLEST}")
+    check_choice("chain", chain, CHAINS)
+    shapes.check_size(size)
     check_guesses(guesses)
     questions = shapes.described(count, split=split, seed=seed)
     return (
@@ -62,18 +61,20 @@ def stream(
 
 
 def load(**options: Any) -> list[Example]:
-    """All of `stream`, in memory."""
+    """Returns all examples of `stream`."""
     return list(stream(**options))
 
 
-def _example(id: str, question: shapes.Question, size: int, chain: str, guesses: float) -> Example:
+def _example(
+    id: str, question: shapes.SceneQuestion, size: int, chain: str, guesses: float
+) -> Example:
     scene, picture = shapes.describe(question.scene), shapes.draw(question.scene, size)
-    # where the two lie, each place right behind one word that names it (no colour is there twice)
-    # as in a picture's ids, so that one look back finds it; then what is asked beside what is so
-    places = ", ".join(f"{t.color} {CELLS[t.cell]}" for t in question.seen)
-    found = f"See: {places}. {question.text} {question.reason}"
-    said = f"{found}</think> <answer>{question.answer}</answer>"
-    chains = {"multimodal": ("<think>", picture, f" {said}"), "textual": (f"<think>{said}",)}
+    # Each place follows the word that names its thing (a colour is unique), as in a picture's ids,
+    # so that one step of attention finds it. The question then stands beside the deciding fact.
+    places = ", ".join(f"{t.color} {CELLS[t.cell]}" for t in question.relevant)
+    thought = f"See: {places}. {question.text} {question.reason}"
+    text = f"{thought}</think> <answer>{question.answer}</answer>"
+    chains = {"multimodal": ("<think>", picture, f" {text}"), "textual": (f"<think>{text}",)}
     rationale = chains.get(chain, ())
     if rationale and (guessed := guess(id, guesses, question.options)):
         rationale = (f"<answer>{guessed}</answer>",)

@@ -1,4 +1,4 @@
-"""Visual-CoT: short answers about ten kinds of pictures, with the places that show them.
+"""Visual-CoT: questions with short answers about ten sets of pictures, with boxes.
 
     load("data")                                   # data/scaleup/data/*.jsonl, every set
     load("data", sets=("gqa", "vsr"), on_bad_record="skip")
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcot_jax.boxes import Box, Number, Sight, Space
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
@@ -32,21 +33,21 @@ ROOTS = {
     "vsr": "cot/vsr/images",
     "textcap": "textcap/train_images",
 }
-"""Set -> the folder of its pictures, within `scaleup/images`."""
+"""Set -> the folder of its pictures in `scaleup/images`."""
 
 
 def read(name: str, fields: Fields, images: Path) -> Record:
-    """A record; its places have no names.
+    """Reads a record; its boxes have no labels.
 
     Raises:
-        ValueError: a box of other than four numbers.
-        KeyError: a field that is missing.
+        ValueError: a box does not have four numbers.
+        KeyError: a field is missing.
     """
     width, height = fields["width"], fields["height"]
-    space = records.frame((width, height))
+    space = records.pixel_space((width, height))
     return Record(
         id=f"viscot/{fields['dataset']}/{name}",
-        picture=records.file(images / ROOTS[fields["dataset"]] / fields["image"]),
+        picture=records.image_file(images / ROOTS[fields["dataset"]] / fields["image"]),
         size=(width, height),
         questions=(fields["question"],),
         possible_answers=tuple(fields.get("possible_answers") or (fields["answer"],)),
@@ -61,7 +62,7 @@ def _box(corners: Sequence[Number], space: Space) -> Box:
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
-    """The examples of `load`, one after the other."""
+    """Yields the examples of `load`."""
     return iter(load(source, **options))
 
 
@@ -77,51 +78,48 @@ def load(
     sight: Sight = SIGHT,
     on_bad_record: str = "raise",
 ) -> Examples:
-    """Questions with a short answer; a picture is read when its example is.
+    """Returns questions with a short answer; a picture is read when its example is used.
 
     Args:
         source: the folder with `scaleup/data/*.jsonl` and `scaleup/images/`.
-        split: "train" or "validation" (kept from train); tests are other data.
-        sets: names out of `ROOTS`; records of other sets in the files are passed over.
-        form: "open" asks for a chain with boxes, "plain" for the answer alone.
+        split: "train" or "validation" (kept from train).
+        sets: names out of `ROOTS`; records of other sets are left out.
+        form: "open": a chain with boxes and an answer; "plain": the answer alone.
         validation_count: records kept from training.
-        count: the first so many; 0 for all.
-        frame: "resized": coordinates in the pixels the model sees; "original": the picture's own.
-        sight: how large the model sees a picture.
+        count: number of questions, the first ones; 0 for all.
+        frame, sight: as `_grounded.Style`.
         on_bad_record: "raise" or "skip"; the study skipped what has no picture.
 
     Returns:
         Examples; `extra` has `kind` (the set), `possible_answers`, `boxes`, `space`, `solution`.
 
     Raises:
-        ValueError: an unknown name, a source that is not there, a bad record, too few records.
+        ValueError: an unknown name, a source that does not exist, a bad record, too few records.
     """
     style = Style(form, True, frame, sight).check()
     if form == "options":
         raise ValueError("Visual-CoT has no options; form is 'open' or 'plain'")
-    if split not in ("train", "validation"):
-        raise ValueError(f"unknown split {split!r}; choose train or validation")
+    check_choice("split", split, ("train", "validation"))
     for name in sets:
-        if name not in ROOTS:
-            raise ValueError(f"unknown set {name!r}; choose from {', '.join(ROOTS)}")
+        check_choice("a set", name, ROOTS)
     folder = Path(source) / "scaleup"
     files = sorted((folder / "data").glob("*.jsonl"))
     if not files:
         raise ValueError(f"no records: {folder / 'data'} has no .jsonl; give the folder above")
 
-    def wanted(name: str, fields: Fields) -> Record | None:
+    def read_row(name: str, fields: Fields) -> Record | None:
         return read(name, fields, folder / "images") if fields["dataset"] in sets else None
 
     rows = ((f"{file.stem}/{n}", row) for file in files for n, row in records.from_file(file))
-    found = grounded.part_of(
-        records.collect(rows, wanted, on_bad_record),
+    found = grounded.select_part(
+        records.collect(rows, read_row, on_bad_record),
         split=split,
         part="all",
         validation_count=validation_count,
     )
-    return Examples(grounded.first(found, count, split), style, kind)
+    return Examples(records.limit(found, count, split), style, kind)
 
 
 def kind(record: Record) -> dict[str, str]:
-    """The set a record is of."""
+    """Returns the set of a record."""
     return {"kind": record.id.split("/")[1]}

@@ -177,18 +177,18 @@ def _step(
     pending = _submit_rewards(run, questions, generations, replies, number)
     rollout = _trim(run, generations)
     old_logps, ref_logps = _logps(run, state, rollout, number)
-    scored = pending.result()
+    result = pending.result()
     clock.stop("reward")
-    failures = run.log.save_failures(number, questions, scored)
-    groups = group(scored.values, run.c, run.policy.rollout_mesh)
+    failures = run.log.save_failures(number, questions, result)
+    groups = group(result.values, run.c, run.policy.rollout_mesh)
     experience = Experience(rollout, _put_advantage(run, groups), old_logps, ref_logps)
     state, metrics = _update(run, state, experience)
     clock.stop("train")
     if run.log.should_save(number):
-        run.log.save_completions(number, questions, generations, replies, scored, groups)
+        run.log.save_completions(number, questions, generations, replies, result, groups)
     learning_rate = float(run.schedule(number * run.c["num_iterations"]))
     metrics |= groups.metrics | failures | {"learning_rate": learning_rate}
-    return state, metrics | run.log.metrics(generations, scored, clock.seconds)
+    return state, metrics | run.log.metrics(generations, result, clock.seconds)
 
 
 def _generate(
@@ -215,7 +215,7 @@ def _submit_rewards(
     generations: Generations,
     replies: Sequence[Reply],
     number: int,
-) -> pool.Job:
+) -> pool.PendingRewards:
     """Starts the reward workers and returns at once."""
     examples = [question.example for question in questions for _ in range(run.c["num_generations"])]
     return run.rewards.submit(examples, replies, generations.ids, number)
@@ -278,9 +278,9 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     replies = generations.replies
     if _rewards_need_images(run.c):
         replies = _decode_images(run, state, replies)
-    scored = _submit_rewards(run, questions, generations, replies, 0).result()
+    result = _submit_rewards(run, questions, generations, replies, 0).result()
     found = preflight(
-        group(scored.values, run.c, run.policy.rollout_mesh),
+        group(result.values, run.c, run.policy.rollout_mesh),
         run.c,
         [question.row for question in questions],
         generations,

@@ -51,7 +51,9 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
         raise ValueError(
             f"grpo.metric_for_best_model is {best!r}; the evaluation gives {', '.join(metrics)}"
         )
-    pool.check(c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"])
+    pool.check_rewards(
+        c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"]
+    )
     objective.from_config(c)
 
 

@@ -18,7 +18,7 @@ from mmcot_jax import hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Question, Reply
 from mmcot_jax.log import completions_table, write_completions, write_text
-from mmcot_jax.rewards.pool import FailureWatch, Scored, failed
+from mmcot_jax.rewards.pool import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.train.groups import Groups
 from mmcot_jax.types import Backbone
@@ -41,23 +41,23 @@ class StepLog:
         self._watch = FailureWatch(c["reward_funcs"])
 
     def save_failures(
-        self, number: int, questions: Sequence[Question], scored: Scored
+        self, number: int, questions: Sequence[Question], result: RewardResult
     ) -> dict[str, float]:
         """Writes one line per failed reward; returns their numbers over all processes.
 
         Raises:
             ValueError: a reward has failed on every sample for several steps.
         """
-        if scored.failures:
+        if result.failures:
             g = self._c["num_generations"]
             rows = [
-                {"id": questions[f.row // g].example.id, **f._asdict()} for f in scored.failures
+                {"id": questions[f.row // g].example.id, **f._asdict()} for f in result.failures
             ]
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             write_text(self._workdir / "failures" / self._file(number), text)
         names = self._c["reward_funcs"]
-        failures = meshes.gather(failed(scored, names), self._mesh)
-        self._watch.count(scored, failures.all(axis=0))
+        failures = meshes.gather(failure_mask(result, names), self._mesh)
+        self._watch.count(result, failures.all(axis=0))
         return {f"failures/{name}": float(failures[:, i].sum()) for i, name in enumerate(names)}
 
     def should_save(self, number: int) -> bool:
@@ -71,7 +71,7 @@ class StepLog:
         questions: Sequence[Question],
         generations: Generations,
         replies: Sequence[Reply],
-        scored: Scored,
+        result: RewardResult,
         groups: Groups,
     ) -> None:
         """Writes the completions of a step with rewards and advantages, and their pictures.
@@ -87,11 +87,11 @@ class StepLog:
                 "prompt": self._read(question.row.tokens).text,
                 "reply": replies[i].text,
                 "answer": question.example.answer,
-                **dict(zip(c["reward_funcs"], _plain(scored.values[i]), strict=True)),
+                **dict(zip(c["reward_funcs"], _plain(result.values[i]), strict=True)),
                 "advantage": _plain([float(advantage[i])])[0],
                 "tokens": int(generations.tokens[i]),
                 "ended": bool(generations.ended[i]),
-                **{name: column[i] for name, column in scored.extra.items()},
+                **{name: column[i] for name, column in result.extra.items()},
             }
             for i, question in enumerate(each)
         ]
@@ -103,7 +103,7 @@ class StepLog:
             rich.console.Console(stderr=True).print(table)
 
     def metrics(
-        self, generations: Generations, scored: Scored, times: Mapping[str, float]
+        self, generations: Generations, result: RewardResult, times: Mapping[str, float]
     ) -> dict[str, float]:
         """Metrics of the completions and of time, by TRL's names where it has one.
 
@@ -132,7 +132,7 @@ class StepLog:
             "step_time": sum(times.values()),
             **{f"time/{name}": seconds for name, seconds in times.items()},
         }
-        return found | mean(meshes.all_gather_objects(scored.metrics))
+        return found | mean(meshes.all_gather_objects(result.metrics))
 
     def _file(self, number: int) -> str:
         """Each of several processes writes its own file."""

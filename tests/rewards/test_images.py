@@ -1,4 +1,4 @@
-"""How many pictures a chain has, and how near they are to the scene."""
+"""Rewards for the number of pictures and their similarity to the scene."""
 
 import math
 
@@ -40,7 +40,7 @@ def embed_text(words):
     return np.array([3.0, 4.0])
 
 
-WORDS = images.of_words(embed_text)
+WORDS = images.scene_embedder(embed_text)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ def test_pixels_and_clip_join_through_the_same_door():
 
 def test_a_scene_is_embedded_once():
     calls = []
-    aligned = images.alignment(images.of_words(lambda words: calls.append(words) or np.ones(2)))
+    aligned = images.alignment(
+        images.scene_embedder(lambda words: calls.append(words) or np.ones(2))
+    )
     for _ in range(3):
         aligned(SCENE, Reply((picture(1.0, 0.0), "a")))
     assert calls == ["a cat"]
@@ -86,7 +88,7 @@ def test_an_alignment_of_ones_own_is_found_by_its_place(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "import numpy as np\nfrom mmcot_jax.rewards import images\n"
-        "near = images.alignment(images.of_words(lambda words: np.ones(2)))\n"
+        "near = images.alignment(images.scene_embedder(lambda words: np.ones(2)))\n"
     )
     found = resolve(f"{file}:near")
     assert not found.trl and found.needs_images and not resolve("image_count").needs_images
@@ -106,7 +108,7 @@ def test_faults_of_the_data_and_of_the_wiring_are_named():
     aligned = images.alignment(WORDS)
     with pytest.raises(ValueError, match="example 'q' has no scene to compare pictures with"):
         aligned(SCENE._replace(extra={}), Reply((picture(1.0, 0.0), "a")))
-    with pytest.raises(ValueError, match="a picture has no embedding: take a backbone that"):
+    with pytest.raises(ValueError, match="a picture has no embedding: use a backbone that"):
         aligned(SCENE, Reply((picture(), "a")))
     with pytest.raises(ValueError, match=r"embeddings of shapes \(3,\) and \(2,\) have no cosine"):
         aligned(SCENE, Reply((picture(1.0, 0.0, 0.0), "a")))

@@ -1,4 +1,4 @@
-"""Rewards in processes: whatever one does, the others' values are there and the run goes on."""
+"""Rewards in processes: one that fails affects neither the others nor the run."""
 
 import math
 import pathlib
@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from mmcot_jax.example import Example, Picture, Reply
-from mmcot_jax.rewards.pool import Failure, FailureWatch, Pool, Scored, check, failed
+from mmcot_jax.rewards.pool import (
+    Failure,
+    FailureWatch,
+    Pool,
+    RewardResult,
+    check_rewards,
+    failure_mask,
+)
 
 FILE = pathlib.Path(__file__).parent / "some_rewards.py"
 WORDS = ("a", "bh", "cc", "")
@@ -17,7 +24,7 @@ EXAMPLES = [Example(str(i), ("?",), "a") for i in range(len(WORDS))]
 REPLIES = [Reply((word,)) for word in WORDS]
 
 
-def score(*names: str, timeout_s: float = 30.0) -> Scored:
+def score(*names: str, timeout_s: float = 30.0) -> RewardResult:
     with Pool([f"{FILE}:{n}" for n in names], timeout_s=timeout_s, processes=2) as pool:
         return pool.submit(EXAMPLES, REPLIES).result()
 
@@ -29,7 +36,7 @@ def test_values_stand_in_the_order_of_rows_and_rewards():
     assert scored.metrics[f"time/reward/{FILE}:length"] > 0
 
 
-def test_pixels_are_sent_to_rewards_that_look_and_words_to_the_others(monkeypatch):
+def test_pixels_are_sent_only_to_rewards_that_need_images(monkeypatch):
     photograph, shown = np.zeros((100, 200, 3), np.uint8), np.zeros((10, 10, 3), np.uint8)
     example = Example("q", (photograph, "?"), "a", ("A ", photograph), {"boxes": (1, 2, 3)})
     replies = [Reply((word, Picture(np.arange(4), shown))) for word in WORDS]
@@ -59,7 +66,7 @@ def test_pixels_are_sent_to_rewards_that_look_and_words_to_the_others(monkeypatc
         ("says_words", "type", "it returned a str, 'good'"),
     ],
 )
-def test_a_failed_sample_is_told_with_its_row_and_has_no_value(name, kind, message):
+def test_a_failed_sample_is_reported_with_its_row_and_has_no_value(name, kind, message):
     scored = score("length", name)
     assert [(f.row, f.kind) for f in scored.failures] == [(1, kind)]
     assert message in scored.failures[0].message
@@ -67,7 +74,7 @@ def test_a_failed_sample_is_told_with_its_row_and_has_no_value(name, kind, messa
     np.testing.assert_array_equal(scored.values[:, 1], [1.0, math.nan, 1.0, 1.0])
 
 
-def test_one_that_hangs_is_ended_and_its_neighbours_live():
+def test_a_reward_that_hangs_is_killed_and_other_rows_are_scored():
     began = time.monotonic()
     scored = score("hangs", timeout_s=2.0)
     assert time.monotonic() - began < 60
@@ -75,7 +82,7 @@ def test_one_that_hangs_is_ended_and_its_neighbours_live():
     np.testing.assert_array_equal(scored.values[:, 0], [1.0, math.nan, 1.0, 1.0])
 
 
-def test_the_host_waits_for_no_reward_before_it_asks_for_the_result():
+def test_submit_returns_before_the_rewards_are_computed():
     with Pool([f"{FILE}:hangs"], timeout_s=3.0, processes=1) as pool:
         began = time.monotonic()
         pool.submit(EXAMPLES, REPLIES)
@@ -87,8 +94,8 @@ def test_a_reward_that_fails_on_all_of_three_steps_stops_the_run():
 
     def count(*rows):
         failures = tuple(Failure("x", row, "raised", "oh") for row in rows)
-        scored = Scored(np.zeros((3, 1)), failures, {}, {})
-        faults = failed(scored, ["x"])
+        scored = RewardResult(np.zeros((3, 1)), failures, {}, {})
+        faults = failure_mask(scored, ["x"])
         assert faults[:, 0].tolist() == [row in rows for row in range(3)]
         counter.count(scored, faults.all(axis=0))
 
@@ -112,6 +119,6 @@ def test_a_reward_that_fails_on_all_of_three_steps_stops_the_run():
         (("acuracy",), None, 1.0, 1, "did you mean 'accuracy'"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(names, weights, timeout_s, processes, message):
+def test_rewards_that_cannot_be_computed_are_refused(names, weights, timeout_s, processes, message):
     with pytest.raises(ValueError, match=message):
-        check(names, weights, timeout_s, processes)
+        check_rewards(names, weights, timeout_s, processes)

@@ -23,24 +23,26 @@ def drawn(*ids, start=32000):
 
 def test_a_reply_is_written_as_the_studys_tokenizer_wrote_it():
     reply = Reply(("<think>", drawn(), " a </think> <answer> Yes </answer>"))
-    assert seed.written(reply) == CHAIN
-    assert seed.written(Reply((drawn(), drawn()))) == f"{IMAGE} {IMAGE}"
-    assert seed.written(Reply(())) == ""
+    assert seed.to_study_text(reply) == CHAIN
+    assert seed.to_study_text(Reply((drawn(), drawn()))) == f"{IMAGE} {IMAGE}"
+    assert seed.to_study_text(Reply(())) == ""
 
 
 def test_an_image_that_the_budget_cut_has_no_end():
-    assert seed.written(Reply(("a", drawn(32001, 32002)))) == "a <img> <img_00001> <img_00002>"
+    assert (
+        seed.to_study_text(Reply(("a", drawn(32001, 32002)))) == "a <img> <img_00001> <img_00002>"
+    )
     cut_and_on = Reply((drawn(32001), "a"))
-    assert seed.written(cut_and_on) == "<img> <img_00001> </img> a"
+    assert seed.to_study_text(cut_and_on) == "<img> <img_00001> </img> a"
 
 
 def test_ids_that_are_no_codes_are_marks_or_unknown():
     reply = Reply((drawn(40191, 40192, 40193, 5, 40194), "a"))
     text = "<img> <img_08191> <img> </img> <unk> <unk> </img> a"
-    assert seed.written(reply) == text
+    assert seed.to_study_text(reply) == text
     small = Reply((drawn(10, 12, 9), "a"))
     text = "<img> <img_00000> <img> <unk> </img> a"
-    assert seed.written(small, first_image=10, codes=2, image_len=3) == text
+    assert seed.to_study_text(small, first_image=10, codes=2, image_len=3) == text
 
 
 # ---- the functions -----------------------------------------------------------------------------

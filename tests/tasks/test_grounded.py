@@ -9,6 +9,7 @@ from mmcot_jax.boxes import Sight, Space
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import aokvqa, drivingvqa, viscot
 from mmcot_jax.tasks._grounded import Style
+from mmcot_jax.tasks._records import limit
 
 
 def no_picture():
@@ -93,9 +94,9 @@ def test_two_questions_share_the_options():
 @pytest.mark.parametrize(
     ("style", "complaint"),
     [
-        (Style("letters"), "form is 'letters'; choose one of options, open, plain"),
-        (Style(frame="thousand"), "frame is 'thousand'; choose one of resized, original"),
-        (Style(wording="ours"), "wording is 'ours'; choose one of corrected, original"),
+        (Style("letters"), "form is 'letters'; choose from options, open, plain"),
+        (Style(frame="thousand"), "frame is 'thousand'; choose from resized, original"),
+        (Style(wording="ours"), "wording is 'ours'; choose from corrected, original"),
     ],
 )
 def test_an_unknown_style_is_refused(style, complaint):
@@ -105,7 +106,7 @@ def test_an_unknown_style_is_refused(style, complaint):
 
 def parts(**options):
     given = {"split": "train", "part": "all", "validation_count": 0} | options
-    return grounded.part_of(list(range(1885)), **given)
+    return grounded.select_part(list(range(1885)), **given)
 
 
 def test_the_two_parts_of_training_are_the_studys_and_validation_is_apart():
@@ -121,8 +122,8 @@ def test_the_two_parts_of_training_are_the_studys_and_validation_is_apart():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"part": "half"}, "part is 'half'; choose one of all, first, rest"),
-        ({"validation_count": 1885}, "validation_count is 1885 of 1885 records; leave some"),
+        ({"part": "half"}, "part is 'half'; choose from all, first, rest"),
+        ({"validation_count": 1885}, "validation_count is 1885 of 1885 records; leave some for"),
         ({"split": "validation"}, "validation_count is 0: no record is kept from training"),
     ],
 )
@@ -132,11 +133,11 @@ def test_parts_that_cannot_be_are_refused(options, complaint):
 
 
 def test_more_records_than_there_are_is_refused():
-    assert grounded.first([1, 2, 3], 2, "train") == [1, 2]
-    assert grounded.first([1, 2, 3], 0, "train") == [1, 2, 3]
+    assert limit([1, 2, 3], 2, "train") == [1, 2]
+    assert limit([1, 2, 3], 0, "train") == [1, 2, 3]
     for records, count in (([1], 2), ([1], -1), ([], 0)):
         with pytest.raises(ValueError, match=f"count {count} of {len(records)} train records"):
-            grounded.first(records, count, "train")
+            limit(records, count, "train")
 
 
 def said(words):

@@ -57,7 +57,7 @@ def test_a_record_of_another_kind_is_refused(folder, change, complaint):
     (folder / "dev.jsonl").write_text(json.dumps(RECORD | change))
     with pytest.raises(ValueError, match=complaint):
         nlvr.load(str(folder))
-    with pytest.raises(ValueError, match="unknown split 'dev'; choose one of train"):
+    with pytest.raises(ValueError, match="split is 'dev'; choose from train"):
         nlvr.load(str(folder), split="dev")
 
 

@@ -41,10 +41,10 @@ def test_a_goal_and_its_solutions_are_asked_about_in_the_studys_words(folder):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"split": "test"}, "unknown split 'test'; choose from train, validation"),
+        ({"split": "test"}, "split is 'test'; choose from train, validation"),
         ({"split": "validation"}, "PIQA: there is no .*dev.jsonl; give the folder"),
-        ({"prompt": "given_image"}, "unknown prompt 'given_image'; choose from multimodal, text"),
-        ({"count": 3}, "count 3 of 2 train questions; give 0 for all"),
+        ({"prompt": "given_image"}, "prompt is 'given_image'; choose from multimodal, text"),
+        ({"count": 3}, "count 3 of 2 train records; give 0 for all"),
     ],
 )
 def test_a_wrong_option_is_named(folder, options, words):
@@ -68,5 +68,5 @@ def test_a_broken_record_is_named(folder, file, content, words):
 
 
 def test_a_set_that_is_nowhere_is_named(folder):
-    with pytest.raises(ValueError, match="`datasets` finds no train split of it"):
+    with pytest.raises(ValueError, match="datasets cannot give its split 'train'"):
         piqa.load(str(folder / "nowhere"))

@@ -17,7 +17,7 @@ def record(picture, **fields):
 
 
 RIGHT = {"options": {"A": "x", "B": "y"}, "letters": ("A",)}
-SPACE = records.frame((100, 50))
+SPACE = records.pixel_space((100, 50))
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def photo(tmp_path):
 
 
 def test_a_transparent_picture_lies_on_white(photo):
-    found = records.pixels(record(records.file(photo)))
+    found = records.read_pixels(record(records.image_file(photo)))
     assert found.shape == (40, 60, 3) and found.dtype == np.uint8
     assert (found == 255).all()
 
@@ -54,13 +54,13 @@ def test_a_bad_picture_is_one_line_naming_the_record(tmp_path, bad, complaint):
     elif bad != "gone":
         Image.new("RGB", {"thin": (60, 27), "long": (28, 5601)}[bad]).save(path)
     with pytest.raises(ValueError, match=complaint) as fault:
-        records.pixels(record(records.file(path)))
+        records.read_pixels(record(records.image_file(path)))
     assert "\n" not in str(fault.value)
 
 
 def test_a_picture_of_another_size_than_the_record_says_is_refused(photo):
-    with pytest.raises(ValueError, match=r"says its picture has 40 x 60 pixels and it has 60 x 40"):
-        records.pixels(record(records.file(photo))._replace(size=(40, 60)))
+    with pytest.raises(ValueError, match=r"gives its picture 40 x 60 pixels and it has 60 x 40"):
+        records.read_pixels(record(records.image_file(photo))._replace(size=(40, 60)))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_picture_of_another_size_than_the_record_says_is_refused(photo):
 )
 def test_a_record_that_cannot_be_right_is_refused(fields, complaint):
     with pytest.raises(ValueError, match=complaint):
-        records.check(record(None, **fields))
+        records.check_record(record(None, **fields))
 
 
 def test_skipping_counts_and_lists_what_is_left_out(photo, caplog):
@@ -88,7 +88,9 @@ def test_skipping_counts_and_lists_what_is_left_out(photo, caplog):
         if fields["kind"] == "other":
             return None
         place = photo if name != "2" else photo.parent / "gone.png"
-        return record(records.file(place), **RIGHT)._replace(id=name, letters=(fields["letter"],))
+        return record(records.image_file(place), **RIGHT)._replace(
+            id=name, letters=(fields["letter"],)
+        )
 
     raw = [
         ("0", {"kind": "x", "letter": "A"}),
@@ -107,9 +109,9 @@ def test_skipping_counts_and_lists_what_is_left_out(photo, caplog):
     ] * 3
     with pytest.raises(ValueError, match="'1' has the answer"):
         records.collect(raw, read, "raise")
-    with pytest.raises(ValueError, match="on_bad_record is 'drop'; choose raise or skip"):
+    with pytest.raises(ValueError, match="on_bad_record is 'drop'; choose from raise, skip"):
         records.collect(raw, read, "drop")
-    with pytest.raises(ValueError, match="no record is left of these, 1 of them bad"):
+    with pytest.raises(ValueError, match="no record is left, 1 of them are bad"):
         records.collect(raw[1:2], read, "skip")
 
 
@@ -145,11 +147,11 @@ def test_a_saved_dataset_holds_its_pictures(tmp_path, photo):
     columns = {"image": [str(photo)], "question": ["Q?"]}
     saved = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": saved}).save_to_disk(tmp_path / "saved")
-    rows, inside = records.table(str(tmp_path / "saved"), "x.json", "train")
+    rows, picture = records.load_split(str(tmp_path / "saved"), "x.json", "train")
     assert list(rows) == [("00000", {"question": "Q?"})]
-    assert records.pixels(record(inside("00000", {}))).shape == (40, 60, 3)
+    assert records.read_pixels(record(picture("00000"))).shape == (40, 60, 3)
     with pytest.raises(ValueError, match=r"datasets cannot give its split 'dev' .KeyError"):
-        records.table(str(tmp_path / "saved"), "x.json", "dev")
+        records.load_split(str(tmp_path / "saved"), "x.json", "dev")
     saved.remove_columns("image").save_to_disk(tmp_path / "words")
     with pytest.raises(ValueError, match="has no column image; it has question"):
-        records.table(str(tmp_path / "words"), "x.json", "train")
+        records.load_split(str(tmp_path / "words"), "x.json", "train")

@@ -108,7 +108,7 @@ def test_datasets_give_the_same_as_the_file(folder, tmp_path):
     splits = tmp_path / "rows"
     datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(splits)
     assert resq.load(str(splits)) == from_file
-    with pytest.raises(ValueError, match="`datasets` finds no test split of it"):
+    with pytest.raises(ValueError, match="datasets cannot give its split 'test'"):
         resq.load(str(splits), split="test")
 
 
@@ -143,13 +143,13 @@ def test_the_studys_cleaning_cases(reference):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"split": "dev"}, "unknown split 'dev'; choose from train, validation, test"),
-        ({"prompt": "drawn"}, "unknown prompt 'drawn'; choose from multimodal, textual"),
-        ({"chain": "long"}, "unknown chain 'long'; choose from none, form"),
+        ({"split": "dev"}, "split is 'dev'; choose from train, validation, test"),
+        ({"prompt": "drawn"}, "prompt is 'drawn'; choose from multimodal, textual"),
+        ({"chain": "long"}, "chain is 'long'; choose from none, form"),
         ({"prompt": "given_image"}, "give the table of images with the prompt"),
         ({"images": "drawn.csv"}, "give the table of images with the prompt 'given_image'"),
         ({"prompt": "given_image", "images": "drawn.csv"}, "there is no table drawn.csv"),
-        ({"count": 3}, "count 3 of 2 train questions; give 0 for all"),
+        ({"count": 3}, "count 3 of 2 train records; give 0 for all"),
         ({"split": "test"}, "resq has no test_resq.json; it has train_resq.json"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_table_without_a_column_or_an_image_is_named(folder):
         ('{"data": []}', "holds no question"),
         ('{"data": [{"questions": []}]}', "record 0 has no 'story'"),
         (json.dumps({"data": [STORY, {"scene": "a"}]}), "record 1 has no 'answer'"),
-        (json.dumps([{**STORY, "story": ["one"]}]), "it asks about 2 of 1 sentences"),
+        (json.dumps([{**STORY, "story": ["one"]}]), "its question needs 2 of 1 sentences"),
         ('[{"scene": "a", "question": "b?", "answer": "Maybe", "candidate_answers": ["Yes"]}]',
          "the answer 'Maybe' is none of"),
         ("[3]", "record 0 is broken"),

@@ -66,10 +66,10 @@ def test_yes_is_right_as_often_as_no():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"count": 1, "chain": "drawn"}, "unknown chain 'drawn'; choose from multimodal, textual"),
-        ({"count": 1, "size": 8}, "picture size 8 is too small for shapes; give at least 24"),
-        ({"count": 1, "split": "dev"}, "unknown split 'dev'"),
-        ({"count": 0}, "count 0 is no number"),
+        ({"count": 1, "chain": "drawn"}, "chain is 'drawn'; choose from multimodal, textual"),
+        ({"count": 1, "size": 8}, "size is 8 pixels, too small for shapes; give at least 24"),
+        ({"count": 1, "split": "dev"}, "split is 'dev'"),
+        ({"count": 0}, "count is 0; give at least 1"),
         ({"count": 1, "guesses": 2.0}, "guesses 2.0 is no share of the chains"),
     ],
 )

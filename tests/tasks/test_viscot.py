@@ -71,8 +71,8 @@ def test_other_sets_are_passed_over_and_missing_pictures_skipped_on_request(fold
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"sets": ("coco",)}, "unknown set 'coco'; choose from gqa, textvqa"),
-        ({"split": "test"}, "unknown split 'test'; choose train or validation"),
+        ({"sets": ("coco",)}, "a set is 'coco'; choose from gqa, textvqa"),
+        ({"split": "test"}, "split is 'test'; choose from train, validation"),
         ({"form": "options"}, "Visual-CoT has no options; form is 'open' or 'plain'"),
         ({"source": "/nowhere"}, "no records: /nowhere/scaleup/data has no .jsonl"),
     ],

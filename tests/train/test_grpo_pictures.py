@@ -14,7 +14,7 @@ from mmcot_jax.train import grpo
 MINE = """
 import numpy as np
 from mmcot_jax.rewards import images
-near = images.alignment(images.of_words(lambda words: np.eye(5)[len(words)]))
+near = images.alignment(images.scene_embedder(lambda words: np.eye(5)[len(words)]))
 """
 
 

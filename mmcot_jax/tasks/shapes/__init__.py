@@ -1,73 +1,75 @@
 """Shapes: questions about pictures of a toy world, with boxes in the chain; nothing is downloaded.
 
-load(["color", "place"], count=1000, size=112)      # to learn from, 1000 a kind
+load(["color", "place"], count=1000, size=112)      # for training, 1000 a kind
 described(500, split="test")                        # scenes in words, with yes/no questions
 """
 
-import difflib
 import random
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 from mmcot_jax.boxes import Sight, Space, convert, truncate
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
-from mmcot_jax.tasks.shapes.questions import CANDIDATES, KINDS, Question, listed, yes_no
-from mmcot_jax.tasks.shapes.world import SMALLEST, describe, draw
+from mmcot_jax.tasks.shapes.questions import KINDS, SceneQuestion, join_words, yes_no
+from mmcot_jax.tasks.shapes.world import MIN_SIZE, describe, draw
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = False
 
+SPLITS = ("train", "validation", "test")
+FORMS = ("options", "open")
 LETTERS = "ABCD"
 DESCRIBED = "described"
 
-Split = Literal["train", "validation", "test"]
-Form = Literal["options", "open"]
+
+def _split(description: str) -> str:
+    """Returns the split of a scene: of ten, one is for the test and one for validation."""
+    return {0: "test", 1: "validation"}.get(zlib.crc32(description.encode()) % 10, "train")
 
 
-def _choose(what: str, given: object, among: Sequence[str]) -> None:
-    if given not in among:
-        near = difflib.get_close_matches(str(given), among, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown {what} {given!r}; {hint}choose from {', '.join(among)}")
+def _questions(kind: str, split: str, seed: int, count: int) -> list[SceneQuestion]:
+    """Returns the first distinct questions of a split.
 
-
-def _split(words: str) -> str:
-    """Of every ten described scenes one is for the test and one for validation."""
-    return {0: "test", 1: "validation"}.get(zlib.crc32(words.encode()) % 10, "train")
-
-
-def _questions(kind: str, split: str, seed: int, count: int) -> list[Question]:
-    """The first distinct questions of a split.
-
-    Two are the same if their pictures and words are; where there is no picture, if all words are.
+    Two questions are equal if their texts and their pictures (or descriptions) are.
     """
-    ask = yes_no if kind == DESCRIBED else KINDS[kind]
+    sample = yes_no if kind == DESCRIBED else KINDS[kind]
     rng = random.Random(f"{kind}/{split}" + (f"/{seed}" if split == "train" else ""))
-    found: dict[tuple[Any, str], Question] = {}
-    vain = 0
-    # Nothing new in 20 draws for every question found: the chance that one of n equally likely
-    # questions is still hidden then is about exp(-20).
-    while len(found) < count and vain < 20 * (len(found) + 50):
-        question = ask(rng)
-        words = describe(question.scene)
-        own = words if kind == DESCRIBED else question.scene, question.text
-        if _split(words) == split:
-            vain = vain + 1 if own in found else 0
-            found.setdefault(own, question)
+    found: dict[tuple[Any, str], SceneQuestion] = {}
+    repeats = 0
+    # Stop after 20 repeats in a row for every question found: the chance that one of n equally
+    # likely questions is still missing then is about exp(-20).
+    while len(found) < count and repeats < 20 * (len(found) + 50):
+        question = sample(rng)
+        description = describe(question.scene)
+        content = description if kind == DESCRIBED else question.scene, question.text
+        if _split(description) == split:
+            repeats = repeats + 1 if content in found else 0
+            found.setdefault(content, question)
     if len(found) < count:
         raise ValueError(
             f"kind {kind!r} has {len(found)} distinct questions for {split}, fewer than the "
-            f"{count} asked for; lower count"
+            f"{count} requested; lower count"
         )
     return list(found.values())
 
 
 def _check(count: int, split: str) -> None:
-    _choose("split", split, get_args(Split))
+    check_choice("split", split, SPLITS)
     if count < 1:
-        raise ValueError(f"count {count} is no number of questions; give at least 1")
+        raise ValueError(f"count is {count}; give at least 1 question")
+
+
+def check_size(size: int) -> None:
+    """Checks the side of pictures.
+
+    Raises:
+        ValueError: it is too small.
+    """
+    if size < MIN_SIZE:
+        raise ValueError(f"size is {size} pixels, too small for shapes; give at least {MIN_SIZE}")
 
 
 def stream(
@@ -82,55 +84,51 @@ def stream(
     guesses: float = 0.0,
     sight: Sight | None = None,
 ) -> Iterator[Example]:
-    """Questions about pictures, kind by kind.
-
-    No scene of one split, as described in words, is in another.
+    """Yields questions about pictures, kind by kind. The splits share no scene, in words.
 
     Args:
         kinds: names out of `KINDS`.
-        count: questions a kind.
-        seed: of the training questions; the others are one set for all seeds.
+        count: number of questions a kind.
+        seed: of the training questions; validation and test are the same for all seeds.
         split: "train", "validation" or "test".
-        size: side of the pictures, pixels.
-        form: "options" is answered by a letter, "open" by a word.
-        boxes: whether the chain notes where the shapes are.
-        guesses: share of the chains, 0..1, that give no reason and an answer taken at random.
-        sight: how large the model sees a picture; None: as it is.
+        size: side of the pictures in pixels.
+        form: "options": answered by a letter; "open": by a word.
+        boxes: True if the chain contains the boxes of the shapes.
+        guesses: share of the chains, 0..1, that give a random answer without a reason.
+        sight: the size to which the model resizes a picture; None: it does not.
 
     Returns:
-        Examples; `extra` has `kind`, `options`, `answer_text`, `possible_answers`, `boxes` (those
-        to be looked at, in the pixels the model sees), `space` (those pixels), `scene` (in words)
-        and `solution`, the whole target, also where the chain guesses.
+        Examples; `extra` has `kind`, `options`, `answer_text`, `possible_answers`, `boxes` (of the
+        relevant shapes, in the pixels the model sees), `space` (those pixels), `scene` (in words)
+        and `solution`, the whole target, even if the chain guesses.
 
     Raises:
-        ValueError: an unknown name, a count below 1 or above what there is, a picture too small,
-            `guesses` that are no share.
+        ValueError: an unknown name, a count below 1 or above the number of questions, too small
+            a picture, `guesses` outside 0..1.
     """
     _check(count, split)
-    _choose("form", form, get_args(Form))
+    check_choice("form", form, FORMS)
     for kind in kinds:
-        _choose("kind", kind, list(KINDS))
-
-    if size < SMALLEST:
-        raise ValueError(f"picture size {size} is too small for shapes; give at least {SMALLEST}")
+        check_choice("a kind", kind, KINDS)
+    check_size(size)
     check_guesses(guesses)
-    asked = {kind: _questions(kind, split, seed, count) for kind in kinds}
+    questions = {kind: _questions(kind, split, seed, count) for kind in kinds}
     return (
         _example(f"{kind}/{split}/{number:05}", kind, question, size, form, boxes, guesses, sight)
-        for kind, questions in asked.items()
-        for number, question in enumerate(questions)
+        for kind, of_kind in questions.items()
+        for number, question in enumerate(of_kind)
     )
 
 
 def load(kinds: Sequence[str], **options: Any) -> list[Example]:
-    """All of `stream`, in memory."""
+    """Returns all examples of `stream`."""
     return list(stream(kinds, **options))
 
 
 def _example(
     id: str,
     kind: str,
-    question: Question,
+    question: SceneQuestion,
     size: int,
     form: str,
     boxes: bool,
@@ -140,21 +138,20 @@ def _example(
     letter = LETTERS[question.options.index(question.answer)]
     options = " ".join(f"({x}) {o}" for x, o in zip(LETTERS, question.options, strict=True))
     answer = letter if form == "options" else question.answer
-    said = f"<answer>{answer}</answer>"
-    asked = f"Question: {question.text}\n" + f"Options: {options}.\n" * (form == "options")
-    own = Space("original", size, size)
-    space = sight.space(own) if sight else own
-    marks = tuple(truncate(convert(thing.box(size), space)) for thing in question.seen)
+    text = f"Question: {question.text}\n" + f"Options: {options}.\n" * (form == "options")
+    pixels = Space("original", size, size)
+    space = sight.space(pixels) if sight else pixels
+    relevant = tuple(truncate(convert(thing.box(size), space)) for thing in question.relevant)
     if boxes:
-        looked = question.looked.format(*(box.notation for box in marks))
+        location = question.location.format(*(box.notation for box in relevant))
     else:
-        looked = f"There is {listed([f'a {box.label}' for box in marks])}."
-    target = f"<think>{looked} {question.reason}</think> {said}"
-    among = LETTERS[: len(question.options)] if form == "options" else question.options
-    guessed = guess(id, guesses, among)
+        location = f"There is {join_words([f'a {box.label}' for box in relevant])}."
+    target = f"<think>{location} {question.reason}</think> <answer>{answer}</answer>"
+    choices = LETTERS[: len(question.options)] if form == "options" else question.options
+    guessed = guess(id, guesses, choices)
     return Example(
         id=id,
-        prompt=(draw(question.scene, size), asked),
+        prompt=(draw(question.scene, size), text),
         answer=answer,
         rationale=(f"<answer>{guessed}</answer>" if guessed else target,),
         extra={
@@ -162,7 +159,7 @@ def _example(
             "options": question.options if form == "options" else (),
             "answer_text": question.answer,
             "possible_answers": (question.answer,),
-            "boxes": marks,
+            "boxes": relevant,
             "space": space,
             "scene": describe(question.scene),
             "solution": target,
@@ -170,16 +167,13 @@ def _example(
     )
 
 
-def described(count: int, *, split: str = "train", seed: int = 0) -> list[Question]:
-    """Yes/no questions on places, which the words of `describe(question.scene)` decide.
+def described(count: int, *, split: str = "train", seed: int = 0) -> list[SceneQuestion]:
+    """Returns yes/no questions that `describe(question.scene)` decides.
 
     Splits and seeds are as in `stream`; `question.options` are the candidate answers.
 
     Raises:
-        ValueError: an unknown split, a count below 1 or above what there is.
+        ValueError: an unknown split, a count below 1 or above the number of questions.
     """
     _check(count, split)
     return _questions(DESCRIBED, split, seed, count)
-
-
-__all__ = ["CANDIDATES", "KINDS", "Question", "describe", "described", "draw", "load", "stream"]

@@ -1,4 +1,4 @@
-"""What a scene says, as codes and as a vector: what a picture tokenizer of this world can learn.
+"""The facts of a scene as codes and as a vector, which a picture tokenizer can learn.
 
 Axes: K codes of a picture, F channels of an embedding. Host only, no jax.
 """
@@ -9,26 +9,26 @@ from functools import cache
 
 import numpy as np
 
-from mmcot_jax.tasks.shapes.world import CELLS, MOST, NAMES, Scene, describe
+from mmcot_jax.tasks.shapes.world import CELLS, MAX_THINGS, NAMES, Scene, describe
 
 NOTHING = len(NAMES) + len(CELLS)
-"""The code of a thing that is not there."""
+"""The code of an absent thing."""
 CODES = NOTHING + 1
-QUERIES = 2 * MOST
+QUERIES = 2 * MAX_THINGS
 CHANNELS = 64
 
 
 def codes(scene: Scene) -> np.ndarray:
-    """int32 [K]: of each thing in reading order what it is, then where; then nothing."""
+    """Returns int32 [K]: name and cell of each thing in reading order, then `NOTHING`."""
     facts = [(NAMES.index((t.color, t.shape)), len(NAMES) + t.cell) for t in scene]
     flat = [code for fact in facts for code in fact]
     return np.array(flat + [NOTHING] * (QUERIES - len(flat)), np.int32)
 
 
 def embed_text(text: str) -> np.ndarray:
-    """float32 [F], unit norm: the sum of its sentences' vectors, whatever their order.
+    """Returns float32 [F], unit norm: the sum of the vectors of its sentences.
 
-    What CLIP's text encoder is to photographs; a reward's `embed_text` for this world.
+    It is to this world what CLIP's text encoder is to photographs: a reward's `embed_text`.
     """
     total = sum((_vector(s) for s in re.findall(r"[^.]+\.", text)), np.zeros(CHANNELS, np.float32))
     return total / max(float(np.linalg.norm(total)), 1e-6)
@@ -41,5 +41,5 @@ def _vector(sentence: str) -> np.ndarray:
 
 
 def embedding(scene: Scene) -> np.ndarray:
-    """float32 [F], unit norm: that of the scene's description."""
+    """Returns the embedding of the scene's description, float32 [F], unit norm."""
     return embed_text(describe(scene))

@@ -1,7 +1,7 @@
 """A toy world: a few coloured shapes on a white square, drawn, described and boxed. Host only.
 
-A scene has its shapes in a 3 x 3 grid of cells, one a cell; where in its cell a shape lies, and how
-large it is, differs from scene to scene and is seen in the picture only.
+The shapes of a scene lie in a 3 x 3 grid, at most one a cell. Their position within the cell and
+their size are random and appear in the picture only.
 """
 
 import random
@@ -21,14 +21,14 @@ CELLS = ("top left", "top", "top right", "left", "center", "right",
          "bottom left", "bottom", "bottom right")  # fmt: skip
 """Names of the nine cells, row by row."""
 UNITS = 24
-"""Side of a scene; a cell's is 8."""
+"""Side of a scene in units; the side of a cell is 8."""
 SIDES = (5, 6, 7)
-"""Sides of a shape, in units: smaller than its cell, so that no two shapes touch."""
-MOST = 4
-"""Shapes in a scene, at most."""
+"""Sides of shapes in units: smaller than a cell, so that no two shapes touch."""
+MAX_THINGS = 4
+"""Largest number of shapes in a scene."""
 
-SMALLEST = UNITS
-"""Side of the smallest picture, pixels: below it a unit is less than a pixel."""
+MIN_SIZE = UNITS
+"""Smallest side of a picture in pixels: below it a unit is less than a pixel."""
 
 _SUPERSAMPLE = 4
 
@@ -40,28 +40,28 @@ class Thing(NamedTuple):
     shape: str
     cell: int
     x: int
-    """Left edge, in units of the scene."""
+    """Left edge, in units."""
     y: int
     """Top edge."""
     side: int
 
     @property
     def name(self) -> str:
-        """ "red circle"; no two things of a scene have the same."""
+        """ "red circle"; unique in a scene."""
         return f"{self.color} {self.shape}"
 
     @property
     def row(self) -> int:
-        """0 top, 1 middle, 2 bottom."""
+        """0 is top, 1 middle, 2 bottom."""
         return self.cell // 3
 
     @property
     def column(self) -> int:
-        """0 left, 1 middle, 2 right."""
+        """0 is left, 1 middle, 2 right."""
         return self.cell % 3
 
     def box(self, size: int) -> Box:
-        """Where it is in a picture of `size` pixels: the pixels from x0 up to x1, x1 left out."""
+        """Returns its box in a picture of `size` pixels: the pixels x0 <= x < x1, y0 <= y < y1."""
         edges = (self.x, self.y, self.x + self.side, self.y + self.side)
         x0, y0, x1, y1 = (round(edge * size / UNITS) for edge in edges)
         return Box(self.name, x0, y0, x1, y1, Space("original", size, size))
@@ -72,29 +72,29 @@ Scene = tuple[Thing, ...]
 
 
 def sample(rng: random.Random, least: int = 1) -> Scene:
-    """A scene of `least` to `MOST` things, by the generator's numbers alone."""
-    return arrange(rng, rng.sample(NAMES, rng.randint(least, MOST)))
+    """Returns a random scene of `least` to `MAX_THINGS` things."""
+    return arrange(rng, rng.sample(NAMES, rng.randint(least, MAX_THINGS)))
 
 
 def arrange(rng: random.Random, names: Sequence[tuple[str, str]]) -> Scene:
-    """A scene of shapes with these colours, each in a cell of its own."""
+    """Returns a random scene of the named things, each in its own cell."""
     things = []
     cells = sorted(rng.sample(range(9), len(names)))
     for (color, shape), cell in zip(names, cells, strict=True):
         side = rng.choice(SIDES)
-        x, y = (8 * place + rng.randint(0, 8 - side) for place in (cell % 3, cell // 3))
+        x, y = (8 * start + rng.randint(0, 8 - side) for start in (cell % 3, cell // 3))
         things.append(Thing(color, shape, cell, x, y, side))
     return tuple(things)
 
 
 def draw(scene: Scene, size: int) -> np.ndarray:
-    """The picture, uint8 [size size 3]; every shape fills its box from edge to edge."""
+    """Returns the picture, uint8 [size size 3]; every shape touches all edges of its box."""
     image = Image.new("RGB", (size * _SUPERSAMPLE,) * 2, "white")
     pen = ImageDraw.Draw(image)
     for thing in scene:
         box = thing.box(size)
         x0, y0, x1, y1 = (int(edge) * _SUPERSAMPLE for edge in box[1:5])
-        corners, fill = (x0, y0, x1 - 1, y1 - 1), COLORS[thing.color]  # Pillow's end is inside
+        corners, fill = (x0, y0, x1 - 1, y1 - 1), COLORS[thing.color]  # Pillow includes the end
         if thing.shape == "circle":
             pen.ellipse(corners, fill=fill)
         elif thing.shape == "square":
@@ -105,5 +105,5 @@ def draw(scene: Scene, size: int) -> np.ndarray:
 
 
 def describe(scene: Scene) -> str:
-    """The scene in words: "A red circle is at the top left. A blue square is at the center."."""
+    """Returns "A red circle is at the top left. A blue square is at the center."."""
     return " ".join(f"A {thing.name} is at the {CELLS[thing.cell]}." for thing in scene)

@@ -107,12 +107,12 @@ def test_a_described_scene_is_asked_about_by_yes_or_no():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"kinds": ["colour"]}, "unknown kind 'colour'; did you mean 'color'"),
-        ({"split": "dev"}, "unknown split 'dev'; choose from train, validation, test"),
-        ({"form": "option"}, "unknown form 'option'; did you mean 'options'"),
-        ({"count": 0}, "count 0 is no number of questions; give at least 1"),
+        ({"kinds": ["colour"]}, "a kind is 'colour', did you mean 'color'"),
+        ({"split": "dev"}, "split is 'dev'; choose from train, validation, test"),
+        ({"form": "option"}, "form is 'option', did you mean 'options'"),
+        ({"count": 0}, "count is 0; give at least 1"),
         ({"guesses": -0.1}, "guesses -0.1 is no share of the chains"),
-        ({"size": 20}, "picture size 20 is too small for shapes; give at least 24"),
+        ({"size": 20}, "size is 20 pixels, too small for shapes; give at least 24"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, complaint):
@@ -126,5 +126,5 @@ def test_more_questions_than_there_are_is_refused(monkeypatch):
     )
     with pytest.raises(ValueError, match="'color' has 1 distinct questions for train, fewer than"):
         shapes.load(["color"], count=2)
-    with pytest.raises(ValueError, match="unknown split 'dev'"):
+    with pytest.raises(ValueError, match="split is 'dev'"):
         shapes.described(1, split="dev")

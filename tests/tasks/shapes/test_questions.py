@@ -34,29 +34,29 @@ def test_the_color_asked_for_is_that_of_the_only_thing_of_its_shape():
 
 def test_a_shape_asked_about_by_its_place_is_there():
     for question in asked(KINDS["color_at"]):
-        (thing,) = question.seen
+        (thing,) = question.relevant
         assert question.text == f"What color is the shape at the {CELLS[thing.cell]}?"
         assert question.answer == thing.color and thing in question.scene
 
 
-def test_the_count_is_of_all_things_of_a_shape_all_of_which_are_seen():
+def test_the_count_is_of_all_things_of_a_shape_which_are_all_relevant():
     for question in asked(KINDS["count"]):
         shape = question.text.removeprefix("How many ").removesuffix("s are there?")
-        assert [t for t in question.scene if t.shape == shape] == list(question.seen)
-        assert question.answer == str(len(question.seen))
+        assert [t for t in question.scene if t.shape == shape] == list(question.relevant)
+        assert question.answer == str(len(question.relevant))
         assert 1 <= len(question.scene) <= 4
 
 
 def test_exactly_one_direction_answers_a_question_of_place():
     for question in asked(KINDS["place"]):
-        one, other = question.seen
+        one, other = question.relevant
         assert question.text == f"Where is the {one.name}, seen from the {other.name}?"
         assert [d for d in question.options if holds(one, d, other)] == [question.answer]
 
 
 def test_yes_and_no_are_told_by_the_description_and_equally_frequent():
     for question in asked(yes_no):
-        one, other = question.seen
+        one, other = question.relevant
         words = question.text.removeprefix(f"Is the {one.name} ")
         direction = words.removesuffix(f" the {other.name}?").removesuffix(" of")
         assert question.answer == ("Yes" if holds(one, direction, other) else "No")

@@ -29,7 +29,7 @@ def test_a_seed_gives_one_scene_of_distinct_things_within_their_cells():
     for seed in range(50):
         scene = world.sample(random.Random(seed))
         assert scene == world.sample(random.Random(seed))
-        assert 1 <= len(scene) <= world.MOST
+        assert 1 <= len(scene) <= world.MAX_THINGS
         assert len({thing.name for thing in scene}) == len(scene)
         assert sorted({thing.cell for thing in scene}) == [thing.cell for thing in scene]
         for thing in scene:
