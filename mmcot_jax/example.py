@@ -119,6 +119,20 @@ class Question(NamedTuple):
     row: Row
 
 
+class Answered(NamedTuple):
+    """An example and a reply of the model."""
+
+    example: Example
+    """Without pixels: a thousand photographs are gigabytes."""
+    reply: Reply
+    prompt: str
+    """The text of the rendered prompt, images as `<image>`."""
+    tokens: int
+    """Tokens of the reply, EOS included."""
+    ended: bool
+    """True if EOS ended the reply, False if the token budget did."""
+
+
 RewardFn = Callable[[Example, Reply], float | None]
 """Returns a number, or None if the question has nothing to score."""
 

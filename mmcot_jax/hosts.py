@@ -1,7 +1,9 @@
 """Several processes as one run: `jax.distributed`, preemption, exit."""
 
 import atexit
+import logging
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -66,6 +68,7 @@ def initialize() -> None:
     Raises:
         ValueError: as `read_environment`.
     """
+    _configure_process()
     given = read_environment(os.environ)
     timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
     if given:
@@ -75,6 +78,18 @@ def initialize() -> None:
     if jax.process_count() > 1:
         _connect_devices()
         _start_watchdog()
+
+
+def _configure_process() -> None:
+    """Keeps compiled programs between runs, and libraries' notes out of the progress.
+
+    Programs are kept in JAX_COMPILATION_CACHE_DIR, by default in ~/.cache/mmcot_jax/xla.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = pathlib.Path.home() / ".cache" / "mmcot_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    for name in ("absl", "orbax", "grain"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _connect_devices() -> None:

@@ -1,8 +1,5 @@
 """The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
 
-import json
-import logging
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,6 +21,8 @@ from mmcot_jax.rollout import encode
 from mmcot_jax.sample import distribution
 from mmcot_jax.train import grpo, preflight, sft
 from mmcot_jax.types import Variables
+
+Render = Callable[[Example], Row]
 
 
 def check(c: ConfigDict) -> None:
@@ -64,8 +63,7 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
     if "grpo" in c.stages:
-        metrics = evaluation.assess_metrics(c.grpo.num_generations_eval)
-        preflight.check(c.grpo.to_dict(), mesh, rollout_mesh, metrics)
+        preflight.check(c.grpo.to_dict(), mesh, rollout_mesh, evaluation.assess_metrics(c.grpo))
     if "eval" in c.stages:
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
 
@@ -94,7 +92,6 @@ class Run:
         workdir: pathlib.Path,
         preempted: Callable[[], bool] = never_preempted,
     ):
-        set_up_process()
         self.c, self.workdir, self.preempted = c, workdir, preempted
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
@@ -104,7 +101,8 @@ class Run:
         self.eval_sets = self._eval_sets()
         self.done: list[str] = []
         """Stages that are completed."""
-        self._variables: Variables | None = None
+        self.variables: Variables | None = None
+        """The weights as the completed stages left them; loaded when they are first used."""
 
     def key(self, number: int) -> jax.Array:
         """A random key of the run: 0 weights, 1 sft, 2 eval, 3 grpo, 4 its evaluation."""
@@ -133,31 +131,29 @@ class Run:
         for name, options in eval_sets(self.c).items() if "eval" in self.c.stages else ():
             task = tasks.get(task_name(self.c, options))
             if hasattr(task, "eval_options"):
-                train = self.c.data.get("train", {})
-                options = task.eval_options(options, self.c.eval, train)
+                options = task.eval_options(options, self.c.eval, self.c.data.get("train", {}))
             found[name] = EvalSet(self.load(options), evaluator(task))
             self._render(found[name].examples, self.backbone.renderer.prompt)
         return found
 
-    def _render(
-        self, examples: Sequence[Example], render: Callable[[Example], Row]
-    ) -> data.Rendered:
+    def _render(self, examples: Sequence[Example], render: Render) -> data.Rendered:
         """Rows that are rendered when they are used; the longest must fit in the context."""
         rendered = data.Rendered(examples, render)
         encode.check_lengths([rendered[int(rendered.lengths.argmax())]], self.backbone.context)
         return rendered
 
     def variables_on(self, mesh: Mesh) -> Variables:
-        """The weights, as the completed stages left them, resharded to `mesh`."""
-        if self._variables is None:
+        """The weights, resharded to `mesh`."""
+        if self.variables is None:
             module, c = models.get(self.c.model.backbone), self.c.model.to_dict()
-            self._variables = module.load(self.backbone, c, self.key(0), self.mesh)
-        self._variables = meshes.move(self._variables, mesh, donate=True)
-        return self._variables
+            self.variables = module.load(self.backbone, c, self.key(0), self.mesh)
+        self.variables = meshes.move(self.variables, mesh, donate=True)
+        return self.variables
 
-    def set_variables(self, variables: Variables) -> None:
-        """Replaces the weights by those that a stage has trained."""
-        self._variables = variables
+    def training(self, key: int) -> dict[str, Any]:
+        """The arguments that all training stages share."""
+        where = {"mesh": self.mesh, "workdir": self.workdir, "preempted": self.preempted}
+        return where | {"key": self.key(key), "seed": self.c.seed}
 
     def train_rows(self) -> data.Source:
         """Supervised rows: from the prepared store, or made now with images as ids.
@@ -173,58 +169,42 @@ class Run:
     def encoded_rows(self) -> Iterator[data.Row]:
         """Streams the training split: rendered, its images as ids."""
         task, options = self.resolve_task(self.c.data.train)
-        rendered = map(self.backbone.renderer.supervise, task.stream(**options))
-        rows = encode.check_lengths(rendered, self.backbone.context)
-        variables, batch = self.variables_on(self.mesh), self.c.data.tokenize_batch
-        return encode.encode_images(self.backbone, variables, rows, self.mesh, batch=batch)
+        rows = map(self.backbone.renderer.supervise, task.stream(**options))
+        rows = encode.check_lengths(rows, self.backbone.context)
+        given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
+        return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 
 
 def train_sft(run: Run) -> None:
     """Trains on the chains of `data.train`."""
-    variables = sft.run(
-        run.backbone,
-        run.variables_on(run.mesh),
-        run.train_rows(),
-        run.c.sft.to_dict(),
-        mesh=run.mesh,
-        key=run.key(1),
-        seed=run.c.seed,
-        workdir=run.workdir,
-        preempted=run.preempted,
-    )
-    run.set_variables(variables)
+    weights, c = run.variables_on(run.mesh), run.c.sft.to_dict()
+    run.variables = sft.run(run.backbone, weights, run.train_rows(), c, **run.training(key=1))
 
 
 def train_grpo(run: Run) -> None:
     """Trains on rewards of sampled replies to the questions of `data.grpo`."""
-    c = run.c
-    variables = grpo.run(
+    weights, c = run.variables_on(run.mesh), run.c.grpo.to_dict()
+    run.variables = grpo.run(
         run.backbone,
-        run.variables_on(run.mesh),
-        run.load(c.data.grpo),
-        c.grpo.to_dict(),
-        mesh=run.mesh,
-        key=run.key(3),
-        seed=c.seed,
-        workdir=run.workdir,
-        assess=_assess(run) if c.grpo.eval_steps else None,
+        weights,
+        run.load(run.c.data.grpo),
+        c,
+        assess=_assess(run) if c["eval_steps"] else None,
         rollout_mesh=run.rollout_mesh,
-        rollout_keep=c.rollout_keep,
-        preempted=run.preempted,
+        rollout_keep=run.c.rollout_keep,
+        **run.training(key=3),
     )
-    run.set_variables(variables)
 
 
 def _assess(run: Run) -> grpo.Assess:
-    """The evaluation of a policy on validation examples while GRPO trains it."""
+    """The evaluation of a policy, on validation examples, while GRPO trains it."""
     c, task = run.c, tasks.get(task_name(run.c, run.c.data.grpo))
-    cosmetic = getattr(task, "COSMETIC_OPTIONS", ())
-    options = {name: value for name, value in c.data.grpo.items() if name not in cosmetic}
+    options = {k: v for k, v in c.data.grpo.items() if k not in task.COSMETIC_OPTIONS}
     examples = run.load(options, split="validation", count=c.grpo.eval_count)
-    judge = evaluator(task)
-    settings = dict(greedy=c.eval.to_dict(), sampled=c.grpo.to_dict())
-    where = dict(mesh=run.rollout_mesh, key=run.key(4))
-    return partial(evaluation.assess, run.backbone, EvalSet(examples, judge), **settings, **where)
+    settings = {"greedy": c.eval.to_dict(), "sampled": c.grpo.to_dict()}
+    questions = EvalSet(examples, evaluator(task))
+    mesh, key = run.rollout_mesh, run.key(4)
+    return partial(evaluation.assess, run.backbone, questions, mesh=mesh, key=key, **settings)
 
 
 def evaluate(run: Run) -> None:
@@ -233,16 +213,15 @@ def evaluate(run: Run) -> None:
     The last stage writes results.json and completions/eval*.jsonl. An earlier evaluation is named
     after the stage before it: results_sft.json, completions/eval_sft.jsonl.
     """
-    c = run.c
     before = ["start", *run.done]
-    after = "" if len(before) == len(c.stages) else f"_{before[-1]}"
+    after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
     if after and evaluation.is_done(run.workdir, after):  # the resumed run is past it
         return
     evaluation.evaluate(
         run.backbone,
         run.variables_on(run.rollout_mesh),
         run.eval_sets,
-        c.eval.to_dict(),
+        run.c.eval.to_dict(),
         mesh=run.rollout_mesh,
         key=run.key(2),
         workdir=run.workdir,
@@ -265,26 +244,6 @@ def run_all(run: Run) -> None:
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:
     """Everything that a store of encoded rows depends on; a store of another is refused."""
-    model, name = c.model, task_name(c, c.data.train)
-    cosmetic = ("task", *getattr(tasks.get(name), "COSMETIC_OPTIONS", ()))
-    identity = models.get(model.backbone).picture_identity(model.to_dict())
-    return {
-        "task": name,
-        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in cosmetic)),
-        "tokenizer": model.tokenizer or model.weights,
-        "pictures": json.dumps(identity, sort_keys=True),
-        "preprocess": model.preprocess,
-        "supervision": f"learn {c.sft.learn}, eos {c.sft.eos}",
-    }
-
-
-def set_up_process() -> None:
-    """Keeps compiled programs between runs, and libraries' notes out of the progress.
-
-    Programs are kept in JAX_COMPILATION_CACHE_DIR, by default in ~/.cache/mmcot_jax/xla.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = pathlib.Path.home() / ".cache" / "mmcot_jax" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    for name in ("absl", "orbax", "grain"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    name = task_name(c, c.data.train)
+    images = models.get(c.model.backbone).picture_identity(c.model.to_dict())
+    return encode.fingerprint(c, name, tasks.get(name).COSMETIC_OPTIONS, images)

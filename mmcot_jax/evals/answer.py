@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,26 +11,12 @@ from jax.sharding import Mesh
 
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Example, Reply
+from mmcot_jax.example import Answered, Example, Reply
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.rollout.generate import Generator, PromptShapes
 from mmcot_jax.sample import distribution
 from mmcot_jax.types import Backbone, Variables
-
-
-class Answered(NamedTuple):
-    """An example and a reply of the model."""
-
-    example: Example
-    """Without pixels: a thousand photographs are gigabytes."""
-    reply: Reply
-    prompt: str
-    """The text of the rendered prompt, images as `<image>`."""
-    tokens: int
-    """Tokens of the reply, EOS included."""
-    ended: bool
-    """True if EOS ended the reply, False if the token budget did."""
 
 
 def answer(

@@ -1,4 +1,4 @@
-"""Evaluation sets to results: answered, judged, written and shown."""
+"""Answers and judges evaluation sets; writes and shows the results."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import table
-from mmcot_jax.evals.answer import Answered, answer, decoded_pictures, lengths
+from mmcot_jax.evals.answer import answer, decoded_pictures, lengths
 from mmcot_jax.example import Example
 from mmcot_jax.hosts import is_main_process, never_preempted
 from mmcot_jax.log import Log, write_completions, write_json
@@ -92,9 +92,9 @@ def _path(workdir: pathlib.Path, after: str) -> pathlib.Path:
     return workdir / f"results{after}.json"
 
 
-def assess_metrics(num_generations: int) -> tuple[str, ...]:
-    """Names of the metrics that `assess` returns."""
-    g = num_generations
+def assess_metrics(c: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the metrics that `assess` returns for a config's group `grpo`."""
+    g = c["num_generations_eval"]
     return ("accuracy", *(("pass@1", f"pass@{g}") if g > 1 else ()))
 
 
@@ -115,7 +115,7 @@ def assess(
     """
 
     def correct(c: Mapping[str, Any]) -> np.ndarray:
-        answered: list[Answered] = answer(
+        answered = answer(
             backbone, variables, questions.examples, c, mesh=mesh, key=key, decode_images=False
         )
         return np.array(questions.judge.correct(answered))

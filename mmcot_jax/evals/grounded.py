@@ -6,7 +6,7 @@ from typing import Any
 from mmcot_jax.answers.think_answer import is_correct, read_answer, read_thought
 from mmcot_jax.boxes import parse
 from mmcot_jax.evals import metrics
-from mmcot_jax.evals.answer import Answered
+from mmcot_jax.example import Answered
 
 
 def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

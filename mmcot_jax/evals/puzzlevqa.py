@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from mmcot_jax.evals import metrics
-from mmcot_jax.evals.answer import Answered
+from mmcot_jax.example import Answered
 
 LABELS = {"in_domain": "ID", "out_of_domain": "OOD"}
 """Names of the domains in the study's table."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmcot_jax.answers.yes_no import PARSERS, judge
 from mmcot_jax.evals import pass_at_k
-from mmcot_jax.evals.answer import Answered
+from mmcot_jax.example import Answered
 
 
 def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -3,12 +3,15 @@
 Axes: N images, K ids of a picture, h w pixels.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Row
@@ -61,3 +64,22 @@ def _fill(row: Row, ids: Sequence[np.ndarray]) -> Row:
     for start, picture in zip(row.starts, ids, strict=True):
         tokens[start : start + len(picture)] = picture
     return row._replace(tokens=tokens, images=(), starts=())
+
+
+def fingerprint(
+    c: ConfigDict, task: str, cosmetic: Sequence[str], images: Mapping[str, Any]
+) -> dict[str, str]:
+    """Everything that the encoded rows of a config's `data.train` depend on.
+
+    `cosmetic` are the options of the task that do not change its examples; `images` is what the
+    ids of an image depend on, a backbone's `picture_identity`.
+    """
+    model, left_out = c.model, ("task", *cosmetic)
+    return {
+        "task": task,
+        "data": repr(sorted((k, v) for k, v in c.data.train.items() if k not in left_out)),
+        "tokenizer": model.tokenizer or model.weights,
+        "pictures": json.dumps(images, sort_keys=True),
+        "preprocess": model.preprocess,
+        "supervision": f"learn {c.sft.learn}, eos {c.sft.eos}",
+    }

@@ -20,7 +20,7 @@ from typing import Any
 
 from mmcot_jax import modules
 
-REQUIRED = ("EVALUATOR", "load", "stream")
+REQUIRED = ("EVALUATOR", "LAZY_IMAGES", "COSMETIC_OPTIONS", "load", "stream")
 
 
 def names() -> list[str]:

@@ -23,6 +23,7 @@ from mmcot_jax.tasks._records import Fields, Record
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = True
+COSMETIC_OPTIONS = ()
 
 SPLITS = {"train": "train", "validation": "train", "test": "val"}
 """Split -> its file. The answers of the official test are not public, so its validation is ours."""

@@ -20,6 +20,7 @@ from mmcot_jax.tasks._records import Fields, Record
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = True
+COSMETIC_OPTIONS = ()
 
 SPLITS = {"train": "train", "validation": "train", "test": "test"}
 """Split -> the file of its records."""

@@ -19,6 +19,7 @@ from mmcot_jax.tasks._records import Fields, Record
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = True
+COSMETIC_OPTIONS = ()
 
 SPLITS = ("train", "validation", "test")
 SIZE = (400, 100)

@@ -16,6 +16,7 @@ from mmcot_jax.tasks import _records as records
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
+COSMETIC_OPTIONS = ()
 
 FILES = {"train": "train", "validation": "dev"}
 """Split -> the stem of its files, `train.jsonl` and `train-labels.lst`. The test has no labels."""

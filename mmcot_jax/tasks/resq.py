@@ -22,6 +22,7 @@ from mmcot_jax.tasks._records import from_datasets, limit
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
+COSMETIC_OPTIONS = ()
 
 FILES = {"train": "train_resq.json", "validation": "dev_resq.json", "test": "test_resq.json"}
 """Split -> its file, as released: 1008, 333 and 610 questions."""

@@ -18,6 +18,7 @@ from mmcot_jax.tasks.shapes.world import CELLS
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
+COSMETIC_OPTIONS = ()
 
 CHAINS = ("multimodal", "textual", "none")
 

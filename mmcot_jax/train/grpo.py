@@ -19,7 +19,6 @@ Source: arXiv 2402.03300; names of options and metrics are TRL's.
 """
 
 import pathlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -42,7 +41,7 @@ from mmcot_jax.train import step as steps
 from mmcot_jax.train.groups import Groups, group
 from mmcot_jax.train.policy import Policy
 from mmcot_jax.train.preflight import check_room, preflight
-from mmcot_jax.train.step_log import StepLog
+from mmcot_jax.train.step_log import Clock, StepLog
 from mmcot_jax.types import (
     Backbone,
     Experience,
@@ -168,7 +167,7 @@ def _step(
     run: _Run, state: TrainState, number: int, questions: list[Question]
 ) -> tuple[TrainState, dict[str, float]]:
     """One rollout and its updates: the figure at the head of this file."""
-    clock = _Clock()
+    clock = Clock()
     generations = _generate(run, state, questions, jax.random.fold_in(run.key, number))
     clock.stop("rollout")
     replies = generations.replies
@@ -293,15 +292,3 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
         for line in found.lines:
             console.print(f"{STAGE}: {line}", highlight=False, markup=False, soft_wrap=True)
     found.check()
-
-
-class _Clock:
-    """Seconds between its stops, by name."""
-
-    def __init__(self):
-        self.seconds: dict[str, float] = {}
-        self._since = time.monotonic()
-
-    def stop(self, name: str) -> None:
-        now = time.monotonic()
-        self.seconds[name], self._since = now - self._since, now

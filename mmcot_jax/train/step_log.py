@@ -6,6 +6,7 @@ Axes: N prompts, G samples per prompt, B = N G rows of this process, R rewards.
 import json
 import math
 import pathlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,19 @@ from mmcot_jax.rewards.pool import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.train.groups import Groups
 from mmcot_jax.types import Backbone
+
+
+class Clock:
+    """Seconds between its stops, by name."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def stop(self, name: str) -> None:
+        """Ends the interval `name`, and begins the next one."""
+        now = time.monotonic()
+        self.seconds[name], self._since = now - self._since, now
 
 
 class StepLog:

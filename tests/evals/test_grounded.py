@@ -7,8 +7,7 @@ import pytest
 from mmcot_jax import score
 from mmcot_jax.boxes import Box, Space
 from mmcot_jax.evals import grounded
-from mmcot_jax.evals.answer import Answered
-from mmcot_jax.example import Example, Reply
+from mmcot_jax.example import Answered, Example, Reply
 
 SPACE = Space("resized", 100, 100)
 CAR = Box("car", 0, 0, 10, 10, SPACE)

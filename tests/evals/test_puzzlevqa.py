@@ -3,12 +3,11 @@
 import io
 
 import pytest
-from mmcot_jax.evals.run import Answered
 from rich.console import Console
 
 from mmcot_jax.evals.metrics import by_kind
 from mmcot_jax.evals.puzzlevqa import Line, console, correct, layout, markdown, summarize
-from mmcot_jax.example import Example, Reply
+from mmcot_jax.example import Answered, Example, Reply
 
 
 def answered(kind, domain, number, reply):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax.evals import resq
-from mmcot_jax.evals.answer import Answered
-from mmcot_jax.example import Example, Picture, Reply
+from mmcot_jax.example import Answered, Example, Picture, Reply
 
 PICTURE = Picture(np.arange(4, dtype=np.int32))
 YES = ("<think>", PICTURE, " a</think> <answer> Yes </answer>")

@@ -18,6 +18,7 @@ from mmcot_jax.tasks.shapes.world import MIN_SIZE, describe, draw
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = False
+COSMETIC_OPTIONS = ()
 
 SPLITS = ("train", "validation", "test")
 FORMS = ("options", "open")
