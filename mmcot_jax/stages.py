@@ -63,7 +63,8 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
     if "grpo" in c.stages:
-        preflight.check(c.grpo.to_dict(), mesh, rollout_mesh, evaluation.assess_metrics(c.grpo))
+        options = c.grpo.to_dict()
+        preflight.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
     if "eval" in c.stages:
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
 
@@ -99,8 +100,7 @@ class Run:
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
         self.eval_sets = self._eval_sets()
-        self.done: list[str] = []
-        """Stages that are completed."""
+        self.done: list[str] = []  # completed stages
         self.variables: Variables | None = None
         """The weights as the completed stages left them; loaded when they are first used."""
 
@@ -232,7 +232,7 @@ def evaluate(run: Run) -> None:
 
 
 STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
-"""Every stage, by its name in a config."""
+"""Stages by their name in a config."""
 
 
 def run_all(run: Run) -> None:
