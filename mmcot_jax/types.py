@@ -1,4 +1,4 @@
-"""Device nouns: what crosses into jit, and what a backbone is, seen from above.
+"""The nouns of the device: arguments of jitted functions, and the protocol of a backbone.
 
 Axes: B rows, G samples per prompt, N prompts or pictures, M images in a row (BM: in all rows),
 T time, S cache slots, V vocabulary, D width, L layers, H heads, K kv heads (of a cache) or ids (of
@@ -15,41 +15,41 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from mmcot_jax.example import Renderer
 
 Variables = dict[str, Any]
-"""{"params": frozen weights, "lora": adapters}; without "lora" the same program is the base."""
+"""{"params": frozen weights, "lora": adapters}. Without "lora" the model is the base model."""
 
 
 class Pixels(NamedTuple):
-    """Images of a batch and where their placeholders begin."""
+    """Images of a batch, and the positions of their placeholders."""
 
     images: UInt8[Array, "B M h w 3"]
     starts: Int[Array, "B M"]
-    """First placeholder of each image in `tokens`; -1 where the row has no such image."""
+    """Index in `tokens` of each image's first placeholder; -1 for an unused image slot."""
 
 
 class Batch(NamedTuple):
-    """Rows of equal length, padded on the left (prompts) or on the right (supervised)."""
+    """Rows padded to one length, on the left (prompts) or on the right (supervised)."""
 
     tokens: Int[Array, "B T"]
-    """Image placeholders until `Backbone.prepare` fills them."""
+    """Images are placeholders until `Backbone.prepare` fills them."""
     positions: Int[Array, "A B T"]
-    """Computed on the host, carried, never rebuilt from pad ids."""
+    """Computed on the host and carried; padding is not recognised by its ids."""
     valid: Bool[Array, "B T"]
-    """False on padding; the only source of attention masks."""
+    """False on padding; attention masks are made from it alone."""
     loss: Bool[Array, "B T"]
-    """True where this token is learned: it is a target of the position before it."""
+    """True where the token is a target of the loss, at the position before it."""
     pixels: PyTree | None = None
-    """`Pixels`, or `example.Windows` with rows first, until `Backbone.prepare` has used them."""
+    """`Pixels`, or `example.Windows` with rows first; None after `Backbone.prepare`."""
     embeds: Float[Array, "B P D"] | None = None
-    """What stands at the placeholders among the first P tokens instead of their embeddings. P is
-    T, or less where words were written after."""
+    """Embeddings that replace those of the placeholders among the first P tokens. P is T, or less
+    if a completion was appended."""
 
 
 def fill_image_ids(batch: Batch, ids: Int[Array, "BM K"]) -> Batch:
-    """Writes the ids of `batch.pixels` over their placeholders; the pixels are done with."""
+    """Writes the ids of `batch.pixels` over their placeholders, and drops the pixels."""
     starts = Pixels(*batch.pixels).starts
     b, m = starts.shape
     at = starts[..., None] + jnp.arange(ids.shape[-1])
-    # unused image slots point past the row, and are dropped
+    # unused image slots index past the row, and are dropped
     at = jnp.where(starts[..., None] < 0, batch.tokens.shape[1], at)
     rows = jnp.arange(b)[:, None, None]
     tokens = batch.tokens.at[rows, at].set(ids.reshape(b, m, -1), mode="drop")
@@ -57,7 +57,7 @@ def fill_image_ids(batch: Batch, ids: Int[Array, "BM K"]) -> Batch:
 
 
 def row_axes(tree: Any) -> Any:
-    """Which axis of each array of a batch, a rollout or experience is that of the rows."""
+    """Index of the row axis of each array of a batch, a rollout or an experience."""
 
     def axis(path, _):
         return int(bool(path) and getattr(path[-1], "name", None) == "positions")
@@ -93,14 +93,14 @@ def merge_microbatches(pieces: Any, group: int = 1) -> Any:
 
 
 class Cache(NamedTuple):
-    """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
+    """Keys and values of the tokens so far. All rows write the same slot, as prompts end together."""
 
     k: Float[Array, "L B K S C"]
     v: Float[Array, "L B K S C"]
     valid: Bool[Array, "B S"]
     """False on padding and on slots not written yet."""
     length: Int[Array, ""]
-    """Slots written."""
+    """Number of written slots."""
 
 
 class Grammar(NamedTuple):
@@ -111,7 +111,7 @@ class Grammar(NamedTuple):
 
     is_image: Bool[Array, "V"]
     is_text: Bool[Array, "V"]
-    """What may stand in text: ids the tokenizer owns, no marks, no EOS."""
+    """Ids that text may have: those of the tokenizer, without marks and EOS."""
     boi: int = -1
     eoi: int = -1
     eos: tuple[int, ...] = ()
@@ -119,14 +119,14 @@ class Grammar(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What was sampled, and all the loss needs to score it again."""
+    """Sampled completions, with all that the loss needs to score them again."""
 
     prompt: Batch
     tokens: Int[Array, "B T"]
     state: Int[Array, "B T"]
-    """Grammar state before each token: rebuilds its mask in the loss."""
+    """Grammar state before each token; the loss rebuilds the grammar's mask from it."""
     room: Int[Array, "B T"]
-    """Tokens left in the budget before each token: whether an image still fitted."""
+    """Tokens left in the budget before each token; decides whether an image still fitted."""
     sampled: Bool[Array, "B T"]
     """False where the grammar left no choice, and after EOS; EOS itself is True."""
     valid: Bool[Array, "B T"]
@@ -136,44 +136,44 @@ class Rollout(NamedTuple):
 
 
 class Experience(NamedTuple):
-    """Rollouts, how good each was, and what other policies say of them."""
+    """Rollouts with their advantages, and their log-probabilities under other policies."""
 
     rollout: Rollout
     advantage: Float[Array, "B"]
-    """NaN where there is no reward: the row teaches nothing."""
+    """NaN where there is no reward: the row is left out of the loss."""
     old_logps: Float[Array, "B T"] | None = None
-    """Nats, by the trainer, before the first update on these rollouts; None: this is the first."""
+    """Nats, of the trainer before the first update on these rollouts; None if there is one update."""
     ref_logps: Float[Array, "B T"] | None = None
-    """Nats, of the reference policy; None: not compared."""
+    """Nats, of the reference policy; None if it is not used."""
 
 
 class TrainState(NamedTuple):
-    """All that changes, all that is checkpointed."""
+    """Everything that changes, and is checkpointed."""
 
     step: Int[Array, ""]
     trained: PyTree
-    """The adapters, or everything; frozen weights travel beside it."""
+    """The adapters, or the decoder. Frozen weights are passed beside the state."""
     opt: optax.OptState
 
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A pretrained multimodal language model, seen from above.
+    """A pretrained multimodal language model.
 
-    Frozen and hashable: a static argument of jit.
+    It is immutable and hashable, a static argument of jit.
     """
 
     renderer: Renderer
     context: int
-    """Longest row the model takes, in tokens."""
+    """Longest row that the model accepts, in tokens."""
     position_axes: int
     image_outputs: tuple[str, ...]
-    """What of a drawn `Picture` it makes from ids: "pixels" by `paint`, "embedding" by a method
+    """Fields of a `Picture` that it computes from ids: "pixels" by `paint`, "embedding" by a method
     `embed(variables, ids [N K]) -> [N E]` that only such a backbone has."""
 
     @property
     def grammar(self) -> Grammar:
-        """What the model may write."""
+        """The tokens that may follow one another."""
         ...
 
     def init(self, key: jax.Array) -> Variables:
@@ -181,11 +181,11 @@ class Backbone(Protocol):
         ...
 
     def prepare(self, variables: Variables, batch: Batch) -> Batch:
-        """Pixels -> ids (VQGAN, SEED) or embeds (ViT)."""
+        """Replaces `batch.pixels` by ids (VQGAN, SEED) or embeds (ViT)."""
         ...
 
     def tokenize(self, variables: Variables, images: UInt8[Array, "N h w 3"]) -> Int[Array, "N K"]:
-        """Images -> token ids, for stores and caches; raises where pixels become embeds."""
+        """Images -> token ids; raises if the backbone turns pixels into embeds."""
         ...
 
     def __call__(
@@ -196,11 +196,11 @@ class Backbone(Protocol):
         *,
         dropout: jax.Array | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Hidden states after the last norm; `dropout` is a key, None for none."""
+        """Hidden states after the last norm, and the cache; `dropout` is a key, or None."""
         ...
 
     def unembed(self, variables: Variables, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
-        """float32 logits; the sampler and the loss both call it."""
+        """float32 logits, for the sampler and the loss."""
         ...
 
     def init_cache(self, batch: int, slots: int) -> Cache:
@@ -210,5 +210,5 @@ class Backbone(Protocol):
     def paint(
         self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array
     ) -> UInt8[Array, "N h w 3"]:
-        """Picture ids -> pixels, where `image_outputs` has "pixels"; raises otherwise."""
+        """Picture ids -> pixels if `image_outputs` has "pixels"; raises otherwise."""
         ...
