@@ -93,7 +93,7 @@ def merge_microbatches(pieces: Any, group: int = 1) -> Any:
 
 
 class Cache(NamedTuple):
-    """Keys and values of the tokens so far. All rows write the same slot, as prompts end together."""
+    """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
 
     k: Float[Array, "L B K S C"]
     v: Float[Array, "L B K S C"]
@@ -142,7 +142,7 @@ class Experience(NamedTuple):
     advantage: Float[Array, "B"]
     """NaN where there is no reward: the row is left out of the loss."""
     old_logps: Float[Array, "B T"] | None = None
-    """Nats, of the trainer before the first update on these rollouts; None if there is one update."""
+    """Nats, of the trainer before the first of several updates; None if there is only one."""
     ref_logps: Float[Array, "B T"] | None = None
     """Nats, of the reference policy; None if it is not used."""
 
