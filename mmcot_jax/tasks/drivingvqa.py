@@ -87,7 +87,7 @@ def load(
         on_bad_record: "raise" or "skip".
 
     Returns:
-        Examples; `extra` has `options`, `possible_answers`, `boxes`, `space`, `solution`.
+        Examples; `extra` is as `_grounded.example`.
 
     Raises:
         ValueError: an unknown name, a source that does not exist, a bad record, too few records.
@@ -106,8 +106,7 @@ def load(
         return read(name, fields, records.image_file(Path(source) / fields["img_filename"]))
 
     found = records.collect(rows, read_row, on_bad_record)
-    if split != "test":
-        found = grounded.select_part(
-            found, split=split, part=part, validation_count=validation_count
-        )
-    return Examples(records.limit(found, count, split), style)
+    found = grounded.select(
+        found, split=split, count=count, part=part, validation_count=validation_count
+    )
+    return Examples(found, style)

@@ -105,8 +105,7 @@ def test_an_unknown_style_is_refused(style, complaint):
 
 
 def parts(**options):
-    given = {"split": "train", "part": "all", "validation_count": 0} | options
-    return grounded.select_part(list(range(1885)), **given)
+    return grounded.select(list(range(1885)), **{"split": "train", "count": 0} | options)
 
 
 def test_the_two_parts_of_training_are_the_studys_and_share_nothing_with_validation():
