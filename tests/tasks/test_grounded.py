@@ -7,9 +7,9 @@ import pytest
 
 from mmcot_jax.boxes import Sight, Space
 from mmcot_jax.tasks import _grounded as grounded
-from mmcot_jax.tasks import aokvqa, drivingvqa, viscot
+from mmcot_jax.tasks import aokvqa, viscot
 from mmcot_jax.tasks._grounded import Style
-from mmcot_jax.tasks._records import limit
+from mmcot_jax.tasks._records import limit, read_study
 
 
 def no_picture():
@@ -145,7 +145,7 @@ def said(words):
 
 def driving(sample, explanation_type):
     style = Style("options", explanation_type == "bbox", "original", wording="original")
-    return said(grounded.write(drivingvqa.read("x", sample, no_picture), style))
+    return said(grounded.write(read_study("drivingvqa/x", sample, no_picture), style))
 
 
 def learnt(sample, explanation_type):
