@@ -89,12 +89,20 @@ def choice(record: Record) -> metrics.Choice:
     Raises:
         ValueError: neither layout, or a field that is missing or of another type.
     """
-    if "reply" in record:
-        return _ours(record)
-    if "output_text" in record:
-        return _study(record)
+    return _ours(record) if _layout(record, "output_text") == "reply" else _study(record)
+
+
+def _layout(record: Record, study: str) -> str:
+    """Returns the field that holds the reply: `reply` (ours) or `study`.
+
+    Raises:
+        ValueError: the record has neither.
+    """
+    for field in ("reply", study):
+        if field in record:
+            return field
     raise ValueError(
-        "neither `reply` (our completions) nor `output_text` (the study's) among its fields "
+        f"neither `reply` (our completions) nor `{study}` (the study's) among its fields "
         f"{', '.join(record) or '(none)'}"
     )
 
@@ -146,22 +154,16 @@ def tagged(record: Record, short: bool) -> metrics.Tagged:
     Raises:
         ValueError: neither layout, or a field that is missing or of another type.
     """
-    if "reply" in record:
+    if _layout(record, "generated_response") == "reply":
         possible = record.get("possible_answers") if short else None
         if possible is None:
             possible = [_text(record, "answer")]
         if not possible or not all(isinstance(one, str) for one in possible):
             raise ValueError(f"`possible_answers` is {possible!r}: a list of strings is expected")
         return metrics.Tagged(tuple(possible), _text(record, "reply"))
-    if "generated_response" in record:
-        gold = _text(record, "ground_truth_response")
-        return metrics.Tagged(
-            (gold if short else read_answer(gold) or "",), _text(record, "generated_response")
-        )
-    raise ValueError(
-        "neither `reply` (our completions) nor `generated_response` (the study's) among its fields "
-        f"{', '.join(record) or '(none)'}"
-    )
+    gold = _text(record, "ground_truth_response")
+    gold = gold if short else read_answer(gold) or ""
+    return metrics.Tagged((gold,), _text(record, "generated_response"))
 
 
 Row = TypeVar("Row")
@@ -184,33 +186,21 @@ def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
         ValueError: a bad file or row; names file and line.
     """
     answers = _read(path, choice)
-    scored = metrics.puzzle(answers, parser)
-    result = {"file": str(path), "n": len(answers), "accuracy": scored.accuracy}
-    return {**result, "letters": list(scored.letters)} if rows else result
+    scores = metrics.puzzle(answers, parser)
+    result = {"file": str(path), "n": len(answers), "accuracy": scores.accuracy}
+    return {**result, "letters": list(scores.letters)} if rows else result
 
 
-def score_mcq(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """Returns the scores of one file of multiple-choice replies.
-
-    Raises:
-        ValueError: a bad file or row; names file and line.
-    """
-    answers = _read(path, partial(tagged, short=False))
-    return _pooled(path, "exam_score", metrics.multiple_choice(answers, parser), rows)
-
-
-def score_short_answer(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """Returns the scores of one file of short answers.
+def score_tagged(path: pathlib.Path, parser: str, rows: bool, *, short: bool) -> dict[str, Any]:
+    """Returns the scores of one file of replies in tags: short answers, or letters of options.
 
     Raises:
         ValueError: a bad file or row; names file and line.
     """
-    answers = _read(path, partial(tagged, short=True))
-    return _pooled(path, "accuracy", metrics.short_answer(answers, parser), rows)
-
-
-def _pooled(path: pathlib.Path, exact: str, pooled: metrics.Pooled, rows: bool) -> dict[str, Any]:
-    result = {"file": str(path), "n": len(pooled.answers), **pooled.scores(exact)}
+    metric = metrics.short_answer if short else metrics.multiple_choice
+    pooled = metric(_read(path, partial(tagged, short=short)), parser)
+    scores = pooled.scores("accuracy" if short else "exam_score")
+    result = {"file": str(path), "n": len(pooled.answers), **scores}
     return {**result, "answers": list(pooled.answers)} if rows else result
 
 
@@ -252,8 +242,8 @@ def _judged(path: pathlib.Path, parser: str) -> list[list[bool | None]]:
 
 METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
     "puzzle": score_puzzle,
-    "mcq": score_mcq,
-    "short_answer": score_short_answer,
+    "mcq": partial(score_tagged, short=False),
+    "short_answer": partial(score_tagged, short=True),
     "pass_at_k": score_pass_at_k,
 }
 """Metric -> (file, parser, rows) -> the object to print."""

@@ -1,4 +1,4 @@
-"""Boxes: read from text, moved between frames and back, resized as the model's pictures are."""
+"""Boxes: read from text, converted between frames, compared; sizes of resized pictures."""
 
 import json
 import random
@@ -12,6 +12,7 @@ from mmcot_jax.boxes import (
     convert,
     from_xywh,
     iou,
+    match,
     parse,
     parse_reference,
     smart_resize,
@@ -21,7 +22,7 @@ from mmcot_jax.boxes import (
 PHOTO = Space("original", 640, 427)
 
 
-def test_a_box_of_left_top_width_height_and_its_note():
+def test_a_box_of_left_top_width_height_and_its_notation():
     box = from_xywh("road sign", [10.7, 20.2, 30.5, 40.9], PHOTO)
     assert box.corners == (10.7, 20.2, 41.2, 61.099999999999994)
     assert box.notation == "[10,20,41,61 road sign]"
@@ -30,7 +31,7 @@ def test_a_box_of_left_top_width_height_and_its_note():
         from_xywh("car", [1, 2, 3], PHOTO)
 
 
-def test_a_box_of_nearly_the_whole_picture_is_told():
+def test_a_box_of_nearly_the_whole_picture_covers_it():
     assert Box("", 0, 0, 640, 427, PHOTO).covers_image
     assert not Box("", 0, 0, 640, 380, PHOTO).covers_image
     assert not Box("", 640, 427, 0, 0, PHOTO).covers_image
@@ -78,7 +79,7 @@ def test_sides_become_multiples_of_28_within_the_bounds(height, width, bounds, e
     assert smart_resize(height, width, min_pixels=small, max_pixels=large) == expected
 
 
-def test_a_sliver_of_a_picture_is_refused():
+def test_too_thin_a_picture_is_refused():
     with pytest.raises(ValueError, match="picture of 10 x 2001 pixels is more than 200 times"):
         smart_resize(2001, 10, min_pixels=16, max_pixels=100)
 
@@ -104,12 +105,12 @@ def test_boxes_are_read_with_spaces_fractions_and_several_of_one_label(text, fou
     assert all(b.space == PHOTO for b in parse(text, PHOTO))
 
 
-def test_a_written_note_is_read_back():
+def test_a_notation_is_read_back():
     box = Box("yellow square", 3, 4, 50, 60, PHOTO)
     assert parse(f"There is {box.notation}.", PHOTO) == [box]
 
 
-def test_the_studys_reading_keeps_the_last_of_a_label_and_no_spaces():
+def test_parse_reference_keeps_the_last_box_of_a_label_and_none_with_spaces():
     text = "[1,2,3,4 Car] [5,6,7,8 car] [1, 2, 3, 4 bus] [1.0,2,3,4 van] [1,2,3,4]"
     assert parse_reference(text) == {"car": (5, 6, 7, 8)}
     assert parse_reference(f"[{'9' * 5000},2,3,4 car]") == {}
@@ -135,3 +136,16 @@ def test_iou_is_intersection_over_union():
     assert iou(inverted, inverted) == 0.0
     with pytest.raises(ValueError, match=r"cannot be compared; boxes\.convert one"):
         iou(CAR, CAR._replace(space=Space("original", 200, 200)))
+
+
+def test_boxes_are_matched_one_to_one_for_the_largest_total_iou():
+    near = CAR._replace(x0=4, x1=14)
+    assert match([near, CAR], [CAR]) == [(1, 0, 1.0)]
+    assert match([SIGN, CAR], [CAR, SIGN]) == [(0, 1, 1.0), (1, 0, 1.0)]
+    assert match([CAR], [SIGN]) == match([], [CAR]) == match([CAR], []) == []
+
+
+def test_a_box_of_the_whole_picture_matches_only_another():
+    everything = Box("", 0, 0, 640, 427, PHOTO)
+    assert match([everything], [CAR]) == []
+    assert match([everything], [everything]) == [(0, 0, 1.0)]

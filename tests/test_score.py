@@ -176,7 +176,7 @@ def test_letters_in_tags_are_scored_in_percent_for_both_layouts(write, capsys):
     ]
 
 
-def test_a_short_answer_is_right_where_it_is_one_of_several(write, capsys):
+def test_a_short_answer_is_right_if_it_is_one_of_several(write, capsys):
     ours = write(SHORT, SHORT | {"reply": "two"}, name="ours")
     pair = {"ground_truth_response": "Yes", "generated_response": "<answer>yes.</answer>"}
     study = write(pair, name="study")
@@ -276,7 +276,7 @@ def test_pass_at_k_of_our_answers_and_of_the_studys_verdicts(write, capsys):
     assert second["pass@3"] == pytest.approx(0.8)
 
 
-def test_the_reference_parser_loses_answers_after_pictures(write, capsys):
+def test_the_reference_parser_misses_answers_after_pictures(write, capsys):
     file = write(*sampled("a", "Yes", YES, DRAWN))
     assert main(["--metric", "pass_at_k", "--parser", "reference", file]) == 0
     assert printed(capsys) == [
@@ -310,7 +310,7 @@ def runs(folder, **results):
     return [str(folder / name) for name in results]
 
 
-def test_the_mean_of_runs_is_said_with_the_sample_deviation(tmp_path, capsys):
+def test_runs_are_averaged_with_the_sample_deviation(tmp_path, capsys):
     scores = [{"shapes": {"boxes": {"iou": x}}, "n": 10} for x in (0.1, 0.2, 0.6)]
     assert main(["--mean", *runs(tmp_path, a=scores[0], b=scores[1], c=scores[2])]) == 0
     iou, n = printed(capsys)

@@ -7,11 +7,12 @@ target text from `extra["solution"]`. tests/rewards lists the differences from o
 import functools
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmcot_jax.answers.think_answer import ANSWER, THINK
 from mmcot_jax.boxes import Number, parse_reference
-from mmcot_jax.example import Example, Reply
+from mmcot_jax.example import Example, Reply, RewardFn
 
 Corners = Sequence[Number]
 
@@ -86,31 +87,21 @@ def _mean(values: Sequence[float]) -> float:
 # ---- as rewards ----------------------------------------------------------------------------------
 
 
-def _extra(example: Example, name: str) -> object:
-    if name not in example.extra:
-        raise ValueError(
-            f"example {example.id!r} has no extra[{name!r}], which the study's rewards compare "
-            "with; use a task that gives it, or our own rewards"
-        )
-    return example.extra[name]
+def _reward(score: Callable[[str, Any], float], field: str, read: Callable[[Any], Any]) -> RewardFn:
+    """Returns a reward that compares the reply's text with `read(extra[field])`.
 
-
-def accuracy(example: Example, reply: Reply) -> float:
-    """Returns `accuracy_of` for the reply and the target text.
-
-    Raises:
-        ValueError: the example has no `solution`.
+    It raises a `ValueError` if the example has no such field.
     """
-    return accuracy_of(reply.text, str(_extra(example, "solution")))
 
+    def reward(example: Example, reply: Reply) -> float:
+        if field not in example.extra:
+            raise ValueError(
+                f"example {example.id!r} has no extra[{field!r}], which the study's rewards "
+                "compare with; use a task that gives it, or our own rewards"
+            )
+        return score(reply.text, read(example.extra[field]))
 
-def bbox(example: Example, reply: Reply) -> float:
-    """Returns `bbox_of` for the reply and the target text.
-
-    Raises:
-        ValueError: the example has no `solution`.
-    """
-    return bbox_of(reply.text, str(_extra(example, "solution")))
+    return reward
 
 
 def format(_: Example, reply: Reply) -> float:
@@ -118,19 +109,7 @@ def format(_: Example, reply: Reply) -> float:
     return format_of(reply.text)
 
 
-def scaleup_accuracy(example: Example, reply: Reply) -> float:
-    """Returns `scaleup_accuracy_of` for the reply and the possible answers.
-
-    Raises:
-        ValueError: the example has no `possible_answers`.
-    """
-    return scaleup_accuracy_of(reply.text, _extra(example, "possible_answers"))
-
-
-def scaleup_bbox(example: Example, reply: Reply) -> float:
-    """Returns `scaleup_bbox_of` for the reply and the question's boxes.
-
-    Raises:
-        ValueError: the example has no `boxes`.
-    """
-    return scaleup_bbox_of(reply.text, [box.corners for box in _extra(example, "boxes")])
+accuracy = _reward(accuracy_of, "solution", str)
+bbox = _reward(bbox_of, "solution", str)
+scaleup_accuracy = _reward(scaleup_accuracy_of, "possible_answers", list)
+scaleup_bbox = _reward(scaleup_bbox_of, "boxes", lambda boxes: [box.corners for box in boxes])

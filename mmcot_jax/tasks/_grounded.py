@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 from mmcot_jax.boxes import Box, Number, Sight, Space, convert, truncate
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import Record, pixel_space, read_pixels
+from mmcot_jax.tasks._records import Record, limit, pixel_space, read_pixels
 
 CHOOSE = "Select all correct answers to the following question from the available options."
 EACH = " Choose at least one answer per question."
@@ -207,15 +207,24 @@ _SPLIT_SEED = 42
 T = TypeVar("T")
 
 
-def select_part(records: Sequence[T], *, split: str, part: str, validation_count: int) -> list[T]:
-    """Returns training or validation records out of those that are not for the test.
+def select(
+    records: Sequence[T], *, split: str, count: int, part: str = "all", validation_count: int = 0
+) -> Sequence[T]:
+    """Returns the first `count` records of a split and part; 0 for all.
 
-    In the order of seed 42, the last `validation_count` are for validation, "first" are the first
-    thousand, and "rest" those in between. "all" are both, in the file's order.
+    The test has all `records`. Otherwise, in the order of seed 42, the last `validation_count` are
+    for validation, "first" are the first thousand, and "rest" those in between. "all" are both, in
+    the file's order.
 
     Raises:
-        ValueError: an unknown part, or no record left for training or for validation.
+        ValueError: an unknown part, or too few records for training, validation or `count`.
     """
+    if split != "test":
+        records = _select_part(records, split, part, validation_count)
+    return limit(records, count, split)
+
+
+def _select_part(records: Sequence[T], split: str, part: str, validation_count: int) -> Sequence[T]:
     check_choice("part", part, PARTS)
     if not 0 <= validation_count < len(records):
         raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from mmcot_jax.boxes import Box, Space
+from mmcot_jax.boxes import Box, Space, from_xywh
 from mmcot_jax.errors import check_choice
 
 Fields = Mapping[str, Any]
@@ -113,6 +113,32 @@ def load_split(
 
     without_images = rows.remove_columns("image")
     return ((f"{n:05}", record) for n, record in enumerate(without_images)), picture
+
+
+def read_study(id: str, fields: Fields, picture: Callable[[], Image.Image]) -> Record:
+    """Reads a record in the schema that the study gave DrivingVQA and A-OKVQA.
+
+    Raises:
+        ValueError: a box does not have four numbers.
+        KeyError: a field is missing.
+    """
+    width, height = fields["img_size"]
+    space = pixel_space((width, height))
+    questions, right = fields["questions"], fields["true_answers"]
+    entities = [next(iter(entity.items())) for entity in fields["relevant_entities"] if entity]
+    letters = (right,) if isinstance(right, str) else tuple(right)
+    options = {x: text for x, text in fields["possible_answers"].items() if text is not None}
+    return Record(
+        id=id,
+        picture=picture,
+        size=(width, height),
+        questions=(questions,) if isinstance(questions, str) else tuple(questions),
+        options=options,
+        letters=letters,
+        possible_answers=tuple(options[x] for x in letters if x in options),
+        explanation=fields["interleaved_explanation"],
+        boxes=tuple(from_xywh(label, xywh, space) for label, xywh in entities),
+    )
 
 
 T = TypeVar("T")

@@ -17,7 +17,6 @@ from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
 from mmcot_jax.tasks import _records as records
-from mmcot_jax.tasks import drivingvqa
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import Fields, Record
 
@@ -26,7 +25,7 @@ LAZY_IMAGES = True
 COSMETIC_OPTIONS = ()
 
 SPLITS = {"train": "train", "validation": "train", "test": "val"}
-"""Split -> its file. The answers of the official test are not public, so its validation is ours."""
+"""Split -> its file. The official test has no public answers; its validation is the test here."""
 _DATASET_SPLITS = {"train": "train", "val": "validation"}
 
 
@@ -40,7 +39,7 @@ def read(name: str, fields: Fields, picture: Callable[[], Any], training: bool) 
         KeyError: a field is missing.
     """
     if "choices" not in fields:
-        return drivingvqa.read(name, fields, picture, task="aokvqa")
+        return records.read_study(f"aokvqa/{name}", fields, picture)
     options = dict(zip(LETTERS, fields["choices"], strict=False))
     number = fields["correct_choice_idx"]
     if not isinstance(number, int) or not 0 <= number < len(options):
@@ -92,7 +91,7 @@ def load(
         on_bad_record: "raise" or "skip".
 
     Returns:
-        Examples; `extra` has `options`, `possible_answers`, `boxes`, `space`, `solution`.
+        Examples; `extra` is as `_grounded.example`.
 
     Raises:
         ValueError: an unknown name, a source that does not exist, a bad record, too few records.
@@ -111,8 +110,7 @@ def load(
         return read(name, fields, records.image_file(images / image), training=split != "test")
 
     found = records.collect(rows, read_row, on_bad_record)
-    if split != "test":
-        found = grounded.select_part(
-            found, split=split, part=part, validation_count=validation_count
-        )
-    return Examples(records.limit(found, count, split), style)
+    found = grounded.select(
+        found, split=split, count=count, part=part, validation_count=validation_count
+    )
+    return Examples(found, style)

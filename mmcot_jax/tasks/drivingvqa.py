@@ -6,11 +6,11 @@
 Source: arXiv 2501.04671 (the questions); prompts and targets as in the study.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmcot_jax.boxes import Sight, from_xywh
+from mmcot_jax.boxes import Sight
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
@@ -26,32 +26,6 @@ SPLITS = {"train": "train", "validation": "train", "test": "test"}
 """Split -> the file of its records."""
 MAX_PIXELS = 1920**2
 """Larger pictures are left out, as in the study: 363 of 2248 in training, 102 of 576 in test."""
-
-
-def read(name: str, fields: Fields, picture: Callable[[], Any], task: str = "drivingvqa") -> Record:
-    """Reads a record in the schema of DrivingVQA, which the study's A-OKVQA shares.
-
-    Raises:
-        ValueError: a box does not have four numbers.
-        KeyError: a field is missing.
-    """
-    width, height = fields["img_size"]
-    space = records.pixel_space((width, height))
-    questions, right = fields["questions"], fields["true_answers"]
-    entities = [next(iter(entity.items())) for entity in fields["relevant_entities"] if entity]
-    letters = (right,) if isinstance(right, str) else tuple(right)
-    options = {x: text for x, text in fields["possible_answers"].items() if text is not None}
-    return Record(
-        id=f"{task}/{name}",
-        picture=picture,
-        size=(width, height),
-        questions=(questions,) if isinstance(questions, str) else tuple(questions),
-        options=options,
-        letters=letters,
-        possible_answers=tuple(options[x] for x in letters if x in options),
-        explanation=fields["interleaved_explanation"],
-        boxes=tuple(from_xywh(label, xywh, space) for label, xywh in entities),
-    )
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
@@ -87,7 +61,7 @@ def load(
         on_bad_record: "raise" or "skip".
 
     Returns:
-        Examples; `extra` has `options`, `possible_answers`, `boxes`, `space`, `solution`.
+        Examples; `extra` is as `_grounded.example`.
 
     Raises:
         ValueError: an unknown name, a source that does not exist, a bad record, too few records.
@@ -102,12 +76,13 @@ def load(
         if (fields["has_multiple_questions"] and not two_questions) or width * height > MAX_PIXELS:
             return None
         if picture:
-            return read(name, fields, picture(name))
-        return read(name, fields, records.image_file(Path(source) / fields["img_filename"]))
+            image = picture(name)
+        else:
+            image = records.image_file(Path(source) / fields["img_filename"])
+        return records.read_study(f"drivingvqa/{name}", fields, image)
 
     found = records.collect(rows, read_row, on_bad_record)
-    if split != "test":
-        found = grounded.select_part(
-            found, split=split, part=part, validation_count=validation_count
-        )
-    return Examples(records.limit(found, count, split), style)
+    found = grounded.select(
+        found, split=split, count=count, part=part, validation_count=validation_count
+    )
+    return Examples(found, style)

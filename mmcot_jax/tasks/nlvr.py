@@ -118,7 +118,7 @@ def load(
         on_bad_record: "raise" or "skip".
 
     Returns:
-        Examples; `extra` has `options`, `possible_answers`, `boxes`, `space`, `solution`.
+        Examples; `extra` is as `_grounded.example`.
 
     Raises:
         ValueError: an unknown name, a source that does not exist, a bad record, too few records.

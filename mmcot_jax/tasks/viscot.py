@@ -92,7 +92,7 @@ def load(
         on_bad_record: "raise" or "skip"; the study skipped what has no picture.
 
     Returns:
-        Examples; `extra` has `kind` (the set), `possible_answers`, `boxes`, `space`, `solution`.
+        Examples; `extra` is as `_grounded.example`, and `kind` is the set.
 
     Raises:
         ValueError: an unknown name, a source that does not exist, a bad record, too few records.
@@ -112,13 +112,9 @@ def load(
         return read(name, fields, folder / "images") if fields["dataset"] in sets else None
 
     rows = ((f"{file.stem}/{n}", row) for file in files for n, row in records.from_file(file))
-    found = grounded.select_part(
-        records.collect(rows, read_row, on_bad_record),
-        split=split,
-        part="all",
-        validation_count=validation_count,
-    )
-    return Examples(records.limit(found, count, split), style, kind)
+    found = records.collect(rows, read_row, on_bad_record)
+    found = grounded.select(found, split=split, count=count, validation_count=validation_count)
+    return Examples(found, style, kind)
 
 
 def kind(record: Record) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Letters read out of texts."""
+"""The letter that a text states."""
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_a_stated_answer_is_read(text, letter):
         CHAIN,
     ],
 )
-def test_what_states_no_answer_gives_none(text):
+def test_a_text_without_a_statement_has_no_letter(text):
     assert parse_strict(text) is None
 
 

@@ -18,7 +18,7 @@ from mmcot_jax.answers import yes_no
         ("", None),
     ],
 )
-def test_an_answer_is_read_from_its_tags_also_after_a_picture(text, answer):
+def test_an_answer_is_read_from_its_tags_even_after_a_picture(text, answer):
     assert yes_no.read_unanimous(text) == answer
 
 

@@ -1,4 +1,4 @@
-"""Answered pictured questions to results and to rows that can be scored again."""
+"""Results of answers about pictures, and rows that can be scored again."""
 
 import json
 
@@ -70,7 +70,7 @@ def test_short_answers_and_questions_without_boxes_or_kinds():
 
 
 @pytest.mark.parametrize(("metric", "options"), [("mcq", ("x", "y")), ("short_answer", ())])
-def test_kept_rows_are_scored_again_to_the_same_numbers(tmp_path, capsys, metric, options):
+def test_stored_rows_are_scored_to_the_same_numbers(tmp_path, capsys, metric, options):
     texts = (RIGHT, "<answer>2</answer>", "<answer>B</answer>")
     rows = [answered(text, answer="A" if options else "two", options=options) for text in texts]
     results, kept = grounded.summarize(rows)

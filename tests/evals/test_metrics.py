@@ -116,7 +116,7 @@ def test_one_of_several_short_answers_counts_as_the_first():
         metrics.short_answer(rows, "lenient")
 
 
-def test_boxes_are_told_by_four_numbers_over_the_rows_that_have_some():
+def test_boxes_have_four_scores_over_the_rows_with_gold_boxes():
     space = Space("resized", 100, 100)
     car, sign = Box("car", 0, 0, 10, 10, space), Box("sign", 50, 50, 60, 60, space)
     gold = [(car, sign), (car,), ()]

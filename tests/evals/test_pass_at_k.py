@@ -37,12 +37,12 @@ def test_a_mean_over_questions_counts_no_answer_as_wrong():
     }
 
 
-def test_pass_3_is_left_out_where_a_question_has_two_answers():
+def test_pass_3_is_left_out_if_a_question_has_two_answers():
     found = metric.summarize([[True, False], [True] * 5])
     assert (found["samples"], found["pass@1"]) == (2, 0.75) and "pass@3" not in found
 
 
-def test_answers_of_a_question_need_not_be_together():
+def test_answers_of_a_question_need_not_be_adjacent():
     verdicts = metric.by_question(["b", "a", "b"], [True, None, False])
     assert verdicts == [[True, False], [None]]
 
@@ -60,7 +60,7 @@ def test_the_studys_layout_is_read():
         ({"0": "Yes"}, "question '0' has 'Yes'"),
     ],
 )
-def test_another_content_is_named(record, words):
+def test_unexpected_content_is_named(record, words):
     with pytest.raises(ValueError, match=words):
         metric.stored(record)
 

@@ -1,4 +1,4 @@
-"""Several answers to each question become pass@k under two readings, and rows to keep."""
+"""Results of several answers to each question: pass@k by two parsers, and rows."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def answered(id, answer, *chains):
 ANSWERS = [*answered("a", "Yes", YES, NO, CUT), *answered("b", "No", NO, NO, NO)]
 
 
-def test_answers_after_pictures_count_and_in_the_studys_reading_do_not():
+def test_answers_after_pictures_count_except_for_the_studys_parser():
     results, _ = resq.summarize(ANSWERS)
     assert results == {
         "strict": {
@@ -34,7 +34,7 @@ def test_answers_after_pictures_count_and_in_the_studys_reading_do_not():
     }
 
 
-def test_every_answer_is_kept_with_what_was_read():
+def test_every_answer_is_a_row_with_the_answer_read():
     _, rows = resq.summarize(ANSWERS)
     assert rows[0] == {
         "id": "a",
@@ -53,5 +53,5 @@ def test_every_answer_is_kept_with_what_was_read():
     ]
 
 
-def test_what_grpo_watches_is_the_strict_reading():
+def test_correct_uses_the_strict_parser():
     assert resq.correct(ANSWERS) == (True, False, False, True, True, True)

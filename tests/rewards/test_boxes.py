@@ -1,4 +1,4 @@
-"""The reward for boxes: one-to-one, with recall, not to be had by boxing everything."""
+"""The reward for boxes: one-to-one, with recall, nothing for a box of the whole picture."""
 
 import pytest
 
@@ -40,12 +40,12 @@ def test_the_best_pairing_is_taken_not_the_first():
     assert reward(found, near, far) == pytest.approx((1 + 60 / 140) / 2)
 
 
-def test_a_gold_box_as_large_as_the_picture_may_be_boxed():
+def test_a_gold_box_as_large_as_the_picture_can_be_matched():
     whole = Box("table", 0, 0, 100, 100, PHOTO)
     assert reward("<think>[0,0,100,98 table]</think>", whole) == pytest.approx(0.98)
 
 
-def test_a_question_without_boxes_has_no_reward_and_one_that_does_not_say_is_refused():
+def test_a_question_without_boxes_has_no_reward_and_a_missing_field_is_refused():
     assert reward("<think>[0,0,10,10 car]</think>") is None
     with pytest.raises(ValueError, match=r"'q/1' has no extra\['boxes'\]; give its boxes, \(\)"):
         boxes.iou(Example("q/1", ("?",), "A"), Reply(("x",)))

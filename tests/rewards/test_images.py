@@ -58,12 +58,12 @@ WORDS = images.scene_embedder(embed_text)
         ((), 0.0),
     ],
 )
-def test_a_picture_is_as_good_as_it_is_near_its_scene(segments, reward):
+def test_alignment_is_the_rescaled_cosine_of_picture_and_scene(segments, reward):
     aligned = images.alignment(WORDS)
     assert aligned(SCENE, Reply(segments)) == pytest.approx(reward)
 
 
-def test_pixels_and_clip_join_through_the_same_door():
+def test_alignment_can_embed_pixels():
     def embed_pixels(picture):
         return picture.pixels.mean((0, 1))[:2]
 
@@ -84,7 +84,7 @@ def test_a_scene_is_embedded_once():
     assert calls == ["a cat"]
 
 
-def test_an_alignment_of_ones_own_is_found_by_its_place(tmp_path):
+def test_a_users_alignment_is_found_by_file_and_name(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "import numpy as np\nfrom mmcot_jax.rewards import images\n"
@@ -95,7 +95,7 @@ def test_an_alignment_of_ones_own_is_found_by_its_place(tmp_path):
     assert found.function(SCENE, Reply((picture(1.0, 1.0), "a"))) == pytest.approx(1.0)
 
 
-def test_the_one_of_that_name_takes_what_the_task_and_the_backbone_give():
+def test_the_reward_alignment_uses_the_embeddings_of_task_and_backbone():
     near = resolve("alignment")
     given = Example("q", ("",), "Yes", extra={"scene_embedding": np.array([3.0, 4.0])})
     assert near.needs_images
@@ -104,7 +104,7 @@ def test_the_one_of_that_name_takes_what_the_task_and_the_backbone_give():
         near.function(SCENE, Reply((picture(0.8, -0.6), "a")))
 
 
-def test_faults_of_the_data_and_of_the_wiring_are_named():
+def test_missing_and_unequal_embeddings_are_named():
     aligned = images.alignment(WORDS)
     with pytest.raises(ValueError, match="example 'q' has no scene to compare pictures with"):
         aligned(SCENE._replace(extra={}), Reply((picture(1.0, 0.0), "a")))

@@ -18,7 +18,7 @@ def test_a_users_function_is_found_in_a_file_or_a_module():
     assert resolve("os.path:join").function.__name__ == "join"
 
 
-def test_a_function_that_names_completions_is_trls():
+def test_a_function_with_an_argument_completions_is_trls():
     assert resolve(f"{FILE}:trl_length").trl and not resolve(f"{FILE}:length").trl
 
 
@@ -35,7 +35,7 @@ def test_a_function_that_names_completions_is_trls():
         (f"{FILE}:one_argument", r"takes \(example\); a reward takes \(example, reply\)"),
     ],
 )
-def test_what_is_no_reward_is_refused_with_what_is(name, message):
+def test_an_unknown_reward_is_refused_with_the_known_ones(name, message):
     with pytest.raises(ValueError, match=message):
         resolve(name)
 

@@ -29,7 +29,7 @@ def score(*names: str, timeout_s: float = 30.0) -> RewardResult:
         return pool.submit(EXAMPLES, REPLIES).result()
 
 
-def test_values_stand_in_the_order_of_rows_and_rewards():
+def test_values_are_in_the_order_of_rows_and_rewards():
     scored = score("length", "trl_length")
     np.testing.assert_array_equal(scored.values, [[0.1, 1], [0.2, 2], [0.2, 2], [0, 0]])
     assert scored.failures == ()

@@ -1,4 +1,4 @@
-"""Rewards of a puzzle's chain: the letter it answers, the form it has."""
+"""Rewards for a puzzle's reply: its letter and its form."""
 
 import numpy as np
 import pytest

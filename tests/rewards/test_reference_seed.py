@@ -21,14 +21,14 @@ def drawn(*ids, start=32000):
 # ---- the text ----------------------------------------------------------------------------------
 
 
-def test_a_reply_is_written_as_the_studys_tokenizer_wrote_it():
+def test_a_reply_becomes_the_text_of_the_studys_tokenizer():
     reply = Reply(("<think>", drawn(), " a </think> <answer> Yes </answer>"))
     assert seed.to_study_text(reply) == CHAIN
     assert seed.to_study_text(Reply((drawn(), drawn()))) == f"{IMAGE} {IMAGE}"
     assert seed.to_study_text(Reply(())) == ""
 
 
-def test_an_image_that_the_budget_cut_has_no_end():
+def test_a_truncated_image_has_no_end_tag():
     assert (
         seed.to_study_text(Reply(("a", drawn(32001, 32002)))) == "a <img> <img_00001> <img_00002>"
     )
@@ -36,7 +36,7 @@ def test_an_image_that_the_budget_cut_has_no_end():
     assert seed.to_study_text(cut_and_on) == "<img> <img_00001> </img> a"
 
 
-def test_ids_that_are_no_codes_are_marks_or_unknown():
+def test_ids_that_are_no_codes_are_tags_or_unknown():
     reply = Reply((drawn(40191, 40192, 40193, 5, 40194), "a"))
     text = "<img> <img_08191> <img> </img> <unk> <unk> </img> a"
     assert seed.to_study_text(reply) == text
@@ -80,7 +80,7 @@ def test_cases_of_ours(function, text, reward):
     assert function(text) == pytest.approx(reward)
 
 
-def test_the_clip_score_asks_for_32_codes_and_is_rescaled():
+def test_the_clip_score_needs_32_codes_and_is_rescaled():
     asked = []
 
     def scorer(codes, scene):

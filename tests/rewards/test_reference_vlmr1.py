@@ -1,4 +1,4 @@
-"""The study's rewards: its own cases, and in what ours differ.
+"""The study's rewards: its own cases, and how ours differ.
 
 Every line of DIFFERENCES is a fault of the study's reward with an example, and both values.
 """
@@ -84,7 +84,7 @@ def test_a_box_of_the_whole_picture_earns_nothing_from_ours():
     assert REWARDS["iou"](asked, everything) == 0.0
 
 
-def test_the_scale_up_rewards_know_answers_and_boxes_without_labels():
+def test_the_scale_up_rewards_compare_answers_and_unlabelled_boxes():
     asked = Example(
         "q/2", ("?",), "P. Carter", extra={"possible_answers": ("P. Carter",), "boxes": (CAR, SIGN)}
     )
@@ -96,7 +96,7 @@ def test_the_scale_up_rewards_know_answers_and_boxes_without_labels():
 
 
 @pytest.mark.parametrize("name", ["accuracy", "bbox", "scaleup_accuracy", "scaleup_bbox"])
-def test_an_example_without_what_the_study_compares_with_is_refused(name):
+def test_an_example_without_the_fields_of_the_studys_rewards_is_refused(name):
     with pytest.raises(ValueError, match=r"'q/3' has no extra\[.*\], which the study's rewards"):
         getattr(reference_vlmr1, name)(Example("q/3", ("?",), "A"), Reply(("x",)))
 
@@ -176,5 +176,5 @@ def test_every_stored_case_of_the_study_is_reproduced(reference, name):
             assert call() == case["reward"], case
 
 
-def test_the_strict_reading_of_boxes_is_the_studys():
+def test_parse_reference_reads_the_boxes_of_the_studys_cases():
     assert reference_vlmr1.boxes_of(f"<think>{GOLD}</think> [1,2,3,4 x]") == parse_reference(GOLD)

@@ -1,4 +1,4 @@
-"""Functions written for TRL's trainer, called as it calls them."""
+"""Functions written for TRL's trainer are called as TRL calls them."""
 
 import pathlib
 
@@ -22,26 +22,26 @@ def called(name: str, replies=REPLIES, **options) -> trl.Called:
     return trl.call(resolve(f"{FILE}:{name}").function, EXAMPLES, replies, IDS, **options)
 
 
-def test_it_is_given_lists_and_columns():
+def test_a_function_receives_lists_and_columns():
     assert called("trl_length").values == [3.0, 12.0]  # "blue <image>"
 
 
-def test_an_async_one_is_awaited_and_what_it_logs_is_kept():
+def test_an_async_function_is_awaited_and_its_logs_are_kept():
     found = called("trl_async")
     assert found.values == [1.0, 0.0]
     assert found.extra == {"first": ["t", "b"]}
     assert found.metrics == {"mean_prompt": (17 + 7) / 2}  # "<image>how many? ", "which? "
 
 
-def test_none_says_not_applicable():
+def test_none_means_not_applicable():
     assert called("trl_async", replies=[Reply(()), REPLIES[1]]).values == [None, 0.0]
 
 
-def test_of_a_chat_it_is_given_messages():
+def test_in_a_chat_a_function_receives_messages():
     assert called("trl_chat", chat=True).values == [1.0, 0.0]
 
 
-def test_a_strict_signature_gets_what_it_names():
+def test_a_function_without_kwargs_receives_the_arguments_it_names():
     assert called("trl_strict", step=40).values == [42, 48]
 
 

@@ -50,7 +50,7 @@ def test_training_has_chains_with_boxes(folder):
     assert {kept.id, learnt.id} == {"aokvqa/a", "aokvqa/b"}
 
 
-def test_the_open_form_is_answered_by_the_options_words(folder):
+def test_the_open_form_is_answered_by_the_text_of_the_option(folder):
     example = next(aokvqa.stream(str(folder), form="open"))
     assert example.prompt[1].endswith("</answer> tags.\nQuestion: What is it?")
     assert example.answer == "dog" and example.extra["options"] == ()

@@ -68,7 +68,7 @@ def test_two_questions_and_large_pictures_are_left_out(folder):
     assert sorted(kept + ids(validation_count=1)) == ids()
 
 
-def test_a_picture_is_read_when_its_example_is(folder):
+def test_a_picture_is_read_when_its_example_is_used(folder):
     examples = drivingvqa.load(str(folder))
     (folder / "images/1.jpg").unlink()
     assert len(examples) == 4 and len(examples[1:]) == 3

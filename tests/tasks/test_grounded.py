@@ -1,4 +1,4 @@
-"""Prompts and chains with places: the study's, and ours in the frame the model sees."""
+"""Prompts and chains with boxes: the study's, and ours in the frame the model sees."""
 
 import json
 import pathlib
@@ -7,9 +7,9 @@ import pytest
 
 from mmcot_jax.boxes import Sight, Space
 from mmcot_jax.tasks import _grounded as grounded
-from mmcot_jax.tasks import aokvqa, drivingvqa, viscot
+from mmcot_jax.tasks import aokvqa, viscot
 from mmcot_jax.tasks._grounded import Style
-from mmcot_jax.tasks._records import limit
+from mmcot_jax.tasks._records import limit, read_study
 
 
 def no_picture():
@@ -51,7 +51,7 @@ def test_a_prompt_with_options_and_its_target_in_the_models_pixels():
     assert words.boxes[0].space == Space("resized", 644, 420)
 
 
-def test_the_studys_frame_and_its_unknown_places_are_options():
+def test_the_studys_frame_and_its_unknown_boxes_are_options():
     words = written(Style("options", frame="original", wording="original"))
     assert words.target == (
         r"<think>The fish [12,30,112,230 fish] is on it [0,0,640,427 a \1 b] [1,2,3,4].</think> "
@@ -67,7 +67,7 @@ def test_the_open_form_is_answered_by_words():
     assert (plain.prompt, plain.target) == ("What is on the plate?", "<answer>fish</answer>")
 
 
-def test_without_boxes_no_place_is_asked_for_or_named():
+def test_without_boxes_neither_prompt_nor_chain_has_any():
     words = written(Style("options", boxes=False))
     assert "bounding boxes" not in words.prompt
     assert words.target == "<think>The fish is on it .</think> <answer>A</answer>"
@@ -105,11 +105,10 @@ def test_an_unknown_style_is_refused(style, complaint):
 
 
 def parts(**options):
-    given = {"split": "train", "part": "all", "validation_count": 0} | options
-    return grounded.select_part(list(range(1885)), **given)
+    return grounded.select(list(range(1885)), **{"split": "train", "count": 0} | options)
 
 
-def test_the_two_parts_of_training_are_the_studys_and_validation_is_apart():
+def test_the_two_parts_of_training_are_the_studys_and_share_nothing_with_validation():
     first, rest = parts(part="first"), parts(part="rest")
     assert (len(first), len(rest)) == (1000, 885)
     assert first[:5] == [574, 1289, 878, 731, 626]
@@ -127,7 +126,7 @@ def test_the_two_parts_of_training_are_the_studys_and_validation_is_apart():
         ({"split": "validation"}, "validation_count is 0: no record is kept from training"),
     ],
 )
-def test_parts_that_cannot_be_are_refused(options, complaint):
+def test_impossible_parts_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         parts(**options)
 
@@ -146,7 +145,7 @@ def said(words):
 
 def driving(sample, explanation_type):
     style = Style("options", explanation_type == "bbox", "original", wording="original")
-    return said(grounded.write(drivingvqa.read("x", sample, no_picture), style))
+    return said(grounded.write(read_study("drivingvqa/x", sample, no_picture), style))
 
 
 def learnt(sample, explanation_type):

@@ -1,4 +1,4 @@
-"""NLVR: its pictures hold what its records say, where they say."""
+"""NLVR: examples, splits, and records that agree with their pictures."""
 
 import json
 
@@ -66,7 +66,7 @@ EMPTY = [(211, 211, 211), (128, 128, 128)]
 
 
 @pytest.mark.reference
-def test_splits_share_no_sentence_and_are_all_records(reference):
+def test_splits_share_no_sentence_and_cover_all_records(reference):
     folder = str(reference / "data/nlvr")
     sizes = [len(nlvr.load(folder, split=split)) for split in nlvr.SPLITS]
     assert sizes == [475, 56, 69] and sum(sizes) == 600

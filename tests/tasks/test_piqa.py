@@ -25,7 +25,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_goal_and_its_solutions_are_asked_about_in_the_studys_words(folder):
+def test_a_goal_and_its_solutions_become_the_studys_prompt(folder):
     first, second = piqa.load(str(folder), prompt="textual")
     assert first.prompt == (TEXTUAL,)
     assert (first.answer, second.answer, second.id) == ("0", "1", "piqa/train/00001")
@@ -67,6 +67,6 @@ def test_a_broken_record_is_named(folder, file, content, words):
         piqa.load(str(folder))
 
 
-def test_a_set_that_is_nowhere_is_named(folder):
+def test_a_missing_data_set_is_named(folder):
     with pytest.raises(ValueError, match="datasets cannot give its split 'train'"):
         piqa.load(str(folder / "nowhere"))

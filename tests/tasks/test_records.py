@@ -1,4 +1,4 @@
-"""Records of pictured questions: sources, faults, pictures."""
+"""Records of questions about pictures: sources, faults, pictures."""
 
 import logging
 
@@ -27,7 +27,7 @@ def photo(tmp_path):
     return path
 
 
-def test_a_transparent_picture_lies_on_white(photo):
+def test_a_transparent_picture_gets_a_white_background(photo):
     found = records.read_pixels(record(records.image_file(photo)))
     assert found.shape == (40, 60, 3) and found.dtype == np.uint8
     assert (found == 255).all()
@@ -43,7 +43,7 @@ def test_a_transparent_picture_lies_on_white(photo):
         ("long", "'set/7' has a picture of 28 x 5601 pixels; .* at most 200 to 1"),
     ],
 )
-def test_a_bad_picture_is_one_line_naming_the_record(tmp_path, bad, complaint):
+def test_a_bad_picture_is_one_line_with_the_record(tmp_path, bad, complaint):
     path = tmp_path / f"{bad}.png"
     if bad == "text":
         path.write_text("no picture")
@@ -58,7 +58,7 @@ def test_a_bad_picture_is_one_line_naming_the_record(tmp_path, bad, complaint):
     assert "\n" not in str(fault.value)
 
 
-def test_a_picture_of_another_size_than_the_record_says_is_refused(photo):
+def test_a_picture_whose_size_is_not_the_records_is_refused(photo):
     with pytest.raises(ValueError, match=r"gives its picture 40 x 60 pixels and it has 60 x 40"):
         records.read_pixels(record(records.image_file(photo))._replace(size=(40, 60)))
 

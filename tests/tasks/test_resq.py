@@ -1,4 +1,4 @@
-"""ReSQ's records, the study's prompts word by word, scenes for a painter, and what is refused."""
+"""ReSQ's records, the study's prompts, scenes for the image generator, refused input."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_the_released_files_have_1008_and_333_questions(reference):
     assert len({e.id for e in train + validation}) == 1341
 
 
-def test_a_prompt_is_the_studys_and_holds_the_sentences_the_question_is_about(folder):
+def test_a_prompt_is_the_studys_and_holds_the_sentences_of_its_question(folder):
     (_, second) = resq.load(str(folder))
     assert second.prompt == (MULTIMODAL,)
     assert (second.id, second.answer, second.rationale) == ("resq/train/0001", "No", ())
@@ -69,7 +69,7 @@ def test_a_prompt_is_the_studys_and_holds_the_sentences_the_question_is_about(fo
     assert resq.load(str(folder), prompt="textual", count=1)[0].prompt == (TEXTUAL,)
 
 
-def test_a_given_image_stands_for_the_scene_and_begins_the_chain(folder):
+def test_a_given_image_replaces_the_scene_and_follows_the_prefill(folder):
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     Image.fromarray(pixels).save(folder / "two.png")
     Image.fromarray(pixels[::-1]).save(folder / "one.png")
@@ -88,7 +88,7 @@ def test_a_given_image_stands_for_the_scene_and_begins_the_chain(folder):
     assert second.extra["prefill"] == " <think><image>"
 
 
-def test_a_chain_of_form_thinks_the_question_and_answers_it(folder):
+def test_the_form_chain_repeats_the_question_and_answers_it(folder):
     (example,) = resq.load(str(folder), chain="form", count=1)
     said = " <think> Is the cat on the mat?</think> <answer>Yes</answer>"
     assert example.rationale == (said,)

@@ -1,4 +1,4 @@
-"""Described scenes: what is asked, what is drawn, how the splits lie."""
+"""Described scenes: questions, drawings, splits."""
 
 import collections
 import re
@@ -9,7 +9,7 @@ import pytest
 from mmcot_jax.tasks import scenes
 
 
-def test_a_scene_is_described_asked_about_and_drawn():
+def test_a_scene_is_described_questioned_and_drawn():
     example = scenes.load(count=1, size=32)[0]
     prompt = f"USER: {example.extra['scene']} {example.extra['question']}\nASSISTANT:"
     assert example.prompt == (prompt,)
@@ -30,7 +30,7 @@ def test_a_scene_is_described_asked_about_and_drawn():
     assert answer == f"<answer>{example.answer}</answer>"
 
 
-def test_the_textual_chain_says_the_same_without_the_picture():
+def test_the_textual_chain_is_the_other_without_the_picture():
     drawn, written = (scenes.load(count=3, chain=c) for c in ("multimodal", "textual"))
     for one, other in zip(drawn, written, strict=True):
         assert other.rationale == (f"<think>{one.rationale[2][1:]}",)

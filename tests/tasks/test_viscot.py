@@ -53,7 +53,7 @@ def test_the_plain_form_is_the_question_alone(folder):
     assert example.prompt[1] == "Is the car over the cat?"
 
 
-def test_other_sets_are_passed_over_and_missing_pictures_skipped_on_request(folder, caplog):
+def test_other_sets_are_left_out_and_missing_pictures_too_on_request(folder, caplog):
     examples = viscot.load(str(folder))
     assert len(examples) == 3
     with pytest.raises(

@@ -6,11 +6,11 @@ from mmcot_jax.tasks.shapes.world import Thing, describe
 SCENE = (Thing("red", "circle", 0, 1, 1, 5), Thing("yellow", "triangle", 8, 17, 17, 6))
 
 
-def test_a_things_codes_are_what_it_is_and_where_then_nothing():
+def test_codes_are_the_name_and_cell_of_each_thing_then_nothing():
     assert facts.codes(SCENE).tolist() == [0, 12, 11, 20, 21, 21, 21, 21]
 
 
-def test_where_in_its_cell_a_thing_lies_is_no_fact():
+def test_the_position_within_a_cell_is_no_fact():
     moved = (SCENE[0]._replace(x=3, side=7), SCENE[1])
     np.testing.assert_array_equal(facts.codes(moved), facts.codes(SCENE))
 

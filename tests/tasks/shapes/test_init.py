@@ -1,4 +1,4 @@
-"""The shapes task: its examples written out, its splits apart, what it refuses."""
+"""The shapes task: examples written out, disjoint splits, refused options."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_without_boxes_the_chain_names_the_shapes():
     assert example.rationale[0].startswith(f"<think>There is a {example.extra['boxes'][0].label}.")
 
 
-def test_a_chain_notes_every_thing_that_is_looked_at_and_ends_in_the_answer():
+def test_a_chain_holds_the_box_of_every_relevant_thing_and_ends_in_the_answer():
     for example in shapes.load(SEVERAL, count=30, size=112):
         (chain,) = example.rationale
         assert all(box.notation in chain for box in example.extra["boxes"])
@@ -70,7 +70,7 @@ def test_a_share_of_the_chains_guesses():
     assert [e.extra["solution"] for e in examples] == [e.extra["solution"] for e in reasoned]
 
 
-def test_splits_share_no_scene_and_no_question_is_asked_twice():
+def test_splits_share_no_scene_and_no_question_occurs_twice():
     def scenes(split):
         return {e.extra["scene"] for e in shapes.load(SEVERAL, count=20, size=24, split=split)}
 
@@ -83,7 +83,7 @@ def test_splits_share_no_scene_and_no_question_is_asked_twice():
     assert len(set(asked)) == 100
 
 
-def test_the_seed_changes_training_only_and_more_questions_begin_with_the_same():
+def test_the_seed_changes_training_only_and_a_larger_count_keeps_the_first_questions():
     def words(**options):
         return [e.prompt[1] for e in shapes.load(["count"], count=5, size=24, **options)]
 
@@ -93,7 +93,7 @@ def test_the_seed_changes_training_only_and_more_questions_begin_with_the_same()
     assert [e.prompt[1] for e in more] == words()
 
 
-def test_a_described_scene_is_asked_about_by_yes_or_no():
+def test_a_described_scene_has_a_yes_no_question():
     (question,) = shapes.described(1, split="test")
     assert shapes.describe(question.scene) == (
         "A blue square is at the top left. A green triangle is at the center. "

@@ -1,4 +1,4 @@
-"""Questions about shapes: their answers are those a reader of the scene gives."""
+"""Questions about shapes: the scene decides their answers."""
 
 import random
 from collections import Counter
@@ -25,14 +25,14 @@ def asked(ask, times=100):
     return [ask(rng) for _ in range(times)]
 
 
-def test_the_color_asked_for_is_that_of_the_only_thing_of_its_shape():
+def test_the_color_in_question_is_that_of_the_only_thing_of_its_shape():
     for question in asked(KINDS["color"]):
         shape = question.text.removeprefix("What color is the ").removesuffix("?")
         assert [t.color for t in question.scene if t.shape == shape] == [question.answer]
         assert question.reason == f"The {shape} is {question.answer}."
 
 
-def test_a_shape_asked_about_by_its_place_is_there():
+def test_a_shape_named_by_its_place_exists():
     for question in asked(KINDS["color_at"]):
         (thing,) = question.relevant
         assert question.text == f"What color is the shape at the {CELLS[thing.cell]}?"
@@ -54,7 +54,7 @@ def test_exactly_one_direction_answers_a_question_of_place():
         assert [d for d in question.options if holds(one, d, other)] == [question.answer]
 
 
-def test_yes_and_no_are_told_by_the_description_and_equally_frequent():
+def test_the_description_decides_yes_or_no_and_both_are_equally_frequent():
     for question in asked(yes_no):
         one, other = question.relevant
         words = question.text.removeprefix(f"Is the {one.name} ")

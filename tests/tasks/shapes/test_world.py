@@ -1,4 +1,4 @@
-"""Scenes of shapes: repeatable, drawn where their boxes say, described in words."""
+"""Scenes of shapes: repeatable, drawn within their boxes, described in words."""
 
 import random
 
