@@ -199,9 +199,7 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
 @pytest.mark.parametrize("text", ["{}", "[]", "not json"])
 def test_a_config_that_is_not_pefts_is_refused(tmp_path, text):
     (tmp_path / "adapter_config.json").write_text(text)
-    with pytest.raises(
-        ValueError, match=r"adapter_config.json is no PEFT config of a LoRA"
-    ):
+    with pytest.raises(ValueError, match=r"adapter_config.json is no PEFT config of a LoRA"):
         hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
 
 
@@ -211,9 +209,7 @@ def test_an_adapter_of_other_layers_is_refused(tmp_path):
     tensors = {n.replace("q_proj", "v_proj"): x for n, x in safetensors_io.read(file).items()}
     entries = [safetensors_io.Entry(n, x.shape, x.dtype) for n, x in tensors.items()]
     safetensors_io.write(file, entries, [np.array(x) for x in tensors.values()])
-    with pytest.raises(
-        ValueError, match=r"adapts v_proj; model.lora.targets adapts q_proj; set"
-    ):
+    with pytest.raises(ValueError, match=r"adapts v_proj; model.lora.targets adapts q_proj; set"):
         hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
 
 
