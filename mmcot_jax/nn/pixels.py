@@ -5,7 +5,7 @@ from PIL import Image
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of red, green and blue between 0 and 1."""
+"""CLIP's normalisation of red, green and blue between 0 and 1."""
 
 
 def to_pillow(image: Image.Image | np.ndarray) -> Image.Image:

@@ -82,40 +82,40 @@ def _sample(
     cache = backbone.init_cache(prompt.tokens.shape[0], slots)
     hidden, cache = backbone(variables, prompt, cache)
     prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, num_generations)
-    first = _first(prompt, hidden, cache, length)
+    state = _initial_state(prompt, hidden, cache, length)
     if sampling.repetition_penalty != 1:
         places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))
-        first = first._replace(seen=places < prompt.tokens.shape[1])
+        state = state._replace(seen=places < prompt.tokens.shape[1])
 
-    def body(w: DecodeState) -> DecodeState:
-        room = length - w.t
-        legal = allowed(grammar, w.state, jnp.full_like(w.state, room))
-        logits = penalize(backbone.unembed(variables, w.hidden), w.seen, sampling)
+    def body(s: DecodeState) -> DecodeState:
+        room = length - s.t
+        legal = allowed(grammar, s.state, jnp.full_like(s.state, room))
+        logits = penalize(backbone.unembed(variables, s.hidden), s.seen, sampling)
         logps = token_log_probs(logits, legal, sampling)
-        token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(keys, w.t), sampling)
-        token = jnp.where(w.alive, token, 0)
-        put = lambda column, value: column.at[:, w.t].set(value)  # noqa: E731
-        out = w.out._replace(
-            tokens=put(w.out.tokens, token),
-            state=put(w.out.state, w.state),
-            room=put(w.out.room, room),
-            sampled=put(w.out.sampled, w.alive & (jnp.sum(legal, axis=-1) > 1)),
-            valid=put(w.out.valid, w.alive),
-            logps=put(w.out.logps, jnp.where(w.alive, _pick(logps, token), 0.0)),
+        token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(keys, s.t), sampling)
+        token = jnp.where(s.alive, token, 0)
+        put = lambda column, value: column.at[:, s.t].set(value)  # noqa: E731
+        out = s.out._replace(
+            tokens=put(s.out.tokens, token),
+            state=put(s.out.state, s.state),
+            room=put(s.out.room, room),
+            sampled=put(s.out.sampled, s.alive & (jnp.sum(legal, axis=-1) > 1)),
+            valid=put(s.out.valid, s.alive),
+            logps=put(s.out.logps, jnp.where(s.alive, _pick(logps, token), 0.0)),
         )
-        hidden, cache = backbone(variables, _one(token, w.position, w.alive), w.cache)
+        hidden, cache = backbone(variables, _one_token(token, s.position, s.alive), s.cache)
         return DecodeState(
-            t=w.t + 1,
-            state=step(grammar, w.state, token),
-            alive=w.alive & ~is_eos(grammar, token),
+            t=s.t + 1,
+            state=step(grammar, s.state, token),
+            alive=s.alive & ~is_eos(grammar, token),
             hidden=hidden[:, 0],
-            position=w.position + 1,
+            position=s.position + 1,
             cache=cache,
             out=out,
-            seen=None if w.seen is None else _see(w.seen, token),
+            seen=None if s.seen is None else _add_seen(s.seen, token),
         )
 
-    return jax.lax.while_loop(lambda w: (w.t < length) & jnp.any(w.alive), body, first).out
+    return jax.lax.while_loop(lambda s: (s.t < length) & jnp.any(s.alive), body, state).out
 
 
 class DecodeState(NamedTuple):
@@ -144,7 +144,7 @@ def _repeat(prompt: Batch, hidden: Array, cache: Cache, g: int):
     return prompt, rows(0)(hidden), cache._replace(k=k, v=v, valid=rows(0)(cache.valid))
 
 
-def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeState:
+def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeState:
     b = hidden.shape[0]
     ints, flags = jnp.zeros((b, length), jnp.int32), jnp.zeros((b, length), bool)
     out = Rollout(prompt, ints, ints, ints, flags, flags, jnp.zeros((b, length), jnp.float32))
@@ -163,11 +163,11 @@ def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeSta
     )
 
 
-def _see(seen: Bool[Array, "B V"], token: Int[Array, "B"]) -> Bool[Array, "B V"]:
+def _add_seen(seen: Bool[Array, "B V"], token: Int[Array, "B"]) -> Bool[Array, "B V"]:
     return seen.at[jnp.arange(len(token)), token].set(True)
 
 
-def _one(token: Array, position: Array, alive: Array) -> Batch:
+def _one_token(token: Array, position: Array, alive: Array) -> Batch:
     """Returns a batch of one token per row."""
     return Batch(token[:, None], position[..., None], alive[:, None], alive[:, None])
 

@@ -49,7 +49,7 @@ class Qwen25VLRenderer:
     learn: str = "chain"
     """"chain": rationale and end of text; "all": every token but images'."""
     eos: bool = True
-    """Whether a supervised row ends in EOS."""
+    """True if a supervised row ends in EOS."""
     ids: dict[str, int] = dataclasses.field(init=False)
     """Ids of `MARKS`, by their names."""
 
