@@ -2,9 +2,9 @@
 
     python -m assets.make_chameleon_tokenizer --out tokenizer.json
 
-What varies between puzzles (a colour, a size, a shape, a digit, a letter) is a token of its own;
-each stretch of words between two of them is one token as well, so that a chain of fifteen hundred
-characters is about a hundred tokens. Any text still round-trips, byte by byte. Host only, no jax.
+Each part that varies between puzzles (a colour, a size, a shape, a digit, a letter) is one token;
+each stretch of words between two of them is one token as well, so a chain of fifteen hundred
+characters is about a hundred tokens. Any text round-trips, byte by byte. Host only, no jax.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from mmcot_jax.tasks.puzzlevqa import chain
 COLORS = "red|orange|yellow|green|blue|purple|pink|gray|grey|brown|black|white"
 SIZES = "small|medium|large|short|long"
 SHAPES = "triangle|square|pentagon|hexagon|heptagon|octagon|circle|rectangle|diamond|star"
-# a word takes the space or the comma before it, a header the line breaks around it; an option is
+# a word includes the space or the comma before it, a header the line breaks around it; an option is
 # one token with its letter, so that finding a word among the options is finding its letter
 VARIES = "|".join(
     (
@@ -35,7 +35,7 @@ VARIES = "|".join(
 
 
 def special(codes: int) -> list[str]:
-    """The marks and pictures' ids, named as in Chameleon's own tokenizer, in order of id."""
+    """Returns marks and image ids, named as in Chameleon's own tokenizer, in order of id."""
 
     def name(code: int) -> str:
         return "IMGIMG" + "".join(chr(ord("A") + int(digit)) for digit in str(code)) + "Z"
@@ -44,7 +44,7 @@ def special(codes: int) -> list[str]:
 
 
 def train(texts: Iterable[str], codes: int, vocab: int) -> Tokenizer:
-    """A byte-level unigram tokenizer of at most `vocab` ids, pictures' ids included.
+    """Returns a byte-level unigram tokenizer of at most `vocab` ids, image ids included.
 
     Its tokens are the pieces themselves, the most frequent first, and all single bytes.
     """
@@ -69,7 +69,7 @@ def train(texts: Iterable[str], codes: int, vocab: int) -> Tokenizer:
 
 
 def words(kinds: Sequence[str], count: int) -> list[str]:
-    """Every stretch of text of `count` puzzles a kind: prompts and both chains."""
+    """Returns every stretch of text of `count` puzzles per kind: prompts and both chains."""
     found: list[str] = []
     for name in kinds:
         kind = puzzlevqa.KINDS[name]

@@ -2,13 +2,13 @@
 
     python -m assets.make_chameleon_vqgan --out tiny_vqgan.safetensors   # minutes on two cores
 
-The codebook comes first: the cells that pictures are mostly made of, in principal components. Then
-the encoder learns to tell each cell's code, and the decoder to paint from the codes. So a code
-depends on its own cell and nothing else, and the same cell has the same code in every picture.
+The codebook is defined first: the most common cells of the images, in principal components. Then
+the encoder learns to predict each cell's code, and the decoder to draw from the codes. So a code
+depends on its own cell only, and the same cell has the same code in every image.
 Its limits: 1024 codes for the cells of twenty kinds keep colours, sizes, shapes and the digits of
-number grids; the smallest digits blur. On unseen pictures the mean error is 4.0 of 255, and two
-options drawn into one picture differ in their codes 92 times of 100.
-Axes: N pictures, H W pixels, h w cells, M cells of many pictures, P values of a cell's pixels,
+number grids; the smallest digits blur. On held-out images the mean error is 4.0 of 255, and two
+options drawn into one image differ in their codes 92 times of 100.
+Axes: N images, H W pixels, h w cells, M cells of many images, P values of a cell's pixels,
 E channels of a code.
 """
 
@@ -37,17 +37,17 @@ TINY = VQGANConfig(
     ch=8, ch_mult=(1, 1, 3, 4), num_res_blocks=1, z_channels=32, embed_dim=32,
     codes=1024, resolution=64, groups=4,
 )  # fmt: skip
-"""64 codes a picture of 64 pixels: a cell is 64 of the puzzles' 512 units, which most of their
-grids are laid out in, so that a cell shows few things."""
+"""64 codes per image of 64 pixels: a cell is 64 of the puzzles' 512 units, as are the cells of most
+of their grids, so a cell shows few objects."""
 
 SHARPNESS = 4.0
-"""Of the encoder's choice among the codes: nats per squared distance."""
-CARE = 8.0
-"""Weight of a pixel that differs wholly from the mean of its neighbours, over a flat one's 1."""
+"""Nats per squared distance in the encoder's softmax over the codes."""
+CONTRAST_WEIGHT = 8.0
+"""Extra weight of a pixel that differs most from the mean of its neighbours; a flat one's is 1."""
 
 
 class Codes(NamedTuple):
-    """What a cell's code is, by definition: the nearest vector to its principal components."""
+    """Defines a cell's code: the nearest vector to its principal components."""
 
     mean: Float[np.ndarray, "E"]
     basis: Float[np.ndarray, "P E"]
@@ -56,9 +56,9 @@ class Codes(NamedTuple):
 
 
 def draw(seed: int, count: int, size: int) -> UInt8[np.ndarray, "N H W 3"]:
-    """`count` pictures, all kinds in equal parts, half of them with an option filled in.
+    """Draws `count` images, all kinds in equal parts, half of them with an option filled in.
 
-    None shows a puzzle of the drawn test set.
+    None is of a puzzle in the test set.
     """
     rng = random.Random(seed)
     kinds = list(KINDS.values())
@@ -78,12 +78,12 @@ def draw(seed: int, count: int, size: int) -> UInt8[np.ndarray, "N H W 3"]:
 
 
 def cells(pictures: Array | np.ndarray, factor: int) -> Array | np.ndarray:
-    """Pictures [N H W 3] -> their cells' pixels [N h w P]."""
+    """Images [N H W 3] -> their cells' pixels [N h w P]."""
     return rearrange(pictures, "n (h y) (w x) c -> n h w (y x c)", y=factor, x=factor)
 
 
 def define(pictures: UInt8[np.ndarray, "N H W 3"], config: VQGANConfig) -> Codes:
-    """The codes of the pictures' cells: those that cover most, in their principal components."""
+    """Returns the codes that cover most of the images' cells, in principal components."""
     size = config.factor
     all_cells = cells(pictures, size).reshape(-1, size**2 * 3)
     distinct, times = np.unique(all_cells, axis=0, return_counts=True)
@@ -99,7 +99,7 @@ def define(pictures: UInt8[np.ndarray, "N H W 3"], config: VQGANConfig) -> Codes
 
 
 def emphasise_luminance(size: int) -> Float[np.ndarray, "P P"]:
-    """A linear map of a cell that doubles what is light and dark in it: digits, before colours."""
+    """Returns a linear map of a cell that doubles its luminance contrast: digits before colours."""
     unit = np.eye(size**2 * 3, dtype=np.float32).reshape(-1, size**2, 3)
     grey = unit.mean(2, keepdims=True)
     return (unit + grey - grey.mean(1, keepdims=True)).reshape(size**2 * 3, -1)
@@ -112,11 +112,11 @@ def weighted_cover(
     near: float = 2.0,
     rounds: int = 3,
 ) -> Float[np.ndarray, "codes P"]:
-    """Centres with as much weight as possible within a squared distance of `near`.
+    """Returns centres with as much weight as possible within a squared distance of `near`.
 
-    Each is the point that gains most, then the mean of its cluster. What is farther is lost either
-    way, so it draws no centre to it: with plain k-means a third of the puzzles' options are
-    not told apart, because rare borders, far from everything, take the codes of the digits.
+    Each is the point that adds most, then the mean of its cluster. Points farther than `near` do
+    not attract centres: with plain k-means a third of the puzzles' options have equal codes,
+    because rare borders, far from everything, take the codes of the digits.
     """
     squares = np.square(points).sum(1)
     centres = points[[weight.argmax()]]
@@ -137,16 +137,16 @@ def weighted_cover(
 
 
 def pixel_weight(x: Float[Array, "N H W 3"]) -> Float[Array, "N H W 1"]:
-    """How much an error costs at each pixel: thin strokes are few, and a digit is its strokes."""
+    """Returns the loss weight of each pixel: more for thin strokes, which digits consist of."""
     window = (1, 5, 5, 1)
     total = jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME")
-    return 1 + CARE * jnp.abs(x - total / 25).max(-1, keepdims=True) / 2
+    return 1 + CONTRAST_WEIGHT * jnp.abs(x - total / 25).max(-1, keepdims=True) / 2
 
 
 def loss(
     params: dict[str, Any], x: Float[Array, "N H W 3"], model: VQGAN, codes: Codes
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The decoder's weighted error from the codes as defined, plus the encoder's error in them."""
+    """Returns the decoder's weighted error plus the encoder's error in the codes, and metrics."""
     apply = partial(model.apply, {"params": params})
     codebook = jnp.asarray(codes.vectors)
     index = nearest(cells(x, model.config.factor) @ codes.basis - codes.mean, codebook)
@@ -171,7 +171,7 @@ def fit(
     rate: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Params of a VQGAN fitted on the pictures; reports every 100 steps."""
+    """Returns params of a VQGAN fitted on the images; prints metrics every 100 steps."""
     model, key = VQGAN(config), jax.random.key(seed)
     codes = define(pictures, config)
     params = jax.jit(model.init)(key, from_pixels(jnp.asarray(pictures[:1])))["params"]
@@ -207,7 +207,7 @@ def save(path: str, params: dict[str, Any], config: VQGANConfig) -> None:
 def evaluate(
     pictures: UInt8[np.ndarray, "N H W 3"], params: dict[str, Any], config: VQGANConfig
 ) -> tuple[UInt8[np.ndarray, "N H W 3"], Int[np.ndarray, "N K"]]:
-    """What the VQGAN makes of the pictures, and their codes."""
+    """Returns the images encoded and decoded, and their codes."""
     model = VQGAN(config)
 
     @jax.jit
@@ -221,7 +221,7 @@ def evaluate(
 
 
 def main() -> None:
-    """Draws, fits, judges on pictures not seen, saves."""
+    """Draws, fits, evaluates on held-out images, saves."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--out", required=True, help="the safetensors file to write")
     flags.add_argument("--pictures", type=int, default=8000)
@@ -234,7 +234,7 @@ def main() -> None:
     params = fit(pictures[500:], TINY, steps=f.steps, batch=f.batch, rate=f.rate, seed=f.seed)
     drawn, codes = evaluate(pictures[:500], params, TINY)
     error = np.abs(drawn.astype(int) - pictures[:500]).mean()
-    print(f"unseen: error {error:.2f} of 255, {len(np.unique(codes))} of {TINY.codes} codes used")
+    print(f"held out: error {error:.2f} of 255, {len(np.unique(codes))} of {TINY.codes} codes used")
     save(f.out, params, TINY)
 
 

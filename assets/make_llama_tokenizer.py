@@ -2,9 +2,9 @@
 
     python -m assets.make_llama_tokenizer --out tiny_tokenizer.json
 
-A word is a token together with the space before it, a tag is one token. Any text still round-trips,
-byte by byte. The ids of pictures are no part of it: they follow its words, as they follow Llama's.
-Host only, no jax.
+A word is one token with the space before it, a tag is one token. Any text round-trips, byte by
+byte. It has no image ids: they are added after its words, as they are after Llama's. Host only, no
+jax.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PIECES = r"</?\w+>| ?\w+| ?[^\w\s<]+|\s|<"
 
 
 def train(texts: Iterable[str]) -> Tokenizer:
-    """A byte-level BPE tokenizer with a token for every piece that occurs."""
+    """Returns a byte-level BPE tokenizer with a token for every piece that occurs."""
     made = Tokenizer(BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -40,7 +40,7 @@ def train(texts: Iterable[str]) -> Tokenizer:
 
 
 def words(count: int) -> list[str]:
-    """Every stretch of text of `count` scenes: prompts and both chains."""
+    """Returns every stretch of text of `count` scenes: prompts and both chains."""
     return [
         segment
         for chain in ("multimodal", "textual")

@@ -1,10 +1,9 @@
-"""Makes the tokenizer of `tiny` from the words of toy pictures.
+"""Makes the tokenizer of `tiny` from the words of toy images.
 
     python -m assets.make_qwen25vl_tokenizer --out tokenizer.json
 
-Every whole number below 400 and every word is a token of its own, an option is one token with its
-letter. Any text still round-trips, byte by byte. Host
-only, no jax.
+Every whole number below 400 and every word is one token, an option is one token with its letter.
+Any text round-trips, byte by byte. Host only, no jax.
 """
 
 import argparse
@@ -19,9 +18,9 @@ from mmcot_jax.tasks import shapes
 from mmcot_jax.tasks._grounded import PROMPTS
 
 NUMBERS = 400
-"""Coordinates of the widest pictures a tiny model is shown are below."""
+"""Coordinates are below this in the widest images of tiny models."""
 # an option is one token with its letter, so that finding a word among the options is finding its
-# letter; a tag takes the space before it
+# letter; a tag includes the space before it
 VARIES = "|".join(
     (
         r" ?\([A-D]\) [a-z0-9]+(?=[ .])",
@@ -46,7 +45,7 @@ COMMON = (
 
 
 def train(texts: Iterable[str]) -> Tokenizer:
-    """A byte-level unigram tokenizer: marks, single bytes, numbers, and the pieces of `texts`."""
+    """Returns a byte-level unigram tokenizer: marks, bytes, numbers, and the pieces of `texts`."""
     split = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(VARIES), "isolated"),
@@ -69,7 +68,7 @@ def train(texts: Iterable[str]) -> Tokenizer:
 
 
 def words() -> list[str]:
-    """Numbers, notes, common words, and the texts of toy questions in both forms."""
+    """Returns numbers, notes, common words, and the texts of toy questions in both forms."""
     space = Space("original", NUMBERS, NUMBERS)
     found = [Box("black", n, n, n, n, space).notation for n in range(NUMBERS)]
     found += [f"{word} {word} {word.capitalize()} {word.capitalize()}" for word in COMMON.split()]

@@ -2,12 +2,12 @@
 
     python -m assets.make_seed_tokenizer --out tiny_seed.safetensors   # minutes on two cores
 
-SEED's own codes mean nothing by themselves; these are defined first: two for each thing, what it is
-and where it lies. Then the encoder learns to find them in the picture, and the decoder to make from
-them the vector of the scene's words. In each of 2000 pictures not seen all codes are right, so that
-no two scenes share theirs; the embedding's cosine with the scene's own words is .98, with another's
-.02.
-Axes: N pictures, H W pixels, K codes of a picture, F channels of an embedding.
+SEED's own codes have no meaning by themselves; here they are defined first: two per object, its
+kind and its place. Then the encoder learns to predict them from the image, and the decoder to
+predict the embedding of the scene's words from them. On 2000 held-out images all codes are right,
+so no two scenes share theirs; the embedding's cosine with the scene's own words is .98, with
+another's .02.
+Axes: N images, H W pixels, K codes of an image, F channels of an embedding.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from jaxtyping import Array, Float, Int, UInt8
 from rich.progress import track
 
 from mmcot_jax import hf
-from mmcot_jax.models.seed_llama.keys import SeedConfig, seed_table
+from mmcot_jax.models.seed_llama.config import SeedConfig
+from mmcot_jax.models.seed_llama.keys import seed_table
 from mmcot_jax.models.seed_llama.tokenizer import SeedTokenizer, from_pixels
 from mmcot_jax.tasks import shapes
 from mmcot_jax.tasks.shapes import facts
@@ -33,16 +34,16 @@ TINY = SeedConfig(
     queries=facts.QUERIES, width=40, layers=3, heads=4, mlp=80, codes=facts.CODES, code_width=16,
     image_layers=1, image_heads=4, down=(24,), embedding=facts.CHANNELS,
 )  # fmt: skip
-"""8 codes a picture of 48 pixels; a patch is a cell of a scene, which holds one thing or none.
+"""8 codes per image of 48 pixels; a patch is a cell of a scene, with one object or none.
 
-Pictures are to be drawn at 48 pixels: of those drawn at 64 and resized a third is misread."""
+Images must be drawn at 48 pixels: of those drawn at 64 and resized a third is misread."""
 
 SHARPNESS = 4.0
-"""Of the encoder's choice among the codes: nats per squared distance."""
+"""Nats per squared distance in the encoder's softmax over the codes."""
 
 
 class Scenes(NamedTuple):
-    """Pictures and what is to be read off them."""
+    """Images with their codes and embeddings."""
 
     pictures: UInt8[np.ndarray, "N H W 3"]
     codes: Int[np.ndarray, "N K"]
@@ -50,7 +51,7 @@ class Scenes(NamedTuple):
 
 
 def scenes(count: int, split: str) -> Scenes:
-    """Of `count` described scenes."""
+    """Returns `count` described scenes."""
     drawn = [question.scene for question in shapes.described(count, split=split)]
     return Scenes(
         np.stack([shapes.draw(scene, TINY.resolution) for scene in drawn]),
@@ -62,7 +63,7 @@ def scenes(count: int, split: str) -> Scenes:
 def loss(
     params: dict[str, Any], given: Scenes, model: SeedTokenizer
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """The encoder's error in the codes, plus the decoder's in the embedding."""
+    """Returns the encoder's error in the codes plus the decoder's in the embedding, and metrics."""
     apply = partial(model.apply, {"params": params})
     codebook = jax.lax.stop_gradient(params["codebook"])
     z = apply(from_pixels(given.pictures), method="latents")
@@ -84,7 +85,7 @@ def _cosine(x, y):
 
 
 def fit(given: Scenes, *, steps: int, batch: int, rate: float, seed: int) -> dict[str, Any]:
-    """Params fitted on the scenes; reports every 500 steps."""
+    """Returns params fitted on the scenes; prints metrics every 500 steps."""
     model, key = SeedTokenizer(TINY), jax.random.key(seed)
     params = jax.jit(model.init)(key, from_pixels(jnp.asarray(given.pictures[:1])))["params"]
     corners = jax.random.orthogonal(key, facts.CODES)[:, : TINY.code_width]
@@ -110,14 +111,14 @@ def fit(given: Scenes, *, steps: int, batch: int, rate: float, seed: int) -> dic
                 float(np.mean([m[name] for m in logged[-100:]])) for name in ("right", "cosine")
             )
             passed = f"{time.time() - start:.0f} s"
-            print(f"step {i + 1}: whole pictures right {right:.4f}, cosine {cosine:.3f}, {passed}")
+            print(f"step {i + 1}: whole images right {right:.4f}, cosine {cosine:.3f}, {passed}")
     return params
 
 
 def evaluate(params: dict[str, Any], given: Scenes) -> dict[str, float]:
-    """On scenes not seen: whole pictures right, the cosine with their own words and with others'.
+    """Returns the share of images with all codes right, and the embedding's cosines.
 
-    `shared` is how often two pictures whose scenes differ have the same codes.
+    `shared` is how often two images of different scenes have the same codes.
     """
     model = SeedTokenizer(TINY)
 
@@ -139,7 +140,7 @@ def evaluate(params: dict[str, Any], given: Scenes) -> dict[str, float]:
 
 
 def main() -> None:
-    """Draws, fits, judges on scenes not seen, saves."""
+    """Draws, fits, evaluates on held-out scenes, saves."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--out", required=True, help="the safetensors file to write")
     flags.add_argument("--scenes", type=int, default=20000)
@@ -149,11 +150,11 @@ def main() -> None:
     flags.add_argument("--seed", type=int, default=0)
     f = flags.parse_args()
     params = fit(scenes(f.scenes, "train"), steps=f.steps, batch=f.batch, rate=f.rate, seed=f.seed)
-    # float16 halves the file; what is judged is what is saved
+    # float16 halves the file; the rounded weights are the ones evaluated
     params = jax.tree.map(lambda x: x.astype(jnp.float16), params)
     rounded = jax.tree.map(lambda x: x.astype(jnp.float32), params)
     print(
-        "unseen:",
+        "held out:",
         {name: round(x, 4) for name, x in evaluate(rounded, scenes(2000, "test")).items()},
     )
     hf.save_file(seed_table(TINY), {"seed": params}, f.out)

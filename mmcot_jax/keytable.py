@@ -1,7 +1,7 @@
 """Key tables: which upstream tensors make up which of our parameters, as data. numpy only, no jax.
 
-A table read forwards imports a checkpoint, read backwards it exports one. Axes: L layers, H heads,
-C head channels, D width; kernels are [in out] here and [out in] upstream.
+Read forwards, a table imports a checkpoint; read backwards, it exports one. Axes: L layers, H
+heads, C head channels, D width; kernels are [in out] here and [out in] upstream.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,23 +15,23 @@ Shape = tuple[int, ...]
 
 
 class Rule(NamedTuple):
-    """One parameter and the upstream tensor, or one tensor a layer, that it comes from."""
+    """A parameter, and the upstream tensor, or one tensor per layer, that it comes from."""
 
     upstream: str
-    """Upstream name; with `{layer}` the parameter stacks all layers on its first axis."""
+    """Upstream name; with `{layer}`, the parameter stacks all layers on its first axis."""
     path: Path
     transform: str = "same"
     """A key of `TRANSFORMS`."""
     heads: int = 0
-    """H of a rotary tensor; only the rotary transforms look at it."""
+    """H of a rotary tensor; only the rotary transforms use it."""
 
 
 class Table(NamedTuple):
-    """All rules of a checkpoint, and the upstream names that may be there without being wanted."""
+    """All rules of a checkpoint, and the upstream names that may be present without a rule."""
 
     rules: tuple[Rule, ...]
     ignorable: tuple[str, ...] = ()
-    """Patterns as a shell has them: `*.rotary_emb.inv_freq`."""
+    """Shell patterns: `*.rotary_emb.inv_freq`."""
 
 
 def parse_path(path: str) -> Path:
@@ -65,10 +65,10 @@ def layer_rules(
 
 
 class Transform(NamedTuple):
-    """How one layer's tensor changes its layout; each function also takes the rule's heads."""
+    """Functions that change the layout of one layer's tensor; each also takes the rule's heads."""
 
     read: Callable[[np.ndarray, int], np.ndarray]
-    """Upstream -> ours, a view where that is possible, so that only what is copied is read."""
+    """Upstream -> ours, a view if possible, so that only copied bytes are read from the file."""
     write: Callable[[np.ndarray, int], np.ndarray]
     """Ours -> upstream."""
     shape: Callable[[Shape, int], Shape]
@@ -125,17 +125,17 @@ TRANSFORMS: dict[str, Transform] = {
 
 
 class Slot(NamedTuple):
-    """One upstream tensor, seen from our parameters."""
+    """One upstream tensor and its place in our parameters."""
 
     name: str
     rule: Rule
     layer: int | None
-    """Its index in the stacked parameter; None where the parameter is this tensor alone."""
+    """Its index in the stacked parameter; None if the parameter is this tensor alone."""
     shape: Shape
-    """Upstream."""
+    """Upstream shape."""
 
     def read(self, tensor: np.ndarray) -> np.ndarray:
-        """Upstream tensor -> this layer of our parameter, a view where that is possible."""
+        """Upstream tensor -> this layer of our parameter, a view if possible."""
         return TRANSFORMS[self.rule.transform].read(tensor, self.rule.heads)
 
     def write(self, parameter: np.ndarray) -> np.ndarray:
@@ -145,7 +145,7 @@ class Slot(NamedTuple):
 
 
 def slots(table: Table, shapes: Mapping[Path, Shape]) -> dict[Path, tuple[Slot, ...]]:
-    """The upstream tensors of every parameter, in the order of the table.
+    """Returns the upstream tensors of every parameter, in the order of the table.
 
     Raises:
         ValueError: parameters without a rule, or rules without a parameter.
@@ -172,7 +172,7 @@ def _slots(rule: Rule, shape: Shape) -> tuple[Slot, ...]:
 def check(
     table: Table, wanted: Mapping[Path, Sequence[Slot]], found: Mapping[str, Shape], source: str
 ) -> None:
-    """Compares all names and shapes of a checkpoint with what the parameters need.
+    """Compares all names and shapes of a checkpoint with those that the parameters need.
 
     Raises:
         ValueError: lists every missing, unexpected and misshapen tensor, twenty of each.
@@ -196,7 +196,7 @@ def check(
 
 
 def listed(faults: Mapping[str, Sequence[str]], most: int = 20) -> str:
-    """`2 missing (a, b); 1 unexpected (c)`, leaving out what is empty and past `most` names."""
+    """Returns `2 missing (a, b); 1 unexpected (c)`: non-empty kinds, at most `most` names each."""
     groups = []
     for kind, names in faults.items():
         more = [f"and {len(names) - most} more"] if len(names) > most else []
@@ -210,12 +210,12 @@ def _axes(shape: Sequence[int]) -> str:
 
 
 def adapter_table(base: Table, paths: Sequence[Path]) -> Table:
-    """The table of LoRA adapters in PEFT's names, made from the base's.
+    """Returns the table of LoRA adapters in PEFT's names, made from the base's.
 
-    `paths` are the adapters' own, each the layer's path and "a" or "b".
+    `paths` are the adapters' paths, each the layer's path and "a" or "b".
 
     Raises:
-        ValueError: an adapter on something that is no linear layer of the base.
+        ValueError: an adapter on something other than a linear layer of the base.
     """
     modules = {r.path[:-1]: r.upstream for r in base.rules if r.path[-1] == "kernel"}
     strangers = sorted({"/".join(p) for p in paths if p[:-1] not in modules or p[-1] not in "ab"})
@@ -231,5 +231,5 @@ def adapter_table(base: Table, paths: Sequence[Path]) -> Table:
         )
         for path in paths
     )
-    # beside an adapted head PEFT saves the frozen head too
+    # PEFT saves the frozen head next to an adapted one
     return Table(rules, ("*.base_layer.*",))

@@ -1,4 +1,4 @@
-"""The one table of what is split over which axis of the mesh: parameters and activations.
+"""The one table of which array axes are split over which mesh axis: parameters and activations.
 
 The mesh has the axes "data", "fsdp" and "tensor". An array's axes are written one letter each.
 """
@@ -12,10 +12,10 @@ from jax.sharding import PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")
-"""Rows of a batch are split over data and fsdp."""
+"""Mesh axes that the rows of a batch are split over."""
 
 WHOLE = ""
-"""In `PARAMS`: whole on every device, whatever its axes."""
+"""Replicated on every device, whatever its axes."""
 
 RULES: dict[str, str | tuple[str, ...] | None] = {
     # of parameters
@@ -27,7 +27,7 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "b": ROWS,  # rows
     ".": None,
 }
-"""A letter -> the mesh axis it is split over."""
+"""Letter of an array axis -> the mesh axis that it is split over."""
 
 PARAMS = [
     # the decoder
@@ -61,8 +61,8 @@ PARAMS = [
     (r"vqgan/.*", WHOLE),
     (r"seed/(?!.*blocks/layers/).*", WHOLE),
 ]
-"""The end of a parameter's path -> the letters of its axes; the first row with as many axes. A
-backbone of a user's own brings its rows as `PARAMS` of its module: see `add`."""
+"""A regex of the end of a parameter's path -> the letters of its axes. The first row that fits the
+path and the number of axes counts. A user's own backbone has its rows in `PARAMS` of its module."""
 
 HEAD = {
     "head/kernel": ".v",
@@ -71,8 +71,8 @@ HEAD = {
     "head/b": ".v",
     "embed/embedding": "v.",
 }
-"""The output layer where log-probabilities are taken: the width whole, or each chunk's logits
-would be summed over the devices, [B chunk V] in float32. Tied, the embedding is it."""
+"""The output layer (tied: the embedding) while log-probabilities are computed: the width is whole,
+or each chunk's logits would be summed over the devices, [B chunk V] in float32."""
 
 
 def add(rows: Sequence[tuple[str, str]]) -> None:
@@ -98,7 +98,7 @@ def letters(path: str, shape: tuple[int, ...]) -> str:
 
 
 def spec(letters: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
-    """Letters -> mesh axes; an axis that its mesh axes do not divide is whole."""
+    """Letters -> mesh axes; an axis that its mesh axes do not divide is replicated."""
     pairs = zip((RULES[letter] for letter in letters), shape[: len(letters)], strict=True)
     return PartitionSpec(
         *(axis if axis and n % size(mesh, axis) == 0 else None for axis, n in pairs)
@@ -106,7 +106,7 @@ def spec(letters: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
 
 
 def size(mesh: Any, axis: str | tuple[str, ...]) -> int:
-    """Devices along an axis of the mesh, or along several."""
+    """Returns the number of devices along an axis of the mesh, or along several."""
     count = 1
     for name in (axis,) if isinstance(axis, str) else axis:
         count *= mesh.shape[name]
@@ -114,7 +114,7 @@ def size(mesh: Any, axis: str | tuple[str, ...]) -> int:
 
 
 def constrain(x: jax.Array, letters: str) -> jax.Array:
-    """An activation laid out as its letters say, where a mesh is set; trailing axes are whole."""
+    """Constrains an activation's sharding to its letters if a mesh is set; other axes are whole."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return x

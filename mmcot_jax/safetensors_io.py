@@ -1,4 +1,4 @@
-"""safetensors files, read memory-mapped and written tensor by tensor; torch pickles, read. No jax.
+"""Reads safetensors memory-mapped, writes them tensor by tensor; reads torch pickles. No jax.
 
 Source of the format: https://huggingface.co/docs/safetensors, "Format".
 """
@@ -40,15 +40,15 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """One file -> name: view into the mapped file; bytes are read when a view is copied.
+    """Returns views into a mapped file, by name; bytes are read when a view is copied.
 
     Raises:
-        ValueError: no safetensors file, one that is cut short, or a dtype numpy lacks.
+        ValueError: no safetensors file, a truncated one, or a dtype numpy lacks.
     """
     path = pathlib.Path(path)
     size = path.stat().st_size
@@ -78,7 +78,7 @@ def _view(data: np.ndarray, name: str, info: Mapping, path: pathlib.Path) -> np.
 
 
 def read_pickle(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Name -> view into the mapped file; only tensors are unpickled, no code is run.
+    """Returns views into a mapped torch pickle, by name; no code of the pickle is run.
 
     Raises:
         ValueError: torch is not installed, or the file is no torch checkpoint.
@@ -97,7 +97,7 @@ def read_pickle(path: pathlib.Path) -> dict[str, np.ndarray]:
     state = loaded.get("state_dict", loaded)
     tensors = {name: x for name, x in state.items() if isinstance(x, torch.Tensor)}
     return {
-        # numpy has no bfloat16 of its own, so its bytes travel as integers
+        # numpy has no bfloat16 of its own, so its bytes are viewed as integers
         name: x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         if x.dtype == torch.bfloat16
         else x.numpy()
@@ -106,7 +106,7 @@ def read_pickle(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def forget(view: np.ndarray) -> None:
-    """Gives back the memory of a mapped file's pages; reading the view again reads them again."""
+    """Releases the memory of a mapped file's pages; later reads load them again."""
     base = view
     while isinstance(base, np.ndarray):
         base = base.base
@@ -115,10 +115,10 @@ def forget(view: np.ndarray) -> None:
 
 
 def read_folder(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """A file, or a folder with model.safetensors (or its .index.json) -> all its tensors.
+    """Returns all tensors of a file, or of a folder with model.safetensors or its .index.json.
 
     Raises:
-        ValueError: nothing there; says what is, and what to do.
+        ValueError: no weights there.
     """
     path = pathlib.Path(path)
     if path.is_file():
@@ -155,7 +155,7 @@ def _holds(folder: pathlib.Path, most: int = 10) -> str:
 
 
 def write(path: pathlib.Path, entries: Sequence[Entry], arrays: Iterable[np.ndarray]) -> None:
-    """One file, of the arrays in the order of `entries`; complete or not there at all."""
+    """Writes one file, the arrays in the order of `entries`; completely or not at all."""
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for entry in entries:
         begin, end = end, end + entry.size
@@ -181,7 +181,7 @@ def write_folder(
     arrays: Iterable[np.ndarray],
     max_bytes: int = 5_000_000_000,
 ) -> list[pathlib.Path]:
-    """model.safetensors, or shards of at most `max_bytes` with their index; the files written."""
+    """Writes model.safetensors, or shards of `max_bytes` and an index; returns the files."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shards, arrays = _split(entries, max_bytes), iter(arrays)

@@ -1,4 +1,4 @@
-"""Attention over keys and values that are already there.
+"""Attention: the plain function, one in parts, and the TPU's splash kernel.
 
 Axes: B rows, T queries, S keys, H heads, K kv heads, C head channels.
 """
@@ -14,17 +14,17 @@ from jaxtyping import Array, Bool, Float
 from mmcot_jax import rules
 
 LANES = 128
-"""Channels and tokens that a TPU's vector unit takes at once."""
+"""Channels, or tokens, of one TPU vector register."""
 BLOCK = 512
-"""Queries, and keys, of one step of splash attention; and queries of `attend_in_parts`."""
+"""Queries and keys per step of splash attention, and queries per part of `attend_in_parts`."""
 
 
 class AttentionMask(NamedTuple):
-    """Which slots each query sees: later ones never, padding never."""
+    """The slots that each query attends to: neither later ones nor padding."""
 
     valid: Bool[Array, "B S"]
     mask: Bool[Array, "B T S"] | None
-    """None: causal, of as many slots as queries; splash attention needs no more."""
+    """None: causal over as many slots as queries, which is all that splash attention needs."""
 
 
 def attend(
@@ -35,7 +35,7 @@ def attend(
 ) -> Float[Array, "B T H C"]:
     """Softmax attention with grouped heads, scores and softmax in float32.
 
-    Keys come heads first, as the cache holds them: a step of decoding then moves none of them.
+    Keys come heads first, as the cache holds them, so a decoding step transposes none of them.
     A query whose mask is False everywhere (padding) attends evenly; nothing is NaN.
     """
     # heads before time, so that both products are plain batched matrix products
@@ -44,7 +44,7 @@ def attend(
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
     top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     weights = jnp.exp(scores - top)
-    # dividing the C outputs instead of the S weights saves a pass over [B H T S]
+    # dividing the C outputs, not the S weights, saves a pass over [B H T S]
     y = jnp.einsum("bkgts,bksc->bkgtc", weights.astype(v.dtype), v)
     y = y / jnp.sum(weights, axis=-1, keepdims=True).astype(v.dtype)
     return rearrange(y, "b k g t c -> b t (k g) c")
@@ -56,7 +56,7 @@ def attend_in_parts(
     v: Float[Array, "B K S C"],
     mask: Bool[Array, "B T S"],
 ) -> Float[Array, "B T H C"]:
-    """The same, `BLOCK` queries at a time: of a prompt of 5,000 tokens never all scores at once."""
+    """Equals `attend`, `BLOCK` queries at a time: never all scores of a prompt of 5,000 tokens."""
     t = q.shape[1]
     if t <= BLOCK:
         return attend(q, k, v, mask)
@@ -69,7 +69,7 @@ def attend_in_parts(
 
 
 def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> Bool[Array, "B T S"]:
-    """Which slots each of `queries` queries sees, the first of them standing in slot `start`.
+    """Returns which slots each of `queries` queries attends to; the first is in slot `start`.
 
     valid [0 1 1 1], start 0 -> rows [0 0 0 0] [0 1 0 0] [0 1 1 0] [0 1 1 1]
     """
@@ -79,7 +79,7 @@ def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> B
 
 
 def is_fused(channels: int) -> bool:
-    """Whether rows attend to themselves by splash attention: on a TPU, heads of whole lanes."""
+    """Returns whether splash attention is used: on a TPU, for heads of whole lanes."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     platform = device.platform if device else jax.default_backend()
     return platform == "tpu" and channels % LANES == 0
@@ -93,10 +93,10 @@ def attend_fused(
     *,
     interpret: bool = False,
 ) -> Float[Array, "B T H C"]:
-    """Causal attention of rows to themselves by the TPU's splash kernel: no scores in memory.
+    """Causal self-attention by the TPU's splash kernel, without scores in memory.
 
-    Equals `attend` under `causal(valid, 0, T)` wherever a query is valid. Each device takes its
-    rows and heads.
+    Equals `attend` under `causal(valid, 0, T)` wherever a query is valid. Each device computes its
+    own rows and heads.
     """
     q = rearrange(q * q.shape[-1] ** -0.5, "b t h c -> b h t c")
     t = q.shape[2]
@@ -115,7 +115,7 @@ def attend_fused(
 
 def _splash(q, k, v, valid, *, interpret: bool):
     """[B H T C], [B K T C] twice, [B T] -> [B H T C]; T is whole lanes."""
-    # only where it runs: Pallas takes a second to import
+    # imported only where it runs: Pallas takes a second
     from jax.experimental.pallas.ops.tpu.splash_attention import (
         splash_attention_kernel as splash,
     )
@@ -134,6 +134,6 @@ def _splash(q, k, v, valid, *, interpret: bool):
         block_sizes=splash.BlockSizes(**dict.fromkeys(names, size)),
         interpret=interpret,
     )
-    # padding sees padding, words see words
+    # padding attends to padding, words to words
     segments = valid.astype(jnp.int32)
     return jax.vmap(kernel)(q, k, v, splash.SegmentIds(segments, segments))

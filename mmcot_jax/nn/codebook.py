@@ -1,17 +1,17 @@
-"""The nearest code of a picture tokenizer's codebook. Axes: E channels of a code."""
+"""The nearest code of an image tokenizer's codebook. Axes: E channels of a code."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 CHUNK = 1024
-"""Codes compared at a time: 8192 x 1024 distances of one VQGAN picture are 32 MiB, this is 4."""
+"""Codes compared at a time: 8192 x 1024 distances of one VQGAN image are 32 MiB, these are 4."""
 
 
 def nearest(z: Float[Array, "*B E"], codebook: Float[Array, "codes E"]) -> Int[Array, "*B"]:
-    """Index of the nearest code by squared L2, float32; the first of equals.
+    """Returns the index of the nearest code by squared L2, float32; the first of equals.
 
-    |z - e|^2 without its |z|^2, which is the same for every code; `CHUNK` codes at a time.
+    Leaves out |z|^2 of |z - e|^2, which is the same for every code; `CHUNK` codes at a time.
     """
     z, codebook = z.astype(jnp.float32), codebook.astype(jnp.float32)
     count = len(codebook)

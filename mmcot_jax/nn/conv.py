@@ -1,7 +1,7 @@
-"""Layers of a convolutional autoencoder (VQGAN). Axes: N pictures, H W pixels or cells, C channels.
+"""Layers of a convolutional autoencoder (VQGAN). Axes: N images, H W pixels or cells, C channels.
 
-Convolutions in float32 run in full float32: codes are an argmin, and the shortened passes that an
-accelerator takes by default move it.
+Convolutions in float32 run in full float32: codes are an argmin, and the reduced precision that an
+accelerator uses by default changes it.
 """
 
 import flax.linen as nn
@@ -15,67 +15,51 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Conv(nn.Module):
-    """A square convolution, zero padded to keep the size; `kernel` is [H W in out]."""
+    """A square convolution, by default zero padded to keep the size; `kernel` is [H W in out]."""
 
     features: int
     size: int = 3
     dtype: DTypeLike = jnp.float32
+    stride: int = 1
+    padding: tuple[int, int] | None = None
+    """Rows above and below, columns left and right; None: half the size."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N H W D"]:
-        """Same height and width, `features` channels."""
-        return _conv(self, x, stride=1, padding=((self.size // 2,) * 2,) * 2)
+    def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N h w D"]:
+        """Returns `features` channels."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel,
+            window_strides=(self.stride,) * 2,
+            padding=(self.padding or (self.size // 2,) * 2,) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=HIGHEST,
+        )
+        return y + bias
 
 
-class Downsample(nn.Module):
-    """Halves the sides: stride 2, padded by one row below and one column on the right."""
-
-    size: int = 3
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
-        """Half the height and width, the same channels."""
-        return _conv(self, x, stride=2, padding=((0, 1), (0, 1)), features=x.shape[-1])
+def downsample(x: Float[Array, "N H W C"], dtype: DTypeLike, name: str | None = None) -> jax.Array:
+    """Halves height and width: stride 2, padded by one row below and one column on the right."""
+    return Conv(x.shape[-1], dtype=dtype, stride=2, padding=(0, 1), name=name)(x)
 
 
-class Upsample(nn.Module):
-    """Doubles the sides, each cell repeated 2 x 2, then a 3 x 3 convolution."""
-
-    size: int = 3
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "N h w C"]) -> Float[Array, "N H W C"]:
-        """Twice the height and width, the same channels."""
-        x = x.repeat(2, axis=1).repeat(2, axis=2)
-        return _conv(self, x, stride=1, padding=((1, 1), (1, 1)), features=x.shape[-1])
-
-
-def _conv(
-    m: nn.Module, x: jax.Array, *, stride: int, padding: tuple, features: int | None = None
-) -> jax.Array:
-    out = features or m.features
-    shape = (m.size, m.size, x.shape[-1], out)
-    kernel = m.param("kernel", nn.initializers.lecun_normal(), shape).astype(m.dtype)
-    bias = m.param("bias", nn.initializers.zeros, (out,)).astype(m.dtype)
-    numbers = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(
-        x.astype(m.dtype), kernel, (stride, stride), padding,
-        dimension_numbers=numbers, precision=HIGHEST,
-    )  # fmt: skip
-    return y + bias
+def upsample(x: Float[Array, "N H W C"], dtype: DTypeLike, name: str | None = None) -> jax.Array:
+    """Doubles height and width, each cell repeated 2 x 2, then a 3 x 3 convolution."""
+    return Conv(x.shape[-1], dtype=dtype, name=name)(x.repeat(2, axis=1).repeat(2, axis=2))
 
 
 class GroupNorm(nn.Module):
-    """Zero mean and unit variance over a picture's pixels and a group's channels, in float32."""
+    """Zero mean and unit variance over an image's pixels and a group's channels, in float32."""
 
     groups: int = 32
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-        """The same shape and dtype."""
+        """Returns the same shape and dtype."""
         width = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (width,)).astype(jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (width,)).astype(jnp.float32)
@@ -96,7 +80,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N H W D"]:
-        """Same height and width, `features` channels."""
+        """Returns the same height and width, `features` channels."""
         y = x
         for i in (1, 2):
             y = nn.swish(GroupNorm(self.groups, name=f"norm{i}")(y))
@@ -114,7 +98,7 @@ class AttentionBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-        """The same shape."""
+        """Returns the same shape."""
         width = x.shape[-1]
         y = GroupNorm(self.groups, name="norm")(x)
         q, k, v = (

@@ -1,4 +1,4 @@
-"""The decoder of all three backbones: Chameleon, LLaMA and Qwen2.5-VL's language model by flags.
+"""The decoder of all backbones: Chameleon, LLaMA and Qwen2.5-VL's language model by flags.
 
 Axes: B rows, T time, S cache slots, V vocabulary, D width, L layers, H heads, K kv heads,
 C head channels, A position axes.
@@ -41,7 +41,7 @@ class DecoderConfig(NamedTuple):
     qk_norm: bool = False
     qkv_bias: bool = False
     norm_after: bool = False
-    """Norms stand on the sublayers' outputs (Chameleon-30B's swin-norm), not on their inputs."""
+    """Normalise the outputs of sublayers (Chameleon-30B's swin-norm), not their inputs."""
     tied: bool = False
     lora: Lora | None = None
     dtype: str = "float32"
@@ -53,13 +53,14 @@ class DecoderConfig(NamedTuple):
     embed_init: float = 0.02
     """Standard deviation of new embeddings."""
     out_init: float = 0.02
-    """Of new weights that write to the residual stream (o, down). 0: a new model begins as its
-    embeddings alone, and learns to look words up much sooner."""
+    """Standard deviation of new weights that write to the residual stream (o, down). 0: a new model
+    begins as its embeddings alone, and learns to copy words much sooner."""
     qk_init: float = 1.0
-    """Of new qk-norm scales. The logits of C normalised channels reach qk_init^2 sqrt(C): to look
-    at one token of hundreds takes 8 or more, which a small model else has to learn first."""
+    """Value of new qk-norm scales. Attention logits of C normalised channels reach
+    qk_init^2 sqrt(C): attending to one token of hundreds takes 8 or more, which a small model would
+    otherwise have to learn first."""
     unroll: int = 1
-    """Layers written out in one turn of the loop over layers; all of them suits a CPU."""
+    """Layers per iteration of the loop over layers; all of them is fastest on a CPU."""
 
     @property
     def channels(self) -> int:
@@ -100,8 +101,8 @@ class Attention(nn.Module):
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, x, angle, seen: AttentionMask, slots):
-        """[B T D] -> [B T D] and the layer's updated (k, v, layer) if `slots` were given."""
+    def __call__(self, x, angle, mask: AttentionMask, slots):
+        """[B T D] -> [B T D], and `slots` with this layer's keys and values, if given."""
         c, b, t = self.c, *x.shape[:2]
 
         def project(name, heads):
@@ -117,11 +118,11 @@ class Attention(nn.Module):
         q = constrain(q, "b.h")
         if slots is not None:
             slots, k, v = _write(slots, k, v)
-            y = attend_in_parts(q, k, v, seen.mask)
-        elif seen.mask is None:
-            y = attend_fused(q, k, v, seen.valid)
+            y = attend_in_parts(q, k, v, mask.mask)
+        elif mask.mask is None:
+            y = attend_fused(q, k, v, mask.valid)
         else:
-            y = attend(q, k, v, seen.mask)
+            y = attend(q, k, v, mask.mask)
         y = constrain(y.reshape(b, t, c.heads * c.channels), "b.h")
         return _linear(c, "o", c.width, init=c.out_init)(y), slots
 
@@ -140,24 +141,24 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer; written as the body of a scan."""
+    """One layer, as the body of a scan."""
 
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, carry, angle, seen: AttentionMask):
-        """(hidden [B T D], slots) -> the same, updated."""
+    def __call__(self, carry, angle, mask: AttentionMask):
+        """(hidden [B T D], slots) -> both, updated."""
         c = self.c
         x, slots = carry
         attention_norm = RMSNorm(c.eps, c.param_dtype, name="attention_norm")
         mlp_norm = RMSNorm(c.eps, c.param_dtype, name="mlp_norm")
         attention, mlp = Attention(c, name="attention"), Mlp(c, name="mlp")
         if c.norm_after:
-            y, slots = attention(x, angle, seen, slots)
+            y, slots = attention(x, angle, mask, slots)
             x = x + attention_norm(y)
             x = x + mlp_norm(mlp(x))
         else:
-            y, slots = attention(attention_norm(x), angle, seen, slots)
+            y, slots = attention(attention_norm(x), angle, mask, slots)
             x = x + y
             x = x + mlp(mlp_norm(x))
         if slots is not None:
@@ -171,7 +172,7 @@ class Decoder(nn.Module):
     c: DecoderConfig
 
     def setup(self):
-        """Layers are stacked: one program whatever their number."""
+        """Makes the layers, stacked: one program whatever their number."""
         c = self.c
         self.embed = nn.Embed(
             c.vocab,
@@ -195,7 +196,7 @@ class Decoder(nn.Module):
             self.head = _linear(c, None, c.vocab, out=jnp.float32)
 
     def __call__(self, batch: Batch, cache: Cache | None = None):
-        """Batch -> (hidden [B T D] after the last norm, cache with the batch's slots written)."""
+        """Batch -> (hidden [B T D] after the last norm, the cache with the batch written)."""
         c = self.c
         x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
@@ -207,8 +208,8 @@ class Decoder(nn.Module):
             valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
             slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start)
             fused = False
-        seen = AttentionMask(valid, None if fused else causal(valid, start, x.shape[1]))
-        (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, seen)
+        mask = AttentionMask(valid, None if fused else causal(valid, start, x.shape[1]))
+        (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask)
         if cache is not None:
             cache = Cache(slots.k, slots.v, valid, start + x.shape[1])
         return self.norm(x), cache
@@ -221,12 +222,12 @@ class Decoder(nn.Module):
         return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
 
     def everything(self, batch: Batch) -> jax.Array:
-        """Logits of a batch; touches every parameter, for initialisation."""
+        """Returns the logits of a batch; uses every parameter, for initialisation."""
         return self.unembed(self(batch)[0])
 
 
 def init_cache(c: DecoderConfig, batch: int, slots: int) -> Cache:
-    """An empty cache, of the compute dtype."""
+    """Returns an empty cache, of the compute dtype."""
     shape = (c.layers, batch, c.kv_heads, slots, c.channels)
     return Cache(
         k=constrain(jnp.zeros(shape, c.dtype), ".bh"),
@@ -237,7 +238,7 @@ def init_cache(c: DecoderConfig, batch: int, slots: int) -> Cache:
 
 
 class _Slots(NamedTuple):
-    """The cache on its way through the layers: in the carry, so that it exists once."""
+    """The cache within the loop over layers: in its carry, so that it exists once."""
 
     k: jax.Array
     v: jax.Array
@@ -246,7 +247,7 @@ class _Slots(NamedTuple):
 
 
 def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array, jax.Array]:
-    """Writes this layer's new keys and values; returns all of the layer's."""
+    """Writes a layer's new keys and values; returns all of the layer's."""
     at = (slots.layer, 0, 0, slots.start, 0)
     all_k = jax.lax.dynamic_update_slice(slots.k, k[None].astype(slots.k.dtype), at)
     all_v = jax.lax.dynamic_update_slice(slots.v, v[None].astype(slots.v.dtype), at)

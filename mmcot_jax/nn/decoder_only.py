@@ -1,4 +1,4 @@
-"""What the backbones share: a decoder-only language model, with or without ids for images.
+"""Base classes of backbones: a decoder-only language model, with or without ids for images.
 
 Axes: B rows, M images in a row, N images, K ids of an image, T time, D width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""What renderers share whose backbones read and write images as ids. Host only, no jax.
+"""Base class of the renderers of backbones whose images are ids. Host only, no jax.
 
 Axes: T time, K ids of an image.
 """
@@ -33,7 +33,7 @@ class ImageIdRenderer:
     learn: str = "chain"
     """"chain": rationale and end of text; "all": every token but the first."""
     eos: bool = True
-    """Whether a supervised row ends in EOS."""
+    """True if a supervised row ends in EOS."""
 
     def preprocess(self, image: Any) -> np.ndarray:
         """An image -> uint8 [h w 3]."""
@@ -61,7 +61,7 @@ class ImageIdRenderer:
                 segments.append(self.tokenizer.decode(text, skip_special_tokens=False))
                 text.clear()
 
-        # properties look ids up by name: once, not per token
+        # some ids are looked up by name: once, not per token
         boi, eoi, eos, begin = self.boi, self.eoi, self.eos_ids, self.begin_ids
         # an end within an image ends the reply as well
         rest = takewhile(lambda token: token not in eos, np.asarray(ids).tolist())

@@ -17,16 +17,16 @@ class Lora(NamedTuple):
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
-    """Probability that an input of A is dropped, when a dropout key is given."""
+    """Probability that an input of A is dropped, if a dropout key is given."""
     targets: tuple[str, ...] = ("q", "v")
-    """Names of the layers that carry an adapter; "head" is one."""
+    """Names of the layers that have an adapter: q, k, v, o, gate, up, down, head."""
 
 
 class Linear(nn.Module):
     """x W + b, with an adapter where `lora` names this layer.
 
     The frozen kernel is in "params"; the adapter is in "lora", float32. Applied without that
-    collection, the layer is the base model.
+    collection, the layer is the base model's.
     """
 
     features: int
@@ -35,7 +35,7 @@ class Linear(nn.Module):
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     out_dtype: DTypeLike | None = None
-    """float32 for logits: the sum is kept, not rounded to `dtype` on the way out."""
+    """float32 for logits: the sum is not rounded to `dtype`. None: `dtype`."""
     stddev: float = 0.02
     """Standard deviation of a new kernel."""
 
@@ -45,7 +45,7 @@ class Linear(nn.Module):
         out = self.out_dtype or self.dtype
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(self.stddev), shape, self.param_dtype)
-        # rows as one axis: on a CPU the weight's gradient is twice as fast so
+        # rows as one axis: on a CPU the weight's gradient is then twice as fast
         rows = x.astype(self.dtype).reshape(-1, shape[0])
         y = jnp.dot(rows, kernel.astype(self.dtype), preferred_element_type=out)
         y = y.reshape(*x.shape[:-1], self.features)
@@ -84,7 +84,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[... D] -> [... D], of the dtype given."""
+        """[... D] -> [... D], of the same dtype."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
         wide = x.astype(jnp.float32)
         wide *= jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps)
@@ -92,19 +92,19 @@ class RMSNorm(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """LayerNorm over the channels of each head, with a scale and a bias of the head's own.
+    """LayerNorm over the channels of each head, with its own scale and bias per head.
 
     Source: Chameleon's qk-norm (arXiv 2405.09818, section 2.3).
     """
 
     eps: float = 1e-5
     init: float = 1.0
-    """Of the scale of a new model."""
+    """Value of new scales."""
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B T H C] -> [B T H C], of the dtype given."""
+        """[B T H C] -> [B T H C], of the same dtype."""
         start = nn.initializers.constant(self.init)
         scale = self.param("scale", start, x.shape[-2:], self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, x.shape[-2:], self.param_dtype)

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, Int
 def angles(
     positions: Int[Array, "A B T"], channels: int, theta: float, sections: tuple[int, ...] = ()
 ) -> Float[Array, "B T half"]:
-    """Rotation angles in radians, float32.
+    """Returns rotation angles in radians, float32.
 
-    `sections` splits the C/2 frequencies between the position axes, in order; empty: the first
-    axis takes all. Source: arXiv 2104.09864 eq. 15; M-RoPE: arXiv 2409.12191 section 2.1.
+    `sections` divides the C/2 frequencies among the position axes, in order; empty: the first axis
+    has all. Source: arXiv 2104.09864 eq. 15; M-RoPE: arXiv 2409.12191 section 2.1.
     """
     half = channels // 2
     frequencies = 1.0 / theta ** (jnp.arange(half, dtype=jnp.float32) / half)

@@ -1,6 +1,6 @@
 """Vision transformer: patches, absolute positions, pre-norm blocks (EVA's, and later CLIP's).
 
-Axes: N pictures, P patches, T = 1 + P tokens, D width, L layers, H heads, C head channels.
+Axes: N images, P patches, T = 1 + P tokens, D width, L layers, H heads, C head channels.
 Source: arXiv 2010.11929; EVA-ViT-g is arXiv 2211.07636.
 """
 
@@ -24,20 +24,20 @@ class VitConfig(NamedTuple):
     heads: int
     mlp: int
     key_bias: bool = True
-    """False: only queries and values have a bias, as EVA's."""
+    """False: only queries and values have a bias, as in EVA."""
     eps: float = 1e-6
     dtype: str = "float32"
     param_dtype: str = "float32"
 
 
 class SelfAttention(nn.Module):
-    """Every token attends to every token; one projection gives queries, keys and values."""
+    """Attention of every token to every token; one projection for queries, keys and values."""
 
     c: VitConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "N T D"]) -> Float[Array, "N T D"]:
-        """The same shape."""
+        """Returns the same shape."""
         c = self.c
         linear = partial(Linear, dtype=c.dtype, param_dtype=c.param_dtype)
         qkv = linear(3 * c.width, use_bias=c.key_bias, name="qkv")(x)
@@ -59,7 +59,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N T D"]) -> tuple[Float[Array, "N T D"], None]:
-        """The same shape; written as the body of a scan."""
+        """Returns the same shape, as the body of a scan."""
         c = self.c
         linear = partial(Linear, use_bias=True, dtype=c.dtype, param_dtype=c.param_dtype)
         norm = partial(layer_norm, c.eps, c.param_dtype)
@@ -69,13 +69,13 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Blocks one after another; their parameters are stacked, one program whatever their number."""
+    """A stack of blocks with stacked parameters: one program whatever their number."""
 
     c: VitConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "N T D"]) -> Float[Array, "N T D"]:
-        """The same shape, without a last norm."""
+        """Returns the same shape, without a last norm."""
         every = nn.scan(
             Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.c.layers
         )
@@ -87,7 +87,7 @@ class Vit(nn.Module):
 
     c: VitConfig
     patch: int
-    """Side of a patch, in pixels; divides the picture's sides."""
+    """Height and width of a patch, in pixels; divides the image's."""
 
     @nn.compact
     def __call__(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N T D"]:
@@ -100,7 +100,7 @@ class Vit(nn.Module):
         patches = rearrange(pixels, "n (y i) (x j) c -> n (y x) i j c", i=p, j=p)
         shape = (1, 1 + patches.shape[1], c.width)
         positions = self.param("positions", draw, shape, c.param_dtype)
-        # a patch is 588 numbers: their sum is kept in float32
+        # a patch is 588 numbers: they are summed in float32
         x = jnp.einsum(
             "npijc,ijcd->npd", patches.astype(c.dtype), kernel.astype(c.dtype),
             preferred_element_type=jnp.float32,
@@ -110,7 +110,7 @@ class Vit(nn.Module):
 
 
 def layer_norm(eps: float, param_dtype: str, name: str | None = None) -> nn.LayerNorm:
-    """A LayerNorm with its statistics and its output in float32."""
+    """Returns a LayerNorm with statistics and output in float32."""
     return nn.LayerNorm(
         epsilon=eps, dtype=jnp.float32, param_dtype=param_dtype, use_fast_variance=False, name=name
     )

@@ -1,1 +1,1 @@
-"""What may be written, and writing it."""
+"""Sampling: which tokens are legal, their distribution, and the decoding loop."""

@@ -1,4 +1,4 @@
-"""The law tokens are drawn from. The sampler draws from it; the loss takes its log-probabilities.
+"""The distribution that tokens are sampled from; the loss uses its log-probabilities.
 
 Axes: B rows, T time, V vocabulary.
 """
@@ -14,23 +14,23 @@ _NEVER = jnp.finfo(jnp.float32).min
 
 
 class Sampling(NamedTuple):
-    """How to draw; hashable. Defaults draw from the model's own distribution."""
+    """Sampling parameters; hashable. By default the model's own distribution."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     """0: all tokens."""
     greedy: bool = False
-    """Take the likeliest token; log-probabilities are still those of the law above."""
+    """Take the likeliest token; log-probabilities are still those of the distribution above."""
     repetition_penalty: float = 1.0
-    """Above 1: what stands before, in the prompt too, is less likely to be written again."""
+    """Above 1: tokens of the prompt and the reply so far become less likely."""
 
 
 def sampling(c: Mapping[str, Any], group: str) -> Sampling:
-    """How a `group` of a config draws: the fields of `Sampling` that it has.
+    """Returns the sampling parameters of a `group` of a config.
 
     Raises:
-        ValueError: a number that makes no law.
+        ValueError: a number out of range.
     """
     s = Sampling(**{name: c[name] for name in Sampling._fields if name in c})
     for name, fits, size in (
@@ -47,7 +47,7 @@ def sampling(c: Mapping[str, Any], group: str) -> Sampling:
 def penalize(
     logits: Float[Array, "*B V"], seen: Bool[Array, "*B V"] | None, s: Sampling
 ) -> Float[Array, "*B V"]:
-    """Logits, float32, of `seen` tokens divided by the penalty where above 0, else times it.
+    """Divides positive logits of `seen` tokens by the penalty, multiplies negative ones; float32.
 
     `seen` is None where the penalty is 1. Source: arXiv 1909.05858 section 4.1, with the sign
     rule of transformers' RepetitionPenaltyLogitsProcessor.
@@ -61,9 +61,9 @@ def penalize(
 def first_occurrence(
     tokens: Int[Array, "B T"], valid: Bool[Array, "B T"], vocabulary: int
 ) -> Int[Array, "B V"]:
-    """Where each token first stands in a row; T where it does not.
+    """Returns where each token first occurs in a row; T where it does not.
 
-    Of five tokens, [- 3 1 3] -> [4 2 4 1 4]. What is seen before place t is what stands below t.
+    With five tokens, [- 3 1 3] -> [4 2 4 1 4]. Tokens seen before place t have a value below t.
     """
     b, t = tokens.shape
     places = jnp.where(valid, jnp.arange(t), t)
@@ -73,9 +73,9 @@ def first_occurrence(
 def token_log_probs(
     logits: Float[Array, "*B V"], allowed: Bool[Array, "*B V"], s: Sampling
 ) -> Float[Array, "*B V"]:
-    """Log-probabilities in nats, float32; what may not be drawn is float32's minimum.
+    """Returns log-probabilities in nats, float32; excluded tokens have float32's minimum.
 
-    Grammar, temperature, top-k, top-p, in that order, then normalised.
+    Applies grammar, temperature, top-k and top-p, in that order, then normalises.
     """
     x = jnp.where(allowed, logits.astype(jnp.float32) / s.temperature, _NEVER)
     if s.top_k:
@@ -85,7 +85,7 @@ def token_log_probs(
         ordered = -jnp.sort(-x, axis=-1)
         p = jax.nn.softmax(ordered, axis=-1)
         before = jnp.cumsum(p, axis=-1) - p
-        # the least set whose probability reaches top_p; ties with its last member stay
+        # the smallest set whose probability reaches top_p; ties with its last member stay
         last = jnp.min(jnp.where(before < s.top_p, ordered, jnp.inf), axis=-1, keepdims=True)
         x = jnp.where(x >= last, x, _NEVER)
     return jnp.where(x > _NEVER, jax.nn.log_softmax(x, axis=-1), _NEVER)

@@ -1,4 +1,4 @@
-"""A grammar is data: which tokens may follow, as one int of state per row.
+"""Which tokens may follow, by a grammar that is data and one int of state per row.
 
 Axes: B rows, V vocabulary.
 """
@@ -10,7 +10,7 @@ from mmcot_jax.types import Grammar
 
 
 def allowed(g: Grammar, state: Int[Array, "*B"], room: Int[Array, "*B"]) -> Bool[Array, "*B V"]:
-    """Legal next tokens.
+    """Returns the legal next tokens.
 
     In text (state 0): text tokens, EOS, and BOI while a whole image fits in `room`, the tokens
     left in the budget, this one included. In an image: its codes (state > 1), then EOI (state 1).
@@ -25,11 +25,14 @@ def allowed(g: Grammar, state: Int[Array, "*B"], room: Int[Array, "*B"]) -> Bool
 
 
 def step(g: Grammar, state: Int[Array, "*B"], token: Int[Array, "*B"]) -> Int[Array, "*B"]:
-    """The state after `token`. Image of two codes: t BOI c c EOI t -> 0 0 3 2 1 0 (before each)."""
+    """Returns the state after `token`.
+
+    Image of two codes: t BOI c c EOI t -> 0 0 3 2 1 0 (before each).
+    """
     opened = (token == g.boi) & (g.image_len > 0)
     return jnp.where(state > 0, state - 1, jnp.where(opened, g.image_len + 1, 0))
 
 
 def is_eos(g: Grammar, token: Int[Array, "*B"]) -> Bool[Array, "*B"]:
-    """Whether a token ends the text."""
+    """Returns whether a token ends the text."""
     return jnp.isin(token, jnp.asarray(g.eos, jnp.int32))

@@ -1,4 +1,4 @@
-"""Prefill and decode in one program: prompts in, rollouts with their log-probabilities out.
+"""Prefill and decoding in one program: prompts -> rollouts with their log-probabilities.
 
 Axes: N prompts, G samples per prompt, B = N G rows, T time, V vocabulary, D width.
 """
@@ -25,7 +25,7 @@ from mmcot_jax.types import (
 
 
 def row_keys(key: Key[Array, ""], rows: Int[Array, "B"]) -> Key[Array, "B"]:
-    """One key a row, from its global number: the same draws on any mesh and batch size."""
+    """Returns one key per row, from its global number: the same on any mesh and batch size."""
     return jax.vmap(partial(jax.random.fold_in, key))(rows)
 
 
@@ -45,12 +45,11 @@ def sample(
     num_generations: int = 1,
     micro_batches: int = 1,
 ) -> Rollout:
-    """Writes up to `length` tokens after each left-padded, prepared prompt.
+    """Samples up to `length` tokens after each left-padded, prepared prompt.
 
-    `keys` has one key for each of the N * num_generations rows; a token's noise is a function of
-    its row's key and its place alone. The prompt is prefilled once per group. Stops when all
-    rows have ended. Prompts are taken in `micro_batches` parts, one after another: the cache is of
-    one part.
+    `keys` has one key for each of the N * num_generations rows; a token's noise depends on its
+    row's key and its place alone. The prompt is prefilled once per group. Stops when all rows have
+    ended. Prompts are sampled in `micro_batches` parts, one after another: the cache holds one.
     """
     write = partial(
         _sample,
@@ -83,44 +82,44 @@ def _sample(
     cache = backbone.init_cache(prompt.tokens.shape[0], slots)
     hidden, cache = backbone(variables, prompt, cache)
     prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, num_generations)
-    first = _first(prompt, hidden, cache, length)
+    state = _initial_state(prompt, hidden, cache, length)
     if sampling.repetition_penalty != 1:
         places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))
-        first = first._replace(seen=places < prompt.tokens.shape[1])
+        state = state._replace(seen=places < prompt.tokens.shape[1])
 
-    def body(w: DecodeState) -> DecodeState:
-        room = length - w.t
-        legal = allowed(grammar, w.state, jnp.full_like(w.state, room))
-        logits = penalize(backbone.unembed(variables, w.hidden), w.seen, sampling)
-        law = token_log_probs(logits, legal, sampling)
-        token = _draw(law, jax.vmap(jax.random.fold_in, (0, None))(keys, w.t), sampling)
-        token = jnp.where(w.alive, token, 0)
-        put = lambda column, value: column.at[:, w.t].set(value)  # noqa: E731
-        out = w.out._replace(
-            tokens=put(w.out.tokens, token),
-            state=put(w.out.state, w.state),
-            room=put(w.out.room, room),
-            sampled=put(w.out.sampled, w.alive & (jnp.sum(legal, axis=-1) > 1)),
-            valid=put(w.out.valid, w.alive),
-            logps=put(w.out.logps, jnp.where(w.alive, _pick(law, token), 0.0)),
+    def body(s: DecodeState) -> DecodeState:
+        room = length - s.t
+        legal = allowed(grammar, s.state, jnp.full_like(s.state, room))
+        logits = penalize(backbone.unembed(variables, s.hidden), s.seen, sampling)
+        logps = token_log_probs(logits, legal, sampling)
+        token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(keys, s.t), sampling)
+        token = jnp.where(s.alive, token, 0)
+        put = lambda column, value: column.at[:, s.t].set(value)  # noqa: E731
+        out = s.out._replace(
+            tokens=put(s.out.tokens, token),
+            state=put(s.out.state, s.state),
+            room=put(s.out.room, room),
+            sampled=put(s.out.sampled, s.alive & (jnp.sum(legal, axis=-1) > 1)),
+            valid=put(s.out.valid, s.alive),
+            logps=put(s.out.logps, jnp.where(s.alive, _pick(logps, token), 0.0)),
         )
-        hidden, cache = backbone(variables, _one(token, w.position, w.alive), w.cache)
+        hidden, cache = backbone(variables, _one_token(token, s.position, s.alive), s.cache)
         return DecodeState(
-            t=w.t + 1,
-            state=step(grammar, w.state, token),
-            alive=w.alive & ~is_eos(grammar, token),
+            t=s.t + 1,
+            state=step(grammar, s.state, token),
+            alive=s.alive & ~is_eos(grammar, token),
             hidden=hidden[:, 0],
-            position=w.position + 1,
+            position=s.position + 1,
             cache=cache,
             out=out,
-            seen=None if w.seen is None else _see(w.seen, token),
+            seen=None if s.seen is None else _add_seen(s.seen, token),
         )
 
-    return jax.lax.while_loop(lambda w: (w.t < length) & jnp.any(w.alive), body, first).out
+    return jax.lax.while_loop(lambda s: (s.t < length) & jnp.any(s.alive), body, state).out
 
 
 class DecodeState(NamedTuple):
-    """What the loop carries."""
+    """The carry of the decoding loop."""
 
     t: Int[Array, ""]
     state: Int[Array, "B"]
@@ -130,13 +129,13 @@ class DecodeState(NamedTuple):
     cache: Cache
     out: Rollout
     seen: Bool[Array, "B V"] | None = None
-    """What was written, in the prompt too; None where it does not matter."""
+    """Tokens of the prompt and the reply so far; None without a repetition penalty."""
 
 
 def _repeat(prompt: Batch, hidden: Array, cache: Cache, g: int):
-    """Each prompt G times, next to itself: rows a a b b.
+    """Repeats each prompt G times, next to itself: rows a a b b.
 
-    With what stands for its images: the loss reads it again, without the tower that made it.
+    Keeps image embeddings, so the loss need not re-run the vision tower.
     """
     prompt = prompt._replace(pixels=None)
     rows = lambda axis: partial(jnp.repeat, repeats=g, axis=axis)  # noqa: E731
@@ -145,7 +144,7 @@ def _repeat(prompt: Batch, hidden: Array, cache: Cache, g: int):
     return prompt, rows(0)(hidden), cache._replace(k=k, v=v, valid=rows(0)(cache.valid))
 
 
-def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeState:
+def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeState:
     b = hidden.shape[0]
     ints, flags = jnp.zeros((b, length), jnp.int32), jnp.zeros((b, length), bool)
     out = Rollout(prompt, ints, ints, ints, flags, flags, jnp.zeros((b, length), jnp.float32))
@@ -154,7 +153,7 @@ def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeSta
         state=jnp.zeros(b, jnp.int32),
         alive=jnp.ones(b, bool),
         hidden=hidden,
-        # what follows stands after the largest position on any axis
+        # the reply goes on after the largest position on any axis
         position=jnp.broadcast_to(
             jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2)) + 1,
             prompt.positions.shape[:2],
@@ -164,18 +163,18 @@ def _first(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeSta
     )
 
 
-def _see(seen: Bool[Array, "B V"], token: Int[Array, "B"]) -> Bool[Array, "B V"]:
+def _add_seen(seen: Bool[Array, "B V"], token: Int[Array, "B"]) -> Bool[Array, "B V"]:
     return seen.at[jnp.arange(len(token)), token].set(True)
 
 
-def _one(token: Array, position: Array, alive: Array) -> Batch:
-    """A batch of one token a row."""
+def _one_token(token: Array, position: Array, alive: Array) -> Batch:
+    """Returns a batch of one token per row."""
     return Batch(token[:, None], position[..., None], alive[:, None], alive[:, None])
 
 
-def _draw(law: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int[Array, "B"]:
-    noise = 0.0 if s.greedy else jax.vmap(lambda k: jax.random.gumbel(k, law.shape[-1:]))(keys)
-    return jnp.argmax(law + noise, axis=-1).astype(jnp.int32)
+def _draw(logps: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int[Array, "B"]:
+    noise = 0.0 if s.greedy else jax.vmap(lambda k: jax.random.gumbel(k, logps.shape[-1:]))(keys)
+    return jnp.argmax(logps + noise, axis=-1).astype(jnp.int32)
 
 
 def _pick(x: Float[Array, "B V"], token: Int[Array, "B"]) -> Float[Array, "B"]:

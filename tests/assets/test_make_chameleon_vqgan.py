@@ -42,7 +42,9 @@ def test_strokes_cost_more_than_flat_areas():
     stroke = flat.at[:, :, 8].set(-0.5)
     assert fit.pixel_weight(flat)[0, 8, 8, 0] == 1
     # the stroke is 5 of the 25 pixels: its mean is 0.3, its contrast 0.8 / 2
-    np.testing.assert_allclose(fit.pixel_weight(stroke)[0, 8, 8, 0], 1 + fit.CARE * 0.4, rtol=1e-5)
+    np.testing.assert_allclose(
+        fit.pixel_weight(stroke)[0, 8, 8, 0], 1 + fit.CONTRAST_WEIGHT * 0.4, rtol=1e-5
+    )
 
 
 def test_centres_cover_what_is_common_not_what_is_far():

@@ -21,7 +21,7 @@ from mmcot_jax.example import Row
 from mmcot_jax.models.qwen25vl import keys
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
 from mmcot_jax.models.qwen25vl.config import VisionConfig
-from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess
+from mmcot_jax.models.qwen25vl.preprocess import preprocess, to_windows
 from mmcot_jax.models.qwen25vl.render import MARKS, Qwen25VLRenderer, positions
 from mmcot_jax.nn.decoder import DecoderConfig
 
@@ -180,7 +180,7 @@ def rows(golden: Golden, case: dict[str, Any]) -> list[Row]:
                 tokens=tokens,
                 positions=positions(len(tokens), starts, grids),
                 loss=np.zeros(len(tokens), bool),
-                windows=cut(images, starts, len(tokens), renderer.vision.cells, side),
+                windows=to_windows(images, starts, len(tokens), renderer.vision.cells, side),
             )
         )
     return out

@@ -1,15 +1,28 @@
-"""Layers of the picture tokenizer, by hand."""
+"""Layers of the image tokenizer, by hand."""
 
+from collections.abc import Callable
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmcot_jax.nn.conv import AttentionBlock, Conv, Downsample, GroupNorm, ResBlock, Upsample
+from mmcot_jax.nn.conv import AttentionBlock, Conv, GroupNorm, ResBlock, downsample, upsample
 
 
 def ones(kernel_size):
     kernel = jnp.ones((kernel_size, kernel_size, 1, 1))
     return {"params": {"kernel": kernel, "bias": jnp.zeros(1)}}
+
+
+class Named(nn.Module):
+    """A function that names its convolution, as a module's child."""
+
+    function: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        return self.function(x, jnp.float32, name="conv")
 
 
 def column(*values):
@@ -22,7 +35,7 @@ def test_a_convolution_pads_with_zeros_on_all_sides():
 
 
 def test_downsampling_pads_below_and_on_the_right():
-    y = Downsample().apply(ones(3), column(1, 2, 3, 4))
+    y = Named(downsample).apply({"params": {"conv": ones(3)["params"]}}, column(1, 2, 3, 4))
     # rows 0-2 and 2-4, the last one zero; both columns
     assert y.shape == (1, 2, 1, 1)
     assert y.ravel().tolist() == [12, 14]
@@ -30,7 +43,7 @@ def test_downsampling_pads_below_and_on_the_right():
 
 def test_upsampling_repeats_before_it_convolves():
     params = {"kernel": jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1), "bias": jnp.zeros(1)}
-    y = Upsample().apply({"params": params}, column(1, 2))
+    y = Named(upsample).apply({"params": {"conv": params}}, column(1, 2))
     assert y[0, :, 0, 0].tolist() == [1, 1, 2, 2]
     assert y.shape == (1, 4, 4, 1)
 
@@ -53,8 +66,10 @@ def test_group_sums_are_float32_in_bfloat16():
 
 def test_a_block_has_a_shortcut_only_where_the_channels_change():
     x = jnp.ones((1, 2, 2, 4))
-    same = ResBlock(4, groups=2).init(jax.random.key(0), x)["params"]
-    wider = ResBlock(8, groups=2).init(jax.random.key(0), x)["params"]
+    same, wider = (
+        jax.eval_shape(ResBlock(width, groups=2).init, jax.random.key(0), x)["params"]
+        for width in (4, 8)
+    )
     assert sorted(same) == ["conv1", "conv2", "norm1", "norm2"]
     assert wider["nin_shortcut"]["kernel"].shape == (1, 1, 4, 8)
 

@@ -32,7 +32,7 @@ class ChameleonRenderer(ImageIdRenderer):
     learn: str = "chain"
     """"chain": rationale and end of text; "all": every token (the study's loss)."""
     eos: bool = True
-    """Whether a supervised row ends in EOS (the study's did not)."""
+    """True if a supervised row ends in EOS (the study's did not)."""
     first_image = FIRST_IMAGE
     eos_ids = (EOS,)
 

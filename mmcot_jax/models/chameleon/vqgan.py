@@ -1,6 +1,7 @@
-"""Chameleon's picture tokenizer: pixels -> codes -> pixels.
+"""Chameleon's image tokenizer: pixels -> codes -> pixels.
 
-Axes: N pictures, H W pixels, h w cells, K = h*w codes in raster order, E channels of a code.
+Axes: N images, H W pixels, h w cells, K = h*w codes in raster order, E channels of a code, Z
+channels of a cell.
 Source: arXiv 2012.09841 (VQGAN), arXiv 2405.09818 (Chameleon); codes are the nearest by squared L2.
 """
 
@@ -12,24 +13,17 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mmcot_jax.models.chameleon.config import VQGANConfig
 from mmcot_jax.nn.codebook import nearest
-from mmcot_jax.nn.conv import (
-    AttentionBlock,
-    Conv,
-    Downsample,
-    GroupNorm,
-    ResBlock,
-    Upsample,
-)
+from mmcot_jax.nn.conv import AttentionBlock, Conv, GroupNorm, ResBlock, downsample, upsample
 
 
 class VQGAN(nn.Module):
-    """Encoder, codebook and decoder. `dtype` is that of the convolutions; sums are float32."""
+    """Encoder, codebook and decoder. Convolutions are in `dtype`, sums in float32."""
 
     config: VQGANConfig
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        """The four parts and the codebook."""
+        """Makes the four convolutional parts and the codebook."""
         c = self.config.check()
         self.encoder = Encoder(c, self.dtype)
         self.quant_conv = Conv(c.embed_dim, size=1, dtype=self.dtype)
@@ -38,11 +32,11 @@ class VQGAN(nn.Module):
         self.decoder = Decoder(c, self.dtype)
 
     def __call__(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
-        """Pixels through the codes and back; touches every weight, so `init` calls it."""
+        """Encodes and decodes; uses every weight, so `init` calls it."""
         return self.decode(self.encode(pixels))
 
     def latents(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N h w E"]:
-        """Pixels in [-1, 1] -> what the codebook is compared with, float32."""
+        """Pixels in [-1, 1] -> float32 vectors, whose nearest codes `encode` returns."""
         return self.quant_conv(self.encoder(pixels)).astype(jnp.float32)
 
     def encode(self, pixels: Float[Array, "N H W 3"]) -> Int[Array, "N K"]:
@@ -51,7 +45,7 @@ class VQGAN(nn.Module):
         return nearest(z.reshape(z.shape[0], -1, z.shape[-1]), self.codebook)
 
     def embed(self, codes: Int[Array, "N K"]) -> Float[Array, "N h w E"]:
-        """Codes -> their vectors, in cells."""
+        """Codes -> their vectors, as a grid of cells."""
         grid = self.config.grid
         return self.codebook[codes].reshape(codes.shape[0], grid, grid, -1)
 
@@ -83,7 +77,7 @@ class Encoder(nn.Module):
             for block in range(c.num_res_blocks):
                 x = ResBlock(width, c.groups, dtype, name=f"down_{level}_block_{block}")(x)
             if level < len(c.widths) - 1:
-                x = Downsample(dtype=dtype, name=f"down_{level}_downsample")(x)
+                x = downsample(x, dtype, name=f"down_{level}_downsample")
         x = _middle(c, dtype, x)
         x = nn.swish(GroupNorm(c.groups, name="norm_out")(x))
         return Conv(c.z_channels, dtype=dtype, name="conv_out")(x)
@@ -104,13 +98,13 @@ class Decoder(nn.Module):
             for block in range(c.num_res_blocks + 1):
                 x = ResBlock(c.widths[level], c.groups, dtype, name=f"up_{level}_block_{block}")(x)
             if level:
-                x = Upsample(dtype=dtype, name=f"up_{level}_upsample")(x)
+                x = upsample(x, dtype, name=f"up_{level}_upsample")
         x = nn.swish(GroupNorm(c.groups, name="norm_out")(x))
         return Conv(3, dtype=dtype, name="conv_out")(x)
 
 
 def _middle(c: VQGANConfig, dtype: DTypeLike, x: Float[Array, "N h w C"]) -> jax.Array:
-    """Block, attention, block, as children of the compact module that calls it."""
+    """Applies block, attention, block, as children of the compact module that calls it."""
     x = ResBlock(c.widths[-1], c.groups, dtype, name="mid_block_1")(x)
     x = AttentionBlock(c.groups, dtype, name="mid_attn_1")(x)
     return ResBlock(c.widths[-1], c.groups, dtype, name="mid_block_2")(x)

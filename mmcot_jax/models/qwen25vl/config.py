@@ -1,6 +1,6 @@
 """The vision tower's sizes, and the two released models as plain values. Host only, no jax.
 
-Axes: K cells of a window. A cell is `merge` x `merge` patches: what one placeholder stands for.
+A cell is `merge` x `merge` patches: one placeholder, one feature.
 """
 
 from typing import Any, NamedTuple
@@ -14,34 +14,34 @@ class VisionConfig(NamedTuple):
     heads: int
     mlp: int
     full: tuple[int, ...]
-    """Layers whose patches see their whole image; in the others they see their window."""
+    """Layers that attend within the whole image; the others attend within a window."""
     window: int = 112
-    """Side of a window, in pixels."""
+    """Height and width of a window, in pixels."""
     patch: int = 14
-    """Side of a patch, in pixels."""
+    """Height and width of a patch, in pixels."""
     merge: int = 2
-    """Patches along a cell's side."""
+    """Rows and columns of patches of a cell."""
     frames: int = 2
-    """Frames a patch spans; an image is the same one twice."""
+    """Frames of a patch; an image is repeated for each."""
     eps: float = 1e-6
     rope_theta: float = 1e4
 
     @property
     def cell(self) -> int:
-        """Side of a cell, in pixels."""
+        """Height and width of a cell, in pixels."""
         return self.patch * self.merge
 
     @property
     def cells(self) -> int:
-        """Cells along a window's side."""
+        """Rows and columns of cells of a window."""
         return self.window // self.cell
 
     def check(self) -> "VisionConfig":
-        """Itself, if its parts fit one another.
+        """Returns itself.
 
         Raises:
             ValueError: windows that are no whole cells, heads that do not divide the width into
-                channels for two axes of pairs, or a full layer that is not there.
+                channels for two axes of pairs, or a full layer that does not exist.
         """
         if self.window % self.cell:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Any image -> whole cells, cut into the tower's windows. numpy and Pillow only.
+"""Any image -> whole cells, in the windows that the vision tower takes. numpy and Pillow only.
 
 Axes: W windows, K cells of a window, T time, h w pixels, s pixels along a cell.
 """
@@ -11,9 +11,10 @@ from PIL import Image
 
 from mmcot_jax.boxes import smart_resize
 from mmcot_jax.example import Windows
+from mmcot_jax.nn.pixels import on_white, to_pillow
 
 VARIANTS = ("processor", "utils")
-"""transformers' processor refuses an image thinner than a cell, qwen_vl_utils widens it."""
+"""transformers' processor refuses an image thinner than a cell; qwen_vl_utils widens it."""
 
 
 def preprocess(
@@ -24,7 +25,7 @@ def preprocess(
     factor: int = 28,
     variant: str = "processor",
 ) -> np.ndarray:
-    """An image, resized (bicubic) to whole cells: uint8 [h w 3]. What is transparent is white.
+    """Returns an image on white, resized (bicubic) to whole cells: uint8 [h w 3].
 
     Raises:
         ValueError: an unknown variant, no image, one thinner than `factor` ("utils" widens it), or
@@ -32,7 +33,7 @@ def preprocess(
     """
     if variant not in VARIANTS:
         raise ValueError(f"model.preprocess is {variant!r}; choose {' or '.join(VARIANTS)}")
-    picture = _picture(image)
+    picture = on_white(to_pillow(image))
     width, height = picture.size
     if variant == "processor" and min(height, width) < factor:
         raise ValueError(
@@ -52,33 +53,18 @@ def preprocess(
     return np.asarray(picture)
 
 
-def _picture(image: Image.Image | np.ndarray) -> Image.Image:
-    if not isinstance(image, Image.Image):
-        if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] in [(3,), (4,)]):
-            raise ValueError(
-                f"an image is {image.dtype} {list(image.shape)}; give uint8 [H W], [H W 3] or "
-                "[H W 4]"
-            )
-        image = Image.fromarray(image)
-    if not ("A" in image.getbands() or "transparency" in image.info):
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
+def to_windows(images: Sequence[np.ndarray], starts: Sequence[int], length: int, c: int, s: int):
+    """Returns the `Windows` of a row of `length` tokens, or None without images.
 
-
-def cut(images: Sequence[np.ndarray], starts: Sequence[int], length: int, c: int, s: int):
-    """Preprocessed images -> the `Windows` of a row of `length` tokens, or None without images.
-
-    `starts` are the images' first placeholders; a window is c x c cells of s x s pixels. Windows
-    and the cells in them go from left to right and down, as the placeholders do; the windows on
-    an image's lower and right edge may reach past it.
+    `images` are preprocessed, `starts` their first placeholders; a window is c x c cells of s x s
+    pixels. Windows, and the cells in them, are in raster order, as the placeholders are; windows at
+    an image's lower and right edge may extend past it.
     """
     if not images:
         return None
     source = np.full(length, -1, np.int32)
     cells, at, owner = [], [], []
-    begun = 0
+    windows = 0
     for number, (image, start) in enumerate(zip(images, starts, strict=True)):
         h, w = image.shape[0] // s, image.shape[1] // s
         down, across = -(-h // c), -(-w // c)
@@ -92,9 +78,9 @@ def cut(images: Sequence[np.ndarray], starts: Sequence[int], length: int, c: int
         at.append(rearrange(places, "(i a) (j b) n -> (i j) (a b) n", a=c, b=c))
         owner += [number] * (down * across)
         row, column = at[-1].reshape(-1, 2).T
-        there = np.flatnonzero(row >= 0)
-        source[start + row[there] * w + column[there]] = begun * c * c + there
-        begun += down * across
+        inside = np.flatnonzero(row >= 0)
+        source[start + row[inside] * w + column[inside]] = windows * c * c + inside
+        windows += down * across
     return Windows(
         np.concatenate(cells),
         np.concatenate(at).astype(np.int32),

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL's words: chat template, images as placeholders, positions on three axes.
+"""Qwen2.5-VL's renderer: chat template, images as placeholders, positions on three axes.
 
 Host only, no jax. Axes: T time, V vocabulary, A = 3 position axes (frame, row, column).
 """
@@ -13,11 +13,11 @@ from tokenizers import Tokenizer
 from mmcot_jax.boxes import Sight
 from mmcot_jax.example import Example, Picture, Reply, Row, Segment
 from mmcot_jax.models.qwen25vl.config import VisionConfig
-from mmcot_jax.models.qwen25vl.preprocess import VARIANTS, cut, preprocess
+from mmcot_jax.models.qwen25vl.preprocess import VARIANTS, preprocess, to_windows
 
 LEARN = ("chain", "all")
 SYSTEM = "You are a helpful assistant."
-"""What the template says for a conversation without a system message."""
+"""The template's system message for a conversation without one."""
 MARKS = {
     "begin": "<|im_start|>",
     "end": "<|im_end|>",
@@ -32,8 +32,8 @@ MARKS = {
 class Qwen25VLRenderer:
     """Interleaved segments <-> ids.
 
-    Text never turns into marks: a question that spells one out is read as its letters. An image
-    stands where the example's segments put it.
+    Text is never read as marks: a mark spelled in a question is its letters. Images are where the
+    example's segments put them.
     """
 
     tokenizer: Tokenizer
@@ -43,15 +43,15 @@ class Qwen25VLRenderer:
     context: int
     """Longest row with images, in tokens."""
     variant: str = "processor"
-    """Of the preprocessing."""
+    """Variant of the preprocessing."""
     system: str = ""
-    """System message; empty: the template's own."""
+    """System message; "": the template's own."""
     learn: str = "chain"
     """"chain": rationale and end of text; "all": every token but images'."""
     eos: bool = True
-    """Whether a supervised row ends in EOS."""
+    """True if a supervised row ends in EOS."""
     ids: dict[str, int] = dataclasses.field(init=False)
-    """Of `MARKS`."""
+    """Ids of `MARKS`, by their names."""
 
     def __post_init__(self):
         """Raises ValueError for unknown options and for a tokenizer without the marks."""
@@ -73,28 +73,28 @@ class Qwen25VLRenderer:
                 "Qwen2.5-VL's release"
             )
         object.__setattr__(self, "ids", ids)
-        self.tokenizer.encode_special_tokens = True  # marks in a text are letters
+        self.tokenizer.encode_special_tokens = True  # marks in a text are its letters
 
     @property
     def eos_ids(self) -> tuple[int, int]:
-        """What ends a reply: the end of the turn, the end of text."""
+        """Ids that end a reply: end of turn, end of text."""
         return self.ids["end"], self.ids["end_of_text"]
 
     @property
     def sight(self) -> Sight:
-        """How large images are seen: what tasks state boxes by."""
+        """The sizes at which the model gets images; tasks state boxes in them."""
         return Sight(self.min_pixels, self.max_pixels, self.vision.cell)
 
     def prompt(self, example: Example) -> Row:
-        """The conversation, up to where the model begins to write."""
+        """Returns the conversation, up to where the model begins to write."""
         return self._row(example, ())
 
     def supervise(self, example: Example) -> Row:
-        """The conversation, the chain and EOS."""
+        """Returns the conversation, the chain and EOS."""
         return self._row(example, example.rationale, end=self.eos)
 
     def read(self, ids: np.ndarray) -> Reply:
-        """A reply up to its first EOS; a whole conversation with its marks and images."""
+        """Returns a reply up to its first EOS, or a whole conversation with marks and images."""
         tokens = np.asarray(ids).tolist()
         if self.ids["begin"] not in tokens:
             tokens = list(takewhile(lambda token: token not in self.eos_ids, tokens))
@@ -108,7 +108,7 @@ class Qwen25VLRenderer:
         return Reply(tuple(segments))
 
     def is_text(self, vocab: int) -> np.ndarray:
-        """bool [V]: ids the tokenizer owns that may stand in text; no marks."""
+        """bool [V]: ids of the tokenizer that may stand in text; no marks."""
         legal = np.zeros(vocab, bool)
         legal[list(self.tokenizer.get_vocab(with_added_tokens=True).values())] = True
         for id, token in self.tokenizer.get_added_tokens_decoder().items():
@@ -137,7 +137,7 @@ class Qwen25VLRenderer:
             tokens=ids,
             positions=positions(len(ids), starts, grids),
             loss=learned,
-            windows=cut(images, starts, len(ids), self.vision.cells, self.vision.cell),
+            windows=to_windows(images, starts, len(ids), self.vision.cells, self.vision.cell),
         )
 
     def _conversation(self, example: Example) -> tuple[list[int], list[np.ndarray], list[int]]:
@@ -181,7 +181,7 @@ class Qwen25VLRenderer:
             raise ValueError(f"record {example.id!r}: {error}") from None
 
     def _grid(self, image: np.ndarray) -> tuple[int, int]:
-        """Rows and columns of cells."""
+        """Returns rows and columns of cells."""
         return image.shape[0] // self.vision.cell, image.shape[1] // self.vision.cell
 
     def _check_room(self, example: Example, tokens: Sequence[int], images) -> None:
@@ -201,11 +201,11 @@ class Qwen25VLRenderer:
 
 
 def positions(length: int, starts: Sequence[int], grids: Sequence[tuple[int, int]]) -> np.ndarray:
-    """int32 [3 T], M-RoPE: where each token stands in time, down and across.
+    """Returns int32 [3 T], M-RoPE: each token's position in time, down and across.
 
-    A word stands at the same number on all axes; an image's cells stand at the number it begins
-    with plus nothing, their row, their column; what follows goes on after the largest. `starts`
-    are the images' first placeholders, `grids` their rows and columns of cells.
+    A word has the same position on all axes. An image's cells have the position where the image
+    begins, plus nothing, their row, their column; the next token goes on after the largest.
+    `starts` are the images' first placeholders, `grids` their rows and columns of cells.
 
         a image of 2 x 3   b       0 | 1 1 1 1 1 1 | 4
                                    0 | 1 1 1 2 2 2 | 4

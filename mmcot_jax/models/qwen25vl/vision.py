@@ -1,4 +1,4 @@
-"""The vision tower: patches of images, window by window, to one feature a cell.
+"""The vision tower: patches of images in windows -> one feature per cell.
 
 Axes: B rows, W windows, K cells of a window, P patches of a window (cell by cell), H heads,
 C head channels, D width.
@@ -17,26 +17,24 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.nn.attention import attend
 from mmcot_jax.nn.linear import Linear, RMSNorm
+from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 from mmcot_jax.nn.rope import rotate
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-"""CLIP's, of red, green and blue between 0 and 1."""
-AT_ONCE = 8
-"""Windows whose patches look at their whole image at a time. Of 256 windows of 64 patches and 16
-heads that is half a GiB of scores a row, all at once would be 16."""
+WINDOWS_PER_PART = 8
+"""Windows whose patches attend to their whole image at a time. With 256 windows of 64 patches and
+16 heads these are half a GiB of scores per row; all at once would be 16."""
 
 
 def to_patches(cells: UInt8[Array, "B W K s s 3"], c: VisionConfig) -> Float[Array, "B W P E"]:
     """Pixels -> normalised patches, float32, each channels x frames x rows x columns long."""
-    scale = jnp.asarray(STD) * 255
-    x = (cells.astype(jnp.float32) - jnp.asarray(MEAN) * 255) / scale
+    scale = jnp.asarray(CLIP_STD) * 255
+    x = (cells.astype(jnp.float32) - jnp.asarray(CLIP_MEAN) * 255) / scale
     x = rearrange(x, "b w k (i y) (j x) c -> b w (k i j) c y x", y=c.patch, x=c.patch)
     return repeat(x, "b w p c y x -> b w p (c f y x)", f=c.frames)
 
 
 class Vision(nn.Module):
-    """Patches to features, merged cell by cell."""
+    """Patches -> features of cells."""
 
     c: VisionConfig
     out: int
@@ -51,14 +49,14 @@ class Vision(nn.Module):
         at: Int[Array, "B W K 2"],
         image: Int[Array, "B W"],
     ) -> Float[Array, "B W K D"]:
-        """Features of cells; `at` and `image` as `example.Windows` has them."""
+        """Returns features of cells; `at` and `image` are those of `example.Windows`."""
         c, windows = self.c, image.shape[1]
-        if windows > AT_ONCE:
-            more = [(0, 0), (0, -windows % AT_ONCE)]
+        if windows > WINDOWS_PER_PART:
+            more = [(0, 0), (0, -windows % WINDOWS_PER_PART)]
             patches, at = (jnp.pad(x, [*more, (0, 0), (0, 0)]) for x in (patches, at + 1))
             at, image = at - 1, jnp.pad(image, more, constant_values=-1)
-        seen = jnp.repeat(at[..., 0] >= 0, c.merge**2, axis=2)
-        owner = jnp.where(seen, image[..., None], -1)
+        inside = jnp.repeat(at[..., 0] >= 0, c.merge**2, axis=2)
+        owner = jnp.where(inside, image[..., None], -1)
         layers = nn.scan(
             Layer,
             variable_axes={"params": 0},
@@ -83,7 +81,7 @@ class Vision(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer; written as the body of a scan."""
+    """One layer, as the body of a scan."""
 
     c: VisionConfig
     dtype: DTypeLike
@@ -91,7 +89,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x, full, angle, owner):
-        """x [B W P D]; `full` says whether patches look past their window."""
+        """x [B W P D] -> the same shape; `full`: attention is within images, not windows."""
         norm = partial(RMSNorm, self.c.eps, self.param_dtype)
         attention = Attention(self.c, self.dtype, self.param_dtype, name="attention")
         x = x + attention(norm(name="attention_norm")(x), full, angle, owner)
@@ -100,7 +98,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Projection, rotation, attention in the window or the image."""
+    """Projection, rotation, attention within windows or images."""
 
     c: VisionConfig
     dtype: DTypeLike
@@ -132,14 +130,14 @@ class Mlp(nn.Module):
 
 
 def _linear(layer: nn.Module, name: str, features: int, x: jax.Array) -> jax.Array:
-    # 1 / sqrt(in): an untrained tower still tells its patches apart, whatever its width
+    # 1 / sqrt(in): an untrained tower has distinct features for distinct patches at any width
     std = x.shape[-1] ** -0.5
     dtypes = {"dtype": layer.dtype, "param_dtype": layer.param_dtype}
     return Linear(features, True, stddev=std, name=name, **dtypes)(x)
 
 
 def angles(at: Int[Array, "B W K 2"], c: VisionConfig) -> Float[Array, "B N half"]:
-    """Rotation angles in radians of all N = W P patches: half by row, half by column."""
+    """Returns rotation angles in radians of all N = W P patches: half by row, half by column."""
     inside = jnp.stack(jnp.indices((c.merge, c.merge)), axis=-1).reshape(-1, 2)
     where = rearrange(at[..., None, :] * c.merge + inside, "b w k m n -> b (w k m) n")
     quarter = c.width // c.heads // 4
@@ -149,31 +147,31 @@ def angles(at: Int[Array, "B W K 2"], c: VisionConfig) -> Float[Array, "B N half
 
 
 def _in_windows(q, k, v, owner: Int[Array, "B W P"]):
-    """[B N H C], each patch with those of its window."""
+    """[B N H C]: each patch attends to those of its window."""
     w, p = owner.shape[1:]
     q = rearrange(q, "b (w p) h c -> (b w) p h c", w=w)
     k, v = (rearrange(x, "b (w p) h c -> (b w) h p c", w=w) for x in (k, v))
-    seen = owner.reshape(-1, 1, p) >= 0
-    y = attend(q, k, v, jnp.broadcast_to(seen, (len(seen), p, p)))
+    valid = owner.reshape(-1, 1, p) >= 0
+    y = attend(q, k, v, jnp.broadcast_to(valid, (len(valid), p, p)))
     return rearrange(y, "(b w) p h c -> b (w p) h c", w=w)
 
 
 def _in_images(q, k, v, owner: Int[Array, "B W P"]):
-    """[B N H C], each patch with those of its image; some windows' patches at a time."""
+    """[B N H C]: each patch attends to those of its image, `WINDOWS_PER_PART` windows at a time."""
     b, w = owner.shape[:2]
     k, v = (rearrange(x, "b s h c -> b h s c") for x in (k, v))
     owner = owner.reshape(b, -1)
-    parts = -(-w // AT_ONCE)
+    parts = -(-w // WINDOWS_PER_PART)
 
     def some(piece: tuple[Float[Array, "B Q H C"], Int[Array, "B Q"]]):
         mine, own = piece
-        return attend(mine, k, v, same(own, owner))
+        return attend(mine, k, v, same_image(own, owner))
 
     pieces = (rearrange(x, "b (n q) ... -> n b q ...", n=parts) for x in (q, owner))
     y = jax.lax.map(some, tuple(pieces))
     return rearrange(y, "n b q h c -> b (n q) h c")
 
 
-def same(own: Int[Array, "B Q"], owner: Int[Array, "B S"]) -> Bool[Array, "B Q S"]:
-    """Whether two patches are of one image; padding is of none."""
+def same_image(own: Int[Array, "B Q"], owner: Int[Array, "B S"]) -> Bool[Array, "B Q S"]:
+    """Returns whether two patches are of one image; padding is of none."""
     return (own[:, :, None] == owner[:, None, :]) & (owner[:, None, :] >= 0)

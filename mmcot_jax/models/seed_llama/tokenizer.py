@@ -1,7 +1,7 @@
-"""SEED-2's picture tokenizer: pixels -> 32 codes in causal order -> the embedding of an image.
+"""SEED-2's image tokenizer: pixels -> 32 codes in causal order -> the embedding of an image.
 
-Axes: N pictures, T = 1 + patches tokens, K queries (codes of a picture), D width, E channels of a
-code, F channels of the embedding, H heads, C head channels.
+Axes: N images, T = 1 + patches tokens, W width of the ViT, K queries (codes of an image), D width,
+E channels of a code, F channels of the embedding, H heads, C head channels.
 Source: arXiv 2310.01218 section 3; the causal Q-Former is BLIP-2's (arXiv 2301.12597) with a mask.
 """
 
@@ -17,11 +17,8 @@ from mmcot_jax.models.seed_llama.config import SeedConfig
 from mmcot_jax.nn.attention import attend
 from mmcot_jax.nn.codebook import nearest
 from mmcot_jax.nn.linear import Linear
+from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 from mmcot_jax.nn.vit import Blocks, Vit, VitConfig, layer_norm
-
-# CLIP's, per colour channel of pixels in 0..1
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 
 dense = partial(Linear, use_bias=True)
 bert_norm = partial(layer_norm, 1e-12, "float32")
@@ -33,7 +30,7 @@ class SeedTokenizer(nn.Module):
     c: SeedConfig
 
     def setup(self) -> None:
-        """The parts, in the order in which a picture meets them."""
+        """Makes the parts, in the order in which they are applied."""
         c = self.c
         vit = VitConfig(c.vit_width, c.vit_layers, c.vit_heads, c.vit_mlp, key_bias=False,
                         dtype=c.dtype, param_dtype=c.param_dtype)  # fmt: skip
@@ -51,16 +48,16 @@ class SeedTokenizer(nn.Module):
         self.embed_image = dense(c.embedding)
 
     def __call__(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N F"]:
-        """Pixels through the codes to the embedding; touches every weight, so `init` calls it."""
+        """Encodes and embeds; uses every weight, so `init` calls it."""
         return self.embed(self.encode(pixels))
 
     def features(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N K D"]:
-        """Normalised pixels -> what the queries found in them."""
-        seen = self.vision_norm(self.vit(pixels))
-        return self.qformer(jnp.repeat(self.queries, len(pixels), axis=0), seen)
+        """Normalised pixels -> one vector per query."""
+        tokens = self.vision_norm(self.vit(pixels))
+        return self.qformer(jnp.repeat(self.queries, len(pixels), axis=0), tokens)
 
     def latents(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N K E"]:
-        """Normalised pixels -> what the codebook is compared with, float32."""
+        """Normalised pixels -> float32 vectors, whose nearest codes `encode` returns."""
         return self.encode_1(jnp.tanh(self.encode_0(self.features(pixels))))
 
     def encode(self, pixels: Float[Array, "N H W 3"]) -> Int[Array, "N K"]:
@@ -68,7 +65,7 @@ class SeedTokenizer(nn.Module):
         return nearest(self.latents(pixels), self.codebook)
 
     def embed(self, codes: Int[Array, "N K"]) -> Float[Array, "N F"]:
-        """Codes -> the image embedding, as the diffusion takes it: not of unit norm."""
+        """Codes -> the image embedding that unCLIP diffusion takes: not of unit norm."""
         x = self.decode_1(jnp.tanh(self.decode_0(self.codebook[codes])))
         x = self.image_blocks(x + self.image_positions)
         for i, down in enumerate(self.down):
@@ -77,55 +74,55 @@ class SeedTokenizer(nn.Module):
 
 
 class QFormer(nn.Module):
-    """BERT's layers over learned queries, which look back at one another and at the picture."""
+    """BERT's layers over learned queries, which attend to earlier queries and to the image."""
 
     c: SeedConfig
 
     @nn.compact
     def __call__(
-        self, queries: Float[Array, "N K D"], seen: Float[Array, "N T W"]
+        self, queries: Float[Array, "N K D"], tokens: Float[Array, "N T W"]
     ) -> Float[Array, "N K D"]:
-        """Queries and the picture's tokens -> queries; norms follow the sublayers."""
+        """Queries and the image's tokens -> queries; norms follow the sublayers."""
         n, k = queries.shape[:2]
-        # query 3 of 5 sees [1 1 1 1 0]
+        # query 3 of 5 attends to [1 1 1 1 0]
         causal = jnp.broadcast_to(jnp.tril(jnp.ones((k, k), bool)), (n, k, k))
-        everywhere = jnp.ones((n, k, seen.shape[1]), bool)
+        everywhere = jnp.ones((n, k, tokens.shape[1]), bool)
         x = bert_norm(name="norm")(queries)
         for layer in range(self.c.layers):
             x = QFormerLayer(self.c, self.c.crosses(layer), name=f"layer_{layer}")(
-                x, seen, causal, everywhere
+                x, tokens, causal, everywhere
             )
         return x
 
 
 class QFormerLayer(nn.Module):
-    """Self-attention, attention to the picture in every second layer, then the feed-forward."""
+    """Self-attention, attention to the image in every second layer, then the feed-forward."""
 
     c: SeedConfig
     crosses: bool
 
     @nn.compact
-    def __call__(self, x, seen, causal, everywhere) -> Float[Array, "N K D"]:
+    def __call__(self, x, tokens, causal, everywhere) -> Float[Array, "N K D"]:
         """[N K D], [N T W] and their masks -> [N K D]."""
-        x = Lookup(self.c, name="self")(x, x, causal)
+        x = AttentionLayer(self.c, name="self")(x, x, causal)
         if self.crosses:
-            x = Lookup(self.c, name="cross")(x, seen, everywhere)
+            x = AttentionLayer(self.c, name="cross")(x, tokens, everywhere)
         y = nn.gelu(dense(self.c.mlp, name="up")(x), approximate=False)
         return bert_norm(name="norm")(x + dense(self.c.width, name="down")(y))
 
 
-class Lookup(nn.Module):
-    """norm(x + attention of x to `seen`)."""
+class AttentionLayer(nn.Module):
+    """norm(x + attention of x to `source`)."""
 
     c: SeedConfig
 
     @nn.compact
-    def __call__(self, x, seen, mask) -> Float[Array, "N K D"]:
+    def __call__(self, x, source, mask) -> Float[Array, "N K D"]:
         """[N K D], [N S W], [N K S] -> [N K D]."""
         width, heads = self.c.width, self.c.heads
         q = rearrange(dense(width, name="q")(x), "n k (h c) -> n k h c", h=heads)
         k, v = (
-            rearrange(dense(width, name=name)(seen), "n s (h c) -> n h s c", h=heads)
+            rearrange(dense(width, name=name)(source), "n s (h c) -> n h s c", h=heads)
             for name in "kv"
         )
         y = attend(q, k, v, mask).reshape(x.shape)
@@ -135,13 +132,13 @@ class Lookup(nn.Module):
 def from_pixels(images: UInt8[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
     """Pixels 0..255 -> float32, normalised as CLIP's."""
     x = images.astype(jnp.float32) / 255
-    return (x - jnp.array(MEAN, jnp.float32)) / jnp.array(STD, jnp.float32)
+    return (x - jnp.array(CLIP_MEAN, jnp.float32)) / jnp.array(CLIP_STD, jnp.float32)
 
 
 def run(c: SeedConfig, params: dict, method: str, x: jax.Array) -> jax.Array:
-    """A method of the tokenizer in full float32, whatever an accelerator does by default.
+    """Applies a method of the tokenizer in full float32, whatever an accelerator's default.
 
-    A code is an argmin: shortened passes move it.
+    A code is an argmin, which reduced precision changes.
     """
     with jax.default_matmul_precision("highest"):
         return SeedTokenizer(c).apply({"params": params}, x, method=method)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from mmcot_jax.boxes import smart_resize
 from mmcot_jax.models.qwen25vl.config import SIZES, VisionConfig
-from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess
+from mmcot_jax.models.qwen25vl.preprocess import preprocess, to_windows
 from mmcot_jax.models.qwen25vl.vision import to_patches
 
 LIMITS = {"min_pixels": 3136, "max_pixels": 3_686_400}
@@ -67,7 +67,7 @@ def pattern(h, w):
 
 def test_windows_go_right_and_down_and_so_do_their_cells():
     # 3 x 2 cells in windows of 2 x 2: one whole, one whose lower half is outside
-    windows = cut([pattern(3, 2)], [1], 8, 2, 28)
+    windows = to_windows([pattern(3, 2)], [1], 8, 2, 28)
     assert windows.at.tolist() == [
         [[0, 0], [0, 1], [1, 0], [1, 1]],
         [[2, 0], [2, 1], [-1, -1], [-1, -1]],
@@ -82,20 +82,20 @@ def test_windows_go_right_and_down_and_so_do_their_cells():
 
 
 def test_the_next_images_windows_follow_and_cells_find_their_token():
-    windows = cut([pattern(1, 3), pattern(2, 1)], [0, 4], 6, 2, 28)
+    windows = to_windows([pattern(1, 3), pattern(2, 1)], [0, 4], 6, 2, 28)
     assert windows.image.tolist() == [0, 0, 1]
     # the third cell of the first image is the first of its second window
     assert windows.source.tolist() == [0, 1, 4, -1, 8, 10]
     flat = windows.cells[..., 0, 0, :2].reshape(-1, 2)
     assert flat[windows.source[:3]].tolist() == [[0, 0], [0, 1], [0, 2]]
     assert flat[windows.source[4:]].tolist() == [[0, 0], [1, 0]]
-    assert cut([], [], 4, 2, 28) is None
+    assert to_windows([], [], 4, 2, 28) is None
 
 
 def patches_of(image, c):
     """Normalised patches in the processor's order: cells in raster order, patch by patch."""
     cells = (image.shape[0] // c.cell) * (image.shape[1] // c.cell)
-    windows = cut([image], [0], cells, c.cells, c.cell)
+    windows = to_windows([image], [0], cells, c.cells, c.cell)
     patches = np.asarray(to_patches(jnp.asarray(windows.cells)[None], c))
     patches = patches.reshape(-1, c.merge**2, patches.shape[-1])[windows.source]
     return patches.reshape(cells * c.merge**2, -1)

@@ -7,7 +7,7 @@ import pytest
 from einops import rearrange
 from helpers import qwen_golden
 
-from mmcot_jax.models.qwen25vl.preprocess import cut, preprocess
+from mmcot_jax.models.qwen25vl.preprocess import preprocess, to_windows
 from mmcot_jax.models.qwen25vl.vision import to_patches
 
 
@@ -18,7 +18,7 @@ def windows_of(golden, order):
     images = [preprocess(golden.photos[i], **limits) for i in order]
     sizes = [image.shape[0] * image.shape[1] // 28**2 for image in images]
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return cut(images, starts, sum(sizes), renderer.vision.cells, 28)
+    return to_windows(images, starts, sum(sizes), renderer.vision.cells, 28)
 
 
 def features(golden, patches, windows):
@@ -57,7 +57,7 @@ def test_features_of_patches_whose_frames_differ_are_the_original_s(reference):
     blank = [np.zeros((h * c.cell, w * c.cell, 3), np.uint8) for h, w in grids]
     sizes = [h * w for h, w in grids]
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    windows = cut(blank, starts, sum(sizes), c.cells, c.cell)
+    windows = to_windows(blank, starts, sum(sizes), c.cells, c.cell)
     given = golden.arrays["in_rand_pixel_values"].reshape(sum(sizes), c.merge**2, -1)
     patches = np.zeros((windows.at[..., 0].size, *given.shape[1:]), np.float32)
     patches[windows.source] = given
