@@ -15,7 +15,7 @@ from mmcot_jax.example import Answered, Example, Reply
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.rollout.generate import Generator, PromptShapes
-from mmcot_jax.sample import distribution
+from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.types import Backbone, Variables
 
 
@@ -43,16 +43,15 @@ def answer(
         Preempted: `preempted()` returned True; the next run answers again.
         ValueError: sampling options out of range.
     """
-    g = c.get("num_generations", 1)
+    static = SampleStatic.of(c, "eval")
+    g = static.num_generations
     rows = data.Rendered(examples, backbone.renderer.prompt)
     width = -(-int(rows.lengths.max()) // c["length_multiple"]) * c["length_multiple"]
     generator = Generator(
         backbone,
         mesh,
         PromptShapes((width,), (int(rows.slots.max()),), rows.image_shape),
-        distribution.sampling(c, "eval"),
-        length=c["max_completion_length"],
-        num_generations=g,
+        static,
     )
     answered: list[Answered] = []
     began, written = time.monotonic(), 0

@@ -20,8 +20,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rollout.generate import image_decoders
-from mmcot_jax.sample import distribution
-from mmcot_jax.sample.sampler import sample
+from mmcot_jax.sample.sampler import SampleStatic, sample
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
 
@@ -160,7 +159,7 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     residents += _frozen_copy(s, frozen, mesh)
     if s.rollout == mesh:  # sampling and training share the adapters
         residents -= meshes.bytes_per_device(state.trained)
-    rolled = yield from _rollout(s, "", n, g, length, static.sampling, residents, _parts(c))
+    rolled = yield from _rollout(s, "", n, SampleStatic.of(c, "grpo"), residents)
     written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
     rollout = s.rows(written, mesh)
     floats = s.rows(jax.ShapeDtypeStruct((n * g, length), np.float32), mesh)
@@ -184,20 +183,18 @@ def _grpo(s: Shapes) -> Iterator[Program]:
 
 def _eval(s: Shapes) -> Iterator[Program]:
     c = s.c.eval.to_dict()
-    sampling = distribution.sampling(c, "eval")
-    n, g = c["batch_size"], c.get("num_generations", 1)
-    length, residents = c["max_completion_length"], 0.0
+    n, residents = c["batch_size"], 0.0
     if "grpo" in s.c.stages and s.c.grpo.eval_steps:  # while it trains
         static = steps.GrpoStatic.of(s.backbone, s.c.grpo.to_dict(), steps=1)
         state, frozen = s.state(static, s.variables(s.mesh))
         residents = meshes.bytes_per_device(state) + _frozen_copy(s, frozen, s.mesh)
-    yield from _rollout(s, "eval_", n, g, length, sampling, residents, _parts(c))
+    yield from _rollout(s, "eval_", n, SampleStatic.of(c, "eval"), residents)
     yield from _image_decoders(s, "eval_", n, residents)
 
 
-def _rollout(s: Shapes, name: str, n, g, length, sampling, residents, parts):
+def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: float):
     """Programs that prepare prompts and sample; returns the shapes of the rollout."""
-    mesh, b = s.rollout, s.backbone
+    mesh, b, g, length = s.rollout, s.backbone, static.num_generations, static.length
     variables, grammar = s.variables(mesh), s.replicate(b.grammar, mesh)
     prompt = s.batch(mesh, n, s.c.plan.prompt_tokens, s.c.plan.prompt_slots, "left")
     residents += meshes.bytes_per_device(variables)
@@ -206,25 +203,22 @@ def _rollout(s: Shapes, name: str, n, g, length, sampling, residents, parts):
         yield Program(f"{name}prepare", trace, mesh, residents + meshes.bytes_per_device(prompt))
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
-    fixed = dict(sampling=sampling, length=length, num_generations=g, **parts)
-    trace = partial(sample.trace, b, variables, grammar, prompt, keys, **fixed)
+    trace = partial(sample.trace, b, variables, grammar, prompt, keys, static)
     slots = s.c.plan.prompt_tokens + length
     cache = jax.eval_shape(partial(b.init_cache, n * g, slots))
     read = 2 * cache.k.size * cache.k.dtype.itemsize / mesh.size
-    times = parts.get("micro_batches", 1)
     yield Program(
         f"{name}sample",
         trace,
         mesh,
         residents + meshes.bytes_per_device((prompt, keys)),
         max_loop_steps=length,
-        weight_reads=(1 + length) * times,
+        weight_reads=(1 + length) * static.micro_batches,
         # on average a token reads the prompt's cache and half of the completion's
         extra_bytes_read=read * length * (1 + s.c.plan.prompt_tokens / slots) / 2,
         tokens=n * g * slots,
     )
-    given = (variables, grammar, prompt, keys)
-    return jax.eval_shape(partial(sample, b, **fixed), *given)
+    return jax.eval_shape(partial(sample, b, static=static), variables, grammar, prompt, keys)
 
 
 def _image_decoders(s: Shapes, name: str, n: int, residents: float) -> Iterator[Program]:
@@ -239,10 +233,6 @@ def _image_decoders(s: Shapes, name: str, n: int, residents: float) -> Iterator[
         yield Program(
             f"{name}{field}", trace, s.rollout, residents + meshes.bytes_per_device(variables)
         )
-
-
-def _parts(c: Mapping[str, Any]) -> dict[str, int]:
-    return {"micro_batches": c.get("rollout_micro_batches", 1)}
 
 
 def _lazy_images(s: Shapes) -> bool:

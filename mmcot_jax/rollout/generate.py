@@ -14,8 +14,7 @@ from jax.sharding import Mesh
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply, Row
-from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.types import Backbone, Batch, Rollout, Variables, row_axes
 
 
@@ -73,19 +72,10 @@ class Generator:
         backbone: Backbone,
         mesh: Mesh,
         shapes: PromptShapes,
-        sampling: Sampling,
-        *,
-        length: int,
-        num_generations: int = 1,
-        micro_batches: int = 1,
+        static: SampleStatic,
     ):
-        self._backbone, self._mesh, self._shapes = backbone, mesh, shapes
-        self._static = dict(
-            sampling=sampling,
-            length=length,
-            num_generations=num_generations,
-            micro_batches=micro_batches,
-        )
+        self._backbone, self._mesh = backbone, mesh
+        self._shapes, self._static = shapes, static
         self._prepare = jax.jit(backbone.prepare)
         self._image_decoders = image_decoders(backbone)
         self._grammar = meshes.replicate(backbone.grammar, mesh)
@@ -97,7 +87,7 @@ class Generator:
 
         `numbers` are the prompts' numbers n, int [N].
         """
-        g = self._static["num_generations"]
+        g = self._static.num_generations
         batch = self._shapes.pad(rows)
         batch = meshes.put(batch, self._mesh, row_axes(batch))
         samples = (numbers[:, None] * g + np.arange(g)).reshape(-1).astype(np.int32)
@@ -110,7 +100,7 @@ class Generator:
                 self._grammar,
                 self._prepare(variables, batch),
                 row_keys(key, samples),
-                **self._static,
+                self._static,
             )
         ids, valid = meshes.get((rollout.tokens, rollout.valid))
         written = [row[there] for row, there in zip(ids, valid, strict=True)]

@@ -3,13 +3,15 @@
 Axes: N prompts, G samples per prompt, B = N G rows, T time, V vocabulary, D width.
 """
 
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mmcot_jax.sample import distribution
 from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed, is_eos, step
 from mmcot_jax.types import (
@@ -29,42 +31,54 @@ def row_keys(key: Key[Array, ""], rows: Int[Array, "B"]) -> Key[Array, "B"]:
     return jax.vmap(partial(jax.random.fold_in, key))(rows)
 
 
-@partial(
-    jax.jit,
-    static_argnames=("backbone", "sampling", "length", "num_generations", "micro_batches"),
-)
+class SampleStatic(NamedTuple):
+    """The static arguments of `sample` beside the backbone; hashable."""
+
+    sampling: Sampling
+    length: int
+    """Tokens that a completion has at most."""
+    num_generations: int = 1
+    """G, completions per prompt."""
+    micro_batches: int = 1
+    """Parts that the prompts are sampled in, one after another: the cache holds one part."""
+
+    @classmethod
+    def of(cls, c: Mapping[str, Any], group: str) -> "SampleStatic":
+        """The static arguments for a config's `grpo` or `eval` group, whose name is for errors.
+
+        Raises:
+            ValueError: as `distribution.sampling`.
+        """
+        return cls(
+            distribution.sampling(c, group),
+            length=c["max_completion_length"],
+            num_generations=c.get("num_generations", 1),
+            micro_batches=c.get("rollout_micro_batches", 1),
+        )
+
+
+@partial(jax.jit, static_argnames=("backbone", "static"))
 def sample(
     backbone: Backbone,
     variables: Variables,
     grammar: Grammar,
     prompt: Batch,
     keys: Key[Array, "B"],
-    *,
-    sampling: Sampling,
-    length: int,
-    num_generations: int = 1,
-    micro_batches: int = 1,
+    static: SampleStatic,
 ) -> Rollout:
     """Samples up to `length` tokens after each left-padded, prepared prompt.
 
     `keys` has one key for each of the N * num_generations rows; a token's noise depends on its
     row's key and its place alone. The prompt is prefilled once per group. Stops when all rows have
-    ended. Prompts are sampled in `micro_batches` parts, one after another: the cache holds one.
+    ended.
     """
-    write = partial(
-        _sample,
-        backbone,
-        variables,
-        grammar,
-        sampling=sampling,
-        length=length,
-        num_generations=num_generations,
-    )
-    if micro_batches == 1:
+    write = partial(_sample, backbone, variables, grammar, static=static)
+    g, parts = static.num_generations, static.micro_batches
+    if parts == 1:
         return write(prompt, keys)
-    groups = split_microbatches(keys.reshape(-1, num_generations), micro_batches)
-    parts = split_microbatches(prompt, micro_batches), groups.reshape(micro_batches, -1)
-    return merge_microbatches(jax.lax.map(lambda part: write(*part), parts), num_generations)
+    groups = split_microbatches(keys.reshape(-1, g), parts)
+    pieces = split_microbatches(prompt, parts), groups.reshape(parts, -1)
+    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces), g)
 
 
 def _sample(
@@ -74,14 +88,13 @@ def _sample(
     prompt: Batch,
     keys: Key[Array, "B"],
     *,
-    sampling: Sampling,
-    length: int,
-    num_generations: int,
+    static: SampleStatic,
 ) -> Rollout:
+    sampling, length = static.sampling, static.length
     slots = prompt.tokens.shape[1] + length
     cache = backbone.init_cache(prompt.tokens.shape[0], slots)
     hidden, cache = backbone(variables, prompt, cache)
-    prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, num_generations)
+    prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, static.num_generations)
     state = _initial_state(prompt, hidden, cache, length)
     if sampling.repetition_penalty != 1:
         places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))

@@ -36,6 +36,7 @@ from mmcot_jax.example import Example, Question, Reply
 from mmcot_jax.hosts import never_preempted
 from mmcot_jax.rewards import pool, resolve
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes
+from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.train import loop
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.groups import Groups, group
@@ -120,10 +121,7 @@ def run(
         backbone,
         rollout_mesh,
         PromptShapes.of(rows, backbone.context, c["prompt_buckets"], c["length_multiple"]),
-        static.sampling,
-        length=c["max_completion_length"],
-        num_generations=c["num_generations"],
-        micro_batches=c["rollout_micro_batches"],
+        SampleStatic.of(c, STAGE),
     )
     with pool.Pool(
         c["reward_funcs"],

@@ -28,8 +28,8 @@ class Generator:
 
     asked: list
 
-    def __init__(self, backbone, mesh, shapes, *_, num_generations, **__):
-        self.g, self.shapes = num_generations, shapes
+    def __init__(self, backbone, mesh, shapes, static):
+        self.g, self.shapes = static.num_generations, shapes
 
     def __call__(self, variables, rows, numbers, key):
         self.asked.append((len(rows), self.shapes))

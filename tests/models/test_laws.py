@@ -18,7 +18,7 @@ from mmcot_jax import data, hf, models, rules, safetensors_io
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train.logps import score_rollout
 from mmcot_jax.types import Backbone, Batch, Rollout, Variables
 
@@ -162,8 +162,8 @@ def test_adapters_left_out_or_zero_are_the_base_and_loud_ones_are_not(tiny, prom
 def rollout(tiny, prompts) -> Rollout:
     return sample(
         tiny.backbone, tiny.variables, tiny.backbone.grammar, prompts,
-        row_keys(jax.random.key(5), jnp.arange(12)), sampling=NUCLEUS, length=LENGTH,
-        num_generations=4,
+        row_keys(jax.random.key(5), jnp.arange(12)),
+        SampleStatic(NUCLEUS, LENGTH, num_generations=4),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from mmcot_jax.nn.decoder import Decoder, DecoderConfig
 from mmcot_jax.nn.decoder_keys import LAYER_NORMS, QK_NORMS, decoder_rules
 from mmcot_jax.nn.linear import Lora
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import sample
+from mmcot_jax.sample.sampler import SampleStatic, sample
 from mmcot_jax.types import Batch, Grammar
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -78,7 +78,7 @@ def continues(g, expected, forbidden=()):
     keys = jax.random.split(jax.random.key(0), len(g.ids))
     out = sample(
         g.backbone, g.variables, grammar, batch(g.ids, g.mask), keys,
-        sampling=Sampling(greedy=True), length=count,
+        SampleStatic(Sampling(greedy=True), count),
     )  # fmt: skip
     np.testing.assert_array_equal(out.tokens, expected)
     ids, mask = np.concatenate([g.ids, expected], 1), np.pad(g.mask, ((0, 0), (0, count)))

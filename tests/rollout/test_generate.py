@@ -8,6 +8,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply
 from mmcot_jax.rollout.generate import Generator, PromptShapes
 from mmcot_jax.sample.distribution import Sampling
+from mmcot_jax.sample.sampler import SampleStatic
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def mesh():
 
 
 def generator(backbone, mesh):
-    return Generator(backbone, mesh, PromptShapes((8,), (0,), ()), Sampling(), length=4)
+    return Generator(backbone, mesh, PromptShapes((8,), (0,), ()), SampleStatic(Sampling(), 4))
 
 
 def pictures(*ids):

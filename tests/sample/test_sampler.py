@@ -1,5 +1,6 @@
 """Laws of sampling, on the tiny Chameleon: 4..15 codes, 16 EOI, 17 BOI, 2 EOS, 18..27 words."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import pytest
 from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.distribution import Sampling, token_log_probs
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train.logps import concat_prompt_completions
 from mmcot_jax.types import Batch
 
@@ -63,7 +64,7 @@ def recompute(backbone, variables, rollout, grammar, sampling):
 class Run(NamedTuple):
     """Eight rollouts and what they were made of."""
 
-    draw: partial
+    draw: Callable
     prompt: Batch
     keys: jax.Array
     rollout: object
@@ -72,7 +73,11 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def run(chameleon):
     backbone, variables = chameleon
-    draw = partial(sample, backbone, variables, backbone.grammar, sampling=NUCLEUS, length=LENGTH)
+
+    def draw(prompt, keys, num_generations=1):
+        static = SampleStatic(NUCLEUS, LENGTH, num_generations)
+        return sample(backbone, variables, backbone.grammar, prompt, keys, static)
+
     prompt, keys = prompts(), row_keys(jax.random.key(5), jnp.arange(ROWS))
     return Run(draw, prompt, keys, draw(prompt, keys))
 
@@ -137,7 +142,7 @@ def test_a_trainer_without_the_grammar_is_off_by_tenths_of_nats(run, chameleon):
     everything = backbone.grammar._replace(is_text=jnp.ones(36, bool), is_image=jnp.ones(36, bool))
     plain = Sampling(NUCLEUS.temperature)  # truncation would make the difference infinite
     draw = sample(
-        backbone, variables, backbone.grammar, run.prompt, run.keys, sampling=plain, length=LENGTH
+        backbone, variables, backbone.grammar, run.prompt, run.keys, SampleStatic(plain, LENGTH)
     )
     right = recompute(backbone, variables, draw, backbone.grammar, plain)
     wrong = recompute(backbone, variables, draw, everything, plain)
@@ -172,10 +177,10 @@ def test_prompts_taken_in_parts_are_written_as_all_at_once(run, chameleon, monke
     jax.clear_caches()  # so that it is traced again, whatever was sampled before
     prompt = rows(run.prompt, [0, 1, 2, 3])
     given = (backbone, variables, backbone.grammar, prompt, run.keys)
-    draw = partial(sample, sampling=NUCLEUS, length=LENGTH, num_generations=2)
-    parts = draw(*given, micro_batches=2)
+    two = SampleStatic(NUCLEUS, LENGTH, num_generations=2)
+    parts = sample(*given, two._replace(micro_batches=2))
     assert set(caches) == {2}  # of four prompts
-    whole = draw(*given)
+    whole = sample(*given, two)
     assert set(caches) == {2, 4}
     same(parts._replace(prompt=None), whole._replace(prompt=None))
     for a, b in zip(parts.prompt[:4], whole.prompt[:4], strict=True):
@@ -193,7 +198,7 @@ def test_a_row_does_not_depend_on_the_mesh(run, chameleon, shape):
     with jax.set_mesh(mesh):
         keys = row_keys(jax.random.key(5), meshes.put(np.arange(ROWS), mesh))
         out = sample(
-            backbone, variables, backbone.grammar, prompt, keys, sampling=NUCLEUS, length=LENGTH
+            backbone, variables, backbone.grammar, prompt, keys, SampleStatic(NUCLEUS, LENGTH)
         )
     same(jax.tree.map(meshes.get, out._replace(prompt=None)), run.rollout._replace(prompt=None))
 
@@ -203,7 +208,7 @@ def test_a_budget_that_ends_one_short_opens_no_picture(run, chameleon, length, o
     backbone, variables = chameleon
     one_word = backbone.grammar._replace(is_text=jnp.arange(36) == 18, eos=())
     out = sample(
-        backbone, variables, one_word, run.prompt, run.keys, sampling=Sampling(5.0), length=length
+        backbone, variables, one_word, run.prompt, run.keys, SampleStatic(Sampling(5.0), length)
     )
     drawn = [row for row in written(out) if BOI in row]
     assert bool(drawn) == opens
@@ -213,9 +218,7 @@ def test_a_budget_that_ends_one_short_opens_no_picture(run, chameleon, length, o
 def test_the_textual_twin_draws_nothing(run, chameleon):
     backbone, variables = chameleon
     textual = backbone.grammar._replace(image_len=0)
-    out = sample(
-        backbone, variables, textual, run.prompt, run.keys, sampling=NUCLEUS, length=LENGTH
-    )
+    out = sample(backbone, variables, textual, run.prompt, run.keys, SampleStatic(NUCLEUS, LENGTH))
     assert {token for row in written(out) for token in row} <= WORDS | {EOS}
 
 
@@ -223,7 +226,7 @@ def test_greedy_is_the_likeliest_token_of_a_full_forward(run, chameleon):
     backbone, variables = chameleon
     grammar, greedy = backbone.grammar, Sampling(greedy=True)
     prompt = rows(run.prompt, [0, 3])
-    out = sample(backbone, variables, grammar, prompt, run.keys[:2], sampling=greedy, length=8)
+    out = sample(backbone, variables, grammar, prompt, run.keys[:2], SampleStatic(greedy, 8))
     again = recompute(backbone, variables, out, grammar, greedy)
     np.testing.assert_allclose(again, out.logps, atol=1e-5)
     hidden, _ = backbone(variables, prompt)
@@ -238,8 +241,8 @@ def test_a_penalty_counts_the_prompt_and_what_was_written(run, chameleon):
     sampling = Sampling(greedy=True, repetition_penalty=1.5)
     prompt = rows(run.prompt, [0, 1, 3])
     given = (backbone, variables, backbone.grammar, prompt, run.keys[:3])
-    out = sample(*given, sampling=sampling, length=8)
-    plain = sample(*given, sampling=Sampling(greedy=True), length=8)
+    out = sample(*given, SampleStatic(sampling, 8))
+    plain = sample(*given, SampleStatic(Sampling(greedy=True), 8))
     assert not np.array_equal(out.tokens, plain.tokens)
     both = concat_prompt_completions(out)
     hidden, _ = backbone(variables, both)

@@ -9,7 +9,7 @@ import pytest
 from mmcot_jax import mesh as meshes
 from mmcot_jax import rules
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train.objective import Objective
 from mmcot_jax.train.step import GrpoStatic, ended, grpo_step, join, rollout_logps, split, start
 from mmcot_jax.types import Batch, Experience, row_axes
@@ -34,7 +34,7 @@ def rollout(chameleon):
     keys = row_keys(jax.random.key(5), jnp.arange(B))
     return sample(
         backbone, variables, backbone.grammar, jax.tree.map(jnp.asarray, prompt), keys,
-        sampling=SAMPLING, length=T,
+        SampleStatic(SAMPLING, T),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train.logps import concat_prompt_completions, score, score_rollout
 from mmcot_jax.types import Backbone, Batch, Grammar, Rollout
 
@@ -118,7 +118,7 @@ def test_of_penalized_samples_the_ratio_is_one(chameleon, chunk):
     given, sampling = (backbone, variables, backbone.grammar), Sampling(0.7, 0.9, 0, False, 1.3)
     keys = row_keys(jax.random.key(3), jnp.arange(8))
     prompt = a_rollout(b=4).prompt
-    rollout = sample(*given, prompt, keys, sampling=sampling, length=24, num_generations=2)
+    rollout = sample(*given, prompt, keys, SampleStatic(sampling, 24, num_generations=2))
     policy = score_rollout(*given, rollout, sampling, chunk)
     np.testing.assert_allclose(policy.logps, rollout.logps, atol=1e-5)
     without = score_rollout(*given, rollout, sampling._replace(repetition_penalty=1.0), chunk)

@@ -9,7 +9,7 @@ import pytest
 from helpers import qwen_golden
 
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 
 GOLDEN = [
     "own-untied",
@@ -71,6 +71,6 @@ def test_greedy_continuations_are_the_original_s_through_our_sampler(golden):
     batch = jax.jit(backbone.prepare)(variables, qwen_golden.batch(golden, cases))
     rollout = sample(
         backbone, variables, free, batch, row_keys(jax.random.key(0), jnp.arange(len(want))),
-        sampling=Sampling(greedy=True), length=want.shape[1],
+        SampleStatic(Sampling(greedy=True), want.shape[1]),
     )  # fmt: skip
     np.testing.assert_array_equal(rollout.tokens, want)

@@ -11,7 +11,7 @@ from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.logps import concat_prompt_completions, score_rollout
 from mmcot_jax.types import Batch, row_axes, split_microbatches
@@ -92,8 +92,8 @@ def test_an_image_is_seen_by_its_content_and_its_place(qwen, forward):
 
 def draw(qwen, prompts, g, keys):
     return sample(
-        qwen.backbone, qwen.variables, qwen.backbone.grammar, prompts, keys, sampling=NUCLEUS,
-        length=LENGTH, num_generations=g,
+        qwen.backbone, qwen.variables, qwen.backbone.grammar, prompts, keys,
+        SampleStatic(NUCLEUS, LENGTH, num_generations=g),
     )  # fmt: skip
 
 

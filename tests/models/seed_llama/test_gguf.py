@@ -16,7 +16,7 @@ from mmcot_jax.keytable import slots
 from mmcot_jax.models import seed_llama as module
 from mmcot_jax.models.seed_llama import gguf, keys
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "smollm2.npz"
 PROMPTS = (
@@ -145,7 +145,7 @@ def test_smollm2_has_transformers_logits_and_knows_paris(smol):
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
         out = sample(
             backbone, variables, backbone.grammar, batch, key,
-            sampling=Sampling(greedy=True), length=12,
+            SampleStatic(Sampling(greedy=True), 12),
         )  # fmt: skip
         written = np.asarray(out.tokens[0])[np.asarray(out.valid[0])]
         assert written.tolist() == golden[f"greedy{i}"][: len(written)].tolist()
