@@ -22,7 +22,7 @@ PLACES = {
     "sampling": (generate, "sample"),
     "scoring": (pool.Pool, "submit"),
     "update": (step, "grpo_step"),
-    "evaluation": (evaluate, "answer"),
+    "evaluation": (evaluate, "evaluate"),
 }
 NOTICE_SECONDS = 3
 
