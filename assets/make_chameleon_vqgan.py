@@ -153,13 +153,13 @@ def loss(
     vectors = codebook[index]
     z = apply(x, method="latents")
     error = apply(vectors, method="decode_latents") - x
-    painted = (pixel_weight(x) * (jnp.abs(error) + jnp.square(error))).mean()
+    image_loss = (pixel_weight(x) * (jnp.abs(error) + jnp.square(error))).mean()
     # minus the squared distance to each code, but for |z|^2, which is the same for all
     closeness = 2 * z @ codebook.T - jnp.square(codebook).sum(1)
     sharp = optax.softmax_cross_entropy_with_integer_labels(SHARPNESS * closeness, index).mean()
     told = jnp.square(z - vectors).mean() + 0.1 * sharp
     right = (closeness.argmax(-1) == index).mean()
-    return painted + told, {"error": jnp.abs(error).mean() * 127.5, "right": right}
+    return image_loss + told, {"error": jnp.abs(error).mean() * 127.5, "right": right}
 
 
 def fit(

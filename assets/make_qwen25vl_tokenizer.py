@@ -72,7 +72,7 @@ def words() -> list[str]:
     space = Space("original", NUMBERS, NUMBERS)
     found = [Box("black", n, n, n, n, space).notation for n in range(NUMBERS)]
     found += [f"{word} {word} {word.capitalize()} {word.capitalize()}" for word in COMMON.split()]
-    found += [f"{asked} (A) true (B) false." for asked in PROMPTS]
+    found += [f"{target} (A) true (B) false." for target in PROMPTS]
     found += ["system\nYou are a helpful assistant.", "user\n", "assistant\n"]
     for boxes in (True, False):
         for example in shapes.load(list(shapes.KINDS), count=100, size=24, boxes=boxes):

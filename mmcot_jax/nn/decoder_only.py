@@ -19,14 +19,14 @@ from mmcot_jax.nn.linear import Lora
 from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, fill_image_ids
 
 
-def decoder_config(c: Mapping[str, Any], **fixed: Any) -> DecoderConfig:
+def decoder_config(c: Mapping[str, Any], **overrides: Any) -> DecoderConfig:
     """Returns the decoder of a config's `model`; `fixed` are the fields its backbone decides.
 
     Raises:
         ValueError: an unknown `remat_policy`, or an adapter on a tied head.
     """
     lora = Lora(**c["lora"]) if c["lora"]["rank"] else None
-    return DecoderConfig(**c["decoder"], **fixed, lora=lora).check()
+    return DecoderConfig(**c["decoder"], **overrides, lora=lora).check()
 
 
 def decoder_variables(variables: Variables) -> Variables:

@@ -47,8 +47,8 @@ class SelfAttention(nn.Module):
             qkv = qkv + jnp.concatenate([q, jnp.zeros_like(q), v]).astype(qkv.dtype)
         q, k, v = rearrange(qkv, "n t (three h c) -> three n t h c", three=3, h=c.heads)
         k, v = (rearrange(x, "n t h c -> n h t c") for x in (k, v))
-        everywhere = jnp.ones((len(x), x.shape[1], x.shape[1]), bool)
-        y = attend(q, k, v, everywhere).reshape(x.shape)
+        unmasked = jnp.ones((len(x), x.shape[1], x.shape[1]), bool)
+        y = attend(q, k, v, unmasked).reshape(x.shape)
         return linear(c.width, use_bias=True, name="out")(y)
 
 

@@ -137,13 +137,13 @@ def _sft(s: Shapes) -> Iterator[Program]:
     grammar = s.replicate(b.grammar, mesh)
     given = (state, frozen, rows, grammar, key)
     trace = partial(steps.sft_step.trace, *given, static)
-    passes = 3 * c["gradient_accumulation_steps"]
+    weight_reads = 3 * c["gradient_accumulation_steps"]
     yield Program(
         "sft_step",
         trace,
         mesh,
         meshes.bytes_per_device(given),
-        weight_reads=passes,
+        weight_reads=weight_reads,
         tokens=rows.tokens.size,
     )
 

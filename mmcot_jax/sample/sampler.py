@@ -106,21 +106,21 @@ def _sample(
         logits = penalize(backbone.unembed(variables, s.hidden), s.seen, sampling)
         logps = token_log_probs(logits, legal, sampling)
         token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(keys, s.t), sampling)
-        token = jnp.where(s.alive, token, 0)
+        token = jnp.where(s.unfinished, token, 0)
         put = lambda column, value: column.at[:, s.t].set(value)  # noqa: E731
         out = s.out._replace(
             tokens=put(s.out.tokens, token),
             state=put(s.out.state, s.state),
             room=put(s.out.room, room),
-            sampled=put(s.out.sampled, s.alive & (jnp.sum(legal, axis=-1) > 1)),
-            valid=put(s.out.valid, s.alive),
-            logps=put(s.out.logps, jnp.where(s.alive, _pick(logps, token), 0.0)),
+            sampled=put(s.out.sampled, s.unfinished & (jnp.sum(legal, axis=-1) > 1)),
+            valid=put(s.out.valid, s.unfinished),
+            logps=put(s.out.logps, jnp.where(s.unfinished, _pick(logps, token), 0.0)),
         )
-        hidden, cache = backbone(variables, _one_token(token, s.position, s.alive), s.cache)
+        hidden, cache = backbone(variables, _one_token(token, s.position, s.unfinished), s.cache)
         return DecodeState(
             t=s.t + 1,
             state=step(grammar, s.state, token),
-            alive=s.alive & ~is_eos(grammar, token),
+            unfinished=s.unfinished & ~is_eos(grammar, token),
             hidden=hidden[:, 0],
             position=s.position + 1,
             cache=cache,
@@ -128,7 +128,7 @@ def _sample(
             seen=None if s.seen is None else _add_seen(s.seen, token),
         )
 
-    return jax.lax.while_loop(lambda s: (s.t < length) & jnp.any(s.alive), body, state).out
+    return jax.lax.while_loop(lambda s: (s.t < length) & jnp.any(s.unfinished), body, state).out
 
 
 class DecodeState(NamedTuple):
@@ -136,7 +136,7 @@ class DecodeState(NamedTuple):
 
     t: Int[Array, ""]
     state: Int[Array, "B"]
-    alive: Array
+    unfinished: Array
     hidden: Float[Array, "B D"]
     position: Int[Array, "A B"]
     cache: Cache
@@ -164,7 +164,7 @@ def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int) -> D
     return DecodeState(
         t=jnp.zeros((), jnp.int32),
         state=jnp.zeros(b, jnp.int32),
-        alive=jnp.ones(b, bool),
+        unfinished=jnp.ones(b, bool),
         hidden=hidden,
         # the reply goes on after the largest position on any axis
         position=jnp.broadcast_to(
@@ -180,9 +180,9 @@ def _add_seen(seen: Bool[Array, "B V"], token: Int[Array, "B"]) -> Bool[Array, "
     return seen.at[jnp.arange(len(token)), token].set(True)
 
 
-def _one_token(token: Array, position: Array, alive: Array) -> Batch:
+def _one_token(token: Array, position: Array, unfinished: Array) -> Batch:
     """Returns a batch of one token per row."""
-    return Batch(token[:, None], position[..., None], alive[:, None], alive[:, None])
+    return Batch(token[:, None], position[..., None], unfinished[:, None], unfinished[:, None])
 
 
 def _draw(logps: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int[Array, "B"]:

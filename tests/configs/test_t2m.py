@@ -108,8 +108,8 @@ def test_tinys_chains_fit_its_context_and_budget(preset):
     backbone = models.get("seed_llama").build(c.model.to_dict())
     examples = scenes.load(**(c.data.train.to_dict() | {"count": 60}))
     for example in examples:
-        asked = len(backbone.renderer.prompt(example).tokens)
+        target = len(backbone.renderer.prompt(example).tokens)
         whole = len(backbone.renderer.supervise(example).tokens)
-        assert whole - asked <= c.grpo.max_completion_length
-        assert asked + c.grpo.max_completion_length <= backbone.context
+        assert whole - target <= c.grpo.max_completion_length
+        assert target + c.grpo.max_completion_length <= backbone.context
     assert int(backbone.grammar.image_len) == (8 if preset == "tiny" else 0)

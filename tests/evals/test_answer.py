@@ -26,13 +26,13 @@ EXAMPLES = [Example(f"q/{n}", ("abcdef"[: 1 + n % 6],), "A") for n in range(11)]
 class Generator:
     """Answers a row by its id and the number it draws by; notes what it was asked."""
 
-    asked: list
+    target: list
 
     def __init__(self, backbone, mesh, shapes, static):
         self.g, self.shapes = static.num_generations, shapes
 
     def __call__(self, variables, rows, numbers, key):
-        self.asked.append((len(rows), self.shapes))
+        self.target.append((len(rows), self.shapes))
         replies = [
             Reply((f"{row.id} {number} {g}",))
             for row, number in zip(rows, numbers, strict=True)
@@ -46,7 +46,7 @@ class Generator:
 
 @pytest.fixture
 def answer(monkeypatch, chameleon):
-    Generator.asked = []
+    Generator.target = []
     monkeypatch.setattr(answering, "Generator", Generator)
     backbone = chameleon.backbone
     mesh = meshes.make(data=1, fsdp=-1, tensor=1)
@@ -64,7 +64,7 @@ def test_every_question_is_answered_once_in_order_and_the_last_batch_is_filled(a
     assert [a.example for a in found] == EXAMPLES
     assert [a.reply.text for a in found] == [f"q/{n} {n} 0" for n in range(11)]
     assert [a.prompt for a in found[4:8]] == ["abcde", "abcdef", "a", "ab"]
-    assert Generator.asked == [(8, PromptShapes((8,), (0,), ()))] * 2
+    assert Generator.target == [(8, PromptShapes((8,), (0,), ()))] * 2
     assert answering.lengths(found) == {
         "n": 11,
         "completions/mean_length": 2.0,
@@ -81,10 +81,10 @@ def test_several_answers_of_a_question_are_next_to_each_other(answer):
 
 def test_what_was_answered_holds_no_photograph(answer):
     photograph = np.ones((4, 4, 3), np.uint8)
-    asked = [Example("q", (photograph, "a"), "A", ("b", photograph), {"kind": "venn"})]
-    (found,) = answer(asked)
+    target = [Example("q", (photograph, "a"), "A", ("b", photograph), {"kind": "venn"})]
+    (found,) = answer(target)
     assert found.prompt == "<image>a"
     assert [s if isinstance(s, str) else s.shape for s in found.example.prompt] == [(0, 0, 3), "a"]
     assert found.example.rationale[1].size == 0
     assert (found.example.id, found.example.extra) == ("q", {"kind": "venn"})
-    assert asked[0].prompt[0] is photograph
+    assert target[0].prompt[0] is photograph

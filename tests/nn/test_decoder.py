@@ -83,8 +83,8 @@ def continues(g, expected, forbidden=()):
     np.testing.assert_array_equal(out.tokens, expected)
     ids, mask = np.concatenate([g.ids, expected], 1), np.pad(g.mask, ((0, 0), (0, count)))
     mask[:, -count:] = True
-    again = logits(g, ids, mask)[0][:, -count - 1 : -1]
-    np.testing.assert_array_equal(np.where(legal, again, -np.inf).argmax(-1), expected)
+    repeated = logits(g, ids, mask)[0][:, -count - 1 : -1]
+    np.testing.assert_array_equal(np.where(legal, repeated, -np.inf).argmax(-1), expected)
 
 
 CHAMELEONS = {

@@ -49,8 +49,8 @@ def test_a_loop_of_unknown_trip_count_counts_max_loop_steps_times():
 
 
 def test_a_collective_that_is_in_the_text_twice_counts_once():
-    again = "%again = f32[8] all-gather(%w), channel_id=1, replica_groups=[2,4]<=[8]"
-    text = LOOP.replace("<ANNOTATION>", "").replace("  ROOT %ar", f"  {again}\n  ROOT %ar")
+    repeated = "%again = f32[8] all-gather(%w), channel_id=1, replica_groups=[2,4]<=[8]"
+    text = LOOP.replace("<ANNOTATION>", "").replace("  ROOT %ar", f"  {repeated}\n  ROOT %ar")
     assert hlo.collective_bytes(text).within_slice["all-gather"] == 5 * GATHERED
 
 

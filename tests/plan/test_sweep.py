@@ -55,10 +55,11 @@ def test_the_largest_micro_batch_that_fits_on_the_fastest_mesh_is_the_best(slice
     assert ("grpo_step", 2, 4) in tried and ("grpo_step", 4, 1) not in tried  # 2 kv heads
     best, seconds = capsys.readouterr().out.splitlines()[-2:]
     found = shlex.split(best.removeprefix("best: "))
-    again = config.load("configs/m2t.py:tiny", CHANGES + [f[len("--config.") :] for f in found])
-    assert dict(again.mesh) == {"data": 1, "fsdp": -1, "tensor": 1}
-    assert dict(again.rollout_mesh) == {"data": -1, "fsdp": 1, "tensor": 2}
-    assert again.grpo.gradient_accumulation_steps == 8 and again.grpo.rollout_micro_batches == 4
+    repeated = config.load("configs/m2t.py:tiny", CHANGES + [f[len("--config.") :] for f in found])
+    assert dict(repeated.mesh) == {"data": 1, "fsdp": -1, "tensor": 1}
+    assert dict(repeated.rollout_mesh) == {"data": -1, "fsdp": 1, "tensor": 2}
+    grpo = repeated.grpo
+    assert grpo.gradient_accumulation_steps == 8 and grpo.rollout_micro_batches == 4
     assert seconds == "its programs take at least 3 s by the chip's public rates"
 
 

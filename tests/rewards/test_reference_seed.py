@@ -81,20 +81,20 @@ def test_cases_of_ours(function, text, reward):
 
 
 def test_the_clip_score_needs_32_codes_and_is_rescaled():
-    asked = []
+    target = []
 
     def scorer(codes, scene):
-        asked.append((codes.tolist(), scene))
+        target.append((codes.tolist(), scene))
         return 0.25
 
     assert seed.image_clip(CHAIN, "a cat", scorer) == pytest.approx(0.25)
-    assert asked == [([37 * i for i in range(32)], "a cat")]
+    assert target == [([37 * i for i in range(32)], "a cat")]
     for text in ("", "<img></img>", CHAIN.replace(" <img_00037>", ""), CHAIN.replace("_00", "_")):
         assert seed.image_clip(text, "a cat", scorer) == 0.0
     assert [seed.rescale(c) for c in (-1.0, 0.2, 0.3, 0.4, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
     reward = seed.reference_image_clip(scorer)
     example = Example("q", ("",), "Yes", extra={"scene": "a dog"})
-    assert reward(example, Reply((drawn(),))) == pytest.approx(0.25) and asked[-1][1] == "a dog"
+    assert reward(example, Reply((drawn(),))) == pytest.approx(0.25) and target[-1][1] == "a dog"
 
 
 def test_input_embeddings_align_by_their_means():

@@ -79,20 +79,20 @@ def test_how_ours_differ(what, names, text, theirs, ours):
 def test_a_box_of_the_whole_picture_earns_nothing_from_ours():
     everything = Reply(("<think>[0,0,1000,1000 scene]</think>",))
     large = CAR._replace(x0=0, y0=0, x1=900, y1=900)
-    asked = example(notes="[0,0,900,900 car]", boxes=(large,))
-    assert reference_vlmr1.bbox(asked, everything) == pytest.approx(0.81)
-    assert REWARDS["iou"](asked, everything) == 0.0
+    target = example(notes="[0,0,900,900 car]", boxes=(large,))
+    assert reference_vlmr1.bbox(target, everything) == pytest.approx(0.81)
+    assert REWARDS["iou"](target, everything) == 0.0
 
 
 def test_the_scale_up_rewards_compare_answers_and_unlabelled_boxes():
-    asked = Example(
+    target = Example(
         "q/2", ("?",), "P. Carter", extra={"possible_answers": ("P. Carter",), "boxes": (CAR, SIGN)}
     )
     written = Reply((f"<think>{ONE} [0,0,1,1 x]</think> <answer> p. carter </answer>",))
-    assert reference_vlmr1.scaleup_accuracy(asked, written) == 1.0
-    assert reference_vlmr1.scaleup_bbox(asked, written) == 0.5
-    assert reference_vlmr1.scaleup_accuracy(asked, Reply(("<answer>P. Carter.</answer>",))) == 0.0
-    assert reference_vlmr1.scaleup_bbox(asked, Reply(("nothing",))) == 0.0
+    assert reference_vlmr1.scaleup_accuracy(target, written) == 1.0
+    assert reference_vlmr1.scaleup_bbox(target, written) == 0.5
+    assert reference_vlmr1.scaleup_accuracy(target, Reply(("<answer>P. Carter.</answer>",))) == 0.0
+    assert reference_vlmr1.scaleup_bbox(target, Reply(("nothing",))) == 0.0
 
 
 @pytest.mark.parametrize("name", ["accuracy", "bbox", "scaleup_accuracy", "scaleup_bbox"])

@@ -33,8 +33,8 @@ def test_letters_are_right_as_a_set(text, value):
     ("answer", "value"), [("Two dogs.", 1.0), ("2", 1.0), (" TWO  dogs", 1.0), ("dogs", 0.0)]
 )
 def test_without_options_any_of_the_short_answers_is_right(answer, value):
-    asked = example("two dogs", options=(), possible_answers=("two dogs", "2"))
-    assert tags.accuracy(asked, reply(f"<answer>{answer}</answer>")) == value
+    target = example("two dogs", options=(), possible_answers=("two dogs", "2"))
+    assert tags.accuracy(target, reply(f"<answer>{answer}</answer>")) == value
 
 
 @pytest.mark.parametrize(

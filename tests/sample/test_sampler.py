@@ -132,8 +132,8 @@ def test_state_room_and_choice_are_told_for_each_token(run):
 
 def test_its_log_probabilities_are_the_trainers(run, chameleon):
     backbone, variables = chameleon
-    again = recompute(backbone, variables, run.rollout, backbone.grammar, NUCLEUS)
-    assert float(jnp.abs(again - run.rollout.logps).max()) < 1e-5
+    repeated = recompute(backbone, variables, run.rollout, backbone.grammar, NUCLEUS)
+    assert float(jnp.abs(repeated - run.rollout.logps).max()) < 1e-5
     assert float(run.rollout.logps.min()) < -0.5
 
 
@@ -227,8 +227,8 @@ def test_greedy_is_the_likeliest_token_of_a_full_forward(run, chameleon):
     grammar, greedy = backbone.grammar, Sampling(greedy=True)
     prompt = rows(run.prompt, [0, 3])
     out = sample(backbone, variables, grammar, prompt, run.keys[:2], SampleStatic(greedy, 8))
-    again = recompute(backbone, variables, out, grammar, greedy)
-    np.testing.assert_allclose(again, out.logps, atol=1e-5)
+    repeated = recompute(backbone, variables, out, grammar, greedy)
+    np.testing.assert_allclose(repeated, out.logps, atol=1e-5)
     hidden, _ = backbone(variables, prompt)
     first = backbone.unembed(variables, hidden[:, -1])
     legal = allowed(grammar, jnp.zeros(2, jnp.int32), jnp.full(2, 8))

@@ -23,10 +23,10 @@ def test_a_scene_is_described_questioned_and_drawn():
     ).groups()
     assert question == example.extra["question"]
     named = re.search(r"the (\w+ \w+) (\w+(?: of)?) the (\w+ \w+)\?", question)
-    one, asked, other = named.groups()
+    one, target, other = named.groups()
     assert len({name.split()[0] for name in places}) == len(places)  # a colour says which
     assert seen == ", ".join(f"{name.split()[0]} {places[name]}" for name in (one, other))
-    assert (found == asked) == (example.answer == "Yes")
+    assert (found == target) == (example.answer == "Yes")
     assert answer == f"<answer>{example.answer}</answer>"
 
 
@@ -53,8 +53,8 @@ def test_no_scene_of_one_split_is_in_another():
     scene = {name: {e.extra["scene"] for e in of} for name, of in splits.items()}
     assert not scene["train"] & scene["test"] and not scene["validation"] & scene["test"]
     assert not scene["train"] & scene["validation"]
-    again = [e.prompt for e in scenes.load(count=80, split="test", seed=7)]
-    assert [e.prompt for e in splits["test"]] == again
+    repeated = [e.prompt for e in scenes.load(count=80, split="test", seed=7)]
+    assert [e.prompt for e in splits["test"]] == repeated
     assert splits["train"][0].prompt != scenes.load(count=80, seed=7)[0].prompt
 
 

@@ -86,11 +86,11 @@ class QFormer(nn.Module):
         n, k = queries.shape[:2]
         # query 3 of 5 attends to [1 1 1 1 0]
         causal = jnp.broadcast_to(jnp.tril(jnp.ones((k, k), bool)), (n, k, k))
-        everywhere = jnp.ones((n, k, tokens.shape[1]), bool)
+        unmasked = jnp.ones((n, k, tokens.shape[1]), bool)
         x = bert_norm(name="norm")(queries)
         for layer in range(self.c.layers):
             x = QFormerLayer(self.c, self.c.crosses(layer), name=f"layer_{layer}")(
-                x, tokens, causal, everywhere
+                x, tokens, causal, unmasked
             )
         return x
 
@@ -102,11 +102,11 @@ class QFormerLayer(nn.Module):
     crosses: bool
 
     @nn.compact
-    def __call__(self, x, tokens, causal, everywhere) -> Float[Array, "N K D"]:
+    def __call__(self, x, tokens, causal, unmasked) -> Float[Array, "N K D"]:
         """[N K D], [N T W] and their masks -> [N K D]."""
         x = AttentionLayer(self.c, name="self")(x, x, causal)
         if self.crosses:
-            x = AttentionLayer(self.c, name="cross")(x, tokens, everywhere)
+            x = AttentionLayer(self.c, name="cross")(x, tokens, unmasked)
         y = nn.gelu(dense(self.c.mlp, name="up")(x), approximate=False)
         return bert_norm(name="norm")(x + dense(self.c.width, name="down")(y))
 

@@ -21,8 +21,8 @@ SIDES = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6}
 
 def corners(center: Point, radius: Number, sides: int, start: float = 0.0) -> list[Point]:
     """Corners of a regular polygon, clockwise; `start` is the first one's angle, 0 at the right."""
-    turns = [start + 2 * math.pi * corner / sides for corner in range(sides)]
-    return [(center[0] + radius * math.cos(t), center[1] + radius * math.sin(t)) for t in turns]
+    rotations = [start + 2 * math.pi * corner / sides for corner in range(sides)]
+    return [(center[0] + radius * math.cos(t), center[1] + radius * math.sin(t)) for t in rotations]
 
 
 def upright(center: Point, radius: Number, sides: int) -> list[Point]:

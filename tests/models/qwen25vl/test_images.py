@@ -168,11 +168,11 @@ def test_micro_batches_cut_windows_and_features_by_their_rows(qwen, rollout):
     parts = split_microbatches(padded(rows), 2)
     assert parts.pixels.cells.shape[:2] == (2, 2)
     np.testing.assert_array_equal(parts.pixels.source[1, 1], padded(rows).pixels.source[3])
-    again = steps.rollout_logps(
+    repeated = steps.rollout_logps(
         blind(qwen.variables), rollout, qwen.backbone.grammar, backbone=qwen.backbone,
         sampling=NUCLEUS, micro_batches=2, chunk=4,
     )  # fmt: skip
-    np.testing.assert_allclose(again, rollout.logps, atol=1e-5)
+    np.testing.assert_allclose(repeated, rollout.logps, atol=1e-5)
 
 
 @pytest.mark.slow

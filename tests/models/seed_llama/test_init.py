@@ -82,8 +82,8 @@ def test_the_packaged_words_hold_a_scenes_chain_in_few_tokens(tiny):
 
 def test_the_packaged_tokenizer_reads_scenes_not_seen_and_knows_their_words(tiny):
     backbone, variables = tiny
-    asked = shapes.described(64, split="test")
-    drawn = list({shapes.describe(q.scene): q.scene for q in asked}.values())
+    target = shapes.described(64, split="test")
+    drawn = list({shapes.describe(q.scene): q.scene for q in target}.values())
     pictures = np.stack([shapes.draw(scene, 48) for scene in drawn])
     ids = jax.jit(backbone.tokenize)(variables, pictures)
     codes = np.asarray(ids) - backbone.renderer.first_image

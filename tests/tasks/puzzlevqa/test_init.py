@@ -60,10 +60,10 @@ def test_puzzles_come_kind_by_kind():
 
 
 def test_a_seed_gives_the_same_puzzles_another_seed_others():
-    one, again, other = (
+    one, repeated, other = (
         load(["venn"], count=3, size=16, seed=seed, chain="textual") for seed in (1, 1, 2)
     )
-    for a, b in zip(one, again, strict=True):
+    for a, b in zip(one, repeated, strict=True):
         same(a, b)
     assert one[0].rationale != other[0].rationale
 

@@ -37,10 +37,10 @@ def test_a_scene_is_read_back_from_its_own_words(kind):
 def test_a_seed_gives_the_same_puzzles_and_pictures(kind):
     assert sampled(kind, 5) == sampled(kind, 5)
     assert len(set(sampled(kind, 5))) == 5
-    first, again = (kind.draw(sampled(kind, 1)[0], 64) for _ in range(2))
+    first, repeated = (kind.draw(sampled(kind, 1)[0], 64) for _ in range(2))
     assert first.shape == (64, 64, 3)
     assert first.dtype == np.uint8
-    assert (first == again).all()
+    assert (first == repeated).all()
 
 
 @kinds

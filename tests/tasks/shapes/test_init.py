@@ -76,11 +76,11 @@ def test_splits_share_no_scene_and_no_question_occurs_twice():
 
     train, validation, test = map(scenes, ("train", "validation", "test"))
     assert not train & validation and not train & test and not validation & test
-    asked = [
+    target = [
         (e.prompt[0].tobytes(), e.prompt[1].splitlines()[0])
         for e in shapes.load(["color"], count=100, size=48)
     ]
-    assert len(set(asked)) == 100
+    assert len(set(target)) == 100
 
 
 def test_the_seed_changes_training_only_and_a_larger_count_keeps_the_first_questions():

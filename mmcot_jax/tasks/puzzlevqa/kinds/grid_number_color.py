@@ -44,10 +44,10 @@ ORIGINAL = TEMPLATES._replace(
 def sample(rng: random.Random) -> Scene:
     """Samples four coloured numbers; attributes are numbers, extra is their order of mention."""
     color_of = dict(zip(rng.sample(range(1, 10), 4), rng.sample(list(COLORS), 4), strict=True))
-    *_, asked = color_of
+    *_, target = color_of
     # Four numbers for nine cells: twice each, and the number of the missing part once more.
-    numbers = rng.sample([*color_of, *color_of, asked], 9)
-    missing = rng.choice([index for index, number in enumerate(numbers) if number == asked])
+    numbers = rng.sample([*color_of, *color_of, target], 9)
+    missing = rng.choice([index for index, number in enumerate(numbers) if number == target])
     mentioned = tuple(rng.sample(list(color_of), 4))
     options = tuple(rng.sample(list(color_of.values()), 4))
     colors = tuple(color_of[number] for number in numbers)

@@ -38,17 +38,17 @@ def sample(rng: random.Random) -> Scene:
 
 def fields(scene: Scene) -> dict[str, Any]:
     """Returns the colours, and the two numbers of sides other than the missing one."""
-    asked = scene.attributes[scene.missing]
+    target = scene.attributes[scene.missing]
     color_of = dict(zip(scene.attributes, scene.values, strict=True))
     # The released order is that of a small Python set of integers: by remainder modulo 8.
-    first, second = sorted(color_of.keys() - {asked}, key=lambda sides: sides % 8)
+    first, second = sorted(color_of.keys() - {target}, key=lambda sides: sides % 8)
     return {
         **layouts.triangle_rows(scene.labels),
         "first": first,
         "first_color": color_of[first],
         "second": second,
         "second_color": color_of[second],
-        "sides": asked,
+        "sides": target,
     }
 
 
@@ -66,11 +66,11 @@ def parse_fields(caption: Mapping[str, Any], record: Mapping[str, Any]) -> Scene
     """Reads colours as labels, and sides as attributes from explanation and deduction."""
     scene = parse_scene(layouts.from_triangle_rows(caption), record)
     seen = words.parse(TEMPLATES.explanation, record["explanation"])
-    asked = words.parse(TEMPLATES.deduction, record["deduction"])
+    target = words.parse(TEMPLATES.deduction, record["deduction"])
     sides_of = {
         seen["first_color"]: int(seen["first"]),
         seen["second_color"]: int(seen["second"]),
-        asked["answer"]: int(asked["sides"]),
+        target["answer"]: int(target["sides"]),
     }
     return scene._replace(attributes=tuple(sides_of[color] for color in scene.values))
 

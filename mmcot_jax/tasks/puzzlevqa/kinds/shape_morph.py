@@ -39,11 +39,11 @@ TEMPLATES = Templates(
 def outline(name: str) -> np.ndarray:
     """360 points of a shape around 0, evenly spaced along its edges: float [360 2]."""
     sides = CORNERS[name]
-    place = np.arange(360) * sides / 360
-    before = np.floor(place + 1e-9)
-    share = (place - before)[:, None]
-    turns = 2 * np.pi / sides * np.stack([before, before + 1])
-    near, far = np.stack([np.cos(turns), np.sin(turns)], axis=-1) * RADIUS
+    position = np.arange(360) * sides / 360
+    before = np.floor(position + 1e-9)
+    share = (position - before)[:, None]
+    rotations = 2 * np.pi / sides * np.stack([before, before + 1])
+    near, far = np.stack([np.cos(rotations), np.sin(rotations)], axis=-1) * RADIUS
     return (1 - share) * near + share * far
 
 
@@ -57,13 +57,13 @@ def sample(rng: random.Random) -> Scene:
 def fields(scene: Scene) -> dict[str, Any]:
     """Returns both shapes; the explanation goes from the known one to the missing one."""
     first, last = scene.labels
-    direction, place = (
+    direction, position = (
         ("bottom right to top left", "top left")
         if scene.missing == 0
         else ("top left to bottom right", "bottom right")
     )
     known = scene.values[1 - scene.missing]
-    return {"first": first, "last": last, "known": known, "direction": direction, "place": place}
+    return {"first": first, "last": last, "known": known, "direction": direction, "place": position}
 
 
 def draw(scene: Scene, size: int) -> np.ndarray:

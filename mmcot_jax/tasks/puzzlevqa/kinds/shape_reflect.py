@@ -62,8 +62,8 @@ def _outline(sides: int, center: Point, below: bool) -> list[Point]:
     # Clockwise from the top; even counts stand on a side, odd ones on a side above the line only.
     step = 2 * math.pi / sides
     start = (0 if sides % 2 else math.pi / 2 - step / 2) + (math.pi if below else 0)
-    turns = [start + step * corner for corner in range(sides)]
-    return [(center[0] + RADIUS * math.sin(t), center[1] - RADIUS * math.cos(t)) for t in turns]
+    rotations = [start + step * corner for corner in range(sides)]
+    return [(center[0] + RADIUS * math.sin(t), center[1] - RADIUS * math.cos(t)) for t in rotations]
 
 
 def _draw_dotted(canvas: Canvas, center: Point) -> None:

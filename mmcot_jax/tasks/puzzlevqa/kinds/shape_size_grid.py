@@ -77,8 +77,8 @@ def draw(scene: Scene, size: int) -> np.ndarray:
 def parse_fields(caption: Mapping[str, Any], record: Mapping[str, Any]) -> Scene:
     """Reads sizes as labels and shapes as attributes, the missing shape from the deduction."""
     cells = [*caption["first"], *caption["second"], *caption["third"]]
-    asked = words.parse(TEMPLATES.deduction, record["deduction"])["asked"]
-    pairs = [[MISSING, asked] if cell == MISSING else cell.split() for cell in cells]
+    target = words.parse(TEMPLATES.deduction, record["deduction"])["asked"]
+    pairs = [[MISSING, target] if cell == MISSING else cell.split() for cell in cells]
     sizes, shapes = zip(*pairs, strict=True)
     return parse_scene([*sizes], record, attributes=shapes)
 

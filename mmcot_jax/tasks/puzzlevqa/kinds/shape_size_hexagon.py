@@ -61,8 +61,8 @@ def draw(scene: Scene, size: int) -> np.ndarray:
     if scene.shown == MISSING:
         canvas.text(CENTER, MISSING, 85.25)
     else:
-        asked = scene.attributes[scene.missing]
-        canvas.polygon(upright(CENTER, RADII[scene.shown], SIDES[asked]), FILL, 5)
+        target = scene.attributes[scene.missing]
+        canvas.polygon(upright(CENTER, RADII[scene.shown], SIDES[target]), FILL, 5)
     return canvas.array()
 
 

@@ -36,8 +36,8 @@ def sample(rng: random.Random) -> Scene:
 def fields(scene: Scene) -> dict[str, Any]:
     """Returns the circles, their sums, and the two circles that are known."""
     a, b, c = scene.values
-    one, other, asked = (b, c, a + b) if scene.missing == 0 else (a, b, b + c)
-    sums = {"left": a + b, "right": b + c, "known": one + other, "asked": asked}
+    one, other, target = (b, c, a + b) if scene.missing == 0 else (a, b, b + c)
+    sums = {"left": a + b, "right": b + c, "known": one + other, "asked": target}
     return {"numbers": scene.labels, "one": one, "other": other, **sums}
 
 

@@ -24,8 +24,8 @@ def test_numbered_circles_are_worded_as_released():
 
 def test_an_option_keeps_the_size_of_its_circle():
     scene = SCENE._replace(values=(4, 1, 6, 6, 6, 1), options=("6", "1", "4", "2"))
-    asked, filled = (KIND.draw(s, 512) for s in (scene, scene.fill("1")))
-    changed = np.argwhere((asked != filled).any(axis=-1))
+    target, filled = (KIND.draw(s, 512) for s in (scene, scene.fill("1")))
+    changed = np.argwhere((target != filled).any(axis=-1))
     # The missing circle lies at (106, 256); only what is written in it differs.
     assert (np.abs(changed - [256, 106]) < 30).all()
     assert len(changed) > 0

@@ -36,7 +36,7 @@ def test_a_morph_read_backwards_starts_at_what_is_known():
 
 
 def test_an_option_changes_its_corner_only():
-    asked, filled = (KIND.draw(scene, 512) for scene in (SCENE, SCENE.fill("hexagon")))
-    changed = np.argwhere((asked != filled).any(axis=-1))
+    target, filled = (KIND.draw(scene, 512) for scene in (SCENE, SCENE.fill("hexagon")))
+    changed = np.argwhere((target != filled).any(axis=-1))
     assert (np.abs(changed - 384) < 60).all()
     assert len(changed) > 0
