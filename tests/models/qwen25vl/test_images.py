@@ -149,7 +149,7 @@ def test_the_tower_learns_nothing_and_the_words_do(qwen):
         decoder = qwen.variables["params"]["decoder"] | {"embed": table}
         variables = {"params": {"decoder": decoder}}
         embeds = jnp.ones((*words.tokens.shape, 32))
-        return jnp.sum(backbone._input_embeds(variables, words._replace(embeds=embeds)))
+        return jnp.sum(backbone.fill_embeds(variables, words._replace(embeds=embeds)).embeds)
 
     tower = jax.jit(jax.grad(into_tower))(qwen.variables)["params"]["vision"]
     assert not any(x.any() for x in jax.tree.leaves(tower))
