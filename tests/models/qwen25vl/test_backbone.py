@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import qwen_golden
 
@@ -15,6 +16,7 @@ from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.logps import concat_prompt_completions, score_rollout
+from mmcot_jax.train.objective import Objective
 from mmcot_jax.types import Batch, row_axes, split_microbatches
 
 GOLDEN = [
@@ -236,10 +238,10 @@ def test_micro_batches_cut_windows_and_features_by_their_rows(qwen, rollout):
     parts = split_microbatches(padded(rows), 2)
     assert parts.pixels.cells.shape[:2] == (2, 2)
     np.testing.assert_array_equal(parts.pixels.source[1, 1], padded(rows).pixels.source[3])
-    again = steps.rollout_logps(
-        blind(qwen.variables), rollout, qwen.backbone.grammar, backbone=qwen.backbone,
-        sampling=NUCLEUS, micro_batches=2, chunk=4,
-    )  # fmt: skip
+    static = steps.GrpoStatic(
+        qwen.backbone, optax.sgd(0.1), "lora", Objective(), NUCLEUS, micro_batches=2, chunk=4
+    )
+    again = steps.rollout_logps(blind(qwen.variables), rollout, qwen.backbone.grammar, static)
     np.testing.assert_allclose(again, rollout.logps, atol=1e-5)
 
 
