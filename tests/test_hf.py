@@ -254,10 +254,11 @@ def test_an_adapter_saved_by_peft_is_read_merged_and_saved_as_peft_does(referenc
         part, layer = path.split("/")
         o, i = tensors[f"model.layers.0.{name}.weight"].shape
         like[part][layer] = {"kernel": jax.ShapeDtypeStruct((layers, i, o), jnp.float32)}
-        adapters[part][layer] = {
-            "a": jax.ShapeDtypeStruct((layers, i, rank), jnp.float32),
-            "b": jax.ShapeDtypeStruct((layers, rank, o), jnp.float32),
-        }
+        if name.split(".")[-1] in c["lora"]["target_modules"]:
+            adapters[part][layer] = {
+                "a": jax.ShapeDtypeStruct((layers, i, rank), jnp.float32),
+                "b": jax.ShapeDtypeStruct((layers, rank, o), jnp.float32),
+            }
     params = hf.load(Table(rules), tensors, like)
     lora = hf.load_adapter(Table(rules), llama / "adapter", adapters, alpha=alpha)
     merged = hf.merge(params, lora, alpha=alpha)

@@ -85,8 +85,13 @@ class DecoderOnly:
         dropout: jax.Array | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """Returns hidden states after the last norm, and the cache with the batch written."""
+        batch = self.fill_embeds(variables, batch)
         rngs = None if dropout is None else {"dropout": dropout}
         return Decoder(self.c).apply(decoder_variables(variables), batch, cache, rngs=rngs)
+
+    def fill_embeds(self, variables: Variables, batch: Batch) -> Batch:
+        """Returns the batch with `embeds` of all its tokens, or of none."""
+        return batch
 
     def unembed(self, variables: Variables, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """Returns float32 logits over all ids; the grammar masks, not the head."""

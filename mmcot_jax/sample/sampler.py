@@ -81,15 +81,7 @@ def sample(
     return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces), g)
 
 
-def _sample(
-    backbone: Backbone,
-    variables: Variables,
-    grammar: Grammar,
-    prompt: Batch,
-    keys: Key[Array, "B"],
-    *,
-    static: SampleStatic,
-) -> Rollout:
+def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic) -> Rollout:
     sampling, length = static.sampling, static.length
     slots = prompt.tokens.shape[1] + length
     cache = backbone.init_cache(prompt.tokens.shape[0], slots)

@@ -153,7 +153,8 @@ def shared(folder: pathlib.Path) -> Golden:
 
 
 def _photos(arrays: dict[str, np.ndarray]) -> list[str]:
-    return sorted(name for name in arrays if name.startswith("in_photo"))
+    names = (name for name in arrays if name.startswith("in_photo"))
+    return sorted(names, key=lambda name: (len(name), name))
 
 
 def rows(golden: Golden, case: dict[str, Any]) -> list[Row]:

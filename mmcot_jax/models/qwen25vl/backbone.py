@@ -18,7 +18,7 @@ from mmcot_jax.models.qwen25vl.render import Qwen25VLRenderer
 from mmcot_jax.models.qwen25vl.vision import Vision, to_patches
 from mmcot_jax.nn.decoder import Decoder
 from mmcot_jax.nn.decoder_only import DecoderOnly, decoder_variables
-from mmcot_jax.types import Batch, Cache, Grammar, Variables
+from mmcot_jax.types import Batch, Grammar, Variables
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,30 +59,17 @@ class Qwen25VL(DecoderOnly):
         embeds = jnp.where(source[..., None] >= 0, chosen, 0)
         return batch._replace(pixels=None, embeds=jax.lax.stop_gradient(embeds))
 
-    def __call__(
-        self,
-        variables: Variables,
-        batch: Batch,
-        cache: Cache | None = None,
-        *,
-        dropout: jax.Array | None = None,
-    ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Returns hidden states after the last norm, and the cache with the batch written.
-
-        `batch.embeds` replace the placeholders among the first P tokens; all else is words.
-        """
-        if batch.embeds is not None:
-            batch = batch._replace(embeds=self._input_embeds(variables, batch))
-        return super().__call__(variables, batch, cache, dropout=dropout)
-
-    def _input_embeds(self, variables: Variables, batch: Batch) -> Float[Array, "B T D"]:
+    def fill_embeds(self, variables: Variables, batch: Batch) -> Batch:
+        """Puts `batch.embeds` at the placeholders among the first P tokens; all else is words."""
+        if batch.embeds is None:
+            return batch
         words = decoder_variables(variables)
         x = Decoder(self.c).apply(words, batch.tokens, method=_embed)
         p = batch.embeds.shape[1]
         # the grammar writes no placeholder, and no text spells one
         placeholder = batch.tokens[:, :p, None] == self.renderer.ids["pad"]
         mixed = jnp.where(placeholder, batch.embeds.astype(x.dtype), x[:, :p])
-        return jnp.concatenate([mixed, x[:, p:]], axis=1)
+        return batch._replace(embeds=jnp.concatenate([mixed, x[:, p:]], axis=1))
 
     def _tower(self) -> Vision:
         return Vision(self.vision, self.c.width, self.c.dtype, self.c.param_dtype)

@@ -14,11 +14,12 @@ from mmcot_jax.models.qwen25vl.vision import to_patches
 def windows_of(golden, order):
     """All photos in one row without words: cells, at, image, and each cell's place in the row."""
     renderer = golden.backbone.renderer
-    limits = dict(min_pixels=renderer.min_pixels, max_pixels=renderer.max_pixels)
+    cell = renderer.vision.cell
+    limits = dict(min_pixels=renderer.min_pixels, max_pixels=renderer.max_pixels, factor=cell)
     images = [preprocess(golden.photos[i], **limits) for i in order]
-    sizes = [image.shape[0] * image.shape[1] // 28**2 for image in images]
+    sizes = [image.shape[0] * image.shape[1] // cell**2 for image in images]
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return to_windows(images, starts, sum(sizes), renderer.vision.cells, 28)
+    return to_windows(images, starts, sum(sizes), renderer.vision.cells, cell)
 
 
 def features(golden, patches, windows):

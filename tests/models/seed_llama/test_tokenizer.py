@@ -146,7 +146,8 @@ def released(reference):
 
 
 def photos(io):
-    names = sorted(name for name in io if name.startswith("in_photo"))
+    names = [name for name in io if name.startswith("in_photo")]
+    names.sort(key=lambda name: (len(name), name))
     return [Image.open(BytesIO(io[name].tobytes())) for name in names]
 
 
