@@ -8,6 +8,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+# programs of tiny models compile for longer than they run: half of that is optimisation
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker has its controller's
     _compiled = tempfile.TemporaryDirectory(prefix="mmcot_jax_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
