@@ -54,6 +54,8 @@ from mmcot_jax.types import (
 )
 
 STAGE = "grpo"
+SHOWN = ("completions/mean_length", "tokens_per_second/rollout")
+"""Metrics beside the progress bar, after those of the rewards."""
 Assess = Callable[[Variables], dict[str, float]]
 """Evaluates a policy on held-out questions: metrics by name."""
 
@@ -123,13 +125,7 @@ def run(
         PromptShapes.of(rows, backbone.context, c["prompt_buckets"], c["length_multiple"]),
         SampleStatic.of(c, STAGE),
     )
-    with pool.Pool(
-        c["reward_funcs"],
-        c["reward_weights"],
-        timeout_s=c["reward_timeout"],
-        processes=c["reward_processes"],
-        chat=c["chat"],
-    ) as rewards:
+    with _reward_pool(c) as rewards:
         log = StepLog(STAGE, backbone, c, rollout_mesh, workdir)
         grammar = meshes.replicate(backbone.grammar, mesh)
         constants = _Run(c, key, schedule, static, grammar, policy, generator, rewards, log)
@@ -148,17 +144,18 @@ def run(
             total,
             evaluate=evaluate if assess and c["eval_steps"] else None,
             preflight=look if c["preflight"] else None,
-            shown=(
-                "reward",
-                f"rewards/{c['reward_funcs'][0]}/mean",
-                "completions/mean_length",
-                "tokens_per_second/rollout",
-            ),
+            shown=("reward", f"rewards/{c['reward_funcs'][0]}/mean", *SHOWN),
         )
         state = loop.run(
             stage, trained, static.optimizer, mesh=mesh, workdir=workdir, preempted=preempted
         )
     return policy.for_training(state.trained)
+
+
+def _reward_pool(c: Mapping[str, Any]) -> pool.Pool:
+    names, weights, chat = c["reward_funcs"], c["reward_weights"], c["chat"]
+    timeout, processes = c["reward_timeout"], c["reward_processes"]
+    return pool.Pool(names, weights, timeout_s=timeout, processes=processes, chat=chat)
 
 
 def _step(

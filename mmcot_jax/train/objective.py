@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmcot_jax.errors import suggest
+from mmcot_jax.errors import check_choice
 
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
 LEVELS = ("token", "sequence")
@@ -68,8 +68,8 @@ def check(o: Objective) -> Objective:
     Raises:
         ValueError: an unknown name, or a number out of its range.
     """
-    _choose("loss_type", o.loss_type, LOSS_TYPES)
-    _choose("importance_sampling_level", o.importance_sampling_level, LEVELS)
+    check_choice("loss_type", o.loss_type, LOSS_TYPES)
+    check_choice("importance_sampling_level", o.importance_sampling_level, LEVELS)
     high = _high(o)
     faults = [
         (o.epsilon < 0 or high < 0, f"epsilon is {o.epsilon} and epsilon_high {o.epsilon_high}",
@@ -92,13 +92,6 @@ def check(o: Objective) -> Objective:
         if wrong:
             raise ValueError(f"{given}; {remedy}")
     return o
-
-
-def _choose(name: str, value: str, values: tuple[str, ...]) -> None:
-    if value not in values:
-        raise ValueError(
-            f"{name} is {value!r}{suggest(str(value), values)}; choose {', '.join(values)}"
-        )
 
 
 def _high(o: Objective) -> float:
@@ -134,7 +127,7 @@ def group_advantages(
     Raises:
         ValueError: an unknown scale or aggregation.
     """
-    _choose("multi_objective_aggregation", aggregation, AGGREGATIONS)
+    check_choice("multi_objective_aggregation", aggregation, AGGREGATIONS)
     if aggregation == "normalize_then_sum":
         return normalize_then_sum(rewards, weights)
     return advantages(weighted(rewards, weights), scale)
@@ -150,7 +143,7 @@ def advantages(rewards: Float[Array, "N G"], scale: str = "group") -> Advantages
         ValueError: an unknown scale.
     Source: arXiv 2402.03300 section 4.1.2; scale none: arXiv 2503.20783; batch: 2508.08221.
     """
-    _choose("scale_rewards", scale, SCALES)
+    check_choice("scale_rewards", scale, SCALES)
     rewards = rewards.astype(jnp.float32)
     group, batch = _moments(rewards, axis=1), _moments(rewards, axis=None)
     std = batch.std if scale == "batch" else group.std

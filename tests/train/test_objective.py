@@ -401,8 +401,8 @@ def test_the_ratio_of_the_study_s_other_trainer_is_never_clipped():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss_type": "drgrpo"}, "loss_type is 'drgrpo', did you mean 'dr_grpo'.; choose grpo"),
-        ({"importance_sampling_level": "word"}, "is 'word'; choose token, sequence"),
+        ({"loss_type": "drgrpo"}, "loss_type is 'drgrpo', did you mean 'dr_grpo'.; choose from grpo"),
+        ({"importance_sampling_level": "word"}, "is 'word'; choose from token, sequence"),
         ({"epsilon": -0.1}, r"epsilon is -0.1 and epsilon_high 0.28; give numbers from 0"),
         ({"loss_type": "cispo", "epsilon_high": None}, "epsilon_high is None; cispo caps"),
         ({"delta": 1.1}, r"delta is 1.1; the ratio is clipped at 1.28 already"),
@@ -419,9 +419,9 @@ def test_an_objective_that_makes_no_sense_is_refused(options, message):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="aggregation is 'sum'; choose sum_then_normalize"):
+    with pytest.raises(ValueError, match="aggregation is 'sum'; choose from sum_then_normalize"):
         group_advantages(ONES[..., None], jnp.ones(1), "group", "sum")
-    with pytest.raises(ValueError, match="scale_rewards is 'std'; choose group, batch, none"):
+    with pytest.raises(ValueError, match="scale_rewards is 'std'; choose from group, batch, none"):
         advantages(ONES, "std")
     with pytest.raises(ValueError, match=r"beta is 0.1 and there are no reference"):
         loss_sums(Objective(beta=0.1), LOGPS, None, None, jnp.ones(2), ONES)

@@ -238,8 +238,7 @@ def stream(
         test_count: sampled test puzzles a kind that training leaves out, if none are released.
         validation_count: validation puzzles a kind that training leaves out.
         trained: kinds that are "in" domain; `IN_DOMAIN` by default.
-        transfer_count: puzzles a kind for the kinds that are not in `trained`, which then come
-            last; `count` for all kinds by default.
+        transfer_count: puzzles a kind not in `trained`, which come last; `count` by default.
         processes: worker processes that draw; 0 draws in this one.
         progress: shows a bar.
 
@@ -248,9 +247,8 @@ def stream(
         `caption`, `explanation`, `deduction`.
 
     Raises:
-        ValueError: an unknown name, a kind with fewer distinct puzzles than `count`, a released
-            record without its picture, a multimodal chain of a kind that has none, `guesses`
-            outside 0..1.
+        ValueError: an unknown name, fewer distinct puzzles than `count`, a released record without
+            its picture, a multimodal chain of a kind that has none, `guesses` outside 0..1.
     """
     _choose("chain", chain, get_args(Chain))
     _choose("wording", wording, get_args(WordingName))
