@@ -401,7 +401,7 @@ def test_the_ratio_of_the_study_s_other_trainer_is_never_clipped():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss_type": "drgrpo"}, "loss_type is 'drgrpo', did you mean 'dr_grpo'.; choose from grpo"),
+        ({"loss_type": "drgrpo"}, "loss_type is 'drgrpo'.*'dr_grpo'.; choose from grpo"),
         ({"importance_sampling_level": "word"}, "is 'word'; choose from token, sequence"),
         ({"epsilon": -0.1}, r"epsilon is -0.1 and epsilon_high 0.28; give numbers from 0"),
         ({"loss_type": "cispo", "epsilon_high": None}, "epsilon_high is None; cispo caps"),
