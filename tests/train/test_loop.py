@@ -1,0 +1,108 @@
+"""The loop of the stages, on a step that adds one to a number."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from mmcot_jax import data
+from mmcot_jax import mesh as meshes
+from mmcot_jax.hosts import Preempted
+from mmcot_jax.train import loop
+
+C = {"save_total_limit": 2, "save_steps": 2, "logging_steps": 2, "max_steps": 5}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the loop in one folder: (the trained number, the batches it saw, metrics.jsonl)."""
+    mesh = meshes.make(data=1, fsdp=-1)
+
+    def go(loss=lambda number: float(number), metrics=(), total=5, preempted=None, **changes):
+        seen = []
+
+        def step(state, number, batch):
+            seen.append(batch)
+            state = state._replace(
+                step=state.step + 1, trained=jax.tree.map(lambda x: x + 1, state.trained)
+            )
+            found = {"loss": loss(number), "grad_norm": jnp.float32(1), "num_tokens": 3.0}
+            return state, found | dict(metrics)
+
+        evaluate, preflight = changes.pop("evaluate", None), changes.pop("preflight", None)
+        stream = data.stream(list("abcdefgh"), 1, seed=3)
+        stage = loop.Stage("s", step, C | changes, stream, total, evaluate, preflight)
+        state = loop.run(
+            stage, {"norm": {"scale": jnp.zeros(2)}}, optax.sgd(0.1), mesh=mesh, workdir=tmp_path,
+            preempted=preempted or (lambda: False),
+        )  # fmt: skip
+        lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        return float(state.trained["norm"]["scale"][0]), [x for (x,) in seen], lines
+
+    return go
+
+
+def test_every_second_step_and_the_last_are_logged_with_the_speed_since_the_one_before(run):
+    trained, seen, lines = run()
+    assert trained == 5 and len(seen) == 5
+    assert [line["step"] for line in lines] == [1, 3, 4]
+    assert [line["loss"] for line in lines] == [1, 3, 4]
+    assert all(line["tokens_per_second"] > 0 for line in lines)
+
+
+def test_a_step_that_measures_its_own_time_gets_no_other_speed(run):
+    _, _, lines = run(metrics={"step_time": 1.0})
+    assert "tokens_per_second" not in lines[0]
+
+
+def test_a_preempted_run_is_saved_and_resumes_with_the_next_batch(run, tmp_path):
+    whole = data.stream(list("abcdefgh"), 1, seed=3)
+    order = [next(whole)[0] for _ in range(5)]
+    calls = []
+    with pytest.raises(Preempted, match="s is saved after step 2"):
+        run(preempted=lambda: calls.append(0) or len(calls) == 3)
+    trained, seen, lines = run()
+    assert trained == 5 and seen == order[3:]
+    assert [line["step"] for line in lines] == [1, 3, 4]
+
+
+def test_a_finished_stage_does_nothing_again(run):
+    run()
+    trained, seen, _ = run()
+    assert (trained, seen) == (5, [])
+
+
+def test_the_preflight_comes_before_the_first_step_of_a_new_run_only(run):
+    states = []
+    run(preflight=states.append)
+    run(preflight=states.append)
+    assert len(states) == 1 and int(states[0].step) == 0
+
+
+def test_evaluations_are_logged_beside_their_step_and_the_best_is_returned(run, tmp_path):
+    values = iter([0.2, 0.8, 0.5])
+    given = {
+        "eval_steps": 2, "metric_for_best_model": "accuracy", "load_best_model_at_end": True,
+        "evaluate": lambda state: {"accuracy": next(values)},
+    }  # fmt: skip
+    trained, _, lines = run(**given)
+    found = {line["step"]: line.get("eval_accuracy") for line in lines}
+    assert found == {1: 0.2, 3: 0.8, 4: 0.5}
+    assert trained == 4  # after step 3
+    assert [p.name for p in (tmp_path / "checkpoints/s_best").iterdir()] == ["4"]
+
+
+@pytest.mark.parametrize("when", [2, 4])
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(run, tmp_path, when):
+    with pytest.raises(ValueError, match=rf"s step {when}: loss is nan; nothing of this step was"):
+        run(loss=lambda number: math.nan if number == when else 1.0)
+    saved = sorted(int(p.name) for p in (tmp_path / "checkpoints/s").iterdir())
+    assert max(saved) == when
+
+
+def test_steps_are_given_or_follow_from_the_epochs():
+    assert loop.total_steps({"max_steps": 7, "num_train_epochs": 2.0}, 10) == 7
+    assert loop.total_steps({"max_steps": 0, "num_train_epochs": 1.25}, 10) == 13

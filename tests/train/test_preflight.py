@@ -1,0 +1,30 @@
+"""Checks before the first step; those of a whole config are in test_grpo.py."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mmcot_jax.train.preflight import Preflight, batch_summary, check_room
+
+
+def test_a_group_that_differs_is_enough_to_learn_from():
+    Preflight(groups=8, right=4, wrong=3, informative=1, lines=()).check()
+    with pytest.raises(ValueError, match=r"in all 8 groups .* equal \(5 all right, 3 all wrong\)"):
+        Preflight(groups=8, right=5, wrong=3, informative=0, lines=()).check()
+
+
+def test_the_batch_in_one_line():
+    c = {"prompts_per_step": 8, "num_generations": 4, "gradient_accumulation_steps": 2}
+    expected = "8 prompts x 4 generations = 32 sequences = 4 per device x 4 devices x 2"
+    assert batch_summary(c, devices=4) == expected
+
+
+def test_the_longest_prompt_must_leave_room_for_a_completion():
+    rows = SimpleNamespace(lengths=np.array([3, 9, 5]))
+    rows = type("Rows", (), {"lengths": rows.lengths, "slots": rows.lengths, "image_shape": (),
+        "__len__": lambda self: 3, "__getitem__": lambda self, i: SimpleNamespace(id=f"q{i}"),
+    })()  # fmt: skip
+    check_room(rows, context=20, max_completion_length=11)
+    with pytest.raises(ValueError, match=r"'q1' has a prompt of 9 tokens; .* 20 less .* leaves 8"):
+        check_room(rows, context=20, max_completion_length=12)
