@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,9 +88,7 @@ class Pool:
         self._unfinished: set[Future] = set()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Kills the workers, whatever they are doing."""
         self._pool.stop()
         self._pool.join()
@@ -126,9 +123,9 @@ class Pool:
             )
             for name in self._names
         ]
-        return PendingRewards(self._names, columns, len(rows))
+        return PendingRewards(columns)
 
-    def _score(self, name: str, rows: Sequence[_Sample], step: int) -> "_RewardColumn":
+    def _score(self, name: str, rows: Sequence[_Sample], step: int) -> RewardResult:
         """Scores all rows in one call; if that fails, each row in its own call."""
         began = time.monotonic()
         result = _wait(self._schedule(name, rows, step))
@@ -138,8 +135,9 @@ class Pool:
             faults, metrics, extra = result.faults, result.metrics, result.extra
         else:
             faults = self._one_by_one(name, rows, step, values)
-        failures = [Failure(name, row, *fault) for row, fault in sorted(faults.items())]
-        return _RewardColumn(values, failures, metrics, extra, time.monotonic() - began)
+        failures = tuple(Failure(name, row, *fault) for row, fault in sorted(faults.items()))
+        metrics = {**metrics, f"time/reward/{name}": time.monotonic() - began}
+        return RewardResult(values[:, None], failures, metrics, extra)
 
     def _one_by_one(self, name, rows, step, values) -> dict[int, tuple[str, str]]:
         faults: dict[int, tuple[str, str]] = {}
@@ -169,33 +167,21 @@ class Pool:
         return future
 
 
-class _RewardColumn(NamedTuple):
-    """One reward of all rows."""
-
-    values: np.ndarray
-    failures: list[Failure]
-    metrics: dict[str, float]
-    extra: dict[str, list[Any]]
-    seconds: float
-
-
 class PendingRewards:
     """The rewards of a batch while they are computed."""
 
-    def __init__(self, names: Sequence[str], columns: Sequence[Future], rows: int):
-        self._names, self._columns, self._rows = names, columns, rows
+    def __init__(self, columns: Sequence[Future]):
+        self._columns = columns
 
     def result(self) -> RewardResult:
         """Waits for the last reward and returns all."""
         columns = [column.result() for column in self._columns]
-        metrics: dict[str, float] = {}
-        extra: dict[str, list[Any]] = {}
-        for name, column in zip(self._names, columns, strict=True):
-            metrics |= column.metrics | {f"time/reward/{name}": column.seconds}
-            extra |= column.extra
-        failures = tuple(failure for column in columns for failure in column.failures)
-        values = np.stack([column.values for column in columns], axis=1)
-        return RewardResult(values.reshape(self._rows, len(columns)), failures, metrics, extra)
+        return RewardResult(
+            np.concatenate([column.values for column in columns], axis=1),
+            tuple(failure for column in columns for failure in column.failures),
+            {name: value for column in columns for name, value in column.metrics.items()},
+            {name: entries for column in columns for name, entries in column.extra.items()},
+        )
 
 
 def check_rewards(
