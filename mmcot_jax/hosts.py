@@ -11,7 +11,6 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import NamedTuple, NoReturn
 
 import jax
@@ -166,9 +165,7 @@ class PreemptionNotice:
             self._before = signal.signal(signal.SIGTERM, self._on_signal)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Restores the previous handler."""
         if not jax.distributed.is_initialized():
             signal.signal(signal.SIGTERM, self._before)
