@@ -199,8 +199,7 @@ def score_tagged(path: pathlib.Path, parser: str, rows: bool, *, short: bool) ->
     """
     metric = metrics.short_answer if short else metrics.multiple_choice
     pooled = metric(_read(path, partial(tagged, short=short)), parser)
-    scores = pooled.scores("accuracy" if short else "exam_score")
-    result = {"file": str(path), "n": len(pooled.answers), **scores}
+    result = {"file": str(path), "n": len(pooled.answers), **pooled.scores}
     return {**result, "answers": list(pooled.answers)} if rows else result
 
 
