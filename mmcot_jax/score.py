@@ -41,46 +41,50 @@ Record = dict[str, Any]
 """One JSON object of a file."""
 
 
-def records(path: pathlib.Path) -> Iterator[tuple[int, Record]]:
-    """Yields the objects of a file with their line numbers, without empty lines.
+Row = TypeVar("Row")
 
-    In a file that is one JSON list, the numbers are those of its objects, from 1.
+
+def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
+    """Returns what `read` makes of each object of a file, without empty lines.
 
     Raises:
-        ValueError: no such file, not text, not JSON, or no object; names file and line.
+        ValueError: no such file, not JSON, no object, or as `read`; names file and line. In a file
+            that is one JSON list, the lines are those of its objects, from 1.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give files of replies, JSON lines or a JSON list")
-    found = False
+    rows = []
     for number, value in _values(path):
-        if not isinstance(value, dict):
-            raise ValueError(
-                f"{path}:{number}: a JSON {type(value).__name__}; one object a line is expected"
-            )
-        found = True
-        yield number, value
-    if not found:
+        _check_object(value, f"{path}:{number}", "one object a line")
+        try:
+            rows.append(read(value))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from None
+    if not rows:
         raise ValueError(f"{path}: no rows; give a file with one reply a line")
+    return rows
 
 
 def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
     text = path.read_bytes()
     if text.lstrip().startswith(b"["):
-        try:
-            objects = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON ({error}); a list of objects is expected") from None
-        yield from enumerate(objects, 1)
+        yield from enumerate(_json(text, str(path), "a list of objects"), 1)
         return
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except ValueError as error:
-            raise ValueError(
-                f"{path}:{number}: not JSON ({error}); one object a line is expected"
-            ) from None
+        if line.strip():
+            yield number, _json(line, f"{path}:{number}", "one object a line")
+
+
+def _json(text: bytes, place: str, expected: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON ({error}); {expected} is expected") from None
+
+
+def _check_object(value: Any, place: str, expected: str) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: a JSON {type(value).__name__}; {expected} is expected")
 
 
 def choice(record: Record) -> metrics.Choice:
@@ -166,25 +170,8 @@ def tagged(record: Record, short: bool) -> metrics.Tagged:
     return metrics.Tagged((gold,), _text(record, "generated_response"))
 
 
-Row = TypeVar("Row")
-
-
-def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
-    rows = []
-    for number, record in records(path):
-        try:
-            rows.append(read(record))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from None
-    return rows
-
-
 def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """Returns the scores of one file of puzzle replies.
-
-    Raises:
-        ValueError: a bad file or row; names file and line.
-    """
+    """Returns the scores of one file of puzzle replies."""
     answers = _read(path, choice)
     scores = metrics.puzzle(answers, parser)
     result = {"file": str(path), "n": len(answers), "accuracy": scores.accuracy}
@@ -192,11 +179,7 @@ def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
 
 
 def score_tagged(path: pathlib.Path, parser: str, rows: bool, *, short: bool) -> dict[str, Any]:
-    """Returns the scores of one file of replies in tags: short answers, or letters of options.
-
-    Raises:
-        ValueError: a bad file or row; names file and line.
-    """
+    """Returns the scores of one file of replies in tags: short answers, or letters of options."""
     metric = metrics.short_answer if short else metrics.multiple_choice
     pooled = metric(_read(path, partial(tagged, short=short)), parser)
     result = {"file": str(path), "n": len(pooled.answers), **pooled.scores}
@@ -208,9 +191,6 @@ def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, An
 
     Our file has a line an answer, with `id`, `reply` and `answer`. The study's is one object,
     question number -> true, false or null each; the parser has no effect on it.
-
-    Raises:
-        ValueError: a bad file or row; names file and line.
     """
     verdicts = _stored(path) or _judged(path, parser)
     result = {"file": str(path), **pass_at_k.summarize(verdicts)}
@@ -245,7 +225,9 @@ METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
     "short_answer": partial(score_tagged, short=True),
     "pass_at_k": score_pass_at_k,
 }
-"""Metric -> (file, parser, rows) -> the object to print."""
+"""Metric -> (file, parser, rows) -> the object to print.
+
+A bad file or row raises a `ValueError` that names file and line."""
 
 
 # ---- several runs --------------------------------------------------------------------------------
@@ -269,12 +251,8 @@ def _results(run: pathlib.Path) -> Record:
         raise ValueError(
             f"{path}: no such file; give folders of runs whose last evaluation is complete"
         )
-    try:
-        results = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); one object is expected") from None
-    if not isinstance(results, dict):
-        raise ValueError(f"{path}: a JSON {type(results).__name__}; one object is expected")
+    results = _json(path.read_bytes(), str(path), "one object")
+    _check_object(results, str(path), "one object")
     return results
 
 
