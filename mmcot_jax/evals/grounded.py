@@ -42,9 +42,8 @@ def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
 
 
 def _gold(example: Example) -> tuple[str, ...]:
-    return (
-        (example.answer,) if example.extra["options"] else tuple(example.extra["possible_answers"])
-    )
+    extra = example.extra
+    return (example.answer,) if extra["options"] else tuple(extra["possible_answers"])
 
 
 def _by_kind(kinds: Sequence[str | None], verdicts: Sequence[bool]) -> dict[str, Any]:

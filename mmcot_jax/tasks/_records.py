@@ -123,7 +123,7 @@ def read_study(id: str, fields: Fields, picture: Callable[[], Image.Image]) -> R
         KeyError: a field is missing.
     """
     width, height = fields["img_size"]
-    space = pixel_space((width, height))
+    space = Space("original", width, height)
     questions, right = fields["questions"], fields["true_answers"]
     entities = [next(iter(entity.items())) for entity in fields["relevant_entities"] if entity]
     letters = (right,) if isinstance(right, str) else tuple(right)
@@ -281,9 +281,3 @@ def read_pixels(record: Record) -> np.ndarray:
 def image_file(path: Path) -> Callable[[], Image.Image]:
     """Returns a function that opens the picture of a file."""
     return partial(Image.open, path)
-
-
-def pixel_space(size: Sequence[int]) -> Space:
-    """Returns the frame of a picture's own pixels; `size` is its width and height."""
-    width, height = size
-    return Space("original", width, height)

@@ -6,11 +6,11 @@ Source: Suhr et al. 2017, A Corpus of Natural Language for Visual Reasoning (CC-
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmcot_jax.boxes import Box, Sight
+from mmcot_jax.boxes import Sight, Space, from_xywh
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _records as records
@@ -49,12 +49,19 @@ def read(name: str, fields: Fields, folder: Path) -> Record:
             f"its label is {label!r} and it has {len(parts)} fields; NLVR's are true or false, "
             f"and {len(FIELDS)}"
         )
-    space = records.pixel_space(SIZE)
-    boxes = [
-        Box(_name(item), x, y, x + item["size"], y + item["size"], space)
+    # of each field, label and [x, y, w, h] of its objects; the explanation names them by these
+    objects = [
+        [
+            (_name(item), [left + item["x_loc"], item["y_loc"], item["size"], item["size"]])
+            for item in sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
+        ]
         for left, items in zip(FIELDS, parts, strict=True)
-        for item in sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
-        for x, y in [(left + item["x_loc"], item["y_loc"])]
+    ]
+    space = Space("original", *SIZE)
+    boxes = [from_xywh(label, xywh, space) for field in objects for label, xywh in field]
+    sentences = [
+        f"The {name} field has {', '.join(str(xywh) for _, xywh in field) or 'nothing'}."
+        for name, field in zip(NAMES, objects, strict=True)
     ]
     letter = next(letter for letter, text in OPTIONS.items() if text == label)
     return Record(
@@ -65,7 +72,7 @@ def read(name: str, fields: Fields, folder: Path) -> Record:
         options=OPTIONS,
         letters=(letter,),
         possible_answers=(label,),
-        explanation=_explanation(parts),
+        explanation=" ".join(sentences),
         boxes=tuple(boxes),
     )
 
@@ -74,19 +81,6 @@ def _name(item: Mapping[str, Any]) -> str:
     if item["color"] not in COLORS:
         raise ValueError(f"its object has the color {item['color']!r}; NLVR's are {list(COLORS)}")
     return f"{COLORS[item['color']]} {item['type']}"
-
-
-def _explanation(parts: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    """Names the objects of each field by their boxes, `[x, y, w, h]`."""
-    sentences = []
-    for name, left, items in zip(NAMES, FIELDS, parts, strict=True):
-        ordered = sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
-        boxes = [
-            f"[{left + item['x_loc']}, {item['y_loc']}, {item['size']}, {item['size']}]"
-            for item in ordered
-        ]
-        sentences.append(f"The {name} field has {', '.join(boxes) or 'nothing'}.")
-    return " ".join(sentences)
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
