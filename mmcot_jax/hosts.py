@@ -11,7 +11,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -26,23 +26,15 @@ GRACE_SECONDS = 2
 """Time the other processes have to print their errors before process 0 exits."""
 
 
-class DistributedConfig(NamedTuple):
-    """Arguments of `jax.distributed.initialize`."""
-
-    coordinator_address: str
-    num_processes: int
-    process_id: int
-
-
-def read_environment(environment: Mapping[str, str]) -> DistributedConfig | None:
-    """Reads `ENV_VARS`; None if none of them is set.
+def read_environment(environment: Mapping[str, str]) -> dict[str, str | int]:
+    """Returns the arguments of `jax.distributed.initialize` from `ENV_VARS`; {} if none is set.
 
     Raises:
         ValueError: some are missing, or are not the numbers of a process.
     """
     given = {name: environment[name] for name in ENV_VARS if environment.get(name)}
     if not given:
-        return None
+        return {}
     if missing := [name for name in ENV_VARS if name not in given]:
         raise ValueError(
             f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} set and "
@@ -54,7 +46,11 @@ def read_environment(environment: Mapping[str, str]) -> DistributedConfig | None
             f"JAX_PROCESS_ID is {index!r} and JAX_NUM_PROCESSES {count!r}: give each process its "
             "number, from 0 up to below the number of processes"
         )
-    return DistributedConfig(address, int(count), int(index))
+    return {
+        "coordinator_address": address,
+        "num_processes": int(count),
+        "process_id": int(index),
+    }
 
 
 def initialize() -> None:
@@ -69,11 +65,8 @@ def initialize() -> None:
     """
     _configure_process()
     given = read_environment(os.environ)
-    timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
-    if given:
-        jax.distributed.initialize(**given._asdict(), **timeouts)
-    elif _on_tpu():
-        jax.distributed.initialize(**timeouts)
+    if given or _on_tpu():
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     if jax.process_count() > 1:
         _connect_devices()
         _start_watchdog()
