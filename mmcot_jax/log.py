@@ -55,7 +55,8 @@ class Log:
         self._events = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard" / stage), purge_step=start or None, write_to_disk=True
         )
-        self._progress = _progress(console or rich.console.Console(stderr=True), stage, start)
+        console = console or rich.console.Console(stderr=True)
+        self._progress = (_Bar if console.is_terminal else _Lines)(console, stage, start)
 
     def __enter__(self) -> "Log":
         return self
@@ -76,12 +77,12 @@ class Log:
         values = {name: _to_number(name, value) for name, value in metrics.items()}
         if self._silent:
             return
-        line = {"stage": self._stage, "step": step, **_finite(values)}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        line = {"stage": self._stage, "step": step, **dict.fromkeys(values), **finite}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         os.fsync(self._file.fileno())  # a preempted machine loses its buffers
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._events.add_scalar(name, value, step)
+        for name, value in finite.items():
+            self._events.add_scalar(name, value, step)
         shown = "  ".join(f"{k} {_format(values[k])}" for k in self._shown if k in values)
         self._progress.show_metrics(shown)
 
@@ -100,10 +101,6 @@ def _to_number(name: str, value: Any) -> int | float:
     if isinstance(value, numbers.Real):
         return float(value)
     raise ValueError(f"metric {name!r} is a {type(value).__name__}: log a host number")
-
-
-def _finite(values: Mapping[str, int | float]) -> dict[str, int | float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _format(value: float) -> str:
@@ -144,11 +141,10 @@ class _RemainingTime:
         steps = done - self._start
         if steps <= 0:
             return "-:--"
-        seconds = (time.monotonic() - self._began) / steps * (total - done)
-        hours, rest = divmod(round(seconds), 3600)
-        return (
-            f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-        )
+        left = (time.monotonic() - self._began) / steps * (total - done)
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class _Bar:
@@ -198,10 +194,6 @@ class _Lines:
 
     def stop(self) -> None:
         pass
-
-
-def _progress(console: rich.console.Console, stage: str, start: int) -> _Bar | _Lines:
-    return (_Bar if console.is_terminal else _Lines)(console, stage, start)
 
 
 def completions_table(
