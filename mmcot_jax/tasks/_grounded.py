@@ -208,8 +208,8 @@ def select(
     """Returns the first `count` records of a split and part; 0 for all.
 
     The test has all `records`. Otherwise, in the order of seed 42, the last `validation_count` are
-    for validation, "first" are the first thousand, and "rest" those in between. "all" are both, in
-    the file's order.
+    kept from training for validation; the part "first" is the first thousand, "rest" is those in
+    between, and "all" is both, in the file's order.
 
     Raises:
         ValueError: an unknown part, or too few records for training, validation or `count`.

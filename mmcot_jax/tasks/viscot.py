@@ -86,8 +86,7 @@ def load(
         split: "train" or "validation" (kept from train).
         sets: names out of `ROOTS`; records of other sets are left out.
         form: "open": a chain with boxes and an answer; "plain": the answer alone.
-        validation_count: records kept from training.
-        count: number of questions, the first ones; 0 for all.
+        validation_count, count: as `_grounded.select`.
         frame, sight: as `_grounded.Style`.
         on_bad_record: "raise" or "skip"; the study skipped what has no picture.
 
