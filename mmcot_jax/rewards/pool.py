@@ -129,19 +129,15 @@ class Pool:
         """Scores all rows in one call; if that fails, each row in its own call."""
         began = time.monotonic()
         result = _wait(self._schedule(name, rows, step))
-        values, metrics, extra = np.full(len(rows), np.nan), {}, {}
-        if isinstance(result, _ChunkResult):
-            values[:] = result.values
-            faults, metrics, extra = result.faults, result.metrics, result.extra
-        else:
-            faults = self._one_by_one(name, rows, step, values)
-        failures = tuple(Failure(name, row, *fault) for row, fault in sorted(faults.items()))
-        metrics = {**metrics, f"time/reward/{name}": time.monotonic() - began}
-        return RewardResult(values[:, None], failures, metrics, extra)
+        if not isinstance(result, _ChunkResult):
+            result = self._one_by_one(name, rows, step)
+        failures = [Failure(name, row, *fault) for row, fault in sorted(result.faults.items())]
+        metrics = {**result.metrics, f"time/reward/{name}": time.monotonic() - began}
+        values = np.array(result.values, np.float64)[:, None]
+        return RewardResult(values, tuple(failures), metrics, result.extra)
 
-    def _one_by_one(self, name, rows, step, values) -> dict[int, tuple[str, str]]:
-        faults: dict[int, tuple[str, str]] = {}
-        lost = 0
+    def _one_by_one(self, name: str, rows: Sequence[_Sample], step: int) -> _ChunkResult:
+        values, faults, lost = [math.nan] * len(rows), {}, 0
         for first in range(0, len(rows), self._processes):
             chunk = range(first, min(first + self._processes, len(rows)))
             if lost >= MAX_LOST:
@@ -157,7 +153,7 @@ class Pool:
                 else:
                     faults[i] = result
                     lost += result[0] in ("timeout", "died")
-        return faults
+        return _ChunkResult(values, faults, {}, {})
 
     def _schedule(self, name: str, rows: Sequence[_Sample], step: int) -> Future:
         arguments = (name, rows, step, self._chat)
