@@ -48,8 +48,9 @@ def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
     """Returns what `read` makes of each object of a file, without empty lines.
 
     Raises:
-        ValueError: no such file, not JSON, no object, or as `read`; names file and line. In a file
-            that is one JSON list, the lines are those of its objects, from 1.
+        ValueError: no such file, not JSON, no object, neither layout, a field that is missing or
+            of another type; names file and line. In a file that is one JSON list, the lines are
+            those of its objects, from 1.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give files of replies, JSON lines or a JSON list")
@@ -87,21 +88,13 @@ def _check_object(value: Any, place: str, expected: str) -> None:
         raise ValueError(f"{place}: a JSON {type(value).__name__}; {expected} is expected")
 
 
-def choice(record: Record) -> metrics.Choice:
-    """Returns a record of either layout as a row of the puzzle metric.
-
-    Raises:
-        ValueError: neither layout, or a field that is missing or of another type.
-    """
+def _choice(record: Record) -> metrics.Choice:
+    """Returns a record of either layout as a row of the puzzle metric."""
     return _ours(record) if _layout(record, "output_text") == "reply" else _study(record)
 
 
 def _layout(record: Record, study: str) -> str:
-    """Returns the field that holds the reply: `reply` (ours) or `study`.
-
-    Raises:
-        ValueError: the record has neither.
-    """
+    """Returns the field that holds the reply: `reply` (ours) or `study`."""
     for field in ("reply", study):
         if field in record:
             return field
@@ -152,12 +145,8 @@ def _text(record: Record, field: str) -> str:
     return value
 
 
-def tagged(record: Record, short: bool) -> metrics.Tagged:
-    """Returns a record of either layout as a row of the metrics for tagged answers.
-
-    Raises:
-        ValueError: neither layout, or a field that is missing or of another type.
-    """
+def _tagged(record: Record, short: bool) -> metrics.Tagged:
+    """Returns a record of either layout as a row of the metrics for tagged answers."""
     if _layout(record, "generated_response") == "reply":
         possible = record.get("possible_answers") if short else None
         if possible is None:
@@ -172,7 +161,7 @@ def tagged(record: Record, short: bool) -> metrics.Tagged:
 
 def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
     """Returns the scores of one file of puzzle replies."""
-    answers = _read(path, choice)
+    answers = _read(path, _choice)
     scores = metrics.puzzle(answers, parser)
     result = {"file": str(path), "n": len(answers), "accuracy": scores.accuracy}
     return {**result, "letters": list(scores.letters)} if rows else result
@@ -181,7 +170,7 @@ def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
 def score_tagged(path: pathlib.Path, parser: str, rows: bool, *, short: bool) -> dict[str, Any]:
     """Returns the scores of one file of replies in tags: short answers, or letters of options."""
     metric = metrics.short_answer if short else metrics.multiple_choice
-    pooled = metric(_read(path, partial(tagged, short=short)), parser)
+    pooled = metric(_read(path, partial(_tagged, short=short)), parser)
     result = {"file": str(path), "n": len(pooled.answers), **pooled.scores}
     return {**result, "answers": list(pooled.answers)} if rows else result
 
