@@ -180,11 +180,7 @@ def is_main_process() -> bool:
 
 
 def check_same_config(config: str) -> None:
-    """Checks that all processes have the same config, as text.
-
-    Raises:
-        ValueError: one has another; raised on every process.
-    """
+    """Raises a `ValueError` on every process if one has another config, as text."""
     if jax.process_count() == 1:
         return
     checksums = multihost_utils.process_allgather(np.uint32(zlib.crc32(config.encode())))

@@ -50,11 +50,7 @@ class Style(NamedTuple):
     the chain of the open form even if the prompt requests none."""
 
     def check(self) -> "Style":
-        """Returns itself.
-
-        Raises:
-            ValueError: an unknown name.
-        """
+        """Returns itself; raises a `ValueError` for an unknown name."""
         check_choice("form", self.form, FORMS)
         check_choice("frame", self.frame, FRAMES)
         check_choice("wording", self.wording, WORDINGS)
