@@ -159,31 +159,32 @@ def _tagged(record: Record, short: bool) -> metrics.Tagged:
     return metrics.Tagged((gold,), _text(record, "generated_response"))
 
 
-def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+Scores = tuple[dict[str, Any], dict[str, Sequence[Any]]]
+"""The scores of a file, and what was read in each of its rows."""
+
+
+def score_puzzle(path: pathlib.Path, parser: str) -> Scores:
     """Returns the scores of one file of puzzle replies."""
-    answers = _read(path, _choice)
-    scores = metrics.puzzle(answers, parser)
-    result = {"file": str(path), "n": len(answers), "accuracy": scores.accuracy}
-    return {**result, "letters": list(scores.letters)} if rows else result
+    scores = metrics.puzzle(_read(path, _choice), parser)
+    letters = scores.letters
+    return {"n": len(letters), "accuracy": scores.accuracy}, {"letters": letters}
 
 
-def score_tagged(path: pathlib.Path, parser: str, rows: bool, *, short: bool) -> dict[str, Any]:
+def score_tagged(path: pathlib.Path, parser: str, *, short: bool) -> Scores:
     """Returns the scores of one file of replies in tags: short answers, or letters of options."""
     metric = metrics.short_answer if short else metrics.multiple_choice
     pooled = metric(_read(path, partial(_tagged, short=short)), parser)
-    result = {"file": str(path), "n": len(pooled.answers), **pooled.scores}
-    return {**result, "answers": list(pooled.answers)} if rows else result
+    return {"n": len(pooled.answers), **pooled.scores}, {"answers": pooled.answers}
 
 
-def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+def score_pass_at_k(path: pathlib.Path, parser: str) -> Scores:
     """Returns the scores of one file with several answers to each question.
 
     Our file has a line an answer, with `id`, `reply` and `answer`. The study's is one object,
     question number -> true, false or null each; the parser has no effect on it.
     """
     verdicts = _stored(path) or _judged(path, parser)
-    result = {"file": str(path), **pass_at_k.summarize(verdicts)}
-    return {**result, "correct": verdicts} if rows else result
+    return pass_at_k.summarize(verdicts), {"correct": verdicts}
 
 
 def _stored(path: pathlib.Path) -> list[list[bool | None]]:
@@ -208,15 +209,13 @@ def _judged(path: pathlib.Path, parser: str) -> list[list[bool | None]]:
     return pass_at_k.by_question(ids, verdicts)
 
 
-METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
+METRICS: dict[str, Callable[[pathlib.Path, str], Scores]] = {
     "puzzle": score_puzzle,
     "mcq": partial(score_tagged, short=False),
     "short_answer": partial(score_tagged, short=True),
     "pass_at_k": score_pass_at_k,
 }
-"""Metric -> (file, parser, rows) -> the object to print.
-
-A bad file or row raises a `ValueError` that names file and line."""
+"""Metric -> (file, parser) -> scores, or a `ValueError` that names file and line."""
 
 
 # ---- several runs --------------------------------------------------------------------------------
@@ -296,7 +295,11 @@ def _score(argv: Sequence[str]) -> None:
         results = mean(arguments.files)
     else:
         score = METRICS[arguments.metric]
-        results = [score(path, arguments.parser, arguments.rows) for path in arguments.files]
+        scored = [(str(path), *score(path, arguments.parser)) for path in arguments.files]
+        results = [
+            {"file": file, **scores, **(rows if arguments.rows else {})}
+            for file, scores, rows in scored
+        ]
     for result in results:
         print(json.dumps(result, ensure_ascii=False))
 
