@@ -24,9 +24,8 @@ COSMETIC_OPTIONS = ()
 SPLITS = ("train", "validation", "test")
 SIZE = (400, 100)
 """Width and height of a picture: three fields of 100 pixels, 50 apart."""
-FIELDS = (0, 150, 300)
-"""Left edges of the fields."""
-NAMES = ("left", "middle", "right")
+FIELDS = {"left": 0, "middle": 150, "right": 300}
+"""Fields and their left edges."""
 COLORS = {"#0099ff": "blue", "Black": "black", "Yellow": "yellow"}
 OPTIONS = {"A": "true", "B": "false"}
 
@@ -49,20 +48,13 @@ def read(name: str, fields: Fields, folder: Path) -> Record:
             f"its label is {label!r} and it has {len(parts)} fields; NLVR's are true or false, "
             f"and {len(FIELDS)}"
         )
-    # of each field, label and [x, y, w, h] of its objects; the explanation names them by these
-    objects = [
-        [
-            (_name(item), [left + item["x_loc"], item["y_loc"], item["size"], item["size"]])
-            for item in sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
-        ]
-        for left, items in zip(FIELDS, parts, strict=True)
-    ]
-    space = Space("original", *SIZE)
-    boxes = [from_xywh(label, xywh, space) for field in objects for label, xywh in field]
-    sentences = [
-        f"The {name} field has {', '.join(str(xywh) for _, xywh in field) or 'nothing'}."
-        for name, field in zip(NAMES, objects, strict=True)
-    ]
+    boxes, sentences, space = [], [], Space("original", *SIZE)
+    for (field, left), items in zip(FIELDS.items(), parts, strict=True):
+        items = sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
+        xywh = [[left + x["x_loc"], x["y_loc"], x["size"], x["size"]] for x in items]
+        boxes += [from_xywh(_name(x), box, space) for x, box in zip(items, xywh, strict=True)]
+        # the explanation names objects by their boxes
+        sentences.append(f"The {field} field has {', '.join(map(str, xywh)) or 'nothing'}.")
     letter = next(letter for letter, text in OPTIONS.items() if text == label)
     return Record(
         id=f"nlvr/{fields['identifier']}",
