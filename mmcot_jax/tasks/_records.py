@@ -92,6 +92,11 @@ def from_datasets(source: str, split: str) -> Any:
         ) from None
 
 
+def is_saved(folder: Path) -> bool:
+    """Returns whether `datasets` saved a folder."""
+    return any((folder / f"dataset_{name}.json").is_file() for name in ("dict", "info"))
+
+
 def load_split(
     source: str, file: str, split: str
 ) -> tuple[Iterable[tuple[str, Fields]], Callable[[str], Callable[[], Image.Image]] | None]:
@@ -101,8 +106,7 @@ def load_split(
         ValueError: as `from_file` and `from_datasets`.
     """
     folder = Path(source)
-    saved = folder.is_dir() and any(folder.glob("dataset_*.json"))
-    if not saved and (folder.is_dir() or folder.is_absolute()):
+    if not is_saved(folder) and (folder.is_dir() or folder.is_absolute()):
         return from_file(folder / file), None
     rows = from_datasets(source, split)
     if "image" not in rows.column_names:

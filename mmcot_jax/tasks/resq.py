@@ -18,7 +18,7 @@ from PIL import Image
 
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import from_datasets, limit
+from mmcot_jax.tasks._records import from_datasets, is_saved, limit
 from mmcot_jax.tasks._tags import DRAWN_TAGS, TEXT_TAGS
 
 EVALUATOR = "resq"
@@ -137,11 +137,7 @@ def _example(id: str, record: Record, prompt: str, chain: str, image: Path | Non
 
 
 def read(source: str, split: str) -> list[Record]:
-    """Returns the questions of a split.
-
-    Raises:
-        ValueError: as `stream`.
-    """
+    """Returns the questions of a split; raises as `stream`."""
     path = Path(source)
     file = path / FILES[split] if (path / FILES[split]).is_file() else path
     if not source:
@@ -151,7 +147,7 @@ def read(source: str, split: str) -> list[Record]:
         )
     if file.is_file():
         rows = _json(file)
-    elif path.is_dir() and not any((path / name).is_file() for name in _SAVED):
+    elif path.is_dir() and not is_saved(path):
         there = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "no JSON file"
         raise ValueError(f"{path} has no {FILES[split]}; it has {there}")
     else:
@@ -171,10 +167,6 @@ def _json(path: Path) -> Sequence[Any]:
     if not isinstance(rows, list):
         raise ValueError(f"{path} is not ReSQ's: a list of stories is expected under 'data'")
     return rows
-
-
-_SAVED = ("dataset_dict.json", "dataset_info.json")
-"""Files of a folder that `datasets` saved."""
 
 
 def _parse(row: Any, file: Path, number: int) -> Iterator[Record]:
