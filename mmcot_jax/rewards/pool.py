@@ -260,13 +260,12 @@ def _work(name: str, rows: Sequence[_Sample], step: int, chat: bool) -> _ChunkRe
     """Computes a reward of some rows, in a worker."""
     reward = resolve(name)
     examples, replies, ids = (list(column) for column in zip(*rows, strict=True))
+    values, metrics, extra, faults = [], {}, {}, {}
     if reward.trl:
         tokens = [row.tolist() for row in ids]
         called = trl.call(reward.function, examples, replies, tokens, step=step, chat=chat)
-        values, metrics, extra = called.values, called.metrics, called.extra
-        faults: dict[int, tuple[str, str]] = {}
+        values, metrics, extra = called
     else:
-        values, metrics, extra, faults = [], {}, {}, {}
         for i, (example, reply) in enumerate(zip(examples, replies, strict=True)):
             try:
                 values.append(reward.function(example, reply))
