@@ -45,6 +45,7 @@ class Log:
         console: rich.console.Console | None = None,
     ):
         self._stage, self._total, self._shown = stage, total_steps, shown
+        self._start, self._began = start, time.monotonic()
         self._silent = process_index != 0
         if self._silent:
             return
@@ -56,7 +57,8 @@ class Log:
             str(workdir / "tensorboard" / stage), purge_step=start or None, write_to_disk=True
         )
         console = console or rich.console.Console(stderr=True)
-        self._progress = (_Bar if console.is_terminal else _Lines)(console, stage, start)
+        bar = console.is_terminal
+        self._progress = _Bar(console, stage, start) if bar else _Lines(console, stage)
 
     def __enter__(self) -> "Log":
         return self
@@ -89,7 +91,17 @@ class Log:
     def advance(self, step: int) -> None:
         """Shows that `step`, counted from 0, is complete; called for every step, logged or not."""
         if not self._silent:
-            self._progress.update(step + 1, self._total)
+            self._progress.update(step + 1, self._total, self._remaining_time(step + 1))
+
+    def _remaining_time(self, done: int) -> str:
+        """Estimates the remaining time from the steps since this process began."""
+        steps = done - self._start
+        if steps <= 0:
+            return "-:--"
+        left = (time.monotonic() - self._began) / steps * (self._total - done)
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _to_number(name: str, value: Any) -> int | float:
@@ -131,27 +143,10 @@ def truncate_metrics(path: pathlib.Path, stage: str, start: int) -> None:
         write_text(path, "".join(kept))
 
 
-class _RemainingTime:
-    """Estimates the remaining time from the steps since this process began."""
-
-    def __init__(self, start: int):
-        self._start, self._began = start, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> str:
-        steps = done - self._start
-        if steps <= 0:
-            return "-:--"
-        left = (time.monotonic() - self._began) / steps * (total - done)
-        minutes, seconds = divmod(round(left), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
 class _Bar:
     """A bar that redraws itself on a terminal."""
 
     def __init__(self, console: rich.console.Console, stage: str, start: int):
-        self._remaining = _RemainingTime(start)
         columns = (
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
@@ -166,8 +161,7 @@ class _Bar:
     def show_metrics(self, text: str) -> None:
         self._bar.update(self._task, metrics=text)
 
-    def update(self, done: int, total: int) -> None:
-        left = self._remaining(done, total)
+    def update(self, done: int, total: int, left: str) -> None:
         self._bar.update(self._task, completed=done, total=total, left=left)
 
     def stop(self) -> None:
@@ -177,18 +171,18 @@ class _Bar:
 class _Lines:
     """A line of progress every PLAIN_SECONDS, and for the first and the last step."""
 
-    def __init__(self, console: rich.console.Console, stage: str, start: int):
-        self._console, self._stage, self._remaining = console, stage, _RemainingTime(start)
-        self._metrics, self._next = "", time.monotonic()
+    def __init__(self, console: rich.console.Console, stage: str):
+        self._console, self._stage, self._metrics = console, stage, ""
+        self._next = time.monotonic()
 
     def show_metrics(self, text: str) -> None:
         self._metrics = text
 
-    def update(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int, left: str) -> None:
         if time.monotonic() < self._next and done < total:
             return
         self._next = time.monotonic() + PLAIN_SECONDS
-        parts = (f"{self._stage} {done}/{total}", self._metrics, self._remaining(done, total))
+        parts = (f"{self._stage} {done}/{total}", self._metrics, left)
         line = "  ".join(part for part in parts if part)
         self._console.print(f"{line} left", highlight=False, markup=False, soft_wrap=True)
 
