@@ -6,12 +6,12 @@ Source: the study's prompts and targets; boxes are in the frame of `Style.frame`
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from mmcot_jax.boxes import Box, Number, Sight, Space, convert, truncate
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import Record, limit, read_pixels
+from mmcot_jax.tasks._records import Record, T, limit, read_pixels
 
 CHOOSE = "Select all correct answers to the following question from the available options."
 EACH = " Choose at least one answer per question."
@@ -193,9 +193,6 @@ def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str,
 FIRST_PART = 1000
 """Records of the first part. The study used them for SFT, and the rest for GRPO."""
 _SPLIT_SEED = 42
-
-
-T = TypeVar("T")
 
 
 def select(
