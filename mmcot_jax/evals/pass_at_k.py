@@ -66,9 +66,7 @@ def stored(record: Mapping[str, Any]) -> list[list[bool | None]]:
         ValueError: the content is another.
     """
     for number, verdicts in record.items():
-        valid = isinstance(verdicts, list) and all(
-            v is None or v is True or v is False for v in verdicts
-        )
+        valid = isinstance(verdicts, list) and all(isinstance(v, bool | None) for v in verdicts)
         if not valid or not verdicts:
             raise ValueError(
                 f"question {number!r} has {verdicts!r:.60}; true, false or null for each of its "
