@@ -45,7 +45,7 @@ Row = TypeVar("Row")
 
 
 def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
-    """Returns what `read` makes of each object of a file, without empty lines.
+    """Returns the rows that `read` makes of a file's objects; empty lines are skipped.
 
     Raises:
         ValueError: no such file, not JSON, no object, neither layout, a field that is missing or

@@ -1,7 +1,7 @@
 """Rewards for a puzzle's reply: the letter it states and its form.
 
-A reward scores any text a model can write. It raises only a `ValueError` on a broken example, whose
-answer is not the letter of one of its options.
+A reward scores any text a model can write. It raises only on a broken example: a `ValueError` if
+the answer is not the letter of one of its options.
 """
 
 import re
