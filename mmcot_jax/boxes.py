@@ -135,11 +135,7 @@ class Sight(NamedTuple):
     """Pixels along the side of the square that one placeholder token stands for."""
 
     def space(self, picture: Space) -> Space:
-        """Returns the frame of the resized picture.
-
-        Raises:
-            ValueError: as `smart_resize`.
-        """
+        """Returns the frame of the resized picture; raises as `smart_resize`."""
         height, width = smart_resize(
             picture.height,
             picture.width,

@@ -5,7 +5,6 @@ and renamed, so a run killed at any moment resumes from the last complete one.
 """
 
 import pathlib
-from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -46,9 +45,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Waits for unfinished writes."""
         if Checkpoints._writing is self:
             Checkpoints._writing = None

@@ -98,12 +98,9 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
             raise ValueError(f"config key {key!r} is a group: set one of {', '.join(inside)}")
         hint = suggest(key, leaves) or _namesake(key, leaves) or f"; keys are {', '.join(leaves)}"
         raise ValueError(f"there is no config key {key!r}{hint}")
-    *groups, last = key.split(".")
-    for group in groups:
-        config = config[group]
     value = _parse(key, text, leaves[key])
     with config.ignore_type():
-        config[last] = value
+        config.update_from_flattened_dict({key: value})
 
 
 def _namesake(key: str, leaves: Iterable[str]) -> str:

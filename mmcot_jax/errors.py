@@ -17,11 +17,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """Checks that an option has one of its possible values.
-
-    Raises:
-        ValueError: it has another one.
-    """
+    """Raises a `ValueError` if an option has none of its possible values."""
     if value not in choices:
         hint = suggest(str(value), choices)
         raise ValueError(f"{name} is {value!r}{hint}; choose from {', '.join(choices)}")

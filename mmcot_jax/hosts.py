@@ -11,8 +11,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -27,23 +26,15 @@ GRACE_SECONDS = 2
 """Time the other processes have to print their errors before process 0 exits."""
 
 
-class DistributedConfig(NamedTuple):
-    """Arguments of `jax.distributed.initialize`."""
-
-    coordinator_address: str
-    num_processes: int
-    process_id: int
-
-
-def read_environment(environment: Mapping[str, str]) -> DistributedConfig | None:
-    """Reads `ENV_VARS`; None if none of them is set.
+def read_environment(environment: Mapping[str, str]) -> dict[str, str | int]:
+    """Returns the arguments of `jax.distributed.initialize` from `ENV_VARS`; {} if none is set.
 
     Raises:
         ValueError: some are missing, or are not the numbers of a process.
     """
     given = {name: environment[name] for name in ENV_VARS if environment.get(name)}
     if not given:
-        return None
+        return {}
     if missing := [name for name in ENV_VARS if name not in given]:
         raise ValueError(
             f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} set and "
@@ -55,7 +46,11 @@ def read_environment(environment: Mapping[str, str]) -> DistributedConfig | None
             f"JAX_PROCESS_ID is {index!r} and JAX_NUM_PROCESSES {count!r}: give each process its "
             "number, from 0 up to below the number of processes"
         )
-    return DistributedConfig(address, int(count), int(index))
+    return {
+        "coordinator_address": address,
+        "num_processes": int(count),
+        "process_id": int(index),
+    }
 
 
 def initialize() -> None:
@@ -70,11 +65,8 @@ def initialize() -> None:
     """
     _configure_process()
     given = read_environment(os.environ)
-    timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
-    if given:
-        jax.distributed.initialize(**given._asdict(), **timeouts)
-    elif _on_tpu():
-        jax.distributed.initialize(**timeouts)
+    if given or _on_tpu():
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     if jax.process_count() > 1:
         _connect_devices()
         _start_watchdog()
@@ -166,9 +158,7 @@ class PreemptionNotice:
             self._before = signal.signal(signal.SIGTERM, self._on_signal)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Restores the previous handler."""
         if not jax.distributed.is_initialized():
             signal.signal(signal.SIGTERM, self._before)
@@ -190,11 +180,7 @@ def is_main_process() -> bool:
 
 
 def check_same_config(config: str) -> None:
-    """Checks that all processes have the same config, as text.
-
-    Raises:
-        ValueError: one has another; raised on every process.
-    """
+    """Raises a `ValueError` on every process if one has another config, as text."""
     if jax.process_count() == 1:
         return
     checksums = multihost_utils.process_allgather(np.uint32(zlib.crc32(config.encode())))

@@ -7,7 +7,6 @@ import os
 import pathlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -46,6 +45,7 @@ class Log:
         console: rich.console.Console | None = None,
     ):
         self._stage, self._total, self._shown = stage, total_steps, shown
+        self._start, self._began = start, time.monotonic()
         self._silent = process_index != 0
         if self._silent:
             return
@@ -56,14 +56,14 @@ class Log:
         self._events = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard" / stage), purge_step=start or None, write_to_disk=True
         )
-        self._progress = _progress(console or rich.console.Console(stderr=True), stage, start)
+        console = console or rich.console.Console(stderr=True)
+        bar = console.is_terminal
+        self._progress = _Bar(console, stage, start) if bar else _Lines(console, stage)
 
     def __enter__(self) -> "Log":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the files; the bar stays on the screen."""
         if not self._silent:
             self._progress.stop()
@@ -79,19 +79,29 @@ class Log:
         values = {name: _to_number(name, value) for name, value in metrics.items()}
         if self._silent:
             return
-        line = {"stage": self._stage, "step": step, **_finite(values)}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        line = {"stage": self._stage, "step": step, **dict.fromkeys(values), **finite}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         os.fsync(self._file.fileno())  # a preempted machine loses its buffers
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._events.add_scalar(name, value, step)
+        for name, value in finite.items():
+            self._events.add_scalar(name, value, step)
         shown = "  ".join(f"{k} {_format(values[k])}" for k in self._shown if k in values)
         self._progress.show_metrics(shown)
 
     def advance(self, step: int) -> None:
         """Shows that `step`, counted from 0, is complete; called for every step, logged or not."""
         if not self._silent:
-            self._progress.update(step + 1, self._total)
+            self._progress.update(step + 1, self._total, self._remaining_time(step + 1))
+
+    def _remaining_time(self, done: int) -> str:
+        """Estimates the remaining time from the steps since this process began."""
+        steps = done - self._start
+        if steps <= 0:
+            return "-:--"
+        left = (time.monotonic() - self._began) / steps * (self._total - done)
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _to_number(name: str, value: Any) -> int | float:
@@ -103,10 +113,6 @@ def _to_number(name: str, value: Any) -> int | float:
     if isinstance(value, numbers.Real):
         return float(value)
     raise ValueError(f"metric {name!r} is a {type(value).__name__}: log a host number")
-
-
-def _finite(values: Mapping[str, int | float]) -> dict[str, int | float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _format(value: float) -> str:
@@ -137,28 +143,10 @@ def truncate_metrics(path: pathlib.Path, stage: str, start: int) -> None:
         write_text(path, "".join(kept))
 
 
-class _RemainingTime:
-    """Estimates the remaining time from the steps since this process began."""
-
-    def __init__(self, start: int):
-        self._start, self._began = start, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> str:
-        steps = done - self._start
-        if steps <= 0:
-            return "-:--"
-        seconds = (time.monotonic() - self._began) / steps * (total - done)
-        hours, rest = divmod(round(seconds), 3600)
-        return (
-            f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-        )
-
-
 class _Bar:
     """A bar that redraws itself on a terminal."""
 
     def __init__(self, console: rich.console.Console, stage: str, start: int):
-        self._remaining = _RemainingTime(start)
         columns = (
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
@@ -173,8 +161,7 @@ class _Bar:
     def show_metrics(self, text: str) -> None:
         self._bar.update(self._task, metrics=text)
 
-    def update(self, done: int, total: int) -> None:
-        left = self._remaining(done, total)
+    def update(self, done: int, total: int, left: str) -> None:
         self._bar.update(self._task, completed=done, total=total, left=left)
 
     def stop(self) -> None:
@@ -184,27 +171,23 @@ class _Bar:
 class _Lines:
     """A line of progress every PLAIN_SECONDS, and for the first and the last step."""
 
-    def __init__(self, console: rich.console.Console, stage: str, start: int):
-        self._console, self._stage, self._remaining = console, stage, _RemainingTime(start)
-        self._metrics, self._next = "", time.monotonic()
+    def __init__(self, console: rich.console.Console, stage: str):
+        self._console, self._stage, self._metrics = console, stage, ""
+        self._next = time.monotonic()
 
     def show_metrics(self, text: str) -> None:
         self._metrics = text
 
-    def update(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int, left: str) -> None:
         if time.monotonic() < self._next and done < total:
             return
         self._next = time.monotonic() + PLAIN_SECONDS
-        parts = (f"{self._stage} {done}/{total}", self._metrics, self._remaining(done, total))
+        parts = (f"{self._stage} {done}/{total}", self._metrics, left)
         line = "  ".join(part for part in parts if part)
         self._console.print(f"{line} left", highlight=False, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         pass
-
-
-def _progress(console: rich.console.Console, stage: str, start: int) -> _Bar | _Lines:
-    return (_Bar if console.is_terminal else _Lines)(console, stage, start)
 
 
 def completions_table(

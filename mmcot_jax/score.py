@@ -41,63 +41,60 @@ Record = dict[str, Any]
 """One JSON object of a file."""
 
 
-def records(path: pathlib.Path) -> Iterator[tuple[int, Record]]:
-    """Yields the objects of a file with their line numbers, without empty lines.
+Row = TypeVar("Row")
 
-    In a file that is one JSON list, the numbers are those of its objects, from 1.
+
+def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
+    """Returns the rows that `read` makes of a file's objects; empty lines are skipped.
 
     Raises:
-        ValueError: no such file, not text, not JSON, or no object; names file and line.
+        ValueError: no such file, not JSON, no object, neither layout, a field that is missing or
+            of another type; names file and line. In a file that is one JSON list, the lines are
+            those of its objects, from 1.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give files of replies, JSON lines or a JSON list")
-    found = False
+    rows = []
     for number, value in _values(path):
-        if not isinstance(value, dict):
-            raise ValueError(
-                f"{path}:{number}: a JSON {type(value).__name__}; one object a line is expected"
-            )
-        found = True
-        yield number, value
-    if not found:
+        _check_object(value, f"{path}:{number}", "one object a line")
+        try:
+            rows.append(read(value))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from None
+    if not rows:
         raise ValueError(f"{path}: no rows; give a file with one reply a line")
+    return rows
 
 
 def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
     text = path.read_bytes()
     if text.lstrip().startswith(b"["):
-        try:
-            objects = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON ({error}); a list of objects is expected") from None
-        yield from enumerate(objects, 1)
+        yield from enumerate(_json(text, str(path), "a list of objects"), 1)
         return
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except ValueError as error:
-            raise ValueError(
-                f"{path}:{number}: not JSON ({error}); one object a line is expected"
-            ) from None
+        if line.strip():
+            yield number, _json(line, f"{path}:{number}", "one object a line")
 
 
-def choice(record: Record) -> metrics.Choice:
-    """Returns a record of either layout as a row of the puzzle metric.
+def _json(text: bytes, place: str, expected: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON ({error}); {expected} is expected") from None
 
-    Raises:
-        ValueError: neither layout, or a field that is missing or of another type.
-    """
+
+def _check_object(value: Any, place: str, expected: str) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: a JSON {type(value).__name__}; {expected} is expected")
+
+
+def _choice(record: Record) -> metrics.Choice:
+    """Returns a record of either layout as a row of the puzzle metric."""
     return _ours(record) if _layout(record, "output_text") == "reply" else _study(record)
 
 
 def _layout(record: Record, study: str) -> str:
-    """Returns the field that holds the reply: `reply` (ours) or `study`.
-
-    Raises:
-        ValueError: the record has neither.
-    """
+    """Returns the field that holds the reply: `reply` (ours) or `study`."""
     for field in ("reply", study):
         if field in record:
             return field
@@ -148,12 +145,8 @@ def _text(record: Record, field: str) -> str:
     return value
 
 
-def tagged(record: Record, short: bool) -> metrics.Tagged:
-    """Returns a record of either layout as a row of the metrics for tagged answers.
-
-    Raises:
-        ValueError: neither layout, or a field that is missing or of another type.
-    """
+def _tagged(record: Record, short: bool) -> metrics.Tagged:
+    """Returns a record of either layout as a row of the metrics for tagged answers."""
     if _layout(record, "generated_response") == "reply":
         possible = record.get("possible_answers") if short else None
         if possible is None:
@@ -166,56 +159,32 @@ def tagged(record: Record, short: bool) -> metrics.Tagged:
     return metrics.Tagged((gold,), _text(record, "generated_response"))
 
 
-Row = TypeVar("Row")
+Scores = tuple[dict[str, Any], dict[str, Sequence[Any]]]
+"""The scores of a file, and what was read in each of its rows."""
 
 
-def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
-    rows = []
-    for number, record in records(path):
-        try:
-            rows.append(read(record))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from None
-    return rows
+def score_puzzle(path: pathlib.Path, parser: str) -> Scores:
+    """Returns the scores of one file of puzzle replies."""
+    scores = metrics.puzzle(_read(path, _choice), parser)
+    letters = scores.letters
+    return {"n": len(letters), "accuracy": scores.accuracy}, {"letters": letters}
 
 
-def score_puzzle(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
-    """Returns the scores of one file of puzzle replies.
-
-    Raises:
-        ValueError: a bad file or row; names file and line.
-    """
-    answers = _read(path, choice)
-    scores = metrics.puzzle(answers, parser)
-    result = {"file": str(path), "n": len(answers), "accuracy": scores.accuracy}
-    return {**result, "letters": list(scores.letters)} if rows else result
-
-
-def score_tagged(path: pathlib.Path, parser: str, rows: bool, *, short: bool) -> dict[str, Any]:
-    """Returns the scores of one file of replies in tags: short answers, or letters of options.
-
-    Raises:
-        ValueError: a bad file or row; names file and line.
-    """
+def score_tagged(path: pathlib.Path, parser: str, *, short: bool) -> Scores:
+    """Returns the scores of one file of replies in tags: short answers, or letters of options."""
     metric = metrics.short_answer if short else metrics.multiple_choice
-    pooled = metric(_read(path, partial(tagged, short=short)), parser)
-    scores = pooled.scores("accuracy" if short else "exam_score")
-    result = {"file": str(path), "n": len(pooled.answers), **scores}
-    return {**result, "answers": list(pooled.answers)} if rows else result
+    pooled = metric(_read(path, partial(_tagged, short=short)), parser)
+    return {"n": len(pooled.answers), **pooled.scores}, {"answers": pooled.answers}
 
 
-def score_pass_at_k(path: pathlib.Path, parser: str, rows: bool) -> dict[str, Any]:
+def score_pass_at_k(path: pathlib.Path, parser: str) -> Scores:
     """Returns the scores of one file with several answers to each question.
 
     Our file has a line an answer, with `id`, `reply` and `answer`. The study's is one object,
     question number -> true, false or null each; the parser has no effect on it.
-
-    Raises:
-        ValueError: a bad file or row; names file and line.
     """
     verdicts = _stored(path) or _judged(path, parser)
-    result = {"file": str(path), **pass_at_k.summarize(verdicts)}
-    return {**result, "correct": verdicts} if rows else result
+    return pass_at_k.summarize(verdicts), {"correct": verdicts}
 
 
 def _stored(path: pathlib.Path) -> list[list[bool | None]]:
@@ -240,13 +209,13 @@ def _judged(path: pathlib.Path, parser: str) -> list[list[bool | None]]:
     return pass_at_k.by_question(ids, verdicts)
 
 
-METRICS: dict[str, Callable[[pathlib.Path, str, bool], dict[str, Any]]] = {
+METRICS: dict[str, Callable[[pathlib.Path, str], Scores]] = {
     "puzzle": score_puzzle,
     "mcq": partial(score_tagged, short=False),
     "short_answer": partial(score_tagged, short=True),
     "pass_at_k": score_pass_at_k,
 }
-"""Metric -> (file, parser, rows) -> the object to print."""
+"""Metric -> (file, parser) -> scores, or a `ValueError` that names file and line."""
 
 
 # ---- several runs --------------------------------------------------------------------------------
@@ -270,12 +239,8 @@ def _results(run: pathlib.Path) -> Record:
         raise ValueError(
             f"{path}: no such file; give folders of runs whose last evaluation is complete"
         )
-    try:
-        results = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); one object is expected") from None
-    if not isinstance(results, dict):
-        raise ValueError(f"{path}: a JSON {type(results).__name__}; one object is expected")
+    results = _json(path.read_bytes(), str(path), "one object")
+    _check_object(results, str(path), "one object")
     return results
 
 
@@ -330,7 +295,11 @@ def _score(argv: Sequence[str]) -> None:
         results = mean(arguments.files)
     else:
         score = METRICS[arguments.metric]
-        results = [score(path, arguments.parser, arguments.rows) for path in arguments.files]
+        scored = [(str(path), *score(path, arguments.parser)) for path in arguments.files]
+        results = [
+            {"file": file, **scores, **(rows if arguments.rows else {})}
+            for file, scores, rows in scored
+        ]
     for result in results:
         print(json.dumps(result, ensure_ascii=False))
 

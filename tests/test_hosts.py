@@ -300,10 +300,12 @@ def test_a_process_that_dies_or_stops_ends_the_other_within_a_minute(name, index
 
 def test_a_process_is_read_from_the_environment():
     address, count, index = hosts.ENV_VARS
-    assert hosts.read_environment({"PATH": "/bin"}) is None
-    assert hosts.read_environment(
-        {address: "a:1", count: "4", index: "3"}
-    ) == hosts.DistributedConfig("a:1", 4, 3)
+    assert hosts.read_environment({"PATH": "/bin"}) == {}
+    assert hosts.read_environment({address: "a:1", count: "4", index: "3"}) == {
+        "coordinator_address": "a:1",
+        "num_processes": 4,
+        "process_id": 3,
+    }
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_bad_row_is_one_line_with_file_and_line_and_nothing_is_printed(
 ):
     good, bad = write(OURS, name="good"), write(OURS, row, name="bad")
     with pytest.raises(ValueError, match=complaint) as fault:
-        score_puzzle(pathlib.Path(bad), "strict", rows=False)
+        score_puzzle(pathlib.Path(bad), "strict")
     assert main(["--metric", "puzzle", good, bad]) == 2
     assert capsys.readouterr() == ("", f"score: {fault.value}\n")
     assert str(fault.value).startswith(f"{bad}:2: ")

@@ -6,7 +6,7 @@ from typing import Any
 from mmcot_jax.answers.think_answer import is_correct, read_answer, read_thought
 from mmcot_jax.boxes import parse
 from mmcot_jax.evals import metrics
-from mmcot_jax.example import Answered
+from mmcot_jax.example import Answered, Example
 
 
 def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -16,12 +16,14 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     {"accuracy", "n"}}}`. Answers are in percent, boxes and kinds 0..1. "boxes" and "kinds" are
     there if questions have some.
     """
-    metric = "multiple_choice" if answered[0].example.extra["options"] else "short_answer"
-    scores = {parser: _score(metric, answered, parser) for parser in metrics.LETTER_PARSERS}
+    options = answered[0].example.extra["options"]
+    metric = "multiple_choice" if options else "short_answer"
+    score = metrics.multiple_choice if options else metrics.short_answer
+    tagged = [metrics.Tagged(_gold(a.example), a.reply.text) for a in answered]
+    pooled = {parser: score(tagged, parser) for parser in metrics.LETTER_PARSERS}
     verdicts = correct(answered)
-    exact = "exam_score" if metric == "multiple_choice" else "accuracy"
     results: dict[str, Any] = {
-        metric: {parser: pooled.scores(exact) for parser, pooled in scores.items()},
+        metric: {parser: scored.scores for parser, scored in pooled.items()},
         "boxes": metrics.boxes(
             [a.example.extra["boxes"] for a in answered], [a.reply.text for a in answered]
         ),
@@ -29,7 +31,7 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     }
     rows = [
         _row(a, read, verdict)
-        for a, read, verdict in zip(answered, scores["strict"].answers, verdicts, strict=True)
+        for a, read, verdict in zip(answered, pooled["strict"].answers, verdicts, strict=True)
     ]
     return {name: value for name, value in results.items() if value}, rows
 
@@ -39,14 +41,9 @@ def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
     return tuple(is_correct(read_answer(a.reply.text), a.example) for a in answered)
 
 
-def _score(metric: str, answered: Sequence[Answered], parser: str) -> metrics.Pooled:
-    if metric == "multiple_choice":
-        rows = [metrics.Tagged((a.example.answer,), a.reply.text) for a in answered]
-        return metrics.multiple_choice(rows, parser)
-    rows = [
-        metrics.Tagged(tuple(a.example.extra["possible_answers"]), a.reply.text) for a in answered
-    ]
-    return metrics.short_answer(rows, parser)
+def _gold(example: Example) -> tuple[str, ...]:
+    extra = example.extra
+    return (example.answer,) if extra["options"] else tuple(extra["possible_answers"])
 
 
 def _by_kind(kinds: Sequence[str | None], verdicts: Sequence[bool]) -> dict[str, Any]:

@@ -117,34 +117,14 @@ class Pooled(NamedTuple):
     """The answers read in each row, sorted."""
     correct: tuple[bool, ...]
     """True for a row whose answers are exactly the right ones."""
-    exact: float
-    """The share of correct rows."""
-    precision: float
-    recall: float
-    f1: float
-
-    def scores(self, exact: str) -> dict[str, float]:
-        """Returns the four numbers by the study's names; `exact` is the name of the first."""
-        return {
-            exact: self.exact,
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1_score": self.f1,
-        }
-
-
-def _letters_reference(text: str) -> frozenset[str]:
-    answer = think_answer.read_answer(text)
-    return frozenset(re.findall(r"[A-D]|\(\d+\)", answer) if answer is not None else ())
-
-
-def _letters(text: str) -> frozenset[str]:
-    return think_answer.option_letters(think_answer.read_answer(text) or "")
+    scores: dict[str, float]
+    """The share of correct rows ("exam_score" of letters, "accuracy" of short answers),
+    "precision", "recall" and "f1_score": the study's names."""
 
 
 LETTER_PARSERS: dict[str, Callable[[str], frozenset[str]]] = {
-    "strict": _letters,
-    "reference": _letters_reference,
+    "strict": think_answer.option_letters,
+    "reference": lambda answer: frozenset(re.findall(r"[A-D]|\(\d+\)", answer)),
 }
 """Letters in `<answer>`, by parser: the study reads every A to D, also inside words."""
 
@@ -162,9 +142,10 @@ def multiple_choice(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
         ValueError: an unknown parser.
     """
     check_choice("parser", parser, LETTER_PARSERS)
-    read = LETTER_PARSERS[parser]
-    gold = [read(f"<answer>{row.gold[0]}</answer>") for row in rows]
-    return _pool(gold, [read(row.reply) for row in rows])
+    letters = LETTER_PARSERS[parser]
+    gold = [letters(row.gold[0]) for row in rows]
+    found = [letters(think_answer.read_answer(row.reply) or "") for row in rows]
+    return _pool(gold, found, "exam_score")
 
 
 def short_answer(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
@@ -184,18 +165,19 @@ def short_answer(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
         return frozenset({right[0] if normalize(answer) in right else normalize(answer)})
 
     gold = [frozenset({normalize(row.gold[0])}) for row in rows]
-    return _pool(gold, [read(row) for row in rows])
+    return _pool(gold, [read(row) for row in rows], "accuracy")
 
 
-def _pool(gold: Sequence[frozenset[str]], found: Sequence[frozenset[str]]) -> Pooled:
+def _pool(gold: Sequence[frozenset[str]], found: Sequence[frozenset[str]], exact: str) -> Pooled:
     pairs = list(zip(gold, found, strict=True))
     correct = tuple(g == f for g, f in pairs)
     hits = sum(len(g & f) for g, f in pairs)
     precision = _share(hits, sum(map(len, found)))
     recall = _share(hits, sum(map(len, gold)))
     f1 = _share(2 * precision * recall, precision + recall)
-    shares = (_share(sum(correct), len(pairs)), precision, recall, f1)
-    return Pooled(tuple(tuple(sorted(f)) for f in found), correct, *(100 * x for x in shares))
+    shares = {exact: _share(sum(correct), len(pairs)), "precision": precision, "recall": recall}
+    scores = {name: 100 * share for name, share in (shares | {"f1_score": f1}).items()}
+    return Pooled(tuple(tuple(sorted(f)) for f in found), correct, scores)
 
 
 def _share(part: Number, of: Number) -> float:

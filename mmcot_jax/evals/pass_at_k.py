@@ -4,6 +4,7 @@ No jax. Source: arXiv 2107.03374 eq. 1.
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def summarize(verdicts: Sequence[Sequence[bool | None]]) -> dict[str, Any]:
     fewest = min(map(len, verdicts))
     pooled = [verdict for question in verdicts for verdict in question]
     means = {
-        f"pass@{k}": _mean([pass_at_k(len(q), sum(map(bool, q)), k) for q in verdicts])
+        f"pass@{k}": statistics.fmean(pass_at_k(len(q), sum(map(bool, q)), k) for q in verdicts)
         for k in KS
         if k <= fewest
     }
@@ -65,9 +66,7 @@ def stored(record: Mapping[str, Any]) -> list[list[bool | None]]:
         ValueError: the content is another.
     """
     for number, verdicts in record.items():
-        valid = isinstance(verdicts, list) and all(
-            v is None or v is True or v is False for v in verdicts
-        )
+        valid = isinstance(verdicts, list) and all(isinstance(v, bool | None) for v in verdicts)
         if not valid or not verdicts:
             raise ValueError(
                 f"question {number!r} has {verdicts!r:.60}; true, false or null for each of its "
@@ -76,7 +75,3 @@ def stored(record: Mapping[str, Any]) -> list[list[bool | None]]:
     if not record:
         raise ValueError("no question; number -> true, false or null each is expected")
     return list(record.values())
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

@@ -7,7 +7,7 @@ A task's results are `{"strict": {"accuracy", "in_domain", "out_of_domain", "kin
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Answered
@@ -148,11 +148,8 @@ def console(runs: Mapping[str, Mapping[str, Any]], title: str | None = None) -> 
         ValueError: as `layout`.
     """
     table = layout(runs)
-    drawn = Table(title=title)
-    drawn.add_column("puzzle", no_wrap=True)
-    drawn.add_column("domain")
-    for column in table.columns:
-        drawn.add_column(column)  # left: 0.90 and the mean 0.2745 then align at the decimal point
+    # columns at the left: 0.90 and the mean 0.2745 then align at the decimal point
+    drawn = Table(Column("puzzle", no_wrap=True), "domain", *table.columns, title=title)
     for line in table.lines:
         style = "bold" if line.mean else None
         drawn.add_row(line.name, line.domain, *line.cells, style=style, end_section=line.mean)

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,9 +88,7 @@ class Pool:
         self._unfinished: set[Future] = set()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Kills the workers, whatever they are doing."""
         self._pool.stop()
         self._pool.join()
@@ -126,24 +123,21 @@ class Pool:
             )
             for name in self._names
         ]
-        return PendingRewards(self._names, columns, len(rows))
+        return PendingRewards(columns)
 
-    def _score(self, name: str, rows: Sequence[_Sample], step: int) -> "_RewardColumn":
+    def _score(self, name: str, rows: Sequence[_Sample], step: int) -> RewardResult:
         """Scores all rows in one call; if that fails, each row in its own call."""
         began = time.monotonic()
         result = _wait(self._schedule(name, rows, step))
-        values, metrics, extra = np.full(len(rows), np.nan), {}, {}
-        if isinstance(result, _ChunkResult):
-            values[:] = result.values
-            faults, metrics, extra = result.faults, result.metrics, result.extra
-        else:
-            faults = self._one_by_one(name, rows, step, values)
-        failures = [Failure(name, row, *fault) for row, fault in sorted(faults.items())]
-        return _RewardColumn(values, failures, metrics, extra, time.monotonic() - began)
+        if not isinstance(result, _ChunkResult):
+            result = self._one_by_one(name, rows, step)
+        failures = [Failure(name, row, *fault) for row, fault in sorted(result.faults.items())]
+        metrics = {**result.metrics, f"time/reward/{name}": time.monotonic() - began}
+        values = np.array(result.values, np.float64)[:, None]
+        return RewardResult(values, tuple(failures), metrics, result.extra)
 
-    def _one_by_one(self, name, rows, step, values) -> dict[int, tuple[str, str]]:
-        faults: dict[int, tuple[str, str]] = {}
-        lost = 0
+    def _one_by_one(self, name: str, rows: Sequence[_Sample], step: int) -> _ChunkResult:
+        values, faults, lost = [math.nan] * len(rows), {}, 0
         for first in range(0, len(rows), self._processes):
             chunk = range(first, min(first + self._processes, len(rows)))
             if lost >= MAX_LOST:
@@ -159,7 +153,7 @@ class Pool:
                 else:
                     faults[i] = result
                     lost += result[0] in ("timeout", "died")
-        return faults
+        return _ChunkResult(values, faults, {}, {})
 
     def _schedule(self, name: str, rows: Sequence[_Sample], step: int) -> Future:
         arguments = (name, rows, step, self._chat)
@@ -169,33 +163,21 @@ class Pool:
         return future
 
 
-class _RewardColumn(NamedTuple):
-    """One reward of all rows."""
-
-    values: np.ndarray
-    failures: list[Failure]
-    metrics: dict[str, float]
-    extra: dict[str, list[Any]]
-    seconds: float
-
-
 class PendingRewards:
     """The rewards of a batch while they are computed."""
 
-    def __init__(self, names: Sequence[str], columns: Sequence[Future], rows: int):
-        self._names, self._columns, self._rows = names, columns, rows
+    def __init__(self, columns: Sequence[Future]):
+        self._columns = columns
 
     def result(self) -> RewardResult:
         """Waits for the last reward and returns all."""
         columns = [column.result() for column in self._columns]
-        metrics: dict[str, float] = {}
-        extra: dict[str, list[Any]] = {}
-        for name, column in zip(self._names, columns, strict=True):
-            metrics |= column.metrics | {f"time/reward/{name}": column.seconds}
-            extra |= column.extra
-        failures = tuple(failure for column in columns for failure in column.failures)
-        values = np.stack([column.values for column in columns], axis=1)
-        return RewardResult(values.reshape(self._rows, len(columns)), failures, metrics, extra)
+        return RewardResult(
+            np.concatenate([column.values for column in columns], axis=1),
+            tuple(failure for column in columns for failure in column.failures),
+            {name: value for column in columns for name, value in column.metrics.items()},
+            {name: entries for column in columns for name, entries in column.extra.items()},
+        )
 
 
 def check_rewards(
@@ -278,13 +260,12 @@ def _work(name: str, rows: Sequence[_Sample], step: int, chat: bool) -> _ChunkRe
     """Computes a reward of some rows, in a worker."""
     reward = resolve(name)
     examples, replies, ids = (list(column) for column in zip(*rows, strict=True))
+    values, metrics, extra, faults = [], {}, {}, {}
     if reward.trl:
         tokens = [row.tolist() for row in ids]
         called = trl.call(reward.function, examples, replies, tokens, step=step, chat=chat)
-        values, metrics, extra = called.values, called.metrics, called.extra
-        faults: dict[int, tuple[str, str]] = {}
+        values, metrics, extra = called
     else:
-        values, metrics, extra, faults = [], {}, {}, {}
         for i, (example, reply) in enumerate(zip(examples, replies, strict=True)):
             try:
                 values.append(reward.function(example, reply))

@@ -1,6 +1,7 @@
 """Rewards for a puzzle's reply: the letter it states and its form.
 
-A reward scores any text a model can write. It raises only on a broken example.
+A reward scores any text a model can write. It raises only on a broken example: a `ValueError` if
+the answer is not the letter of one of its options.
 """
 
 import re
@@ -11,11 +12,7 @@ from mmcot_jax.example import Example, Reply
 
 
 def accuracy(example: Example, reply: Reply) -> float:
-    """Returns 1.0 if the last stated letter is the answer's, else 0.0.
-
-    Raises:
-        ValueError: the example's answer is not the letter of one of its options.
-    """
+    """Returns 1.0 if the last stated letter is the answer's, else 0.0."""
     options = _options(example)
     return float(parse_strict(reply.text, len(options)) == example.answer)
 
@@ -29,19 +26,12 @@ def format(example: Example, reply: Reply) -> float:
 
     All options come once, in order, with one image each; or none does (the textual form).
     "# Final Answer:" comes once and states one of the letters.
-
-    Raises:
-        ValueError: as `accuracy`.
     """
     return float(_options_drawn(example, reply) in (0, len(_options(example))))
 
 
 def format_drawn(example: Example, reply: Reply) -> float:
-    """Returns 1.0 for the form of `format` with an image for every option, else 0.0.
-
-    Raises:
-        ValueError: as `accuracy`.
-    """
+    """Returns 1.0 for the form of `format` with an image for every option, else 0.0."""
     return float(_options_drawn(example, reply) == len(_options(example)))
 
 

@@ -6,12 +6,12 @@ Source: the study's prompts and targets; boxes are in the frame of `Style.frame`
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple
 
 from mmcot_jax.boxes import Box, Number, Sight, Space, convert, truncate
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import Record, limit, pixel_space, read_pixels
+from mmcot_jax.tasks._records import Record, T, limit, read_pixels
 
 CHOOSE = "Select all correct answers to the following question from the available options."
 EACH = " Choose at least one answer per question."
@@ -50,11 +50,7 @@ class Style(NamedTuple):
     the chain of the open form even if the prompt requests none."""
 
     def check(self) -> "Style":
-        """Returns itself.
-
-        Raises:
-            ValueError: an unknown name.
-        """
+        """Returns itself; raises a `ValueError` for an unknown name."""
         check_choice("form", self.form, FORMS)
         check_choice("frame", self.frame, FRAMES)
         check_choice("wording", self.wording, WORDINGS)
@@ -156,12 +152,7 @@ class Examples(Sequence):
         """Number of examples."""
         return len(self._records)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Examples": ...
-
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> "Example | Examples":
         """Returns one example and reads its picture, or a slice."""
         if isinstance(index, slice):
             return Examples(self._records[index], self._style, self._extra)
@@ -179,7 +170,8 @@ def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str,
     """
     text = write(record, style)
     image = read_pixels(record)
-    space = _space(pixel_space((image.shape[1], image.shape[0])), style)
+    height, width, _ = image.shape
+    space = _space(Space("original", width, height), style)
     return Example(
         id=record.id,
         prompt=(image, text.prompt),
@@ -198,13 +190,9 @@ def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str,
 
 # ---- splits --------------------------------------------------------------------------------------
 
-PARTS = ("all", "first", "rest")
 FIRST_PART = 1000
 """Records of the first part. The study used them for SFT, and the rest for GRPO."""
 _SPLIT_SEED = 42
-
-
-T = TypeVar("T")
 
 
 def select(
@@ -213,8 +201,8 @@ def select(
     """Returns the first `count` records of a split and part; 0 for all.
 
     The test has all `records`. Otherwise, in the order of seed 42, the last `validation_count` are
-    for validation, "first" are the first thousand, and "rest" those in between. "all" are both, in
-    the file's order.
+    kept from training for validation; the part "first" is the first thousand, "rest" is those in
+    between, and "all" is both, in the file's order.
 
     Raises:
         ValueError: an unknown part, or too few records for training, validation or `count`.
@@ -225,7 +213,6 @@ def select(
 
 
 def _select_part(records: Sequence[T], split: str, part: str, validation_count: int) -> Sequence[T]:
-    check_choice("part", part, PARTS)
     if not 0 <= validation_count < len(records):
         raise ValueError(
             f"validation_count is {validation_count} of {len(records)} records; leave some for "
@@ -233,15 +220,12 @@ def _select_part(records: Sequence[T], split: str, part: str, validation_count: 
         )
     order = list(range(len(records)))
     random.Random(_SPLIT_SEED).shuffle(order)
-    training = len(order) - validation_count
-    if split == "validation":
-        if not validation_count:
-            raise ValueError("validation_count is 0: no record is kept from training")
-        numbers = order[training:]
-    elif part == "all":
-        numbers = sorted(order[:training])
-    elif part == "first":
-        numbers = order[: min(FIRST_PART, training)]
-    else:
-        numbers = order[FIRST_PART:training]
-    return [records[n] for n in numbers]
+    training = order[: len(order) - validation_count]
+    first, rest = training[:FIRST_PART], training[FIRST_PART:]
+    parts = {"all": sorted(training), "first": first, "rest": rest}
+    check_choice("part", part, parts)
+    if split != "validation":
+        return [records[n] for n in parts[part]]
+    if not validation_count:
+        raise ValueError("validation_count is 0: no record is kept from training")
+    return [records[n] for n in order[len(training) :]]

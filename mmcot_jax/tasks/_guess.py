@@ -15,10 +15,6 @@ def guess(id: str, share: float, options: Sequence[str]) -> str | None:
 
 
 def check_guesses(share: float) -> None:
-    """Checks a share of guessing chains.
-
-    Raises:
-        ValueError: it is not in [0, 1].
-    """
+    """Raises a `ValueError` if a share of guessing chains is not in [0, 1]."""
     if not 0 <= share <= 1:
         raise ValueError(f"guesses {share} is no share of the chains; give a number from 0 to 1")

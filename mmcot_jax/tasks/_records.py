@@ -92,6 +92,11 @@ def from_datasets(source: str, split: str) -> Any:
         ) from None
 
 
+def is_saved(folder: Path) -> bool:
+    """Returns whether `datasets` saved a folder."""
+    return any((folder / f"dataset_{name}.json").is_file() for name in ("dict", "info"))
+
+
 def load_split(
     source: str, file: str, split: str
 ) -> tuple[Iterable[tuple[str, Fields]], Callable[[str], Callable[[], Image.Image]] | None]:
@@ -101,8 +106,7 @@ def load_split(
         ValueError: as `from_file` and `from_datasets`.
     """
     folder = Path(source)
-    saved = folder.is_dir() and any(folder.glob("dataset_*.json"))
-    if not saved and (folder.is_dir() or folder.is_absolute()):
+    if not is_saved(folder) and (folder.is_dir() or folder.is_absolute()):
         return from_file(folder / file), None
     rows = from_datasets(source, split)
     if "image" not in rows.column_names:
@@ -123,7 +127,7 @@ def read_study(id: str, fields: Fields, picture: Callable[[], Image.Image]) -> R
         KeyError: a field is missing.
     """
     width, height = fields["img_size"]
-    space = pixel_space((width, height))
+    space = Space("original", width, height)
     questions, right = fields["questions"], fields["true_answers"]
     entities = [next(iter(entity.items())) for entity in fields["relevant_entities"] if entity]
     letters = (right,) if isinstance(right, str) else tuple(right)
@@ -281,9 +285,3 @@ def read_pixels(record: Record) -> np.ndarray:
 def image_file(path: Path) -> Callable[[], Image.Image]:
     """Returns a function that opens the picture of a file."""
     return partial(Image.open, path)
-
-
-def pixel_space(size: Sequence[int]) -> Space:
-    """Returns the frame of a picture's own pixels; `size` is its width and height."""
-    width, height = size
-    return Space("original", width, height)

@@ -84,9 +84,7 @@ def load(
         source: the folder with `aokvqa/`, a folder that `datasets` saved, or a dataset's name.
         split: "train", "validation" (kept from train) or "test" (the official validation).
         form: "options": answered by a letter; "open": by the option's text.
-        part: of the training records: "all", "first" (a thousand, seed 42) or "rest".
-        validation_count: records kept from training.
-        count: number of questions, the first ones; 0 for all.
+        part, validation_count, count: as `_grounded.select`.
         boxes, frame, sight, wording: as `_grounded.Style`.
         on_bad_record: "raise" or "skip".
 

@@ -53,9 +53,7 @@ def load(
         source: the folder with `DrivingVQA/` and `images/`, a folder that `datasets` saved, or
             the name of a dataset.
         split: "train", "validation" (kept from train) or "test".
-        part: of the training records: "all", "first" (a thousand, seed 42) or "rest".
-        validation_count: records kept from training.
-        count: number of questions, the first ones; 0 for all.
+        part, validation_count, count: as `_grounded.select`.
         boxes, frame, sight, wording: as `_grounded.Style`.
         two_questions: keeps records with two questions.
         on_bad_record: "raise" or "skip".

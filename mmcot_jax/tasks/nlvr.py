@@ -6,11 +6,11 @@ Source: Suhr et al. 2017, A Corpus of Natural Language for Visual Reasoning (CC-
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmcot_jax.boxes import Box, Sight
+from mmcot_jax.boxes import Sight, Space, from_xywh
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _records as records
@@ -24,9 +24,8 @@ COSMETIC_OPTIONS = ()
 SPLITS = ("train", "validation", "test")
 SIZE = (400, 100)
 """Width and height of a picture: three fields of 100 pixels, 50 apart."""
-FIELDS = (0, 150, 300)
-"""Left edges of the fields."""
-NAMES = ("left", "middle", "right")
+FIELDS = {"left": 0, "middle": 150, "right": 300}
+"""Fields and their left edges."""
 COLORS = {"#0099ff": "blue", "Black": "black", "Yellow": "yellow"}
 OPTIONS = {"A": "true", "B": "false"}
 
@@ -49,13 +48,13 @@ def read(name: str, fields: Fields, folder: Path) -> Record:
             f"its label is {label!r} and it has {len(parts)} fields; NLVR's are true or false, "
             f"and {len(FIELDS)}"
         )
-    space = records.pixel_space(SIZE)
-    boxes = [
-        Box(_name(item), x, y, x + item["size"], y + item["size"], space)
-        for left, items in zip(FIELDS, parts, strict=True)
-        for item in sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
-        for x, y in [(left + item["x_loc"], item["y_loc"])]
-    ]
+    boxes, sentences, space = [], [], Space("original", *SIZE)
+    for (field, left), items in zip(FIELDS.items(), parts, strict=True):
+        items = sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
+        xywh = [[left + x["x_loc"], x["y_loc"], x["size"], x["size"]] for x in items]
+        boxes += [from_xywh(_name(x), box, space) for x, box in zip(items, xywh, strict=True)]
+        # the explanation names objects by their boxes
+        sentences.append(f"The {field} field has {', '.join(map(str, xywh)) or 'nothing'}.")
     letter = next(letter for letter, text in OPTIONS.items() if text == label)
     return Record(
         id=f"nlvr/{fields['identifier']}",
@@ -65,7 +64,7 @@ def read(name: str, fields: Fields, folder: Path) -> Record:
         options=OPTIONS,
         letters=(letter,),
         possible_answers=(label,),
-        explanation=_explanation(parts),
+        explanation=" ".join(sentences),
         boxes=tuple(boxes),
     )
 
@@ -74,19 +73,6 @@ def _name(item: Mapping[str, Any]) -> str:
     if item["color"] not in COLORS:
         raise ValueError(f"its object has the color {item['color']!r}; NLVR's are {list(COLORS)}")
     return f"{COLORS[item['color']]} {item['type']}"
-
-
-def _explanation(parts: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    """Names the objects of each field by their boxes, `[x, y, w, h]`."""
-    sentences = []
-    for name, left, items in zip(NAMES, FIELDS, parts, strict=True):
-        ordered = sorted(items, key=lambda item: (item["x_loc"], item["y_loc"]))
-        boxes = [
-            f"[{left + item['x_loc']}, {item['y_loc']}, {item['size']}, {item['size']}]"
-            for item in ordered
-        ]
-        sentences.append(f"The {name} field has {', '.join(boxes) or 'nothing'}.")
-    return " ".join(sentences)
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:

@@ -13,6 +13,7 @@ from typing import Any
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _records as records
+from mmcot_jax.tasks._tags import DRAWN_TAGS, TEXT_TAGS
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
@@ -30,17 +31,12 @@ _TAIL = "\nGoal: {goal}\nSolution 1: {sol1}\nSolution 2: {sol2}\nASSISTANT:"
 PROMPTS = {
     "multimodal": _INTRO
     + "Generate images to visualize the 2 described solutions, and reason over them with text to "
-    "figure out which solution achieves the goal. "
-    + _ZERO_OR_ONE
-    + "The image and reasoning process are enclosed within <think> </think> tags, while the final "
-    "answer is enclosed within <answer> </answer> tags, i.e., <think> image and the textual "
-    "reasoning process here </think> <answer> the final answer here </answer>." + _TAIL,
+    "figure out which solution achieves the goal. " + _ZERO_OR_ONE + DRAWN_TAGS + _TAIL,
     "textual": _INTRO
     + "Reason over the 2 offered solutions to figure out which one achieves the goal. "
     + _ZERO_OR_ONE
-    + "The reasoning process and the final answer are enclosed within <think> </think> and "
-    "<answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> "
-    "<answer> the final answer here </answer>." + _TAIL,
+    + TEXT_TAGS
+    + _TAIL,
 }
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import from_datasets, limit
+from mmcot_jax.tasks._records import from_datasets, is_saved, limit
+from mmcot_jax.tasks._tags import DRAWN_TAGS, TEXT_TAGS
 
 EVALUATOR = "resq"
 LAZY_IMAGES = False
@@ -27,31 +28,19 @@ COSMETIC_OPTIONS = ()
 FILES = {"train": "train_resq.json", "validation": "dev_resq.json", "test": "test_resq.json"}
 """Split -> its file, as released: 1008, 333 and 610 questions."""
 
-_INTRO = "USER: I now describe a scene and ask a question about it. "
-_CANDIDATES = "The final answer is either one of {candidate_answers}. "
-_TAGS = (
-    "The image and reasoning process are enclosed within <think> </think> tags, while the final "
-    "answer is enclosed within <answer> </answer> tags, i.e., <think> image and the textual "
-    "reasoning process here </think> <answer> the final answer here </answer>."
+_INTRO = "USER: I now describe a scene and ask a question about it. First, "
+_DRAW = "generate an image that helps visualize the scene described. Then, "
+_THINK = "think about the reasoning process in the mind and then provide with the final answer. "
+_THINK_OF_IMAGE = (
+    "use the image to think about the reasoning process to answer the question and then provide "
+    "with the final answer. "
 )
+_CANDIDATES = "The final answer is either one of {candidate_answers}. "
+_TAIL = "\n{question}\nASSISTANT:"
 PROMPTS = {
-    "multimodal": _INTRO
-    + "First, generate an image that helps visualize the scene described. Then, think about the "
-    "reasoning process in the mind and then provide with the final answer. "
-    + _CANDIDATES
-    + _TAGS
-    + "\n{question}\nASSISTANT:",
-    "textual": _INTRO
-    + "First, think about the reasoning process in the mind and then provide with the final "
-    "answer. "
-    + _CANDIDATES
-    + "The reasoning process and the final answer are enclosed within <think> </think> and "
-    "<answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> "
-    "<answer> the final answer here </answer>.\n{question}\nASSISTANT:",
-    "given_image": _INTRO
-    + "First, generate an image that helps visualize the scene described. Then, use the image to "
-    "think about the reasoning process to answer the question and then provide with the final "
-    "answer. " + _CANDIDATES + _TAGS + "\n{question}\nASSISTANT:",
+    "multimodal": _INTRO + _DRAW + _THINK + _CANDIDATES + DRAWN_TAGS + _TAIL,
+    "textual": _INTRO + _THINK + _CANDIDATES + TEXT_TAGS + _TAIL,
+    "given_image": _INTRO + _DRAW + _THINK_OF_IMAGE + _CANDIDATES + DRAWN_TAGS + _TAIL,
 }
 """The study's three prompts. Candidate answers are written as a Python list. The question follows
 its scene; a given image replaces the scene and stands after `<think>`."""
@@ -148,11 +137,7 @@ def _example(id: str, record: Record, prompt: str, chain: str, image: Path | Non
 
 
 def read(source: str, split: str) -> list[Record]:
-    """Returns the questions of a split.
-
-    Raises:
-        ValueError: as `stream`.
-    """
+    """Returns the questions of a split; raises as `stream`."""
     path = Path(source)
     file = path / FILES[split] if (path / FILES[split]).is_file() else path
     if not source:
@@ -162,7 +147,7 @@ def read(source: str, split: str) -> list[Record]:
         )
     if file.is_file():
         rows = _json(file)
-    elif path.is_dir() and not any((path / name).is_file() for name in _SAVED):
+    elif path.is_dir() and not is_saved(path):
         there = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "no JSON file"
         raise ValueError(f"{path} has no {FILES[split]}; it has {there}")
     else:
@@ -182,10 +167,6 @@ def _json(path: Path) -> Sequence[Any]:
     if not isinstance(rows, list):
         raise ValueError(f"{path} is not ReSQ's: a list of stories is expected under 'data'")
     return rows
-
-
-_SAVED = ("dataset_dict.json", "dataset_info.json")
-"""Files of a folder that `datasets` saved."""
 
 
 def _parse(row: Any, file: Path, number: int) -> Iterator[Record]:

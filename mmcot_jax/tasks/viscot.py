@@ -45,7 +45,7 @@ def read(name: str, fields: Fields, images: Path) -> Record:
         KeyError: a field is missing.
     """
     width, height = fields["width"], fields["height"]
-    space = records.pixel_space((width, height))
+    space = Space("original", width, height)
     return Record(
         id=f"viscot/{fields['dataset']}/{name}",
         picture=records.image_file(images / ROOTS[fields["dataset"]] / fields["image"]),
@@ -86,8 +86,7 @@ def load(
         split: "train" or "validation" (kept from train).
         sets: names out of `ROOTS`; records of other sets are left out.
         form: "open": a chain with boxes and an answer; "plain": the answer alone.
-        validation_count: records kept from training.
-        count: number of questions, the first ones; 0 for all.
+        validation_count, count: as `_grounded.select`.
         frame, sight: as `_grounded.Style`.
         on_bad_record: "raise" or "skip"; the study skipped what has no picture.
 
@@ -114,9 +113,4 @@ def load(
     rows = ((f"{file.stem}/{n}", row) for file in files for n, row in records.from_file(file))
     found = records.collect(rows, read_row, on_bad_record)
     found = grounded.select(found, split=split, count=count, validation_count=validation_count)
-    return Examples(found, style, kind)
-
-
-def kind(record: Record) -> dict[str, str]:
-    """Returns the set of a record."""
-    return {"kind": record.id.split("/")[1]}
+    return Examples(found, style, lambda record: {"kind": record.id.split("/")[1]})

@@ -78,7 +78,7 @@ def test_letters_are_pooled_over_rows():
     scored = metrics.multiple_choice(rows)
     assert scored.answers == (("A",), ("A",), ("B", "C"), ())
     assert scored.correct == (True, False, False, False)
-    assert scored.scores("exam_score") == {
+    assert scored.scores == {
         "exam_score": 25.0,
         "precision": 75.0,
         "recall": 60.0,
@@ -110,7 +110,7 @@ def test_one_of_several_short_answers_counts_as_the_first():
     scored = metrics.short_answer(rows)
     assert scored.answers == (("two dogs",), (), ("no",))
     assert scored.correct == (True, False, False)
-    assert (scored.precision, scored.recall) == (50.0, pytest.approx(100 / 3))
+    assert (scored.scores["precision"], scored.scores["recall"]) == (50.0, pytest.approx(100 / 3))
     assert metrics.short_answer(rows, "reference").correct == (False, False, False)
     with pytest.raises(ValueError, match="parser is 'lenient'; choose from strict, refer"):
         metrics.short_answer(rows, "lenient")

@@ -128,12 +128,16 @@ def short(text):
     return [] if answer is None else [metrics.NORMALIZERS["reference"](answer)]
 
 
-def pooled(metric, exact, read, rows):
+def letters(text):
+    return list(metrics.multiple_choice([metrics.Tagged(("A",), text)], "reference").answers[0])
+
+
+def pooled(metric, read, rows):
     taken = [
         metrics.Tagged((read(row["ground_truth_response"]),), row["generated_response"])
         for row in rows
     ]
-    return metric(taken, "reference").scores(exact)
+    return metric(taken, "reference").scores
 
 
 FUNCTIONS = {
@@ -150,14 +154,10 @@ FUNCTIONS = {
     ),
     "vlmr1_scaleup.bbox": lambda text, bboxes: reference_vlmr1.scaleup_bbox_of(text, bboxes),
     "vlmr1_scaleup.format": lambda text: reference_vlmr1.format_of(text),
-    "eval.mcq_extract_answer": lambda text: sorted(metrics.LETTER_PARSERS["reference"](text)),
+    "eval.mcq_extract_answer": letters,
     "eval.short_extract_answer": short,
-    "eval.mcq_compute_scores": lambda _, rows: pooled(
-        metrics.multiple_choice, "exam_score", read_answer, rows
-    ),
-    "eval.short_compute_scores": lambda _, rows: pooled(
-        metrics.short_answer, "accuracy", str, rows
-    ),
+    "eval.mcq_compute_scores": lambda _, rows: pooled(metrics.multiple_choice, read_answer, rows),
+    "eval.short_compute_scores": lambda _, rows: pooled(metrics.short_answer, str, rows),
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcot_jax.boxes import Box
+from mmcot_jax.boxes import Box, Space
 from mmcot_jax.tasks import _records as records
 from mmcot_jax.tasks._records import Record
 
@@ -17,7 +17,7 @@ def record(picture, **fields):
 
 
 RIGHT = {"options": {"A": "x", "B": "y"}, "letters": ("A",)}
-SPACE = records.pixel_space((100, 50))
+SPACE = Space("original", 100, 50)
 
 
 @pytest.fixture

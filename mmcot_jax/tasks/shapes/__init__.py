@@ -64,11 +64,7 @@ def _check(count: int, split: str) -> None:
 
 
 def check_size(size: int) -> None:
-    """Checks the side of pictures.
-
-    Raises:
-        ValueError: it is too small.
-    """
+    """Raises a `ValueError` if the side of pictures is too small."""
     if size < MIN_SIZE:
         raise ValueError(f"size is {size} pixels, too small for shapes; give at least {MIN_SIZE}")
 
