@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.models.chameleon.config import VQGANConfig
+from mmcot_jax.models.chameleon.preprocess import VARIANTS
 from mmcot_jax.nn.codebook import nearest
 from mmcot_jax.nn.conv import AttentionBlock, Conv, GroupNorm, ResBlock, downsample, upsample
 
@@ -118,13 +120,9 @@ def from_pixels(pixels: UInt8[Array, "N H W 3"], *, scale: str = "native") -> ja
     Raises:
         ValueError: another scale.
     """
+    check_choice("pixel scale", scale, VARIANTS)
     x = pixels.astype(jnp.float32)
-    match scale:
-        case "native":
-            return x / 255 * 2 - 1
-        case "hf":
-            return x * 0.0078 - 1
-    raise ValueError(f"pixel scale {scale!r} is not known; choose native or hf")
+    return x / 255 * 2 - 1 if scale == "native" else x * 0.0078 - 1
 
 
 def to_pixels(x: Float[Array, "N H W 3"]) -> UInt8[Array, "N H W 3"]:

@@ -10,6 +10,7 @@ from einops import rearrange
 from PIL import Image
 
 from mmcot_jax.boxes import smart_resize
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Windows
 from mmcot_jax.nn.pixels import on_white, to_pillow
 
@@ -31,8 +32,7 @@ def preprocess(
         ValueError: an unknown variant, no image, one thinner than `factor` ("utils" widens it), or
             one whose sides are more than 200 to 1.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"model.preprocess is {variant!r}; choose {' or '.join(VARIANTS)}")
+    check_choice("model.preprocess", variant, VARIANTS)
     picture = on_white(to_pillow(image))
     width, height = picture.size
     if variant == "processor" and min(height, width) < factor:

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.nn.pixels import to_pillow
 
 VARIANTS = {
@@ -23,9 +24,7 @@ def preprocess(image: Image.Image | np.ndarray, size: int, *, variant: str = "cr
     Raises:
         ValueError: an unknown variant, or an array that is not uint8 [H W], [H W 3] or [H W 4].
     """
-    if variant not in VARIANTS:
-        known = ", ".join(VARIANTS)
-        raise ValueError(f"model.preprocess is {variant!r}; choose from {known}")
+    check_choice("model.preprocess", variant, VARIANTS)
     image = to_pillow(image).convert("RGB")
     # torchvision truncates the longer side to whole pixels, and rounds the crop's offset
     short, crop = min(image.size), variant == "crop"
