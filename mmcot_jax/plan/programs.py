@@ -125,7 +125,8 @@ def _sft(s: Shapes) -> Iterator[Program]:
     c, mesh, b = s.c.sft.to_dict(), s.mesh, s.backbone
     variables = s.variables(mesh)
     rows = s.batch(mesh, c["batch_size"], s.c.plan.row_tokens, s.c.plan.row_slots, "right")
-    if isinstance(rows.pixels, Pixels) and not _lazy_images(s):  # encoded before training
+    lazy = tasks.get(stages.task_name(s.c, s.c.data.train)).LAZY_IMAGES
+    if isinstance(rows.pixels, Pixels) and not lazy:  # encoded before training
         images = rows.pixels.images
         images = jax.ShapeDtypeStruct((s.c.data.tokenize_batch, *images.shape[2:]), images.dtype)
         trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
@@ -137,15 +138,8 @@ def _sft(s: Shapes) -> Iterator[Program]:
     grammar = s.replicate(b.grammar, mesh)
     given = (state, frozen, rows, grammar, key)
     trace = partial(steps.sft_step.trace, *given, static)
-    weight_reads = 3 * c["gradient_accumulation_steps"]
-    yield Program(
-        "sft_step",
-        trace,
-        mesh,
-        meshes.bytes_per_device(given),
-        weight_reads=weight_reads,
-        tokens=rows.tokens.size,
-    )
+    reads, live_bytes = 3 * c["gradient_accumulation_steps"], meshes.bytes_per_device(given)
+    yield Program("sft_step", trace, mesh, live_bytes, weight_reads=reads, tokens=rows.tokens.size)
 
 
 def _grpo(s: Shapes) -> Iterator[Program]:
@@ -223,20 +217,15 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
 
 def _image_decoders(s: Shapes, name: str, n: int, residents: float) -> Iterator[Program]:
     """Programs that decode `n` pictures at a time."""
-    variables = s.variables(s.rollout)
     count = int(s.backbone.grammar.image_len)
     if not count:
         return
+    variables = s.variables(s.rollout)
+    live_bytes = residents + meshes.bytes_per_device(variables)
     ids = s.rows(jax.ShapeDtypeStruct((n, count), np.int32), s.rollout)
     for field, make in image_decoders(s.backbone).items():
         trace = partial(make.trace, variables, ids)
-        yield Program(
-            f"{name}{field}", trace, s.rollout, residents + meshes.bytes_per_device(variables)
-        )
-
-
-def _lazy_images(s: Shapes) -> bool:
-    return tasks.get(stages.task_name(s.c, s.c.data.train)).LAZY_IMAGES
+        yield Program(f"{name}{field}", trace, s.rollout, live_bytes)
 
 
 def _frozen_copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:
