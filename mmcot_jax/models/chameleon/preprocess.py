@@ -28,8 +28,7 @@ def preprocess(
     whole = round if variant == "native" else int
     short = min(image.size)
     sides = [size if side == short else whole(size * side / short) for side in image.size]
-    if sides != list(image.size):
-        image = image.resize(tuple(sides), Image.Resampling.LANCZOS)
+    image = image.resize(tuple(sides), Image.Resampling.LANCZOS)
     left, top = ((side - size) // 2 for side in sides)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 

@@ -29,7 +29,6 @@ def preprocess(image: Image.Image | np.ndarray, size: int, *, variant: str = "cr
     # torchvision truncates the longer side to whole pixels, and rounds the crop's offset
     short, crop = min(image.size), variant == "crop"
     sides = [size if side == short or not crop else int(size * side / short) for side in image.size]
-    if sides != list(image.size):
-        image = image.resize(tuple(sides), VARIANTS[variant])
+    image = image.resize(tuple(sides), VARIANTS[variant])
     left, top = (round((side - size) / 2) for side in sides)
     return np.asarray(image.crop((left, top, left + size, top + size)))
