@@ -217,18 +217,13 @@ def adapter_table(base: Table, paths: Sequence[Path]) -> Table:
     Raises:
         ValueError: an adapter on something other than a linear layer of the base.
     """
-    modules = {r.path[:-1]: r.upstream for r in base.rules if r.path[-1] == "kernel"}
+    linear = {r.path[:-1]: r.upstream for r in base.rules if r.path[-1] == "kernel"}
+    modules = {path: f"base_model.model.{x.removesuffix('weight')}" for path, x in linear.items()}
     strangers = sorted({"/".join(p) for p in paths if p[:-1] not in modules or p[-1] not in "ab"})
     if strangers:
         raise ValueError(f"no linear layer for {listed({'adapters': strangers})}; see the table")
     rules = tuple(
-        Rule(
-            "base_model.model."
-            + modules[path[:-1]].removesuffix("weight")
-            + f"lora_{path[-1].upper()}.weight",
-            path,
-            "linear",
-        )
+        Rule(f"{modules[path[:-1]]}lora_{path[-1].upper()}.weight", path, "linear")
         for path in paths
     )
     # PEFT saves the frozen head next to an adapted one

@@ -102,7 +102,7 @@ def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
     Raises:
         ValueError: it does not; the message names the batch's config key, `name`.
     """
-    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    devices = rules.size(mesh, rules.ROWS)
     if rows % (parts * devices):
         raise ValueError(
             f"{name} is {rows}, no multiple of {parts} (micro-batches) x {devices} "
@@ -281,16 +281,12 @@ def gather(values: np.ndarray, mesh: Mesh) -> np.ndarray:
     # as bytes: jax would round float64
     flat = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
     each = multihost_utils.process_allgather(flat)
-    total = len(values) * mesh.shape["data"] * mesh.shape["fsdp"] // _row_shards(mesh)
+    shards = rules.size(mesh, rules.ROWS)  # a process has as large a share of them as of rows
+    total = len(values) * shards // len(rows(mesh, shards))
     out = np.empty((total, flat.shape[1]), np.uint8)
     for process in reversed(range(jax.process_count())):
         out[rows(mesh, total, process)] = each[process]
     return out.view(values.dtype).reshape(total, *values.shape[1:])
-
-
-def _row_shards(mesh: Mesh) -> int:
-    """Number of distinct shards of a batch on this process's devices."""
-    return len(rows(mesh, mesh.shape["data"] * mesh.shape["fsdp"]))
 
 
 def all_gather_objects(value: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 The mesh has the axes "data", "fsdp" and "tensor". An array's axes are written one letter each.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -107,10 +108,7 @@ def spec(letters: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
 
 def size(mesh: Any, axis: str | tuple[str, ...]) -> int:
     """Returns the number of devices along an axis of the mesh, or along several."""
-    count = 1
-    for name in (axis,) if isinstance(axis, str) else axis:
-        count *= mesh.shape[name]
-    return count
+    return math.prod(mesh.shape[name] for name in ((axis,) if isinstance(axis, str) else axis))
 
 
 def constrain(x: jax.Array, letters: str) -> jax.Array:

@@ -124,7 +124,8 @@ def read_folder(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     if path.is_file():
         return read(path)
     if not path.is_dir():
-        raise ValueError(f"no weights at {path}: {_nearest(path)}; {_FETCH}")
+        nearest = next(p for p in path.absolute().parents if p.is_dir())
+        raise ValueError(f"no weights at {path}: {_holds(nearest)}; {_FETCH}")
     index = path / "model.safetensors.index.json"
     if not index.is_file():
         if (path / "model.safetensors").is_file():
@@ -134,18 +135,10 @@ def read_folder(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     absent = [name for name in files if not (path / name).is_file()]
     if absent:
         raise ValueError(f"{index} names {', '.join(absent)}, not in {path}; fetch what is missing")
-    tensors = {}
-    for name in files:
-        tensors |= read(path / name)
-    return tensors
+    return {name: tensor for file in files for name, tensor in read(path / file).items()}
 
 
 _FETCH = "download a checkpoint there (`hf download NAME --local-dir FOLDER`) or give its folder"
-
-
-def _nearest(path: pathlib.Path) -> str:
-    parent = next(p for p in path.absolute().parents if p.is_dir())
-    return _holds(parent)
 
 
 def _holds(folder: pathlib.Path, most: int = 10) -> str:

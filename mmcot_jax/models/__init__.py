@@ -62,20 +62,15 @@ def load_variables(
     """
     shapes = meshes.shapes(jax.eval_shape(backbone.init, key), mesh)
     loaded = {"lora": _read_adapter(c, shapes.get("lora"), table), "params": read(shapes["params"])}
-    random = {
-        collection: {name: x for name, x in parts.items() if name not in loaded[collection]}
-        for collection, parts in shapes.items()
-    }
 
-    def init(key):
-        made = backbone.init(key)
+    def random(variables: Variables) -> Variables:
         return {
-            collection: {name: made[collection][name] for name in parts}
-            for collection, parts in random.items()
+            collection: {name: x for name, x in parts.items() if name not in loaded[collection]}
+            for collection, parts in variables.items()
         }
 
-    shardings = jax.tree.map(lambda x: x.sharding, random)
-    made = jax.jit(init, out_shardings=shardings)(key)
+    shardings = jax.tree.map(lambda x: x.sharding, random(shapes))
+    made = jax.jit(lambda key: random(backbone.init(key)), out_shardings=shardings)(key)
     return {collection: made[collection] | loaded[collection] for collection in shapes}
 
 

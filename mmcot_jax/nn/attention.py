@@ -116,19 +116,14 @@ def attend_fused(
 def _splash(q, k, v, valid, *, interpret: bool):
     """[B H T C], [B K T C] twice, [B T] -> [B H T C]; T is whole lanes."""
     # imported only where it runs: Pallas takes a second
-    from jax.experimental.pallas.ops.tpu.splash_attention import (
-        splash_attention_kernel as splash,
-    )
-    from jax.experimental.pallas.ops.tpu.splash_attention import (
-        splash_attention_mask as splash_mask,
-    )
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
     heads, t = q.shape[1:3]
     size = max(n for n in range(LANES, min(BLOCK, t) + 1, LANES) if t % n == 0)
     names = ("block_q", "block_kv", "block_kv_compute")
     names += ("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute", "block_q_dq", "block_kv_dq")
     kernel = splash.make_splash_mha(
-        splash_mask.MultiHeadMask([splash_mask.CausalMask((t, t))] * heads),
+        splash.MultiHeadMask([splash.CausalMask((t, t))] * heads),
         head_shards=1,
         q_seq_shards=1,
         block_sizes=splash.BlockSizes(**dict.fromkeys(names, size)),

@@ -4,6 +4,8 @@ Convolutions in float32 run in full float32: codes are an argmin, and the reduce
 accelerator uses by default changes it.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,41 +16,19 @@ from jaxtyping import Array, Float
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-class Conv(nn.Module):
-    """A square convolution, by default zero padded to keep the size; `kernel` is [H W in out]."""
-
-    features: int
-    size: int = 3
-    dtype: DTypeLike = jnp.float32
-    stride: int = 1
-    padding: tuple[int, int] | None = None
-    """Rows above and below, columns left and right; None: half the size."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N h w D"]:
-        """Returns `features` channels."""
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel,
-            window_strides=(self.stride,) * 2,
-            padding=(self.padding or (self.size // 2,) * 2,) * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=HIGHEST,
-        )
-        return y + bias
+conv = partial(nn.Conv, precision=HIGHEST)
 
 
 def downsample(x: Float[Array, "N H W C"], dtype: DTypeLike, name: str | None = None) -> jax.Array:
     """Halves height and width: stride 2, padded by one row below and one column on the right."""
-    return Conv(x.shape[-1], dtype=dtype, stride=2, padding=(0, 1), name=name)(x)
+    padding = ((0, 1), (0, 1))
+    return conv(x.shape[-1], (3, 3), strides=2, padding=padding, dtype=dtype, name=name)(x)
 
 
 def upsample(x: Float[Array, "N H W C"], dtype: DTypeLike, name: str | None = None) -> jax.Array:
     """Doubles height and width, each cell repeated 2 x 2, then a 3 x 3 convolution."""
-    return Conv(x.shape[-1], dtype=dtype, name=name)(x.repeat(2, axis=1).repeat(2, axis=2))
+    x = x.repeat(2, axis=1).repeat(2, axis=2)
+    return conv(x.shape[-1], (3, 3), dtype=dtype, name=name)(x)
 
 
 class GroupNorm(nn.Module):
@@ -84,9 +64,9 @@ class ResBlock(nn.Module):
         y = x
         for i in (1, 2):
             y = nn.swish(GroupNorm(self.groups, name=f"norm{i}")(y))
-            y = Conv(self.features, dtype=self.dtype, name=f"conv{i}")(y)
+            y = conv(self.features, (3, 3), dtype=self.dtype, name=f"conv{i}")(y)
         if x.shape[-1] != self.features:
-            x = Conv(self.features, size=1, dtype=self.dtype, name="nin_shortcut")(x)
+            x = conv(self.features, (1, 1), dtype=self.dtype, name="nin_shortcut")(x)
         return x + y
 
 
@@ -102,7 +82,7 @@ class AttentionBlock(nn.Module):
         width = x.shape[-1]
         y = GroupNorm(self.groups, name="norm")(x)
         q, k, v = (
-            rearrange(Conv(width, size=1, dtype=self.dtype, name=n)(y), "n h w c -> n (h w) c")
+            rearrange(conv(width, (1, 1), dtype=self.dtype, name=n)(y), "n h w c -> n (h w) c")
             for n in "qkv"
         )
         scores = jnp.einsum(
@@ -110,4 +90,4 @@ class AttentionBlock(nn.Module):
         )
         weights = nn.softmax(scores * width**-0.5).astype(self.dtype)
         y = jnp.einsum("nqk,nkc->nqc", weights, v, precision=HIGHEST)
-        return x + Conv(width, size=1, dtype=self.dtype, name="proj_out")(y.reshape(x.shape))
+        return x + conv(width, (1, 1), dtype=self.dtype, name="proj_out")(y.reshape(x.shape))

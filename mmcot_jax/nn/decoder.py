@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.nn.attention import (
     AttentionMask,
     attend,
@@ -73,11 +74,7 @@ class DecoderConfig(NamedTuple):
         Raises:
             ValueError: an unknown `remat_policy`, or an adapter on a tied head.
         """
-        if self.remat_policy not in REMAT_POLICIES:
-            raise ValueError(
-                f"model.decoder.remat_policy is {self.remat_policy!r}; choose "
-                f"{' or '.join(REMAT_POLICIES)}"
-            )
+        check_choice("model.decoder.remat_policy", self.remat_policy, REMAT_POLICIES)
         if self.lora and self.tied and "head" in self.lora.targets:
             # merging would change the embedding too: another model than the one that was trained
             raise ValueError(

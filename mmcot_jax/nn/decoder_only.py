@@ -20,7 +20,7 @@ from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, fill_image
 
 
 def decoder_config(c: Mapping[str, Any], **overrides: Any) -> DecoderConfig:
-    """Returns the decoder of a config's `model`; `fixed` are the fields its backbone decides.
+    """Returns the decoder of a config's `model`; `overrides` are the fields its backbone decides.
 
     Raises:
         ValueError: an unknown `remat_policy`, or an adapter on a tied head.

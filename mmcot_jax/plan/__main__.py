@@ -28,10 +28,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _plan(argv: Sequence[str]) -> int:
-    from mmcot_jax.plan import report, sweep
+    from mmcot_jax.plan import report, sweep, topology
 
     args, c = _parse(argv)
-    slice_ = report.Slice.from_topology(args.topology, args.slices)
+    name, slices = args.topology, args.slices
+    slice_ = report.Slice(name, topology.devices(name, slices), topology.chip(name), slices)
     if args.sweep:
         return sweep.sweep(c, slice_, args.programs)
     estimates = []

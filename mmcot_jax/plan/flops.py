@@ -10,22 +10,18 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
-def flops(jaxpr: Jaxpr | ClosedJaxpr, max_loop_steps: int = 1) -> float:
+def flops(
+    jaxpr: Jaxpr | ClosedJaxpr, max_loop_steps: int = 1, branch: Callable[[Iterable], float] = min
+) -> float:
     """FLOPs of all devices; a loop of unknown trip count counts `max_loop_steps` times.
 
     Of the branches of a condition the cheapest counts, so the result is a lower bound.
     """
-    return _count(jaxpr, max_loop_steps, min)
-
-
-def _count(
-    jaxpr: Jaxpr | ClosedJaxpr, loop_steps: int, choose: Callable[[Iterable], float]
-) -> float:
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    return sum((_equation(eqn, loop_steps, choose) for eqn in jaxpr.eqns), 0.0)
+    return sum((_equation(eqn, max_loop_steps, branch) for eqn in jaxpr.eqns), 0.0)
 
 
-def _equation(eqn: Any, loop_steps: int, choose: Callable[[Iterable], float]) -> float:
+def _equation(eqn: Any, loop_steps: int, branch: Callable[[Iterable], float]) -> float:
     name, p = eqn.primitive.name, eqn.params
     if name == "dot_general":
         contracted = p["dimension_numbers"][0][0]
@@ -38,10 +34,10 @@ def _equation(eqn: Any, loop_steps: int, choose: Callable[[Iterable], float]) ->
         return 2.0 * prod(eqn.outvars[0].aval.shape) * each
     if name == "pallas_call":
         # one block per grid step; masked blocks are not in the grid
-        return 1.0 * prod(p["grid_mapping"].grid) * _count(p["jaxpr"], 1, max)
-    inner = [_count(x, loop_steps, choose) for x in _jaxprs(p)]
+        return 1.0 * prod(p["grid_mapping"].grid) * flops(p["jaxpr"], 1, max)
+    inner = [flops(x, loop_steps, branch) for x in _jaxprs(p)]
     if name == "cond":
-        return choose(inner)
+        return branch(inner)
     if name == "scan":
         return p["length"] * sum(inner, 0.0)
     if name == "while":

@@ -1,6 +1,7 @@
 """Traces and compiles a program, and estimates what it needs of a device."""
 
 import time
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -58,6 +59,7 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
     in `hlo.collective_bytes`.
     """
     began = time.monotonic()
+    estimate = partial(Estimate, program.name, tuple(program.mesh.shape.values()))
     with jax.set_mesh(program.mesh):
         traced = program.trace()
         count = flops(traced.jaxpr, program.max_loop_steps) / program.mesh.size
@@ -69,9 +71,7 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
             if oom is None:
                 raise
             required, available = oom
-            return Estimate(
-                program.name,
-                tuple(program.mesh.shape.values()),
+            return estimate(
                 peak=None,
                 budget=available,
                 over_bytes=required - available,
@@ -93,10 +93,8 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
         program.weight_reads * decoder_bytes + program.extra_bytes_read,
     )
     ici, dcn = (sum(sent.within_slice.values()), sent.across_slices) if sent else (None, None)
-    return Estimate(
-        program.name,
-        tuple(program.mesh.shape.values()),
-        peak,
+    return estimate(
+        peak=peak,
         budget=chip.hbm,
         over_bytes=max(peak - chip.hbm, 0.0),
         flops=count,

@@ -39,8 +39,6 @@ class Program(NamedTuple):
     """Times it reads the decoder's weights."""
     extra_bytes_read: float = 0.0
     """Bytes it reads besides the weights, per device."""
-    tokens: int = 0
-    """Tokens of its prompts and completions, for comparison."""
 
 
 def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
@@ -113,19 +111,17 @@ def programs(
 ) -> Iterator[Program]:
     """The programs of a config's stages, in order; `memory` is that of a device, in bytes."""
     shapes = Shapes(c, mesh, rollout, memory)
-    if "sft" in c.stages:
-        yield from _sft(shapes)
-    if "grpo" in c.stages:
-        yield from _grpo(shapes)
-    if "eval" in c.stages:
-        yield from _eval(shapes)
+    for stage, planned in (("sft", _sft), ("grpo", _grpo), ("eval", _eval)):
+        if stage in c.stages:
+            yield from planned(shapes)
 
 
 def _sft(s: Shapes) -> Iterator[Program]:
     c, mesh, b = s.c.sft.to_dict(), s.mesh, s.backbone
     variables = s.variables(mesh)
     rows = s.batch(mesh, c["batch_size"], s.c.plan.row_tokens, s.c.plan.row_slots, "right")
-    if isinstance(rows.pixels, Pixels) and not _lazy_images(s):  # encoded before training
+    lazy = tasks.get(stages.task_name(s.c, s.c.data.train)).LAZY_IMAGES
+    if isinstance(rows.pixels, Pixels) and not lazy:  # encoded before training
         images = rows.pixels.images
         images = jax.ShapeDtypeStruct((s.c.data.tokenize_batch, *images.shape[2:]), images.dtype)
         trace = partial(jax.jit(b.tokenize).trace, variables, s.rows(images, mesh))
@@ -137,15 +133,8 @@ def _sft(s: Shapes) -> Iterator[Program]:
     grammar = s.replicate(b.grammar, mesh)
     given = (state, frozen, rows, grammar, key)
     trace = partial(steps.sft_step.trace, *given, static)
-    weight_reads = 3 * c["gradient_accumulation_steps"]
-    yield Program(
-        "sft_step",
-        trace,
-        mesh,
-        meshes.bytes_per_device(given),
-        weight_reads=weight_reads,
-        tokens=rows.tokens.size,
-    )
+    reads, live_bytes = 3 * c["gradient_accumulation_steps"], meshes.bytes_per_device(given)
+    yield Program("sft_step", trace, mesh, live_bytes, weight_reads=reads)
 
 
 def _grpo(s: Shapes) -> Iterator[Program]:
@@ -166,16 +155,16 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     advantage = s.rows(jax.ShapeDtypeStruct((n * g,), np.float32), mesh)
     old = floats if c["num_iterations"] > 1 else None
     experience = Experience(rollout, advantage, old, floats if reference else None)
-    parts, tokens = c["gradient_accumulation_steps"], n * g * (s.c.plan.prompt_tokens + length)
+    parts = c["gradient_accumulation_steps"]
     live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _frozen_copy(
         s, frozen, s.rollout
     )
     if reference or old:
         policy = steps.join(state.trained, frozen, c["what"])
         trace = partial(steps.rollout_logps.trace, policy, rollout, grammar, static)
-        yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts, tokens=tokens)
+        yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts)
     trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, static)
-    yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts, tokens=tokens)
+    yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts)
     needs_images = any(resolve(name).needs_images for name in c["reward_funcs"])
     if needs_images or c["log_completions_steps"]:
         yield from _image_decoders(s, "", n, residents)
@@ -216,27 +205,21 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
         weight_reads=(1 + length) * static.micro_batches,
         # on average a token reads the prompt's cache and half of the completion's
         extra_bytes_read=read * length * (1 + s.c.plan.prompt_tokens / slots) / 2,
-        tokens=n * g * slots,
     )
     return jax.eval_shape(partial(sample, b, static=static), variables, grammar, prompt, keys)
 
 
 def _image_decoders(s: Shapes, name: str, n: int, residents: float) -> Iterator[Program]:
     """Programs that decode `n` pictures at a time."""
-    variables = s.variables(s.rollout)
     count = int(s.backbone.grammar.image_len)
     if not count:
         return
+    variables = s.variables(s.rollout)
+    live_bytes = residents + meshes.bytes_per_device(variables)
     ids = s.rows(jax.ShapeDtypeStruct((n, count), np.int32), s.rollout)
     for field, make in image_decoders(s.backbone).items():
         trace = partial(make.trace, variables, ids)
-        yield Program(
-            f"{name}{field}", trace, s.rollout, residents + meshes.bytes_per_device(variables)
-        )
-
-
-def _lazy_images(s: Shapes) -> bool:
-    return tasks.get(stages.task_name(s.c, s.c.data.train)).LAZY_IMAGES
+        yield Program(f"{name}{field}", trace, s.rollout, live_bytes)
 
 
 def _frozen_copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:

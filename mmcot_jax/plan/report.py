@@ -7,7 +7,6 @@ import jax
 from ml_collections import ConfigDict
 
 from mmcot_jax import rules, stages
-from mmcot_jax.plan import topology
 from mmcot_jax.plan.chips import GIB, Chip
 from mmcot_jax.plan.measure import MIN_HEADROOM, Estimate, measure
 from mmcot_jax.plan.programs import Program, programs
@@ -20,15 +19,6 @@ class Slice(NamedTuple):
     devices: list[jax.Device]
     chip: Chip
     slices: int
-
-    @classmethod
-    def from_topology(cls, name: str, slices: int) -> "Slice":
-        """`slices` slices of a topology such as "v5e:4x4".
-
-        Raises:
-            ValueError: no such topology.
-        """
-        return cls(name, topology.devices(name, slices), topology.chip(name), slices)
 
     @property
     def devices_per_slice(self) -> int:

@@ -147,11 +147,6 @@ def flags(c: ConfigDict, settings: dict[str, Any]) -> list[str]:
 def with_settings(c: ConfigDict, settings: dict[str, Any]) -> ConfigDict:
     """A copy of a config with other values, by dotted key."""
     copy = c.copy_and_resolve_references()
-    with copy.unlocked(), copy.ignore_type():
-        for key, value in settings.items():
-            *groups, last = key.split(".")
-            node = copy
-            for group in groups:
-                node = node[group]
-            node[last] = ConfigDict(value) if isinstance(value, dict) else value
+    with copy.ignore_type():
+        copy.update_from_flattened_dict(settings)
     return copy

@@ -16,10 +16,9 @@ def allowed(g: Grammar, state: Int[Array, "*B"], room: Int[Array, "*B"]) -> Bool
     left in the budget, this one included. In an image: its codes (state > 1), then EOI (state 1).
     """
     vocabulary = jnp.arange(g.is_image.shape[0])
-    is_eos = jnp.isin(vocabulary, jnp.asarray(g.eos, jnp.int32))
     opens = (vocabulary == g.boi) & (g.image_len > 0)
     fits = (room >= g.image_len + 2)[..., None]
-    text = g.is_text | is_eos | (opens & fits)
+    text = g.is_text | is_eos(g, vocabulary) | (opens & fits)
     state = state[..., None]
     return jnp.where(state == 0, text, jnp.where(state == 1, vocabulary == g.eoi, g.is_image))
 

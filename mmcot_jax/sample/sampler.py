@@ -99,6 +99,7 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
         logps = token_log_probs(logits, legal, sampling)
         token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(keys, s.t), sampling)
         token = jnp.where(s.unfinished, token, 0)
+        picked = jnp.take_along_axis(logps, token[:, None], axis=-1)[:, 0]
         put = lambda column, value: column.at[:, s.t].set(value)  # noqa: E731
         out = s.out._replace(
             tokens=put(s.out.tokens, token),
@@ -106,9 +107,11 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
             room=put(s.out.room, room),
             sampled=put(s.out.sampled, s.unfinished & (jnp.sum(legal, axis=-1) > 1)),
             valid=put(s.out.valid, s.unfinished),
-            logps=put(s.out.logps, jnp.where(s.unfinished, _pick(logps, token), 0.0)),
+            logps=put(s.out.logps, jnp.where(s.unfinished, picked, 0.0)),
         )
-        hidden, cache = backbone(variables, _one_token(token, s.position, s.unfinished), s.cache)
+        unfinished = s.unfinished[:, None]
+        one_token = Batch(token[:, None], s.position[..., None], unfinished, unfinished)
+        hidden, cache = backbone(variables, one_token, s.cache)
         return DecodeState(
             t=s.t + 1,
             state=step(grammar, s.state, token),
@@ -117,7 +120,7 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
             position=s.position + 1,
             cache=cache,
             out=out,
-            seen=None if s.seen is None else _add_seen(s.seen, token),
+            seen=None if s.seen is None else s.seen.at[jnp.arange(len(token)), token].set(True),
         )
 
     return jax.lax.while_loop(lambda s: (s.t < length) & jnp.any(s.unfinished), body, state).out
@@ -168,19 +171,6 @@ def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int) -> D
     )
 
 
-def _add_seen(seen: Bool[Array, "B V"], token: Int[Array, "B"]) -> Bool[Array, "B V"]:
-    return seen.at[jnp.arange(len(token)), token].set(True)
-
-
-def _one_token(token: Array, position: Array, unfinished: Array) -> Batch:
-    """Returns a batch of one token per row."""
-    return Batch(token[:, None], position[..., None], unfinished[:, None], unfinished[:, None])
-
-
 def _draw(logps: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int[Array, "B"]:
     noise = 0.0 if s.greedy else jax.vmap(lambda k: jax.random.gumbel(k, logps.shape[-1:]))(keys)
     return jnp.argmax(logps + noise, axis=-1).astype(jnp.int32)
-
-
-def _pick(x: Float[Array, "B V"], token: Int[Array, "B"]) -> Float[Array, "B"]:
-    return jnp.take_along_axis(x, token[:, None], axis=-1)[:, 0]

@@ -58,7 +58,7 @@ def test_a_tokenizer_that_is_not_there_is_refused(config, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"remat_policy": "all"}, r"remat_policy is 'all'; choose nothing or dots"),
+        ({"remat_policy": "all"}, r"remat_policy is 'all'; choose from nothing, dots"),
         ({"tied": True}, r"targets has 'head', and this model's head .*leave 'head' out"),
     ],
 )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmcot_jax.nn.conv import AttentionBlock, Conv, GroupNorm, ResBlock, downsample, upsample
+from mmcot_jax.nn.conv import AttentionBlock, GroupNorm, ResBlock, conv, downsample, upsample
 
 
 def ones(kernel_size):
@@ -30,7 +30,7 @@ def column(*values):
 
 
 def test_a_convolution_pads_with_zeros_on_all_sides():
-    y = Conv(1).apply(ones(3), column(1, 2, 3))
+    y = conv(1, (3, 3)).apply(ones(3), column(1, 2, 3))
     assert y[0, :, 0, 0].tolist() == [6, 12, 10]
 
 

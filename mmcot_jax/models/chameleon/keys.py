@@ -5,6 +5,8 @@ tables the VQGAN's names begin with `model.vqmodel.`, as Hugging Face has them; 
 the VQGAN in a file of its own (vqgan.ckpt), under the same names without that prefix.
 """
 
+from itertools import pairwise
+
 from mmcot_jax.keytable import Rule, Table, layer_rules, parse_path, weight_and_bias
 from mmcot_jax.models.chameleon.config import VQGANConfig
 from mmcot_jax.nn.decoder_keys import LAYER_NORMS, QK_NORMS, decoder_rules
@@ -74,68 +76,51 @@ def vqgan_rules(c: VQGANConfig, prefix: str = "") -> list[Rule]:
         *_encoder(c),
         *_decoder(c),
         Rule("quantize.embedding.weight", ("vqgan", "codebook")),
-        *_conv("quant_conv"),
-        *_conv("post_quant_conv"),
+        *_layers("", "quant_conv", "post_quant_conv"),
     ]
     return [rule._replace(upstream=prefix + rule.upstream) for rule in rules]
 
 
 def _encoder(c: VQGANConfig) -> list[Rule]:
-    rules, width = _conv("encoder.conv_in"), c.ch
-    for level, out in enumerate(c.widths):
+    rules = _layers("encoder/", "conv_in")
+    for level, (width, out) in enumerate(pairwise((c.ch, *c.widths))):
         for block in range(c.num_res_blocks):
-            rules += _block(f"encoder.down.{level}.block.{block}", width, out)
-            width = out
+            rules += _block(f"encoder/down.{level}.block.{block}", block == 0 and width != out)
         if level < len(c.widths) - 1:
-            rules += _conv(f"encoder.down.{level}.downsample.conv")
-    return rules + _middle("encoder", width) + _end("encoder")
+            rules += _layers("encoder/", f"down.{level}.downsample.conv")
+    return rules + _middle("encoder") + _layers("encoder/", "norm_out", "conv_out")
 
 
 def _decoder(c: VQGANConfig) -> list[Rule]:
-    width, levels = c.widths[-1], []
-    for level in reversed(range(len(c.widths))):
-        rules: list[Rule] = []
+    rules = _layers("decoder/", "conv_in") + _middle("decoder")
+    # the original's order is by resolution, although the last level is applied first
+    for level, (out, width) in enumerate(pairwise((*c.widths, c.widths[-1]))):
         for block in range(c.num_res_blocks + 1):
-            rules += _block(f"decoder.up.{level}.block.{block}", width, c.widths[level])
-            width = c.widths[level]
+            rules += _block(f"decoder/up.{level}.block.{block}", block == 0 and width != out)
         if level:
-            rules += _conv(f"decoder.up.{level}.upsample.conv")
-        levels.append(rules)
-    start = _conv("decoder.conv_in") + _middle("decoder", c.widths[-1])
-    return start + [rule for rules in reversed(levels) for rule in rules] + _end("decoder")
+            rules += _layers("decoder/", f"up.{level}.upsample.conv")
+    return rules + _layers("decoder/", "norm_out", "conv_out")
 
 
-def _path(name: str) -> str:
-    """`decoder.up.1.upsample.conv` -> `vqgan/decoder/up_1_upsample`."""
-    half, *rest = name.removesuffix(".conv").split(".")
-    return "/".join(["vqgan", half, *(["_".join(rest)] if rest else [])])
+def _middle(half: str) -> list[Rule]:
+    attention = _layers(f"{half}/mid.attn_1/", "norm", "q", "k", "v", "proj_out")
+    return _block(f"{half}/mid.block_1") + attention + _block(f"{half}/mid.block_2")
 
 
-def _conv(name: str, path: str = "") -> list[Rule]:
-    return weight_and_bias(name, path or _path(name), "kernel", "conv")
+def _block(name: str, shortcut: bool = False) -> list[Rule]:
+    more = ("nin_shortcut",) if shortcut else ()
+    return _layers(f"{name}/", "norm1", "conv1", "norm2", "conv2", *more)
 
 
-def _norm(name: str, path: str = "") -> list[Rule]:
-    return weight_and_bias(name, path or _path(name), "scale", "same")
+def _layers(module: str, *names: str) -> list[Rule]:
+    """Returns the rules of a module's norms and convolutions.
 
-
-def _block(name: str, width: int, out: int) -> list[Rule]:
-    path, rules = _path(name), []
-    for i in "12":
-        rules += _norm(f"{name}.norm{i}", f"{path}/norm{i}")
-        rules += _conv(f"{name}.conv{i}", f"{path}/conv{i}")
-    shortcut = _conv(f"{name}.nin_shortcut", f"{path}/nin_shortcut")
-    return rules + (shortcut if width != out else [])
-
-
-def _middle(half: str, width: int) -> list[Rule]:
-    name = f"{half}.mid.attn_1"
-    attention = _norm(f"{name}.norm", f"{_path(name)}/norm")
-    for part in ("q", "k", "v", "proj_out"):
-        attention += _conv(f"{name}.{part}", f"{_path(name)}/{part}")
-    first, last = (_block(f"{half}.mid.block_{i}", width, width) for i in (1, 2))
-    return first + attention + last
-
-
-def _end(half: str) -> list[Rule]:
-    return _norm(f"{half}.norm_out") + _conv(f"{half}.conv_out")
+    `decoder/up.1.upsample.conv` is decoder.up.1.upsample.conv upstream, and here
+    vqgan / decoder / up_1_upsample.
+    """
+    rules: list[Rule] = []
+    for name in (module + name for name in names):
+        path = "vqgan/" + name.removesuffix(".conv").replace(".", "_")
+        kind = ("scale", "same") if "norm" in name else ("kernel", "conv")
+        rules += weight_and_bias(name.replace("/", "."), path, *kind)
+    return rules

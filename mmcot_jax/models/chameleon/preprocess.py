@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.nn.pixels import has_alpha, on_white, to_pillow
 
 VARIANTS = ("native", "hf")
@@ -21,15 +22,13 @@ def preprocess(
     Raises:
         ValueError: an unknown variant, or an array that is not uint8 [H W], [H W 3] or [H W 4].
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"preprocessing variant {variant!r} is not known; choose native or hf")
+    check_choice("model.preprocess", variant, VARIANTS)
     image = to_pillow(image)
     image = _on_white(image) if variant == "native" else on_white(image)
     whole = round if variant == "native" else int
     short = min(image.size)
     sides = [size if side == short else whole(size * side / short) for side in image.size]
-    if sides != list(image.size):
-        image = image.resize(tuple(sides), Image.Resampling.LANCZOS)
+    image = image.resize(tuple(sides), Image.Resampling.LANCZOS)
     left, top = ((side - size) // 2 for side in sides)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 

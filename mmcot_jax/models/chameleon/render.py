@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.models.chameleon.preprocess import preprocess
 from mmcot_jax.nn.image_ids import ImageIdRenderer
 
@@ -38,8 +39,7 @@ class ChameleonRenderer(ImageIdRenderer):
 
     def __post_init__(self):
         """Raises ValueError for an unknown `learn`."""
-        if self.learn not in LEARN:
-            raise ValueError(f"sft.learn is {self.learn!r}; choose {' or '.join(LEARN)}")
+        check_choice("sft.learn", self.learn, LEARN)
 
     @property
     def eoi(self) -> int:

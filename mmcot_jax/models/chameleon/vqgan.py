@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.models.chameleon.config import VQGANConfig
+from mmcot_jax.models.chameleon.preprocess import VARIANTS
 from mmcot_jax.nn.codebook import nearest
-from mmcot_jax.nn.conv import AttentionBlock, Conv, GroupNorm, ResBlock, downsample, upsample
+from mmcot_jax.nn.conv import AttentionBlock, GroupNorm, ResBlock, conv, downsample, upsample
 
 
 class VQGAN(nn.Module):
@@ -26,9 +28,9 @@ class VQGAN(nn.Module):
         """Makes the four convolutional parts and the codebook."""
         c = self.config.check()
         self.encoder = Encoder(c, self.dtype)
-        self.quant_conv = Conv(c.embed_dim, size=1, dtype=self.dtype)
+        self.quant_conv = conv(c.embed_dim, (1, 1), dtype=self.dtype)
         self.codebook = self.param("codebook", _codebook, (c.codes, c.embed_dim))
-        self.post_quant_conv = Conv(c.z_channels, size=1, dtype=self.dtype)
+        self.post_quant_conv = conv(c.z_channels, (1, 1), dtype=self.dtype)
         self.decoder = Decoder(c, self.dtype)
 
     def __call__(self, pixels: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
@@ -72,7 +74,7 @@ class Encoder(nn.Module):
     def __call__(self, x: Float[Array, "N H W 3"]) -> Float[Array, "N h w Z"]:
         """Pixels in [-1, 1] -> cells, before `quant_conv`."""
         c, dtype = self.config, self.dtype
-        x = Conv(c.ch, dtype=dtype, name="conv_in")(x)
+        x = conv(c.ch, (3, 3), dtype=dtype, name="conv_in")(x)
         for level, width in enumerate(c.widths):
             for block in range(c.num_res_blocks):
                 x = ResBlock(width, c.groups, dtype, name=f"down_{level}_block_{block}")(x)
@@ -80,7 +82,7 @@ class Encoder(nn.Module):
                 x = downsample(x, dtype, name=f"down_{level}_downsample")
         x = _middle(c, dtype, x)
         x = nn.swish(GroupNorm(c.groups, name="norm_out")(x))
-        return Conv(c.z_channels, dtype=dtype, name="conv_out")(x)
+        return conv(c.z_channels, (3, 3), dtype=dtype, name="conv_out")(x)
 
 
 class Decoder(nn.Module):
@@ -93,14 +95,15 @@ class Decoder(nn.Module):
     def __call__(self, z: Float[Array, "N h w Z"]) -> Float[Array, "N H W 3"]:
         """Cells, after `post_quant_conv` -> pixels, about [-1, 1]."""
         c, dtype = self.config, self.dtype
-        x = _middle(c, dtype, Conv(c.widths[-1], dtype=dtype, name="conv_in")(z))
+        x = conv(c.widths[-1], (3, 3), dtype=dtype, name="conv_in")(z)
+        x = _middle(c, dtype, x)
         for level in reversed(range(len(c.widths))):
             for block in range(c.num_res_blocks + 1):
                 x = ResBlock(c.widths[level], c.groups, dtype, name=f"up_{level}_block_{block}")(x)
             if level:
                 x = upsample(x, dtype, name=f"up_{level}_upsample")
         x = nn.swish(GroupNorm(c.groups, name="norm_out")(x))
-        return Conv(3, dtype=dtype, name="conv_out")(x)
+        return conv(3, (3, 3), dtype=dtype, name="conv_out")(x)
 
 
 def _middle(c: VQGANConfig, dtype: DTypeLike, x: Float[Array, "N h w C"]) -> jax.Array:
@@ -118,13 +121,9 @@ def from_pixels(pixels: UInt8[Array, "N H W 3"], *, scale: str = "native") -> ja
     Raises:
         ValueError: another scale.
     """
+    check_choice("pixel scale", scale, VARIANTS)
     x = pixels.astype(jnp.float32)
-    match scale:
-        case "native":
-            return x / 255 * 2 - 1
-        case "hf":
-            return x * 0.0078 - 1
-    raise ValueError(f"pixel scale {scale!r} is not known; choose native or hf")
+    return x / 255 * 2 - 1 if scale == "native" else x * 0.0078 - 1
 
 
 def to_pixels(x: Float[Array, "N H W 3"]) -> UInt8[Array, "N H W 3"]:

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float, Int
 
 from mmcot_jax.example import Windows
 from mmcot_jax.models.qwen25vl.config import VisionConfig
@@ -64,7 +63,8 @@ class Qwen25VL(DecoderOnly):
         if batch.embeds is None:
             return batch
         words = decoder_variables(variables)
-        x = Decoder(self.c).apply(words, batch.tokens, method=_embed)
+        embed = lambda module, tokens: module.embed(tokens)  # noqa: E731
+        x = Decoder(self.c).apply(words, batch.tokens, method=embed)
         p = batch.embeds.shape[1]
         # the grammar writes no placeholder, and no text spells one
         placeholder = batch.tokens[:, :p, None] == self.renderer.ids["pad"]
@@ -73,7 +73,3 @@ class Qwen25VL(DecoderOnly):
 
     def _tower(self) -> Vision:
         return Vision(self.vision, self.c.width, self.c.dtype, self.c.param_dtype)
-
-
-def _embed(module: Decoder, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-    return module.embed(tokens)

@@ -69,32 +69,13 @@ _WORDS = {
     "param_dtype": "bfloat16",
 }
 
+
+def _sizes(**decoder: int) -> dict[str, Any]:
+    return {"vision": _VISION, "decoder": decoder | _WORDS}
+
+
 SIZES: dict[str, dict[str, Any]] = {
-    "3b": {
-        "vision": _VISION,
-        "decoder": {
-            "vocab": 151936,
-            "width": 2048,
-            "layers": 36,
-            "heads": 16,
-            "kv_heads": 2,
-            "mlp": 11008,
-            "tied": True,
-        }
-        | _WORDS,
-    },
-    "7b": {
-        "vision": _VISION,
-        "decoder": {
-            "vocab": 152064,
-            "width": 3584,
-            "layers": 28,
-            "heads": 28,
-            "kv_heads": 4,
-            "mlp": 18944,
-            "tied": False,
-        }
-        | _WORDS,
-    },
+    "3b": _sizes(vocab=151936, width=2048, layers=36, heads=16, kv_heads=2, mlp=11008, tied=True),
+    "7b": _sizes(vocab=152064, width=3584, layers=28, heads=28, kv_heads=4, mlp=18944, tied=False),
 }
 """A config's `model.decoder` and `model.vision`. Source: the config.json of both releases."""

@@ -10,6 +10,7 @@ from einops import rearrange
 from PIL import Image
 
 from mmcot_jax.boxes import smart_resize
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Windows
 from mmcot_jax.nn.pixels import on_white, to_pillow
 
@@ -31,8 +32,7 @@ def preprocess(
         ValueError: an unknown variant, no image, one thinner than `factor` ("utils" widens it), or
             one whose sides are more than 200 to 1.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"model.preprocess is {variant!r}; choose {' or '.join(VARIANTS)}")
+    check_choice("model.preprocess", variant, VARIANTS)
     picture = on_white(to_pillow(image))
     width, height = picture.size
     if variant == "processor" and min(height, width) < factor:
@@ -48,9 +48,7 @@ def preprocess(
         multiple=factor,
         widen=variant == "utils",
     )
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def to_windows(images: Sequence[np.ndarray], starts: Sequence[int], length: int, c: int, s: int):
@@ -64,7 +62,6 @@ def to_windows(images: Sequence[np.ndarray], starts: Sequence[int], length: int,
         return None
     source = np.full(length, -1, np.int32)
     cells, at, owner = [], [], []
-    windows = 0
     for number, (image, start) in enumerate(zip(images, starts, strict=True)):
         h, w = image.shape[0] // s, image.shape[1] // s
         down, across = -(-h // c), -(-w // c)
@@ -76,11 +73,10 @@ def to_windows(images: Sequence[np.ndarray], starts: Sequence[int], length: int,
             rearrange(picture, "(i a y) (j b x) c -> (i j) (a b) y x c", a=c, b=c, y=s, x=s)
         )
         at.append(rearrange(places, "(i a) (j b) n -> (i j) (a b) n", a=c, b=c))
-        owner += [number] * (down * across)
         row, column = at[-1].reshape(-1, 2).T
         inside = np.flatnonzero(row >= 0)
-        source[start + row[inside] * w + column[inside]] = windows * c * c + inside
-        windows += down * across
+        source[start + row[inside] * w + column[inside]] = len(owner) * c * c + inside
+        owner += [number] * (down * across)
     return Windows(
         np.concatenate(cells),
         np.concatenate(at).astype(np.int32),

@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mmcot_jax.boxes import Sight
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example, Picture, Reply, Row, Segment
 from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.models.qwen25vl.preprocess import VARIANTS, preprocess, to_windows
@@ -55,12 +56,8 @@ class Qwen25VLRenderer:
 
     def __post_init__(self):
         """Raises ValueError for unknown options and for a tokenizer without the marks."""
-        if self.learn not in LEARN:
-            raise ValueError(f"sft.learn is {self.learn!r}; choose {' or '.join(LEARN)}")
-        if self.variant not in VARIANTS:
-            raise ValueError(
-                f"model.preprocess is {self.variant!r}; choose {' or '.join(VARIANTS)}"
-            )
+        check_choice("sft.learn", self.learn, LEARN)
+        check_choice("model.preprocess", self.variant, VARIANTS)
         if not 0 < self.min_pixels <= self.max_pixels:
             raise ValueError(
                 f"model.min_pixels is {self.min_pixels} and model.max_pixels {self.max_pixels}; "

@@ -15,10 +15,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from mmcot_jax.models.qwen25vl.config import VisionConfig
+from mmcot_jax.nn import rope
 from mmcot_jax.nn.attention import attend
 from mmcot_jax.nn.linear import Linear, RMSNorm
 from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
-from mmcot_jax.nn.rope import rotate
 
 WINDOWS_PER_PART = 8
 """Windows whose patches attend to their whole image at a time. With 256 windows of 64 patches and
@@ -110,7 +110,7 @@ class Attention(nn.Module):
         b, w, p, d = x.shape
         qkv = _linear(self, "qkv", 3 * d, x)
         q, k, v = rearrange(qkv, "b w p (n h c) -> n b (w p) h c", n=3, h=self.c.heads)
-        q, k = rotate(q, angle), rotate(k, angle)
+        q, k = rope.rotate(q, angle), rope.rotate(k, angle)
         y = jax.lax.cond(full, _in_images, _in_windows, q, k, v, owner)
         return _linear(self, "o", d, y.reshape(b, w, p, d))
 
@@ -139,11 +139,9 @@ def _linear(layer: nn.Module, name: str, features: int, x: jax.Array) -> jax.Arr
 def angles(at: Int[Array, "B W K 2"], c: VisionConfig) -> Float[Array, "B N half"]:
     """Returns rotation angles in radians of all N = W P patches: half by row, half by column."""
     inside = jnp.stack(jnp.indices((c.merge, c.merge)), axis=-1).reshape(-1, 2)
-    where = rearrange(at[..., None, :] * c.merge + inside, "b w k m n -> b (w k m) n")
-    quarter = c.width // c.heads // 4
-    frequencies = 1.0 / c.rope_theta ** (jnp.arange(quarter, dtype=jnp.float32) / quarter)
-    turned = where[..., None].astype(jnp.float32) * frequencies
-    return rearrange(turned, "b p n f -> b p (n f)")
+    where = rearrange(at[..., None, :] * c.merge + inside, "b w k m n -> n 1 b (w k m)")
+    half = c.width // c.heads // 2
+    return jnp.concatenate([rope.angles(x, half, c.rope_theta) for x in where], axis=-1)
 
 
 def _in_windows(q, k, v, owner: Int[Array, "B W P"]):

@@ -55,12 +55,9 @@ class GGUF:
         tokens = self.fields["tokenizer.ggml.tokens"]
         merges = [tuple(merge.split(" ")) for merge in self.fields["tokenizer.ggml.merges"]]
         made = Tokenizer(BPE({token: i for i, token in enumerate(tokens)}, merges))
-        made.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Digits(individual_digits=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False),
-            ]
-        )
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
         made.decoder = decoders.ByteLevel()
         types = self.fields["tokenizer.ggml.token_type"]
         marks = [t for t, kind in zip(tokens, types, strict=True) if kind == CONTROL]

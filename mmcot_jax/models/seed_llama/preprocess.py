@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from mmcot_jax.errors import check_choice
 from mmcot_jax.nn.pixels import to_pillow
 
 VARIANTS = {
@@ -23,14 +24,11 @@ def preprocess(image: Image.Image | np.ndarray, size: int, *, variant: str = "cr
     Raises:
         ValueError: an unknown variant, or an array that is not uint8 [H W], [H W 3] or [H W 4].
     """
-    if variant not in VARIANTS:
-        known = ", ".join(VARIANTS)
-        raise ValueError(f"model.preprocess is {variant!r}; choose from {known}")
+    check_choice("model.preprocess", variant, VARIANTS)
     image = to_pillow(image).convert("RGB")
     # torchvision truncates the longer side to whole pixels, and rounds the crop's offset
     short, crop = min(image.size), variant == "crop"
     sides = [size if side == short or not crop else int(size * side / short) for side in image.size]
-    if sides != list(image.size):
-        image = image.resize(tuple(sides), VARIANTS[variant])
+    image = image.resize(tuple(sides), VARIANTS[variant])
     left, top = (round((side - size) / 2) for side in sides)
     return np.asarray(image.crop((left, top, left + size, top + size)))

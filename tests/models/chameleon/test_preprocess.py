@@ -66,5 +66,5 @@ def test_hf_is_what_transformers_does(height, width, channels):
 def test_what_is_no_image_says_so():
     with pytest.raises(ValueError, match=r"an image is float64 \[4, 4, 3\]; give uint8"):
         preprocess(np.zeros((4, 4, 3)), 4)
-    with pytest.raises(ValueError, match="variant 'meta' is not known; choose native or hf"):
+    with pytest.raises(ValueError, match=r"model.preprocess is 'meta'; choose from native, hf"):
         preprocess(noise(4, 4), 4, variant="meta")

@@ -132,5 +132,5 @@ def test_marks_pictures_ids_and_nobodys_ids_are_no_text(renderer, tokenizer):
 
 
 def test_another_loss_is_refused(tokenizer):
-    with pytest.raises(ValueError, match=r"sft.learn is 'answer'; choose chain or all"):
+    with pytest.raises(ValueError, match=r"sft.learn is 'answer'; choose from chain, all"):
         ChameleonRenderer(tokenizer, 12, 4, 4, learn="answer")

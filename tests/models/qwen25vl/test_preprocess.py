@@ -32,7 +32,7 @@ def test_the_variants_differ_where_a_side_is_below_half_a_cell():
 
 
 def test_an_unknown_variant_and_a_strip_are_refused():
-    with pytest.raises(ValueError, match=r"preprocess is 'hf'; choose processor or utils"):
+    with pytest.raises(ValueError, match=r"preprocess is 'hf'; choose from processor, utils"):
         preprocess(np.zeros((40, 40, 3), np.uint8), **LIMITS, variant="hf")
     with pytest.raises(ValueError, match=r"6001 x 30 pixels is more than 200 times as long"):
         preprocess(np.zeros((30, 6001, 3), np.uint8), **LIMITS)

@@ -147,9 +147,9 @@ def test_faults_of_a_record_are_named(renderer):
 
 
 def test_options_that_are_not_there_are_refused(renderer):
-    with pytest.raises(ValueError, match=r"sft.learn is 'some'; choose chain or all"):
+    with pytest.raises(ValueError, match=r"sft.learn is 'some'; choose from chain, all"):
         dataclasses.replace(renderer, learn="some")
-    with pytest.raises(ValueError, match=r"model.preprocess is 'hf'; choose processor or utils"):
+    with pytest.raises(ValueError, match=r"model.preprocess is 'hf'; choose from processor, utils"):
         dataclasses.replace(renderer, variant="hf")
     with pytest.raises(ValueError, match=r"min_pixels is 9 and model.max_pixels 8; give numbers"):
         dataclasses.replace(renderer, min_pixels=9, max_pixels=8)
