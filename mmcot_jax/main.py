@@ -38,9 +38,11 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
     hosts.initialize()
     hosts.check_same_config(config.to_json(c))
     with hosts.PreemptionNotice() as preempted:
-        config.write_or_check(workdir, c, write=hosts.is_main_process())
+        config.write_or_check(workdir, c, write=False)
         try:
-            stages.run_all(stages.Run(c, workdir, preempted))
+            run = stages.Run(c, workdir, preempted)
+            config.write_or_check(workdir, c, write=hosts.is_main_process())  # it can be run
+            stages.run_all(run)
         except hosts.Preempted as notice:
             if hosts.is_main_process():
                 print(f"preempted: {notice}; the same command resumes", file=sys.stderr)

@@ -150,7 +150,7 @@ class Run:
         self.variables = meshes.move(self.variables, mesh, donate=True)
         return self.variables
 
-    def training(self, key: int) -> dict[str, Any]:
+    def shared_arguments(self, key: int) -> dict[str, Any]:
         """The arguments that all training stages share."""
         where = {"mesh": self.mesh, "workdir": self.workdir, "preempted": self.preempted}
         return where | {"key": self.key(key), "seed": self.c.seed}
@@ -177,8 +177,8 @@ class Run:
 
 def train_sft(run: Run) -> None:
     """Trains on the chains of `data.train`."""
-    weights, c = run.variables_on(run.mesh), run.c.sft.to_dict()
-    run.variables = sft.run(run.backbone, weights, run.train_rows(), c, **run.training(key=1))
+    given = run.backbone, run.variables_on(run.mesh), run.train_rows(), run.c.sft.to_dict()
+    run.variables = sft.run(*given, **run.shared_arguments(key=1))
 
 
 def train_grpo(run: Run) -> None:
@@ -192,7 +192,7 @@ def train_grpo(run: Run) -> None:
         assess=_assess(run) if c["eval_steps"] else None,
         rollout_mesh=run.rollout_mesh,
         rollout_keep=run.c.rollout_keep,
-        **run.training(key=3),
+        **run.shared_arguments(key=3),
     )
 
 
@@ -201,7 +201,7 @@ def _assess(run: Run) -> grpo.Assess:
     c, task = run.c, tasks.get(task_name(run.c, run.c.data.grpo))
     options = {k: v for k, v in c.data.grpo.items() if k not in task.COSMETIC_OPTIONS}
     examples = run.load(options, split="validation", count=c.grpo.eval_count)
-    settings = {"greedy": c.eval.to_dict(), "sampled": c.grpo.to_dict()}
+    settings = {"eval_config": c.eval.to_dict(), "grpo_config": c.grpo.to_dict()}
     questions = EvalSet(examples, evaluator(task))
     mesh, key = run.rollout_mesh, run.key(4)
     return partial(evaluation.assess, run.backbone, questions, mesh=mesh, key=key, **settings)

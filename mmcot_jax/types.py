@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from mmcot_jax.example import Renderer
 
 Variables = dict[str, Any]
-"""{"params": frozen weights, "lora": adapters}. Without "lora" the model is the base model."""
+"""{"params": weights, "lora": adapters}. Without "lora" the model has no adapters."""
 
 
 class Pixels(NamedTuple):

@@ -7,7 +7,7 @@ A module that judges answers has
 
 and, if it has its own table of results,
 
-    def console(runs) -> rich.table.Table: ...             # of {name of a run: its results}
+    def console(runs, name) -> rich.table.Table: ...   # runs: name of a run -> results of all sets
 """
 
 import pathlib

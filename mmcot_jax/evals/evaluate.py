@@ -83,9 +83,9 @@ def show(
     paths = {name: _path(workdir, f"_{name}") for name in stages}
     paths[after[1:] or workdir.name] = _path(workdir, after)
     runs = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
-    judges = [judge for _, judge in sets.values()]
-    console = getattr(judges[0], "console", table.numbers) if len(judges) == 1 else table.numbers
-    rich.console.Console().print(console(runs))
+    (name, (_, judge)), *others = sets.items()
+    own = not others and hasattr(judge, "console")
+    rich.console.Console().print(judge.console(runs, name) if own else table.numbers(runs))
 
 
 def _path(workdir: pathlib.Path, after: str) -> pathlib.Path:
@@ -103,15 +103,14 @@ def assess(
     questions: EvalSet,
     variables: Variables,
     *,
-    greedy: Mapping[str, Any],
-    sampled: Mapping[str, Any],
+    eval_config: Mapping[str, Any],
+    grpo_config: Mapping[str, Any],
     mesh: Mesh,
     key: jax.Array,
 ) -> dict[str, float]:
     """Greedy accuracy, and pass@k of `num_generations_eval` sampled answers, of a policy.
 
-    `greedy` is the config's group `eval`; `sampled` is its group `grpo`, whose sampling options
-    replace those of `greedy`.
+    Sampled answers use the sampling options of `grpo_config`.
     """
 
     def correct(c: Mapping[str, Any]) -> np.ndarray:
@@ -120,11 +119,11 @@ def assess(
         )
         return np.array(questions.judge.correct(answered))
 
-    found = {"accuracy": float(correct(greedy).mean())}
-    g = sampled["num_generations_eval"]
+    found = {"accuracy": float(correct(eval_config).mean())}
+    g = grpo_config["num_generations_eval"]
     if g > 1:
-        sampling = {name: sampled[name] for name in Sampling._fields if name in sampled}
-        right = correct({**greedy, **sampling, "greedy": False, "num_generations": g})
+        sampling = {name: grpo_config[name] for name in Sampling._fields if name in grpo_config}
+        right = correct({**eval_config, **sampling, "greedy": False, "num_generations": g})
         right = right.reshape(-1, g)
         found |= {"pass@1": float(right.mean()), f"pass@{g}": float(right.any(1).mean())}
     return found

@@ -141,13 +141,15 @@ def _cell(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def console(runs: Mapping[str, Mapping[str, Any]], title: str | None = None) -> Table:
-    """Returns the table of runs, name -> results, for a rich console.
+def console(
+    runs: Mapping[str, Mapping[str, Any]], task: str = "puzzlevqa", title: str | None = None
+) -> Table:
+    """Returns the table of `layout` for a rich console.
 
     Raises:
         ValueError: as `layout`.
     """
-    table = layout(runs)
+    table = layout(runs, task)
     # columns at the left: 0.90 and the mean 0.2745 then align at the decimal point
     drawn = Table(Column("puzzle", no_wrap=True), "domain", *table.columns, title=title)
     for line in table.lines:

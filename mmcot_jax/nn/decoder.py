@@ -218,7 +218,7 @@ class Decoder(nn.Module):
         table = self.embed.embedding.astype(self.c.dtype)
         return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
 
-    def everything(self, batch: Batch) -> jax.Array:
+    def init_all(self, batch: Batch) -> jax.Array:
         """Returns the logits of a batch; uses every parameter, for initialisation."""
         return self.unembed(self(batch)[0])
 

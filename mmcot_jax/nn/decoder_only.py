@@ -19,14 +19,14 @@ from mmcot_jax.nn.linear import Lora
 from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, fill_image_ids
 
 
-def decoder_config(c: Mapping[str, Any], **overrides: Any) -> DecoderConfig:
-    """Returns the decoder of a config's `model`; `overrides` are the fields its backbone decides.
+def decoder_config(c: Mapping[str, Any], **backbone_fields: Any) -> DecoderConfig:
+    """Returns the decoder of a config's `model`; its backbone sets `backbone_fields`.
 
     Raises:
         ValueError: an unknown `remat_policy`, or an adapter on a tied head.
     """
     lora = Lora(**c["lora"]) if c["lora"]["rank"] else None
-    return DecoderConfig(**c["decoder"], **overrides, lora=lora).check()
+    return DecoderConfig(**c["decoder"], **backbone_fields, lora=lora).check()
 
 
 def decoder_variables(variables: Variables) -> Variables:
@@ -52,7 +52,7 @@ class DecoderOnly:
         positions = jnp.zeros((self.position_axes, 1, 1), jnp.int32)
         batch = Batch(jnp.zeros((1, 1), jnp.int32), positions, ones, ones)
         rngs = {"params": words, "lora": adapters}
-        variables = Decoder(self.c).init(rngs, batch, method="everything")
+        variables = Decoder(self.c).init(rngs, batch, method="init_all")
         params = {"decoder": variables["params"], **self.init_towers(towers)}
         lora = {"lora": {"decoder": variables["lora"]}} if self.c.lora else {}
         return {"params": params, **lora}
@@ -144,7 +144,7 @@ class ImageIdDecoder(DecoderOnly):
         images = rearrange(Pixels(*batch.pixels).images, "b m h w c -> (b m) h w c")
         return fill_image_ids(batch, self.tokenize(variables, images))
 
-    def codes(self, ids: Int[Array, "N K"]) -> Int[Array, "N K"]:
+    def ids_to_codes(self, ids: Int[Array, "N K"]) -> Int[Array, "N K"]:
         """Image ids -> codes of the image tokenizer; other ids are clipped."""
         r = self.renderer
         return jnp.clip(ids - r.first_image, 0, r.codes - 1)

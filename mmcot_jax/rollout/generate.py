@@ -81,16 +81,16 @@ class Generator:
         self._grammar = meshes.replicate(backbone.grammar, mesh)
 
     def __call__(
-        self, variables: Variables, rows: Sequence[Row], numbers: np.ndarray, key: jax.Array
+        self, variables: Variables, rows: Sequence[Row], indices: np.ndarray, key: jax.Array
     ) -> Generations:
         """Samples replies to `rows`; sample g of prompt n draws with `fold_in(key, n G + g)`.
 
-        `numbers` are the prompts' numbers n, int [N].
+        `indices` are the prompts' numbers n, int [N].
         """
         g = self._static.num_generations
         batch = self._shapes.pad(rows)
         batch = meshes.put(batch, self._mesh, row_axes(batch))
-        samples = (numbers[:, None] * g + np.arange(g)).reshape(-1).astype(np.int32)
+        samples = (indices[:, None] * g + np.arange(g)).reshape(-1).astype(np.int32)
         samples = meshes.put(samples, self._mesh)
         key = meshes.replicate(key, self._mesh)
         with meshes.no_implicit_transfers(self._mesh):

@@ -43,17 +43,20 @@ def resolve(
     """Returns a task's module and the options to load it with.
 
     Options of `shared` that are set are added if the task has them. The option `task` is dropped.
+    A task whose `stream` takes `**options` has every option.
 
     Raises:
         ValueError: as `get`, or an option that the task does not have.
     """
     task = get(name)
     given = {option: value for option, value in options.items() if option != "task"}
-    known = {
-        *inspect.signature(task.load).parameters,
-        *inspect.signature(task.stream).parameters,
-    }
-    if unknown := [option for option in given if option not in known]:
+    of_load, of_stream = (
+        inspect.signature(function).parameters.values() for function in (task.load, task.stream)
+    )
+    known = {p.name for p in (*of_load, *of_stream) if p.kind is not p.VAR_KEYWORD}
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in of_stream)
+    unknown = [option for option in given if option not in known]
+    if unknown and not takes_all:
         raise ValueError(
             f"task {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )

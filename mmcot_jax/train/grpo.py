@@ -4,9 +4,9 @@ One step, from prompt to update:
 
     host    stream -> questions: N examples with their rendered prompts
     ------- put --------------------------------------------------------------- crossing 1
-    device  prepare, prefill, sample: G completions per prompt; decode images if needed
+    device  prepare, prefill, sample: G completions per prompt
     ------- get (this process's rows) ----------------------------------------- crossing 2
-    host    reward workers start
+    host    read replies; on the device decode their images, if needed; reward workers start
     device  reference log-probabilities meanwhile
     host    rewards -> advantages
     ------- put --------------------------------------------------------------- crossing 3
@@ -133,7 +133,7 @@ def run(
         def evaluate(state: TrainState) -> dict[str, float]:
             return assess(policy.for_sampling(state.trained))
 
-        def look(state: TrainState) -> None:
+        def sample_first(state: TrainState) -> None:
             _preflight(constants, state, next(open_stream()))
 
         stage = loop.Stage(
@@ -143,7 +143,7 @@ def run(
             stream,
             total,
             evaluate=evaluate if assess and c["eval_steps"] else None,
-            preflight=look if c["preflight"] else None,
+            preflight=sample_first if c["preflight"] else None,
             shown=("reward", f"rewards/{c['reward_funcs'][0]}/mean", *SHOWN),
         )
         state = loop.run(
@@ -265,7 +265,7 @@ def _update(
 
 
 def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> None:
-    """Samples and scores one step's groups, prints what there is to learn, stops at nothing."""
+    """Samples and scores one step's groups, prints the counts; raises if nothing can be learned."""
     mesh = run.policy.mesh
     key = jax.random.fold_in(run.key, np.uint32(2**32 - 1))
     generations = _generate(run, state, questions, key)

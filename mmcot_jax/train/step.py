@@ -101,12 +101,12 @@ def split(variables: Variables, what: str) -> tuple[PyTree, Variables]:
         ValueError: another name, or "lora" for a model without adapters.
     """
     if what not in WHAT:
-        raise ValueError(f"train.what is {what!r}; choose {' or '.join(WHAT)}")
+        raise ValueError(f"what is {what!r}; choose {' or '.join(WHAT)}")
     if what == "all":
         params = dict(variables["params"])
         return params.pop("decoder"), {"params": params}
     if "lora" not in variables:
-        raise ValueError("train.what is 'lora' and model.lora.rank is 0; give a rank, or 'all'")
+        raise ValueError("what is 'lora' and the model has no adapters; set model.lora.rank")
     return variables["lora"], {"params": variables["params"]}
 
 

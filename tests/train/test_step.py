@@ -257,7 +257,7 @@ def test_decay_pulls_weights_to_zero():
 
 
 def test_what_is_refused(chameleon):
-    with pytest.raises(ValueError, match=r"train.what is 'head'; choose lora or all"):
+    with pytest.raises(ValueError, match=r"what is 'head'; choose lora or all"):
         split(chameleon.variables, "head")
     with pytest.raises(
         ValueError, match=r"'lora' and model\.lora\.rank is 0; give a rank, or 'all'"

@@ -43,7 +43,7 @@ class Chameleon(ImageIdDecoder):
         self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array | None = None
     ) -> UInt8[Array, "N h w 3"]:
         """Image ids -> pixels, without randomness; other ids are clipped to image ids."""
-        return to_pixels(self._vqgan(variables, "decode", self.codes(ids)))
+        return to_pixels(self._vqgan(variables, "decode", self.ids_to_codes(ids)))
 
     def _vqgan(self, variables: Variables, method: str, x: jax.Array) -> jax.Array:
         params = {"params": variables["params"]["vqgan"]}

@@ -51,7 +51,7 @@ class SeedLlama(ImageIdDecoder):
 
         float32, CLIP's image space; not of unit norm.
         """
-        return self._seed(variables, "embed", self.codes(ids))
+        return self._seed(variables, "embed", self.ids_to_codes(ids))
 
     def _seed(self, variables: Variables, method: str, x: jax.Array) -> jax.Array:
         if not self.seed:

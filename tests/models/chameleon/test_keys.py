@@ -23,7 +23,7 @@ def params():
     """Chameleon-7B's parameters as shapes, the VQGAN with its decoder."""
     token = Batch(jnp.zeros((1, 1), int), jnp.zeros((1, 1, 1), int), *_flags())
     decoder = jax.eval_shape(
-        lambda key: Decoder(SEVEN_B).init(key, token, method="everything"), jax.random.key(0)
+        lambda key: Decoder(SEVEN_B).init(key, token, method="init_all"), jax.random.key(0)
     )
     vqgan = jax.eval_shape(
         lambda key: VQGAN(VQGANConfig()).init(key, jnp.zeros((1, 512, 512, 3))), jax.random.key(0)
@@ -113,7 +113,7 @@ def test_the_golden_decoder_is_read_whole(reference, variant):
     )
     token = Batch(jnp.zeros((1, 1), int), jnp.zeros((1, 1, 1), int), *_flags())
     like = jax.eval_shape(
-        lambda key: Decoder(c).init(key, token, method="everything"), jax.random.key(0)
+        lambda key: Decoder(c).init(key, token, method="init_all"), jax.random.key(0)
     )
     table = keys.hf_table(VQGANConfig(), vqgan_decoder=False)
     decoder = table._replace(rules=tuple(r for r in table.rules if r.path[0] == "decoder"))

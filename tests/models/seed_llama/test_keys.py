@@ -33,7 +33,7 @@ def decoder_shapes(c):
     flags = jnp.ones((1, 1), bool)
     token = Batch(jnp.zeros((1, 1), int), jnp.zeros((1, 1, 1), int), flags, flags)
     made = jax.eval_shape(
-        lambda key: Decoder(c).init(key, token, method="everything"), jax.random.key(0)
+        lambda key: Decoder(c).init(key, token, method="init_all"), jax.random.key(0)
     )
     return {"decoder": made["params"]}
 
