@@ -20,6 +20,7 @@ from mmcot_jax.hosts import never_preempted
 from mmcot_jax.rollout import encode
 from mmcot_jax.sample import distribution
 from mmcot_jax.train import grpo, preflight, sft
+from mmcot_jax.train.step import check_what
 from mmcot_jax.types import Variables
 
 Render = Callable[[Example], Row]
@@ -29,8 +30,7 @@ def check(c: ConfigDict) -> None:
     """Checks the parts of a config that need neither devices nor files.
 
     Raises:
-        ValueError: an unknown stage, task, way of judging or backbone, or sampling options out of
-            range.
+        ValueError: an unknown name, or options that are out of range or do not fit together.
     """
     for name in c.stages:
         if name not in STAGES:
@@ -40,6 +40,8 @@ def check(c: ConfigDict) -> None:
         evaluator(tasks.get(name))
     for name in {"grpo", "eval"}.intersection(c.stages):
         distribution.sampling(c[name].to_dict(), name)
+    trained = {stage: c[stage].what for stage in ("sft", "grpo") if stage in c.stages}
+    check_what(trained, c.model.get("adapter", ""))
     models.get(c.model.backbone)
 
 
@@ -210,24 +212,16 @@ def _assess(run: Run) -> grpo.Assess:
 def evaluate(run: Run) -> None:
     """Answers and judges the evaluation sets; writes results, answers and pictures.
 
-    The last stage writes results.json and completions/eval*.jsonl. An earlier evaluation is named
-    after the stage before it: results_sft.json, completions/eval_sft.jsonl.
+    The last writes results.json and completions/eval.jsonl; an earlier one is named after the
+    stage before it: results_sft.json, completions/eval_sft.jsonl.
     """
     before = ["start", *run.done]
     after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
     if after and evaluation.is_done(run.workdir, after):  # the resumed run is past it
         return
-    evaluation.evaluate(
-        run.backbone,
-        run.variables_on(run.rollout_mesh),
-        run.eval_sets,
-        run.c.eval.to_dict(),
-        mesh=run.rollout_mesh,
-        key=run.key(2),
-        workdir=run.workdir,
-        after=after,
-        preempted=run.preempted,
-    )
+    given = run.backbone, run.variables_on(run.rollout_mesh), run.eval_sets, run.c.eval.to_dict()
+    where = {"mesh": run.rollout_mesh, "key": run.key(2), "workdir": run.workdir, "after": after}
+    evaluation.evaluate(*given, **where, preempted=run.preempted)
     evaluation.show(run.workdir, before, after, run.eval_sets)
 
 

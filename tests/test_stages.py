@@ -75,6 +75,20 @@ def test_a_task_that_does_not_exist_or_has_no_evaluation_is_refused(monkeypatch)
         stages.check(config.load(M2T))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["grpo.what=lora"], "sft.what is 'all' and grpo.what is 'lora': set the same in all"),
+        (["sft.what=lora"], "sft.what is 'lora' and grpo.what is 'all': set the same in all"),
+        (["model.adapter=runs/x"], "model.adapter is 'runs/x' and .* would be lost; set what=lora"),
+    ],
+)
+def test_what_one_stage_would_lose_of_another_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        stages.check(config.load(M2T, changes))
+    stages.check(config.load(M2T, ["sft.what=lora", "grpo.what=lora", "model.adapter=runs/x"]))
+
+
 @pytest.mark.parametrize("group", ["grpo", "eval"])
 def test_numbers_that_make_no_law_to_draw_by_are_refused_before_anything_is_read(group):
     with pytest.raises(ValueError, match=f"{group}.repetition_penalty is 0.0; give a number above"):
