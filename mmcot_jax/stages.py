@@ -20,7 +20,7 @@ from mmcot_jax.hosts import never_preempted
 from mmcot_jax.rollout import encode
 from mmcot_jax.sample import distribution
 from mmcot_jax.train import grpo, preflight, sft
-from mmcot_jax.train.step import check_what
+from mmcot_jax.train.optim import check_options, check_what
 from mmcot_jax.types import Variables
 
 Render = Callable[[Example], Row]
@@ -62,6 +62,7 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
         ValueError: they do not, or as `preflight.check`.
     """
     if "sft" in c.stages:
+        check_options(c.sft.to_dict(), "sft")
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
     if "grpo" in c.stages:

@@ -21,6 +21,7 @@ from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rollout.generate import image_decoders
 from mmcot_jax.sample.sampler import SampleStatic, sample
+from mmcot_jax.train import optim
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
 
@@ -101,7 +102,7 @@ class Shapes:
 
     def state(self, static, variables: Variables):
         """A stage's `TrainState` and frozen weights."""
-        trained, frozen = steps.split(variables, static.what)
+        trained, frozen = optim.split(variables, static.what)
         begin = partial(steps.start, optimizer=static.optimizer)
         return meshes.shapes(jax.eval_shape(begin, trained), self.mesh), frozen
 
@@ -160,7 +161,7 @@ def _grpo(s: Shapes) -> Iterator[Program]:
         s, frozen, s.rollout
     )
     if reference or old:
-        policy = steps.join(state.trained, frozen, c["what"])
+        policy = optim.join(state.trained, frozen, c["what"])
         trace = partial(steps.rollout_logps.trace, policy, rollout, grammar, static)
         yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts)
     trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, static)

@@ -37,7 +37,7 @@ from mmcot_jax.hosts import never_preempted
 from mmcot_jax.rewards import pool, resolve
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes
 from mmcot_jax.sample.sampler import SampleStatic
-from mmcot_jax.train import loop
+from mmcot_jax.train import loop, optim
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.groups import Groups, group
 from mmcot_jax.train.policy import Policy
@@ -115,8 +115,8 @@ def run(
     stream = open_stream()
     total = loop.total_steps(c, stream.epoch_steps)
     updates = total * c["num_iterations"]
-    static, schedule = steps.GrpoStatic.of(backbone, c, updates), steps.schedule(c, updates)
-    trained, frozen = steps.split(variables, c["what"])
+    static, schedule = steps.GrpoStatic.of(backbone, c, updates), optim.schedule(c, updates)
+    trained, frozen = optim.split(variables, c["what"])
     del variables
     policy = Policy.of(trained, frozen, c, mesh, rollout_mesh, rollout_keep)
     generator = Generator(

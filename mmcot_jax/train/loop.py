@@ -121,7 +121,8 @@ def run(
 
 
 def _due(number: int, every: int, total: int) -> bool:
-    return number + 1 == total or (number + 1) % every == 0
+    """True after every `every` steps, and after the last; 0 means after the last only."""
+    return number + 1 == total or (every > 0 and (number + 1) % every == 0)
 
 
 def _is_timed(metrics: Metrics) -> bool:

@@ -74,8 +74,8 @@ def check(o: Objective) -> Objective:
     faults = [
         (o.epsilon < 0 or high < 0, f"epsilon is {o.epsilon} and epsilon_high {o.epsilon_high}",
          "give numbers from 0 on"),
-        (o.loss_type == "cispo" and o.epsilon_high is None, "epsilon_high is None",
-         "cispo caps the ratio there; give a number like 5.0"),
+        (o.loss_type == "cispo" and (o.epsilon_high or 0) < 1, f"epsilon_high is {o.epsilon_high}",
+         "cispo caps the ratio itself there; give a number like 5.0"),
         (o.delta is not None and o.delta <= 1 + high, f"delta is {o.delta}",
          f"the ratio is clipped at {1 + high} already; give more than that, or None"),
         (o.beta < 0, f"beta is {o.beta}", "give a number from 0 on"),

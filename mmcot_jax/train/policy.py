@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.train import step as steps
+from mmcot_jax.train import optim
 from mmcot_jax.types import Variables
 
 
@@ -45,9 +45,9 @@ class Policy(NamedTuple):
 
     def for_training(self, trained: PyTree) -> Variables:
         """Variables on the mesh that trains."""
-        return steps.join(trained, self.frozen.on(self.mesh), self.what)
+        return optim.join(trained, self.frozen.on(self.mesh), self.what)
 
     def for_sampling(self, trained: PyTree) -> Variables:
         """Variables on the mesh that samples."""
         trained = meshes.move(trained, self.rollout_mesh)
-        return steps.join(trained, self.frozen.on(self.rollout_mesh), self.what)
+        return optim.join(trained, self.frozen.on(self.rollout_mesh), self.what)

@@ -8,10 +8,11 @@ from jax.sharding import Mesh
 
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
+from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Row
 from mmcot_jax.rewards import pool
 from mmcot_jax.rollout.generate import Generations
-from mmcot_jax.train import objective
+from mmcot_jax.train import objective, optim
 from mmcot_jax.train.groups import Groups, all_right_all_wrong
 
 
@@ -54,6 +55,10 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
     pool.check_rewards(
         c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"]
     )
+    optim.check_options(c, "grpo")
+    check_choice("grpo.scale_rewards", c["scale_rewards"], objective.SCALES)
+    aggregation = c["multi_objective_aggregation"]
+    check_choice("grpo.multi_objective_aggregation", aggregation, objective.AGGREGATIONS)
     objective.from_config(c)
 
 

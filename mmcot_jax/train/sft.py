@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.hosts import never_preempted
-from mmcot_jax.train import loop
+from mmcot_jax.train import loop, optim
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, Batch, TrainState, Variables, row_axes
 
@@ -52,7 +52,7 @@ def run(
     )
     total = loop.total_steps(c, stream.epoch_steps)
     static = steps.SftStatic.of(backbone, c, total)
-    trained, frozen = steps.split(variables, c["what"])
+    trained, frozen = optim.split(variables, c["what"])
     del variables
     key, grammar = meshes.replicate(key, mesh), meshes.replicate(backbone.grammar, mesh)
 
@@ -65,4 +65,4 @@ def run(
     state = loop.run(
         stage, trained, static.optimizer, mesh=mesh, workdir=workdir, preempted=preempted
     )
-    return steps.join(state.trained, frozen, c["what"])
+    return optim.join(state.trained, frozen, c["what"])

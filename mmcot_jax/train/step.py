@@ -18,6 +18,7 @@ from mmcot_jax.sample.grammar import is_eos
 from mmcot_jax.train import objective as formulas
 from mmcot_jax.train.logps import score, score_rollout
 from mmcot_jax.train.objective import LossSums, Objective
+from mmcot_jax.train.optim import join, optimizer
 from mmcot_jax.types import (
     Backbone,
     Batch,
@@ -30,9 +31,6 @@ from mmcot_jax.types import (
     split_microbatches,
 )
 
-SCHEDULES = ("constant", "linear", "cosine")
-WHAT = ("lora", "all")
-
 
 class SftStatic(NamedTuple):
     """The static arguments of `sft_step`; hashable."""
@@ -40,7 +38,7 @@ class SftStatic(NamedTuple):
     backbone: Backbone
     optimizer: optax.GradientTransformation
     what: str
-    """Which variables are trained: a name of `WHAT`."""
+    """Which variables are trained: a name of `optim.WHAT`."""
     micro_batches: int
     dropout: bool
     chunk: int
@@ -68,7 +66,7 @@ class GrpoStatic(NamedTuple):
     backbone: Backbone
     optimizer: optax.GradientTransformation
     what: str
-    """Which variables are trained: a name of `WHAT`."""
+    """Which variables are trained: a name of `optim.WHAT`."""
     objective: Objective
     sampling: Sampling
     """That of the rollouts."""
@@ -92,77 +90,6 @@ class GrpoStatic(NamedTuple):
             micro_batches=c["gradient_accumulation_steps"],
             chunk=c["logps_chunk"],
         )
-
-
-def check_what(what: Mapping[str, str], adapter: str) -> None:
-    """Checks that the stages, name -> its `what`, train the same variables.
-
-    A stage hands on what it trained. Adapters are lost by a stage that trains the decoder.
-
-    Raises:
-        ValueError: stages that differ, or an `adapter` to start from where the decoder is trained.
-    """
-    given = " and ".join(f"{stage}.what is {value!r}" for stage, value in what.items())
-    if len(set(what.values())) > 1:
-        raise ValueError(f"{given}: set the same in all stages, or what one learned is lost")
-    if adapter and "all" in what.values():
-        raise ValueError(
-            f"model.adapter is {adapter!r} and {given}: the adapter would be lost; set what=lora"
-        )
-
-
-def split(variables: Variables, what: str) -> tuple[PyTree, Variables]:
-    """Splits variables into (trained, frozen). "lora" trains the adapters, "all" the decoder.
-
-    Raises:
-        ValueError: another name, or "lora" for a model without adapters.
-    """
-    if what not in WHAT:
-        raise ValueError(f"what is {what!r}; choose {' or '.join(WHAT)}")
-    if what == "all":
-        params = dict(variables["params"])
-        return params.pop("decoder"), {"params": params}
-    if "lora" not in variables:
-        raise ValueError("what is 'lora' and the model has no adapters; set model.lora.rank")
-    return variables["lora"], {"params": variables["params"]}
-
-
-def join(trained: PyTree, frozen: Variables, what: str) -> Variables:
-    """Inverse of `split`."""
-    if what == "all":
-        return {"params": frozen["params"] | {"decoder": trained}}
-    return frozen | {"lora": trained}
-
-
-def schedule(c: Mapping[str, Any], steps: int) -> optax.Schedule:
-    """Learning rate by step: warm-up from 0, then by `lr_scheduler_type` ("constant" never falls).
-
-    Raises:
-        ValueError: an unknown schedule.
-    """
-    peak, kind = c["learning_rate"], c["lr_scheduler_type"]
-    if kind not in SCHEDULES:
-        raise ValueError(f"lr_scheduler_type is {kind!r}; choose {', '.join(SCHEDULES)}")
-    warm = int(c["warmup_steps"])
-    rest = max(steps - warm, 1)
-    after = {
-        "constant": optax.constant_schedule(peak),
-        "linear": optax.linear_schedule(peak, 0.0, rest),
-        "cosine": optax.cosine_decay_schedule(peak, rest),
-    }[kind]
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm])
-
-
-def optimizer(c: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm."""
-    adamw = optax.adamw(
-        schedule(c, steps),
-        c["adam_beta1"],
-        c["adam_beta2"],
-        c["adam_epsilon"],
-        weight_decay=c["weight_decay"],
-    )
-    return optax.chain(optax.clip_by_global_norm(c["max_grad_norm"]), adamw)
 
 
 def start(trained: PyTree, optimizer: optax.GradientTransformation) -> TrainState:

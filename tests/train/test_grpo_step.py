@@ -11,7 +11,8 @@ from mmcot_jax import rules
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train.objective import Objective
-from mmcot_jax.train.step import GrpoStatic, ended, grpo_step, join, rollout_logps, split, start
+from mmcot_jax.train.optim import join, split
+from mmcot_jax.train.step import GrpoStatic, ended, grpo_step, rollout_logps, start
 from mmcot_jax.types import Batch, Experience, row_axes
 
 EOS, EOI, BOI = 2, 16, 17

@@ -53,6 +53,12 @@ def test_every_second_step_and_the_last_are_logged_with_the_speed_since_the_one_
     assert all(line["tokens_per_second"] > 0 for line in lines)
 
 
+def test_steps_of_0_log_and_save_the_last_step_only(run, tmp_path):
+    _, _, lines = run(logging_steps=0, save_steps=0)
+    assert [line["step"] for line in lines] == [4]
+    assert [p.name for p in (tmp_path / "checkpoints/s").iterdir()] == ["5"]
+
+
 def test_a_step_that_measures_its_own_time_gets_no_other_speed(run):
     _, _, lines = run(metrics={"step_time": 1.0})
     assert "tokens_per_second" not in lines[0]
