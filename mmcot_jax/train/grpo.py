@@ -278,6 +278,7 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
         run.c,
         [question.row for question in questions],
         generations,
+        result.failures,
         image_tokens=int(run.static.backbone.grammar.image_len),
         devices=mesh.shape["data"] * mesh.shape["fsdp"],
         mesh=run.policy.rollout_mesh,

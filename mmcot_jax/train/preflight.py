@@ -1,5 +1,6 @@
 """Checks before the first GRPO step: the config, the prompts, and one step's groups."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -90,6 +91,8 @@ class Preflight(NamedTuple):
     """Groups whose weighted rewards differ: the others have no gradient."""
     lines: tuple[str, ...]
     """The report, for people."""
+    failed: tuple[str, ...] = ()
+    """One line for each reward that failed: on how many samples, and the first message."""
 
     def check(self) -> None:
         """Does nothing if a group is informative.
@@ -98,11 +101,15 @@ class Preflight(NamedTuple):
             ValueError: none is, so no step would change anything.
         """
         if not self.informative:
+            remedy = (
+                f"{'; '.join(self.failed)}; mend it, or take it out of reward_funcs"
+                if self.failed
+                else "Take harder or easier questions, a higher temperature, more num_generations "
+                "or a longer sft stage; grpo.preflight=false starts all the same"
+            )
             raise ValueError(
                 f"nothing to learn from: in all {self.groups} groups sampled before the first step "
-                f"the rewards are equal ({self.right} all right, {self.wrong} all wrong). Take "
-                "harder or easier questions, a higher temperature, more num_generations or a "
-                "longer sft stage; grpo.preflight=false starts all the same"
+                f"the rewards are equal ({self.right} all right, {self.wrong} all wrong). {remedy}"
             )
 
 
@@ -111,6 +118,7 @@ def preflight(
     c: Mapping[str, Any],
     rows: Sequence[Row],
     generations: Generations,
+    failures: Sequence[pool.Failure],
     *,
     image_tokens: int,
     devices: int,
@@ -141,7 +149,14 @@ def preflight(
         f"{pictures.mean():.1f} pictures of {image_tokens} tokens",
         f"prompts: {prompt_tokens.mean():.0f} tokens, {prompt_images.mean():.1f} pictures of them",
     )
-    return Preflight(n, right, wrong, informative, lines)
+    counts = Counter(failure.reward for failure in failures)
+    first = {failure.reward: failure.message for failure in reversed(failures)}
+    failed = tuple(
+        f"reward {name} failed on {count} of {len(generations.replies)} samples, first: "
+        f"{first[name]}"
+        for name, count in counts.items()
+    )
+    return Preflight(n, right, wrong, informative, (*lines, *failed), failed)
 
 
 def batch_summary(c: Mapping[str, Any], devices: int) -> str:
