@@ -206,7 +206,7 @@ def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):
         ("grpo.num_generations=1", "give at least 2"),
         ("grpo.reward_weights=1.0,0.5", "2 reward_weights (1.0, 0.5) for 1 reward_funcs"),
         ("grpo.reward_funcs=acuracy", "did you mean 'accuracy'"),
-        ("grpo.loss_type=ppo", "choose grpo, bnpo, dr_grpo, dapo, cispo, sapo"),
+        ("grpo.loss_type=ppo", "choose from grpo, bnpo, dr_grpo, dapo, cispo, sapo"),
         ("grpo.sync_ref_model=true", "there is no config key 'grpo.sync_ref_model'"),
         ("grpo.load_best_model_at_end=true", "eval_steps is 0"),
     ],

@@ -50,7 +50,7 @@ class DecoderConfig(NamedTuple):
     remat: bool = True
     """Recompute a layer's activations in the backward pass."""
     remat_policy: str = "nothing"
-    """Which of them are saved all the same: a name of `REMAT_POLICIES`."""
+    """The activations that are saved nevertheless: a name of `REMAT_POLICIES`."""
     embed_init: float = 0.02
     """Standard deviation of new embeddings."""
     out_init: float = 0.02

@@ -16,7 +16,7 @@ MIN_HEADROOM = 0.10
 
 
 class Estimate(NamedTuple):
-    """What one program needs, per device."""
+    """The needs of one program, per device."""
 
     program: str
     mesh: tuple[int, ...]

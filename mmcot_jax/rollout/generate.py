@@ -26,7 +26,7 @@ class PromptShapes(NamedTuple):
     image_slots: tuple[int, ...]
     """Images, or windows of images, per row, ascending."""
     image_shape: tuple[int, ...]
-    """As `data.Source.image_shape`."""
+    """See `data.Source.image_shape`."""
 
     @classmethod
     def of(cls, rows: data.Source, limit: int, count: int, multiple: int) -> "PromptShapes":

@@ -1,4 +1,4 @@
-"""Which tokens may follow, by a grammar that is data and one int of state per row.
+"""Decides which tokens may follow: the grammar is data, its state one int per row.
 
 Axes: B rows, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""What a stage trains, "lora" or "all", and its optimizer."""
+"""The variables that a stage trains, "lora" or "all", and its optimizer."""
 
 from collections.abc import Mapping
 from typing import Any

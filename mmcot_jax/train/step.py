@@ -38,7 +38,7 @@ class SftStatic(NamedTuple):
     backbone: Backbone
     optimizer: optax.GradientTransformation
     what: str
-    """Which variables are trained: a name of `optim.WHAT`."""
+    """The variables that are trained: a name of `optim.WHAT`."""
     micro_batches: int
     dropout: bool
     chunk: int
@@ -66,10 +66,10 @@ class GrpoStatic(NamedTuple):
     backbone: Backbone
     optimizer: optax.GradientTransformation
     what: str
-    """Which variables are trained: a name of `optim.WHAT`."""
+    """The variables that are trained: a name of `optim.WHAT`."""
     objective: Objective
     sampling: Sampling
-    """That of the rollouts."""
+    """The sampling of the rollouts."""
     micro_batches: int
     chunk: int
     """Positions whose logits exist at once."""
