@@ -9,7 +9,6 @@ from PIL import Image
 from mmcot_jax.tasks import puzzlevqa
 from mmcot_jax.tasks.puzzlevqa import IN_DOMAIN, KINDS, eval_options, load, make_example, plan
 
-
 STUDY = (
     "circle_size_number", "color_grid", "color_hexagon", "color_number_hexagon",
     "color_overlap_squares", "color_size_circle", "grid_number", "grid_number_color",
