@@ -1,10 +1,10 @@
 """Checks before the first step; those of a whole config are in test_grpo.py."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
+from mmcot_jax import data
+from mmcot_jax.example import Row
 from mmcot_jax.train.preflight import Preflight, batch_summary, check_room
 
 
@@ -21,10 +21,12 @@ def test_the_batch_in_one_line():
 
 
 def test_the_longest_prompt_must_leave_room_for_a_completion():
-    rows = SimpleNamespace(lengths=np.array([3, 9, 5]))
-    rows = type("Rows", (), {"lengths": rows.lengths, "slots": rows.lengths, "image_shape": (),
-        "__len__": lambda self: 3, "__getitem__": lambda self, i: SimpleNamespace(id=f"q{i}"),
-    })()  # fmt: skip
+    rows = data.Rows([row(f"q{n}", length) for n, length in enumerate((3, 9, 5))])
     check_room(rows, context=20, max_completion_length=11)
     with pytest.raises(ValueError, match=r"'q1' has a prompt of 9 tokens; .* 20 less .* leaves 8"):
         check_room(rows, context=20, max_completion_length=12)
+
+
+def row(id: str, length: int) -> Row:
+    tokens = np.zeros(length, np.int32)
+    return Row(id, tokens, tokens[None], tokens > 0)
