@@ -24,6 +24,8 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The last `keep` checkpoints in a folder; a context that waits for unfinished writes.
 
+    `keep` 0 or None keeps all.
+
     Every process of a run makes one and calls the same methods in the same order.
     """
 
@@ -31,9 +33,9 @@ class Checkpoints:
     """The instance whose last save may be unfinished. Orbax names its barriers by a count of saves
     in all folders, so two saves at once would wait for each other's barriers."""
 
-    def __init__(self, folder: str | pathlib.Path, keep: int = 3):
+    def __init__(self, folder: str | pathlib.Path, keep: int | None = 3):
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            max_to_keep=keep or None,
             cleanup_tmp_directories=True,
             # on a shared disk one process may not yet see what another wrote
             single_host_load_and_broadcast=True,

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ml_collections import ConfigDict
 
+from mmcot_jax import options
 from mmcot_jax.errors import suggest
 
 Tree = ConfigDict | Mapping
@@ -113,10 +114,12 @@ def _namesake(key: str, leaves: Iterable[str]) -> str:
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
-    """Parses `text` as the type of `default`."""
+    """Parses `text` as the type of `default`, or as another value that the option takes."""
+    value = _literal(text)
+    if (value is None or isinstance(value, bool)) and options.accepts(key, value):
+        return value
     if isinstance(default, str):
         return text
-    value = _literal(text)
     if default is None:
         return text if value is _MISSING else value
     if isinstance(default, bool):
@@ -130,6 +133,8 @@ def _parse(key: str, text: str, default: Any) -> Any:
     elif isinstance(default, tuple | list):
         value = _sequence(text, value, default)
     if value is _MISSING or not isinstance(value, type(default)):
+        if options.accepts(key, _literal(text)):
+            return _literal(text)
         raise ValueError(
             f"config key {key!r} takes {_kind(default)} like {default!r}, not {text!r}"
         )

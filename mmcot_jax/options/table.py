@@ -1,6 +1,7 @@
 """The options of a config: their values, "off" values, meanings, and names in TRL.
 
-`data.*` is `data.train`, `data.grpo`, `eval.data` or a set of `eval.sets`.
+`data.*` is `data.train`, `data.grpo`, `eval.data` or a set of `eval.sets`; `model.TOWER` is
+`model.vision`, `model.vqgan` or `model.seed`.
 """
 
 from typing import Any, NamedTuple
@@ -9,12 +10,16 @@ from mmcot_jax.options.values import (
     LARGEST,
     Values,
     flag,
+    group,
     names,
     number,
     numbers,
     one_of,
+    sizes,
+    steps_or_share,
     text,
     whole,
+    whole_numbers,
 )
 
 WHAT = ("lora", "all")
@@ -74,7 +79,7 @@ _OPTIMIZER = (
     Option("learning_rate", number(low=0), "peak of the schedule; 0 changes no weight"),
     Option("lr_scheduler_type", one_of(*SCHEDULES),
            "learning rate after the warm-up; constant has no warm-up"),
-    Option("warmup_steps", number(above=0),
+    Option("warmup_steps", steps_or_share(),
            "steps from 0 to learning_rate; below 1 a share of all steps", (0,), "no warm-up"),
     Option("adam_beta1", number(0, below=1), "decay of the mean of gradients"),
     Option("adam_beta2", number(0, below=1), "decay of the mean of their squares"),
@@ -209,6 +214,8 @@ _DATA = (
     Option("count", whole(1), "examples (puzzles, shapes: of each kind)", (0,), "all", ABSENT),
     Option("validation_count", whole(1), "examples kept for validation", (0,), "none", ABSENT),
     Option("seed", whole(0, LARGEST), "of drawn questions", trl=ABSENT),
+    Option("kinds", names(), "kinds of questions", trl=ABSENT),
+    Option("sets", names(), "viscot: data sets", trl=ABSENT),
     Option("size", whole(1), "side of drawn pictures, pixels", trl=ABSENT),
     Option("guesses", number(above=0, high=1), "share of chains that guess", (0,), "none", ABSENT),
     Option("processes", whole(1), "processes that draw", (0,), "the main process draws",
@@ -239,6 +246,8 @@ _DECODER = (
     Option("mlp", whole(1), "channels within an MLP", trl="intermediate_size"),
     Option("eps", number(above=0), "of the norms", trl="rms_norm_eps", optional=True),
     Option("rope_theta", number(above=0), "base of the rotary angles", optional=True),
+    Option("rope_sections", whole_numbers(1), "channel pairs per position axis: frame, row, column",
+           ((),), "one axis", "mrope_section", optional=True),
     Option("dtype", one_of("float32", "bfloat16"), "type of activations", trl="bf16",
            optional=True),
     Option("param_dtype", one_of("float32", "bfloat16"),
@@ -275,7 +284,8 @@ OPTIONS: tuple[Option, ...] = (
     *_at("grpo", *_OPTIMIZER, *_SAMPLING, *_GRPO),
     *_at("eval", *_SAMPLING, *_EVAL),
     *_at("mesh", *_MESH),
-    Option("rollout_mesh", names(), "another mesh for sampling: data, fsdp, tensor", (None,),
+    Option("rollout_mesh", group("a group with data, fsdp and tensor"), "another mesh for sampling",
+           (None,),
            "the same", ABSENT, LAYOUT),
     *_at("rollout_mesh", *(option._replace(optional=True) for option in _MESH)),
     Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
@@ -288,6 +298,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("data.on_bad_record", one_of("raise", "skip"), "a record that cannot be used",
            trl=ABSENT, optional=True),
     *_at("model", *_MODEL, *_at("decoder", *_DECODER)),
+    Option("model.vision.eps", number(above=0), "of the norms", trl="rms_norm_eps", optional=True),
+    Option("model.vision.rope_theta", number(above=0), "base of the rotary angles", trl=ABSENT,
+           optional=True),
+    Option("model.TOWER.*", sizes(), "sizes of an image model", trl=ABSENT, optional=True),
     *_at("plan", *_PLAN),
 )  # fmt: skip
 """All options, in the order of the config."""

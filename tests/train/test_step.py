@@ -207,7 +207,8 @@ def test_dropout_is_drawn_anew_for_each_key(chameleon, rows, step):
     ("kind", "warm", "expected"),
     [
         ("constant", 0, [4, 4, 4, 4, 4]),
-        ("constant", 2, [0, 2, 4, 4, 4]),
+        ("constant_with_warmup", 2, [0, 2, 4, 4, 4]),
+        ("constant_with_warmup", 0.3, [0, 2, 4, 4, 4]),
         ("linear", 0, [4, 3, 2, 1, 0]),
         ("linear", 2, [0, 2, 4, 2, 0]),
         ("cosine", 0, [4, 3.414214, 2, 0.585786, 0]),
@@ -251,5 +252,5 @@ def test_what_is_refused(chameleon):
         split(chameleon.variables, "head")
     with pytest.raises(ValueError, match=r"'lora' and the model has no adapters; set model.lora"):
         split({"params": chameleon.variables["params"]}, "lora")
-    with pytest.raises(ValueError, match="is 'step'; choose from constant, linear, cosine"):
+    with pytest.raises(ValueError, match="is 'step'; choose from constant, constant_with_warmup"):
         schedule(SETTINGS | {"lr_scheduler_type": "step"}, 10)
