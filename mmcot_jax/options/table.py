@@ -42,10 +42,10 @@ LORA_TARGETS = {
 
 # why an option may change between two starts of a run
 DURATION = "how long to train"
-RECORDS = "what is written and how often, not what is trained"
-LAYOUT = "where and in which parts the same numbers are computed"
-PADDING = "padding changes no result"
-WORKERS = "who computes, not what"
+RECORDS = "what is written, and when"
+LAYOUT = "the same numbers, computed elsewhere or in other parts"
+PADDING = "padding only"
+WORKERS = "workers"
 START = "before the first step only"
 UNUSED = "a run does not read it"
 
@@ -224,6 +224,11 @@ _DATA = (
 )  # fmt: skip
 
 _MODEL = (
+    Option("backbone", text(), "chameleon, seed_llama, qwen25vl, or the path of your own",
+           trl=ABSENT),
+    Option("weights", text(), "folder of a released model", ("",), "random weights",
+           "model_name_or_path"),
+    Option("adapter", text(), "PEFT adapter to start from", ("",), "a new one", ABSENT),
     Option("context", whole(1), "most tokens of a row: prompt and completion", trl="max_length"),
     Option("min_pixels", whole(1), "smaller images are enlarged", optional=True),
     Option("max_pixels", whole(1), "larger images are reduced", optional=True),
@@ -280,17 +285,18 @@ _PLAN = (
 OPTIONS: tuple[Option, ...] = (
     Option("seed", whole(0, LARGEST), "of weights, order of data, samples"),
     Option("stages", names(), "sft, grpo and eval, in order", trl=ABSENT),
+    Option("rollout_mesh", group("a group with data, fsdp and tensor"), "another mesh for sampling",
+           (None,),
+           "the same", ABSENT, LAYOUT),
+    Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
+           "both, if they need at most half of a device", ABSENT, LAYOUT),
     *_at("sft", *_OPTIMIZER, *_SFT),
     *_at("grpo", *_OPTIMIZER, *_SAMPLING, *_GRPO),
     *_at("eval", *_SAMPLING, *_EVAL),
     *_at("mesh", *_MESH),
-    Option("rollout_mesh", group("a group with data, fsdp and tensor"), "another mesh for sampling",
-           (None,),
-           "the same", ABSENT, LAYOUT),
     *_at("rollout_mesh", *(option._replace(optional=True) for option in _MESH)),
-    Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
-           "both, if they need at most half of a device", ABSENT, LAYOUT),
     *_at("data.*", *(option._replace(optional=True) for option in _DATA)),
+    Option("data.task", text(), "data set, by name or path/to/x.py", trl="dataset_name"),
     Option("data.store", text(), "folder of prepared rows", ("",), "rows are made now", ABSENT),
     Option("data.shards", whole(1), "files of a store", trl=ABSENT, may_change=UNUSED),
     Option("data.tokenize_batch", whole(1), "images tokenised at once", trl=ABSENT,
