@@ -1,12 +1,15 @@
 """The description of the options, and what a config is refused for before anything happens."""
 
 import copy
+import json
 import pathlib
 import re
 
 import pytest
+from helpers.flags import flags
 
 from mmcot_jax import config, options, stages
+from mmcot_jax import main as command
 from mmcot_jax.options import markdown
 from mmcot_jax.options.table import OPTIONS
 
@@ -83,6 +86,36 @@ def test_a_config_may_switch_an_option_off(key, off):
     # and so may a flag, also where the default has another type
     if key in config.flat(TINY):
         assert config.flat(load("m2m:tiny", f"{key}={off}"))[key] == off
+
+
+OFF = (
+    *(f"{stage}.{option}" for stage in ("sft", "grpo") for option in (
+        "warmup_steps=0", "weight_decay=0", "max_grad_norm=None", "logging_steps=0", "save_steps=0",
+        "save_total_limit=None", "max_steps=-1", "num_train_epochs=1", "what=lora",
+        "image_weight=0")),
+    "grpo.top_k=None", "eval.top_k=None", "grpo.reward_weights=None", "grpo.scale_rewards=False",
+    "grpo.epsilon_high=None", "grpo.delta=None", "grpo.beta=0", "grpo.log_completions_steps=0",
+    "grpo.num_completions_to_print=0", "grpo.kl_steps=0", "grpo.eval_steps=0",
+    "grpo.metric_for_best_model=None", "grpo.preflight=false", "rollout_mesh=None",
+    "rollout_keep=None", "data.train.guesses=0", "data.train.validation_count=0",
+    "data.grpo.validation_count=0", "model.lora.rank=2", "model.lora.targets=all-linear",
+    "mesh.data=-1", "mesh.fsdp=1",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_with_all_options_off_takes_every_step_and_learns(tmp_path):
+    assert command.main(flags(tmp_path, *OFF)) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    # 24 rows: one batch of 16, and 3 of 8 prompts; only the last step is logged and saved
+    assert [(m["stage"], m["step"]) for m in lines if m["stage"] != "eval"] == [
+        ("sft", 0),
+        ("grpo", 2),
+    ]
+    assert all(m["grad_norm"] > 0 for m in lines if m["stage"] != "eval")
+    saved = sorted(p.parent.name + p.name for p in (tmp_path / "checkpoints").glob("*/[0-9]*"))
+    assert saved == ["grpo3", "sft1"]
+    assert not list((tmp_path / "completions").glob("grpo*"))
 
 
 def test_every_option_of_every_preset_is_described_and_every_preset_is_accepted():

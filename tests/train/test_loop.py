@@ -59,6 +59,13 @@ def test_steps_of_0_log_and_save_the_last_step_only(run, tmp_path):
     assert [p.name for p in (tmp_path / "checkpoints/s").iterdir()] == ["5"]
 
 
+@pytest.mark.parametrize("off", [None, 0])
+def test_without_a_limit_all_checkpoints_are_kept(run, tmp_path, off):
+    run(save_total_limit=off, save_steps=1)
+    saved = sorted(p.name for p in (tmp_path / "checkpoints/s").iterdir())
+    assert saved == ["1", "2", "3", "4", "5"]
+
+
 def test_a_step_that_measures_its_own_time_gets_no_other_speed(run):
     _, _, lines = run(metrics={"step_time": 1.0})
     assert "tokens_per_second" not in lines[0]
