@@ -24,8 +24,6 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The last `keep` checkpoints in a folder; a context that waits for unfinished writes.
 
-    `keep` 0 or None keeps all.
-
     Every process of a run makes one and calls the same methods in the same order.
     """
 
@@ -35,7 +33,7 @@ class Checkpoints:
 
     def __init__(self, folder: str | pathlib.Path, keep: int | None = 3):
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep or None,
+            max_to_keep=keep,
             cleanup_tmp_directories=True,
             # on a shared disk one process may not yet see what another wrote
             single_host_load_and_broadcast=True,

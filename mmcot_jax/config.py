@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import options
 from mmcot_jax.errors import suggest
+from mmcot_jax.options import accepts
 
 Tree = ConfigDict | Mapping
 
@@ -38,6 +38,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
     A value is parsed as the type of the default it replaces: `1e3` is an int if it is whole, a
     tuple is `(1, 2)` or `1,2`. If the default is None, it is a Python literal or else a string.
+    Another value that the option takes, such as None for no limit, is a literal too.
 
     Raises:
         ValueError: no such file, preset or key, or a value of another type.
@@ -99,9 +100,21 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
             raise ValueError(f"config key {key!r} is a group: set one of {', '.join(inside)}")
         hint = suggest(key, leaves) or _namesake(key, leaves) or f"; keys are {', '.join(leaves)}"
         raise ValueError(f"there is no config key {key!r}{hint}")
-    value = _parse(key, text, leaves[key])
+    others = _other_types(key, text, leaves[key])
+    value = others[0] if others else _parse(key, text, leaves[key])
     with config.ignore_type():
         config.update_from_flattened_dict({key: value})
+
+
+def _other_types(key: str, text: str, default: Any) -> list[Any]:
+    """The value of `text` if the option takes it though the default has another type, like None."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return []
+    whole = isinstance(default, float) and type(value) is int
+    other = not isinstance(value, type(default)) and not whole
+    return [value] if other and accepts(key, value) else []
 
 
 def _namesake(key: str, leaves: Iterable[str]) -> str:
@@ -114,12 +127,10 @@ def _namesake(key: str, leaves: Iterable[str]) -> str:
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
-    """Parses `text` as the type of `default`, or as another value that the option takes."""
-    value = _literal(text)
-    if (value is None or isinstance(value, bool)) and options.accepts(key, value):
-        return value
+    """Parses `text` as the type of `default`."""
     if isinstance(default, str):
         return text
+    value = _literal(text)
     if default is None:
         return text if value is _MISSING else value
     if isinstance(default, bool):
@@ -133,8 +144,6 @@ def _parse(key: str, text: str, default: Any) -> Any:
     elif isinstance(default, tuple | list):
         value = _sequence(text, value, default)
     if value is _MISSING or not isinstance(value, type(default)):
-        if options.accepts(key, _literal(text)):
-            return _literal(text)
         raise ValueError(
             f"config key {key!r} takes {_kind(default)} like {default!r}, not {text!r}"
         )

@@ -229,3 +229,26 @@ def test_the_tables_of_the_options_and_of_trls_names_are_the_printed_ones():
     begin, end = "<!-- python -m mmcot_jax.options --trl -->\n", "<!-- end of the table -->"
     readme = (ROOT / "README.md").read_text()
     assert readme.partition(begin)[2].partition(end)[0] == markdown.other_names()
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("sft.max_grad_norm=None", None),
+        ("sft.max_grad_norm=2", 2.0),
+        ("sft.warmup_steps=0.03", 0.03),
+        ("sft.warmup_steps=3.0", 3),
+        ("grpo.scale_rewards=True", True),
+        ("grpo.scale_rewards=False", False),
+        ("grpo.scale_rewards=batch", "batch"),
+        ("grpo.reward_weights=None", None),
+        ("grpo.reward_weights=()", ()),
+        ("grpo.save_total_limit=None", None),
+        ("grpo.top_k=None", None),
+        ("model.weights=7", "7"),
+        ("grpo.metric_for_best_model=None", None),
+    ],
+)
+def test_a_flag_may_have_a_value_of_another_type_that_the_option_takes(flag, expected):
+    found = config.flat(load("m2m:tiny", flag))[flag.partition("=")[0]]
+    assert found == expected and type(found) is type(expected)

@@ -88,7 +88,9 @@ def run(
     begin = partial(steps.start, optimizer=optimizer)
     like = meshes.shapes(jax.eval_shape(begin, trained), mesh)
     with contextlib.ExitStack() as stack:
-        last = stack.enter_context(Checkpoints(folder / stage.name, keep=c["save_total_limit"]))
+        last = stack.enter_context(
+            Checkpoints(folder / stage.name, keep=c["save_total_limit"] or None)
+        )
         best = None
         if stage.evaluate:
             best = stack.enter_context(Checkpoints(folder / f"{stage.name}_best", keep=1))
