@@ -187,6 +187,15 @@ def test_options_that_a_group_does_not_have_or_lacks_are_named():
     options.check(c)
 
 
+@pytest.mark.parametrize("part", ["stages", "seed", "sft", "model.lora", "data.grpo", "eval.data"])
+def test_a_part_that_the_config_lacks_is_named(part):
+    c = copy.deepcopy(BASE)
+    group, _, name = part.rpartition(".")
+    del (c[group] if group else c)[name]
+    with pytest.raises(ValueError, match=f"the config has no .*{part}"):
+        options.check(c)
+
+
 def test_a_task_without_an_option_that_it_needs_is_refused_before_the_first_stage():
     c = load("t2m:tiny")
     with c.unlocked():

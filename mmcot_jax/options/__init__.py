@@ -56,13 +56,15 @@ def check(c: ConfigDict | Mapping[str, Any]) -> None:
     """
     c = c.to_dict() if isinstance(c, ConfigDict) else c
     given = dict(_leaves(c))
+    _check_parts(c, given)
     check_values(given)
     stages = c["stages"]
     # a user's own may have other sizes and layers
     own_backbone = re.search(r"/|\.py$", c["model"]["backbone"])
     groups = [group for group in _CLOSED if not (own_backbone and group.startswith("model."))]
     for group in (*groups, "eval"):
-        _check_names(group, given, required=group in stages or _has(group, given))
+        required = group in stages or group.startswith("model.") or _has(group, given)
+        _check_names(group, given, required=required)
     for stage in ("sft", "grpo"):
         if stage in stages:
             _check_schedule(stage, c[stage])
@@ -114,11 +116,28 @@ def _has(group: str, given: Mapping[str, Any]) -> bool:
     return any(key.startswith(f"{group}.") for key in given)
 
 
+def _check_parts(c: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Checks that a config has the groups of its stages."""
+    parts = ["stages", "seed", "mesh", "rollout_mesh", "rollout_keep", "model", "model.backbone"]
+    parts += ["data", "sft", "eval"]
+    stages = c.get("stages", ())
+    parts += ["data.train"] if "sft" in stages else []
+    parts += ["data.grpo"] if "grpo" in stages else []
+    missing = [key for key in parts if key not in given and not _has(key, given)]
+    if missing:
+        raise ValueError(
+            f"the config has no {', '.join(missing)}; configs/base.py and configs/m2m.py have all "
+            "parts of a config"
+        )
+    if "eval" in stages and not any(_has(group, given) for group in ("eval.sets", "eval.data")):
+        raise ValueError("the config has no eval.sets and no eval.data; add what eval answers")
+
+
 def _check_names(group: str, given: Mapping[str, Any], *, required: bool) -> None:
     options = {o.key: o for o in OPTIONS if o.key.rpartition(".")[0] == group}
     names = [key.rpartition(".")[2] for key in options]
     for key in given if group in _CLOSED else ():
-        if key.startswith(f"{group}.") and key not in options and key != "model.decoder":
+        if key.startswith(f"{group}.") and key not in options:
             name = key.removeprefix(f"{group}.")
             raise ValueError(
                 f"{group} has {name!r}{suggest(name, names)}; there are: {', '.join(names)}"

@@ -146,7 +146,8 @@ _GRPO = (
            may_change=WORKERS),
     Option("reward_processes", whole(1), "processes that compute rewards", trl=ABSENT,
            may_change=WORKERS),
-    Option("chat", flag(), "TRL rewards get messages, not strings", trl=ABSENT),
+    Option("chat", one_of("auto", True, False),
+           "TRL rewards get messages (True) or strings; auto: what each reads", trl=ABSENT),
     Option("scale_rewards", one_of(*SCALES[:-1], True),
            "divides advantages by the std of the group (True) or of the batch", ("none", False),
            "not divided"),
@@ -200,7 +201,7 @@ _EVAL = (
            optional=True),
 )  # fmt: skip
 
-_AXIS = "devices along this axis; -1: the remaining ones"
+_AXIS = "devices along this axis"
 _MESH = (
     Option("data", whole(1), f"copies of the model: {_AXIS}", (-1,), "the remaining devices",
            ABSENT, LAYOUT),
@@ -211,7 +212,8 @@ _MESH = (
 )  # fmt: skip
 
 _DATA = (
-    Option("count", whole(1), "examples (puzzles, shapes: of each kind)", (0,), "all", ABSENT),
+    Option("count", whole(1), "examples (puzzles, shapes: of each kind)", (0,), "all of a data set",
+           ABSENT),
     Option("validation_count", whole(1), "examples kept for validation", (0,), "none", ABSENT),
     Option("seed", whole(0, LARGEST), "of drawn questions", trl=ABSENT),
     Option("kinds", names(), "kinds of questions", trl=ABSENT),
@@ -303,6 +305,10 @@ OPTIONS: tuple[Option, ...] = (
            may_change=LAYOUT),
     Option("data.on_bad_record", one_of("raise", "skip"), "a record that cannot be used",
            trl=ABSENT, optional=True),
+    Option("data.max_bad", number(above=0, high=1), "largest share of a set that skip leaves out",
+           (0,), "none", ABSENT, optional=True),
+    Option("data.max_image_pixels", whole(1), "a picture of more pixels cannot be used", trl=ABSENT,
+           optional=True),
     *_at("model", *_MODEL, *_at("decoder", *_DECODER)),
     Option("model.vision.eps", number(above=0), "of the norms", trl="rms_norm_eps", optional=True),
     Option("model.vision.rope_theta", number(above=0), "base of the rotary angles", trl=ABSENT,
