@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from ml_collections import ConfigDict
 
 from mmcot_jax.errors import suggest
-from mmcot_jax.options import accepts
+from mmcot_jax.options import accepts, named_in_trl
 
 Tree = ConfigDict | Mapping
 
@@ -98,7 +98,10 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
         inside = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
         if inside:
             raise ValueError(f"config key {key!r} is a group: set one of {', '.join(inside)}")
-        hint = suggest(key, leaves) or _namesake(key, leaves) or f"; keys are {', '.join(leaves)}"
+        last = key.rpartition(".")[2]
+        same = " or ".join(map(repr, named_in_trl(last)))
+        hint = f"; TRL's {last} is {same} here" if same else suggest(key, leaves)
+        hint = hint or _namesake(key, leaves) or f"; keys are {', '.join(leaves)}"
         raise ValueError(f"there is no config key {key!r}{hint}")
     others = _other_types(key, text, leaves[key])
     value = others[0] if others else _parse(key, text, leaves[key])

@@ -241,6 +241,23 @@ def test_the_tables_of_the_options_and_of_trls_names_are_the_printed_ones():
 
 
 @pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("grpo.lora_r=8", "no config key 'grpo.lora_r'; TRL's lora_r is 'model.lora.rank' here"),
+        ("sft.per_device_train_batch_size=1", "is 'sft.batch_size' here"),
+        ("sft.use_peft=true", "is 'sft.what' or 'grpo.what' here"),
+        (
+            "sft.warmup_ratio=0.1",
+            "no config key 'sft.warmup_ratio', did you mean 'sft.warmup_steps'",
+        ),
+    ],
+)
+def test_a_flag_by_trls_name_is_answered_with_the_name_here(flag, message):
+    with pytest.raises(ValueError, match=message):
+        load("m2m:tiny", flag)
+
+
+@pytest.mark.parametrize(
     ("flag", "expected"),
     [
         ("sft.max_grad_norm=None", None),

@@ -37,6 +37,11 @@ def may_change(key: str) -> bool:
     return option is not None and bool(option.may_change)
 
 
+def named_in_trl(name: str) -> list[str]:
+    """Returns the keys of the options that TRL, PEFT or transformers has under another name."""
+    return [option.key for option in OPTIONS if name in re.split(r"\W+", option.trl)]
+
+
 def accepts(key: str, value: Any) -> bool:
     """Returns whether a known option takes a value."""
     option = find(key)
