@@ -8,6 +8,7 @@ machine loses power, at any moment resumes from the last complete one.
 import concurrent.futures
 import functools
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -29,6 +30,8 @@ MANIFEST = "manifest.json"
 """The file of a checkpoint that lists the others: {"step", "files": {name: [bytes, SHA-256]}}."""
 DAMAGED = ".damaged"
 """Suffix of a checkpoint that was passed over."""
+_TIMEOUT_SECONDS = 7200
+"""How long processes wait until process 0 has written, or read, a whole checkpoint."""
 _THREADS = 8  # one thread hashes 1.8 GB/s: 84 GB, all of a 7B model, take 6 s of eight
 
 
@@ -191,6 +194,7 @@ class Checkpoints:
             # on a shared disk one process may not yet see what another wrote
             single_host_load_and_broadcast=True,
             temporary_path_class=_Commit,
+            async_options=ocp.AsyncOptions(timeout_secs=_TIMEOUT_SECONDS),
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "data": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
@@ -287,6 +291,9 @@ def _set_aside(folder: pathlib.Path, contents: bool) -> bool:
     return bool(found.passed_over)
 
 
+_calls = itertools.count()
+
+
 def _on_process_0(call: Callable[[], Any]) -> Any:
     """Returns in all processes what `call`, of JSON's types, returns in process 0; or raises."""
     if jax.process_count() == 1:
@@ -297,8 +304,11 @@ def _on_process_0(call: Callable[[], Any]) -> Any:
             text = json.dumps([call(), None]).encode()
         except (ValueError, OSError) as error:
             text, raised = json.dumps([None, str(error)]).encode(), error
+    # hashing takes minutes, and a collective of CPUs waits 30 s only
+    barrier = ocp.multihost.get_barrier_sync_fn()
+    barrier(key=f"mmcot_jax.ckpt:{next(_calls)}", timeout_ms=_TIMEOUT_SECONDS * 1000)
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    padded = np.frombuffer(text.ljust(length, b" "), np.uint8)
+    padded = np.frombuffer(text.ljust(length), np.uint8)
     value, message = json.loads(bytes(multihost_utils.broadcast_one_to_all(padded)))
     if raised:
         raise raised
