@@ -216,15 +216,17 @@ class Checkpoints:
         """Saves `state` after `step` updates, with `data`, plain JSON: the position in the data.
 
         Returns once the arrays are on the host, so `state` may be donated right after; writing
-        continues in the background. A step that is saved already is left as it is.
+        continues in the background. A step that is saved already is left as it is. A step before
+        the last one is saved as well, and counts as the last: a run that went back to an older
+        checkpoint may find its best step anew.
         """
-        if step == self.latest():
+        if step in self._manager.all_steps():
             return
         if Checkpoints._writing not in (None, self):
             Checkpoints._writing.wait()
         Checkpoints._writing = self
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data))
-        self._manager.save(step, args=items)
+        self._manager.save(step, args=items, force=True)  # else it drops an earlier step silently
 
     def restore(self, like: TrainState) -> Restored | None:
         """Restores the last whole step, or returns None if there is none.

@@ -82,6 +82,17 @@ def test_saving_a_step_again_changes_nothing(tmp_path):
         assert checkpoints.restore(like(state(0))).data == {"next": 1}
 
 
+def test_a_run_that_went_back_saves_an_earlier_step(tmp_path):
+    with Checkpoints(tmp_path, keep=1) as best:
+        best.save(6, state(6), {"next": 6})
+    with Checkpoints(tmp_path, keep=1) as best:
+        best.save(5, state(5), {"next": 5})
+        best.wait()
+        assert best.latest() == 5
+        assert best.restore(like(state(0))).data == {"next": 5}
+    assert [p.name for p in tmp_path.iterdir()] == ["5"]
+
+
 def test_one_of_two_folders_is_written_at_a_time(tmp_path, monkeypatch):
     wait, seen = Checkpoints.wait, []
     monkeypatch.setattr(Checkpoints, "wait", lambda self: seen.append(self) or wait(self))
