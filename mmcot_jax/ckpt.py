@@ -194,7 +194,11 @@ class Checkpoints:
             # on a shared disk one process may not yet see what another wrote
             single_host_load_and_broadcast=True,
             temporary_path_class=_Commit,
-            async_options=ocp.AsyncOptions(timeout_secs=_TIMEOUT_SECONDS),
+            async_options=ocp.AsyncOptions(
+                timeout_secs=_TIMEOUT_SECONDS,
+                # else a disk that cannot be written is noticed when a wait of 5 minutes ends
+                create_directories_asynchronously=False,
+            ),
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "data": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)

@@ -34,8 +34,8 @@ def atomic(path: str | pathlib.Path, mode: str = "wb") -> Iterator[IO]:
     path = pathlib.Path(path)
     temporary = _temporary(path)
     try:
+        make_folder(path.parent)
         with naming(path):
-            make_folder(path.parent)
             with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
                 yield file
                 file.flush()
@@ -59,8 +59,13 @@ def atomic_folder(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     """Makes a temporary folder that becomes `path`, new or empty, once it is complete and on disk.
 
     An error removes it. What a killed process left of the same folder is removed first.
+
+    Raises:
+        ValueError: `path` is a mount point, which no folder can become.
     """
-    path = pathlib.Path(path).absolute()
+    path = pathlib.Path(path).resolve()
+    if path.is_mount():
+        raise ValueError(f"{path} is a mount point; give a folder in it")
     for leftover in path.parent.glob(f".{_escape(path.name)}.*"):
         if leftover.name.rpartition(".")[2].isdigit() and not _is_alive(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -109,7 +114,7 @@ def naming(path: str | pathlib.Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno is not None:
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         raise
 
 

@@ -96,6 +96,7 @@ class Log:
         with files.naming(self._path):
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
             os.fsync(self._file.fileno())  # a preempted machine loses its buffers
+            self._path.stat()  # a file that was removed or renamed is written without an error
         self._events.write((step, finite))
         shown = "  ".join(f"{k} {_format(values[k])}" for k in self._shown if k in values)
         self._progress.show_metrics(shown)

@@ -7,6 +7,7 @@ Axes: N rows, T time, A position axes.
 """
 
 import itertools
+import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mmcot_jax import files
 from mmcot_jax.example import Row
 
 _NAME, _VERSION, _SPLIT = "rows", "1.0.0", "train"
@@ -107,12 +109,14 @@ def write(
     first = next(rows, None)
     if first is None:
         raise ValueError(f"there are no rows to write to {folder}")
-    builder = _Builder(
-        str(folder), itertools.chain([first], rows), len(first.positions), fingerprint
-    )
-    with tempfile.TemporaryDirectory() as unused:
+    with files.atomic_folder(folder / _NAME) as temporary, tempfile.TemporaryDirectory() as unused:
+        builder = _Builder(
+            str(temporary), itertools.chain([first], rows), len(first.positions), fingerprint
+        )
         config = tfds.download.DownloadConfig(num_shards=shards)
         builder.download_and_prepare(download_dir=unused, download_config=config)
+        os.rename(temporary / _NAME / _VERSION, temporary / _VERSION)
+        (temporary / _NAME).rmdir()
 
 
 def open(folder: str | pathlib.Path, fingerprint: Mapping[str, str]) -> Source:
