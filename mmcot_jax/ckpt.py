@@ -172,7 +172,9 @@ class _Commit(atomicity.AtomicRenameTemporaryPath):
 
 
 class Checkpoints:
-    """The last `keep` checkpoints in a folder, or all; a context that waits for unfinished writes.
+    """The last `keep` checkpoints in a folder; a context that waits for unfinished writes.
+
+    `keep` 0 or None keeps all.
 
     Every process of a run makes one and calls the same methods in the same order. A checkpoint that
     is newer than the newest whole one is renamed to `STEP.damaged`, which process 0 prints.
@@ -187,9 +189,10 @@ class Checkpoints:
 
     def __init__(self, folder: str | pathlib.Path, keep: int | None = 3):
         self._folder = pathlib.Path(folder).absolute()
+        _ignore_closed_loops()
         self._set_aside(contents=False)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            max_to_keep=keep or None,
             cleanup_tmp_directories=True,
             # on a shared disk one process may not yet see what another wrote
             single_host_load_and_broadcast=True,
@@ -295,6 +298,22 @@ def _set_aside(folder: pathlib.Path, contents: bool) -> bool:
     if found.passed_over:
         files.sync_folder(folder)
     return bool(found.passed_over)
+
+
+@functools.cache
+def _ignore_closed_loops() -> None:
+    """Drops the reports of arrays that were still being written when another one failed.
+
+    Orbax then closes the event loop that they are reported to: a traceback of each array, printed
+    by tensorstore's threads, would hide the line that says why it failed.
+    """
+    report = sys.unraisablehook
+
+    def filtered(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = filtered
 
 
 _calls = itertools.count()

@@ -43,9 +43,9 @@ _ADVICE = {
 _TEMPORARY = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV}
 _NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk even if they name no file: those of a write."""
-# tensorstore and TensorFlow wrap the system's error into a text
-_WRAPPED = re.compile(r"os_error_code='(\d+)'|(NOT_FOUND: ).*\blocal file ")
-_QUOTED = re.compile(r"[\"'](/[^\"']+)[\"']")
+# texts into which tensorstore and array_record turn the system's error
+_TENSORSTORE = re.compile(r"os_error_code='(\d+)'|NOT_FOUND: .*\blocal file ")
+_PATH = re.compile(r"""["'](/[^"']+)["']|writing (/[^ ;]+)""")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -76,7 +76,9 @@ def run_command(command: Callable[[], int | None], prefix: str = "error") -> int
     raised.
     """
     try:
-        return command() or 0
+        status = command() or 0
+        _flush_output()
+        return status
     except Exception as error:
         if isinstance(error, ValueError) and is_input_error(error):
             line, status = str(error), STATUS
@@ -86,6 +88,17 @@ def run_command(command: Callable[[], int | None], prefix: str = "error") -> int
             raise
     print(f"{prefix}: {line}", file=sys.stderr)
     return status
+
+
+def _flush_output() -> None:
+    """Writes what is printed: a full disk is noticed here, not after the last line of Python."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # `| head` has seen enough
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
+        raise OSError(error.errno, error.strerror, "/dev/stdout") from error
 
 
 def find_disk_error(error: BaseException) -> tuple[str, int] | None:
@@ -116,7 +129,9 @@ def _disk_error(error: BaseException) -> tuple[int | None, str]:
         name = error.filename
         return error.errno, os.fsdecode(name) if isinstance(name, str | bytes) else ""
     text = str(error)
-    if not (found := _WRAPPED.search(text)):
-        return None, ""
-    paths = _QUOTED.findall(text)
-    return int(found[1] or errno.ENOENT), paths[-1] if paths else ""
+    if found := _TENSORSTORE.search(text):
+        number = int(found[1] or errno.ENOENT)
+    else:
+        number = next((n for n in _NAMELESS if os.strerror(n) in text), None)
+    paths = [quoted or plain for quoted, plain in _PATH.findall(text)]
+    return number, paths[-1] if paths else ""

@@ -50,6 +50,9 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             disable_shuffling=True,
         )
 
+    def _log_download_done(self) -> None:
+        """Prints nothing: tfds would name the folder that it writes to, a temporary one."""
+
     def _split_generators(self, _: Any) -> dict[str, Iterator]:
         return {_SPLIT: self._generate_examples()}
 

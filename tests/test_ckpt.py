@@ -343,6 +343,37 @@ def test_all_are_kept_without_a_limit(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "3", "4", "5"]
 
 
+NO_ROOM = """
+import resource, sys
+import jax.numpy as jnp
+from mmcot_jax import errors, hosts
+from mmcot_jax.ckpt import Checkpoints
+from mmcot_jax.types import TrainState
+
+def save():
+    hosts.initialize()
+    arrays = {str(i): jnp.arange(20000.0) for i in range(40)}
+    with Checkpoints(sys.argv[1]) as checkpoints:
+        checkpoints.save(1, TrainState(jnp.int32(1), arrays, ()), {})
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+sys.exit(errors.run_command(save))
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_is_one_line_however_many_arrays_there_are(tmp_path):
+    command = [sys.executable, "-c", NO_ROOM, str(tmp_path / "sft")]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    lines = ended.stderr.split("error: ", 1)[1].splitlines()
+    assert ended.returncode == 2 and len(lines) == 1 and "File too large: raise the" in lines[0]
+    assert "Traceback" not in ended.stderr
+    with Checkpoints(tmp_path / "sft") as checkpoints:
+        assert checkpoints.latest() is None
+        checkpoints.save(1, ten_numbers(1), {})
+    assert [path.name for path in (tmp_path / "sft").iterdir()] == ["1"]
+
+
 ENDLESS = """
 import itertools, sys
 import jax.numpy as jnp

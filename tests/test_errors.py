@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import pytest
@@ -142,6 +144,23 @@ def test_a_disk_that_does_not_answer_has_a_status_of_its_own(capsys, number):
     assert capsys.readouterr().err.startswith(f"error: /disk/a: {os.strerror(number)}: the disk ")
 
 
+PRINTS = (
+    "import sys; from mmcot_jax import errors; sys.exit(errors.run_command(lambda: print('x')))"
+)
+
+
+def test_results_that_cannot_be_printed_are_an_error():
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-c", PRINTS]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: /dev/stdout: No space left on device: free some space")
+    assert ended.stderr.count("\n") == 1
+
+
 def caused(error: BaseException, cause: BaseException) -> BaseException:
     error.__cause__ = cause
     return error
@@ -154,12 +173,16 @@ def test_an_error_of_the_disk_is_found_in_causes_groups_and_texts():
         'writing: "/a/b/c": Failed to write 9 bytes to file 4: No space left on device '
         "[os_error_code='28']"
     )
+    record = (
+        "Failed to finalize writing: write() failed: No space left on device; writing /a/c; at byte"
+    )
     gone = 'NOT_FOUND: Error writing "w/0" in OCDBT database at local file "/a/b": Error reading'
     for error, path in (
         (caused(RuntimeError("of a thread"), disk), "/a"),
         (ExceptionGroup("of many", [KeyError("x"), disk]), "/a"),
         (ValueError(text), "/a/b/c"),
         (caused(RuntimeError("x"), ValueError(text)), "/a/b/c"),
+        (RuntimeError(record), "/a/c"),
     ):
         line, status = errors.find_disk_error(error)
         assert line.startswith(f"{path}: No space left on device: free ") and status == 2
