@@ -137,7 +137,7 @@ def _read_manifest(step: pathlib.Path) -> tuple[int, dict[str, tuple[int, str]]]
 def write_manifest(step: pathlib.Path, number: int) -> None:
     """Writes the manifest of a complete folder, and syncs all of the folder to disk."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        paths = sorted(path for path in step.rglob("*") if path.is_file())
+        paths = sorted(p for p in step.rglob("*") if p.is_file() and p != step / MANIFEST)
         listed = dict(zip(paths, pool.map(_sync_and_list, paths), strict=True))
     for folder, _, _ in os.walk(step):
         files.sync_folder(folder)
