@@ -162,9 +162,25 @@ def test_every_fault_of_a_checkpoint_is_listed(capfd, tmp_path):
 def test_a_workdir_of_another_config_is_refused_with_the_difference(capfd, tmp_path):
     from mmcot_jax import config
 
-    config.write_or_check(tmp_path, config.parse_args(flags(tmp_path)).config)
-    line = refused(capfd, tmp_path, "sft.max_steps=7")
-    assert "sft.max_steps is 7 here and 6 there" in line
+    config.write(tmp_path / "config.json", config.parse_args(flags(tmp_path)).config, {})
+    (tmp_path / "checkpoints").mkdir()
+    line = refused(capfd, tmp_path, "sft.batch_size=8")
+    assert "sft.batch_size is 8 here and 16 there" in line
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoints", "config.json"}  # no lock is left
+
+
+def test_a_second_run_in_a_workdir_is_refused_with_the_first(capfd, tmp_path):
+    from mmcot_jax import lock
+
+    with lock.hold(tmp_path):
+        line = refused(capfd, tmp_path)
+        assert line.startswith(f"error: {tmp_path} is in use by process {os.getpid()} on ")
+        assert [p.name for p in tmp_path.iterdir()] == [lock.FILE]
+
+
+def test_a_refused_run_leaves_no_folder(capfd, tmp_path):
+    refused(capfd, tmp_path / "runs/a", "sft.batch_size=6", "sft.gradient_accumulation_steps=4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):
