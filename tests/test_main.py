@@ -128,6 +128,67 @@ def test_grpo_killed_in_any_phase_resumes_and_repeats_rewards_and_losses_exactly
 
 
 @pytest.mark.slow
+def test_a_finished_run_goes_on_for_longer_and_with_smaller_micro_batches(finished, tmp_path):
+    """As after an out-of-memory: the same samples, and sums that are equal up to rounding."""
+    assert command.main(flags(tmp_path, "grpo.max_steps=2")) == 0
+    assert (tmp_path / "finished").exists() and len(learned(tmp_path)) == 2
+    changes = ("grpo.gradient_accumulation_steps=4", "grpo.logging_steps=1")
+    assert command.main(flags(tmp_path, *changes)) == 0
+    assert (tmp_path / "finished").exists()
+    ours, theirs = learned(tmp_path), learned(finished)
+    assert [m["step"] for m in ours] == [0, 1, 2, 3]
+    for name in ("reward", "loss", "grad_norm", "completions/mean_length"):
+        for here, there in zip(ours, theirs, strict=True):
+            assert here[name] == pytest.approx(there[name], rel=1e-4, abs=1e-6), name
+    step = "completions/grpo_step_00002.jsonl"
+    replies, expected = (
+        [json.loads(line)["reply"] for line in (w / step).read_text().splitlines()]
+        for w in (tmp_path, finished)
+    )
+    assert replies == expected
+    recorded = json.loads((tmp_path / "config.json").read_text())["changes"]
+    assert {x["key"]: (x["from"], x["to"]) for x in recorded} == {
+        "grpo.max_steps": (2, 4),
+        "grpo.gradient_accumulation_steps": (2, 4),
+    }
+    assert {(x["at"]["stage"], x["at"]["step"]) for x in recorded} == {("grpo", 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["imports", "drawing"])
+def test_a_sigterm_to_the_group_during_the_start_up_ends_it_with_one_line(tmp_path, moment):
+    given = flags(tmp_path / "run", "data.train.count=5000", "data.train.processes=2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmcot_jax.main", *given, "--config.data.train.progress=false"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    if moment == "drawing":
+        while _processes(process.pid) < 4:  # its two workers, and multiprocessing's tracker
+            assert process.poll() is None
+            time.sleep(0.05)
+    else:
+        time.sleep(0.7)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert said.decode() == f"{command.NOTHING_TO_SAVE}\n" and process.returncode == 0
+    assert not (tmp_path / "run/lock.json").exists() and _processes(process.pid) == 0
+
+
+def _processes(group: int) -> int:
+    """Number of living processes of a group."""
+    count = 0
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, of_group, *_ = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        count += int(of_group) == group and state != "Z"
+    return count
+
+
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_and_names_the_step(capfd, tmp_path):
     assert command.main(flags(tmp_path, "sft.learning_rate=1e30", "sft.warmup_steps=0")) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
