@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a command saves what it has, ends its workers and prints one line.
+"""SIGTERM, Ctrl-C and a closed terminal: a command saves what it has and prints one line.
 
 `handle` is for commands: a program that imports the package, such as a notebook, keeps its own
 handlers. The handling is a thread, which also runs while the main thread compiles for minutes.
@@ -10,6 +10,7 @@ import multiprocessing.util
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -22,9 +23,10 @@ SECOND_SECONDS = 1.0
 """A second Ctrl-C ends the command at once. An earlier one is the first one's copy: `timeout` sends
 a signal to its child, then to the whole group."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _requested = threading.Event()
 _unsaved = threading.Event()
+_ending = threading.Lock()
 _cleanups: list[Callable[[], object]] = []
 
 
@@ -40,7 +42,9 @@ _forwards = False
 
 
 def handle(line: str, status: int) -> None:
-    """Handles SIGTERM and SIGINT from now on; called once, by a command's main thread.
+    """Handles signals from now on; called once, by a command's main thread.
+
+    SIGINT and SIGHUP stay ignored where they are, as under `nohup`.
 
     While nothing is unsaved, the first signal prints `line`, kills the worker processes and exits
     with `status` at once. Otherwise it makes `is_stop_requested` true. Ctrl-C twice always exits,
@@ -94,7 +98,8 @@ def install(forward: bool = False) -> None:
     global _forwards
     _forwards = forward
     for number in _SIGNALS if is_handled() else ():
-        if not (forward and number == signal.SIGTERM):
+        keeps = forward if number == signal.SIGTERM else signal.getsignal(number) == signal.SIG_IGN
+        if not keeps:
             signal.signal(number, lambda *_: None)  # the interpreter has written it to the socket
 
 
@@ -102,7 +107,8 @@ def ignore() -> None:
     """Ignores SIGTERM from now on: the command has done its work and is about to exit."""
     if _command is not None:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -124,9 +130,11 @@ def _watch(receive: socket.socket, send: socket.socket) -> None:
         now, number = time.monotonic(), data[0]
         if number not in _SIGNALS:
             continue
+        if number == signal.SIGHUP:
+            _leave_terminal()
         if first is None:
             first = now
-            if _forwards:  # only Ctrl-C comes here
+            if _forwards:  # SIGTERM itself does not come here
                 os.kill(os.getpid(), signal.SIGTERM)
             elif _unsaved.is_set():
                 _requested.set()
@@ -135,6 +143,14 @@ def _watch(receive: socket.socket, send: socket.socket) -> None:
                 end(_command.line, _command.status)
         elif number == signal.SIGINT and now - first > SECOND_SECONDS:
             end("interrupted twice: ended at once; the same command resumes", 130)
+
+
+def _leave_terminal() -> None:
+    """Sends output that went to a terminal to nowhere: writing to a closed one is an error."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if stat.S_ISCHR(os.fstat(output).st_mode):
+            os.dup2(null, output)
 
 
 def _announce(number: int) -> None:
@@ -146,6 +162,7 @@ def _announce(number: int) -> None:
 
 def end(line: str, status: int) -> NoReturn:
     """Exits without unwinding: no other thread prints or waits."""
+    _ending.acquire()  # the first one ends the process
     for cleanup in reversed(_cleanups):
         with contextlib.suppress(OSError):
             cleanup()

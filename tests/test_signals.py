@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def begun(tmp_path, kind, ready):
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("send", [os.kill, os.killpg])
 def test_a_signal_while_nothing_is_unsaved_ends_the_command_and_its_workers(tmp_path, number, send):
     process = begun(tmp_path, "workers", ("worker*", 2))
@@ -90,13 +91,43 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     assert alive(int(p.name.removeprefix("worker")) for p in tmp_path.glob("worker*")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_something_is_unsaved_asks_to_stop(tmp_path, number):
     process = begun(tmp_path, "unsaved", ("ready", 1))
     os.killpg(process.pid, number)
     os.killpg(process.pid, number)  # as `timeout` sends it twice
     output, _ = process.communicate(timeout=20)
     assert (process.returncode, output) == (0, "saved\n")
+
+
+@pytest.mark.parametrize("kind", ["workers", "unsaved"])
+def test_a_closed_terminal_ends_the_command_too(tmp_path, kind):
+    (tmp_path / "command.py").write_text(
+        COMMAND.replace("print(", "print('x', flush=True), print(")
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, tmp_path / "command.py", kind, tmp_path])
+    while len(list(tmp_path.glob("worker*" if kind == "workers" else "ready"))) < 1:
+        time.sleep(0.02)
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0 and (tmp_path / "cleaned").exists()
+
+
+def test_under_nohup_a_closed_terminal_is_nothing(tmp_path):
+    (tmp_path / "command.py").write_text(COMMAND)
+    process = subprocess.Popen(
+        ["nohup", sys.executable, tmp_path / "command.py", "busy", tmp_path],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
 
 
 def test_ctrl_c_twice_ends_at_once(tmp_path):

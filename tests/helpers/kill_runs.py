@@ -15,6 +15,7 @@ on two idle cores.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -37,6 +38,8 @@ END_SECONDS = 60
 """A run that does not end so long after a SIGTERM is at fault."""
 ORPHAN_SECONDS = 10
 """Worker processes that live for so long without their parent are at fault."""
+MARK, MARKED = "KILL_RUNS", str(os.getpid())
+"""A variable in the environment of all processes of the runs."""
 SMALL = ("data.train.processes=1", "data.grpo.processes=1", "grpo.save_steps=1", "sft.save_steps=1")
 TIMED = ("time/", "tokens_per_second", "step_time")
 
@@ -63,7 +66,7 @@ def begin(workdir: pathlib.Path, changes: list[str]) -> subprocess.Popen:
         return subprocess.Popen(
             command(workdir, changes),
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", MARK: MARKED},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -93,7 +96,7 @@ def interrupt(
     if plan.number == signal.SIGKILL:
         process.kill()
         process.wait()
-        return "SIGKILL", orphans(process)
+        return "SIGKILL", orphans()
     os.killpg(process.pid, plan.number)
     try:
         process.wait(END_SECONDS)
@@ -101,7 +104,7 @@ def interrupt(
         os.killpg(process.pid, signal.SIGKILL)
         return "SIGTERM", [f"did not end within {END_SECONDS} s of a SIGTERM"]
     if process.returncode == -signal.SIGTERM and time.monotonic() - begun < 2 and _empty(workdir):
-        return "SIGTERM before Python was ready", orphans(process)
+        return "SIGTERM before Python was ready", orphans()
     faults = ended(process, workdir)
     last = output(workdir).read_text().splitlines()[-1:]
     if not (workdir / "finished").exists() and not str(last).startswith("['preempted: "):
@@ -119,7 +122,7 @@ def _empty(workdir: pathlib.Path) -> bool:
 
 def ended(process: subprocess.Popen, workdir: pathlib.Path) -> list[str]:
     """Faults of a run that ended by itself."""
-    faults = orphans(process)
+    faults = orphans()
     if process.returncode != 0:
         faults.append(f"status {process.returncode}: {output(workdir).read_text()[-600:]}")
     if "Traceback" in output(workdir).read_text():
@@ -127,17 +130,24 @@ def ended(process: subprocess.Popen, workdir: pathlib.Path) -> list[str]:
     return faults
 
 
-def orphans(process: subprocess.Popen) -> list[str]:
-    """Kills what is left of a process group; such processes are faults."""
+def orphans() -> list[str]:
+    """Kills processes that a run has left behind; they are faults."""
     end = time.monotonic() + ORPHAN_SECONDS
-    while time.monotonic() < end:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return []
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    return ["worker processes were left"]
+    while (left := _marked()) and time.monotonic() < end:
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return [f"{len(left)} worker processes were left"] if left else []
+
+
+def _marked() -> list[int]:
+    """Processes that were started by a run of this script, in whatever session."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # another user's, or it ended
+            if f"{MARK}={MARKED}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 def differences(workdir: pathlib.Path, expected: pathlib.Path) -> list[str]:
