@@ -12,6 +12,7 @@ import pathlib
 import shlex
 import socket
 import sys
+import textwrap
 import threading
 import time
 import uuid
@@ -186,7 +187,7 @@ def _ourselves() -> Holder:
         os.getpid(),
         _started(os.getpid()) or "",
         since,
-        " ".join(shlex.join(sys.orig_argv).split())[:300],
+        textwrap.shorten(shlex.join(sys.orig_argv), 160, placeholder=" ..."),
     )
 
 

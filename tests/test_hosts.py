@@ -254,6 +254,12 @@ def test_two_configs_are_refused_by_all():
 
 
 @pytest.mark.slow
+def test_what_the_main_process_refuses_is_refused_by_all():
+    for end in together(*[("tests/helpers/together.py", "refused")] * 2):
+        assert end.status == 2 and "error: the folder is in use\n" in end.output
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "index"), [("SIGKILL", 0), ("SIGKILL", 1), ("SIGSTOP", 1)])
 def test_a_process_that_dies_or_stops_ends_the_other_within_a_minute(name, index):
     ends = together(*[("tests/helpers/together.py", "lose", name, index)] * 2)
