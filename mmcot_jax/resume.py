@@ -57,7 +57,7 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
             "remove this one"
         )
     for stage in dict.fromkeys(c.stages):
-        if _duration(c.get(stage, {}), stage, changed):
+        if _changes_length(c.get(stage, {}), stage, changed):
             _check_duration(workdir, c, stage)
     return Start(True, changed, earlier)
 
@@ -81,7 +81,7 @@ def write(workdir: pathlib.Path, c: ConfigDict, start: Start) -> None:
         for key, (then, new) in start.changed.items()
     ]
     for stage in c.stages:
-        if _duration(c.get(stage, {}), stage, start.changed):
+        if _changes_length(c.get(stage, {}), stage, start.changed):
             (workdir / f"results_{stage}.json").unlink(missing_ok=True)
     changes = [*start.earlier, *changes]
     config.write(workdir / FILE, c, {CHANGES: changes} if changes else {})
@@ -91,7 +91,7 @@ def _json(value: Any) -> Any:
     return None if value is config.MISSING else value
 
 
-def _duration(c: Tree, stage: str, changed: Mapping[str, tuple[Any, Any]]) -> bool:
+def _changes_length(c: Tree, stage: str, changed: Mapping[str, tuple[Any, Any]]) -> bool:
     """Returns whether a stage's number of steps changed."""
     now = {name: c[name] for name in _DURATION if name in c}
     then = {name: changed.get(f"{stage}.{name}", (value,))[0] for name, value in now.items()}
@@ -116,8 +116,8 @@ def _check_duration(workdir: pathlib.Path, c: ConfigDict, stage: str) -> None:
     later = c.stages[c.stages.index(stage) + 1 :]
     if begun := [name for name in later if name != stage and _saved(workdir, name)]:
         raise ValueError(
-            f"{key} is {value!r} here and was another, but {begun[0]} has begun from the end of "
-            f"{stage}: give another --workdir, or remove {workdir}/checkpoints/{begun[0]}*"
+            f"{key} is {value!r}, which changes the length of {stage}, but {begun[0]} has begun "
+            f"from its end: give another --workdir, or remove {workdir}/checkpoints/{begun[0]}*"
         )
     if option == "max_steps" and (done := _saved(workdir, stage)) > value:
         raise ValueError(
