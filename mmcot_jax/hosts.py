@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import zlib
@@ -151,8 +152,8 @@ def never_preempted() -> bool:
 class PreemptionNotice:
     """True once any process of the run has received SIGTERM: its machine will be taken away.
 
-    A context manager of the main thread. Every process must call it at the same points; all of
-    them get True at the same call. What is computed after a call counts as unsaved.
+    A context manager. Every process must call it at the same points; all of them get True at the
+    same call. What is computed after a call counts as unsaved.
     """
 
     def __init__(self):
@@ -160,7 +161,8 @@ class PreemptionNotice:
 
     def __enter__(self) -> "PreemptionNotice":
         """Handles SIGTERM, unless the command does; with several processes jax has its handler."""
-        self._own = not (signals.is_handled() or _is_distributed())
+        main = threading.current_thread() is threading.main_thread()
+        self._own = main and not (signals.is_handled() or _is_distributed())
         if self._own:
             signals.clear()
             self._before = signal.signal(signal.SIGTERM, signals.request_stop)

@@ -103,7 +103,11 @@ def interrupt(
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         return "SIGTERM", [f"did not end within {END_SECONDS} s of a SIGTERM"]
-    if process.returncode == -signal.SIGTERM and time.monotonic() - begun < 2 and _empty(workdir):
+    if (
+        process.returncode == -signal.SIGTERM
+        and time.monotonic() - begun < whole / 10
+        and _empty(workdir)
+    ):
         return "SIGTERM before Python was ready", orphans()
     faults = ended(process, workdir)
     last = output(workdir).read_text().splitlines()[-1:]
