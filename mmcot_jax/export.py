@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, lock, models
+from mmcot_jax import hf, models
 from mmcot_jax import mesh as meshes
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
@@ -141,8 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", default="bfloat16", choices=tuple(DTYPES), help="of --to merged")
     args = parser.parse_args(argv)
     try:
-        with lock.hold(args.out.parent, f"{args.out.name}.{lock.FILE}"):  # OUT must be empty
-            names = export(args.run, args.to, args.out, args.dtype)
+        names = export(args.run, args.to, args.out, args.dtype)
     except ValueError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2

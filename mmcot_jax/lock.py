@@ -52,12 +52,11 @@ class Holder(NamedTuple):
 @contextlib.contextmanager
 def hold(
     folder: str | pathlib.Path,
-    name: str = FILE,
     ending: Callable[[], bool] = signals.is_stop_requested,
 ) -> Iterator[None]:
     """Holds the lock of a folder, which may be new; a folder that stays empty is removed again.
 
-    A dead holder is no obstacle. For one that is `ending`, this waits. `name` is the lock's file.
+    A dead holder is no obstacle. For one that is `ending`, this waits.
 
     Raises:
         ValueError: another command holds it.
@@ -65,7 +64,7 @@ def hold(
     folder = pathlib.Path(folder)
     new = [f for f in (folder, *folder.parents) if not f.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    renewal = _Renewal(folder / name, _acquire(folder / name), ending)
+    renewal = _Renewal(folder / FILE, _acquire(folder / FILE), ending)
     try:
         with signals.at_exit(renewal.stop):
             renewal.start()

@@ -7,7 +7,7 @@ import optax
 import pytest
 from helpers import tiny
 
-from mmcot_jax import export, hf, lock, safetensors_io
+from mmcot_jax import export, hf, safetensors_io
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.models.chameleon import weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
@@ -129,10 +129,3 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path):
 def test_nothing_is_overwritten(run, variables, tmp_path, base):
     with pytest.raises(ValueError, match="is there already; give a folder that is new or empty"):
         export.export(run(variables["lora"]), "peft", base)
-
-
-def test_two_exports_do_not_write_into_one_folder(tmp_path, capsys):
-    with lock.hold(tmp_path, f"out.{lock.FILE}"):
-        assert export.main([str(tmp_path / "run"), "--to", "peft", str(tmp_path / "out")]) == 2
-    assert "is in use by process" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
