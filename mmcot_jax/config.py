@@ -9,7 +9,6 @@ import ast
 import difflib
 import importlib.util
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import modules
+from mmcot_jax import files, modules
 from mmcot_jax.errors import suggest
 
 Tree = ConfigDict | Mapping
@@ -221,14 +220,8 @@ def shown(value: Any) -> str:
 
 def write(path: pathlib.Path, config: ConfigDict, more: Mapping[str, Any]) -> None:
     """Writes a config as JSON with `more` keys, atomically, into a folder that may be new."""
-    text = json.dumps(json.loads(to_json(config)) | dict(more), indent=2) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    values = json.loads(to_json(config)) | dict(more)
+    files.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, models
+from mmcot_jax import ckpt, errors, files, hf, models
 from mmcot_jax import mesh as meshes
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
@@ -44,10 +44,11 @@ def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16
     module = models.get(c["backbone"], "weights.table", "weights.save")
     mesh = meshes.make(data=1, fsdp=-1)
     trained = restore_trained(last_checkpoint(run, config["stages"]), mesh)
-    if to == "peft":
-        _write_adapter(module, c, trained, out)
-    else:
-        _write_merged(module, c, trained, out, mesh, DTYPES[dtype])
+    with files.atomic_folder(out) as folder:
+        if to == "peft":
+            _write_adapter(module, c, trained, folder)
+        else:
+            _write_merged(module, c, trained, folder, mesh, DTYPES[dtype])
     return sorted(path.name for path in out.iterdir())
 
 
@@ -108,16 +109,18 @@ def _tuples(value: Any) -> Any:
 
 
 def last_checkpoint(run: pathlib.Path, stages: Sequence[str]) -> pathlib.Path:
-    """Returns the folder of the last step of the last stage that saved one.
+    """Returns the folder of the last whole step of the last stage that saved one.
 
     Raises:
-        ValueError: no stage did.
+        ValueError: no stage did, or none of its steps is whole.
     """
     for stage in reversed(stages):
         folder = run / "checkpoints" / stage
-        steps = [int(p.name) for p in folder.glob("*") if p.name.isdigit()]
-        if steps:
-            return folder / str(max(steps))
+        step, passed_over = ckpt.latest_whole(folder)
+        for name, fault in passed_over.items():
+            print(f"{folder / name} is passed over for step {step}: {fault}", file=sys.stderr)
+        if step is not None:
+            return folder / str(step)
     raise ValueError(f"no checkpoint in {run / 'checkpoints'}; train it first")
 
 
@@ -140,13 +143,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", required=True, choices=("peft", "merged"))
     parser.add_argument("--dtype", default="bfloat16", choices=tuple(DTYPES), help="of --to merged")
     args = parser.parse_args(argv)
-    try:
+
+    def command() -> None:
         names = export(args.run, args.to, args.out, args.dtype)
-    except ValueError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.out}: {', '.join(names)}")
-    return 0
+        print(f"{args.out}: {', '.join(names)}")
+
+    return errors.run_command(command, "export")
 
 
 if __name__ == "__main__":

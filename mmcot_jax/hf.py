@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 from tokenizers import Tokenizer
 
-from mmcot_jax import safetensors_io
+from mmcot_jax import files, safetensors_io
 from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
 
 Tensors = Mapping[str, np.ndarray]
@@ -87,9 +87,7 @@ def save(
 
 def save_file(table: Table, tree: PyTree, path: str | pathlib.Path, dtype: Any = None) -> None:
     """Writes parameters as one safetensors file."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    safetensors_io.write(path, *_export(table, tree, dtype))
+    safetensors_io.write(pathlib.Path(path), *_export(table, tree, dtype))
 
 
 def _export(table: Table, tree: PyTree, dtype: Any):
@@ -182,7 +180,7 @@ def save_adapter(
     if others := _namesakes(table, adapted, modules):
         config["exclude_modules"] = others
     path = pathlib.Path(folder) / "adapter_config.json"
-    path.write_text(json.dumps(config, indent=2) + "\n")
+    files.write_text(path, json.dumps(config, indent=2) + "\n")
 
 
 def _namesakes(table: Table, adapted: set[str], modules: set[str]) -> str:

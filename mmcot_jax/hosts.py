@@ -87,8 +87,9 @@ def _configure_process() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = pathlib.Path.home() / ".cache" / "mmcot_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
-    for name in ("absl", "orbax", "grain"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("grain").setLevel(logging.ERROR)
+    for name in ("absl", "orbax"):  # they print the traceback of an error that they raise as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _connect_devices() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, errors, options, signals
+from mmcot_jax import config, errors, files, options, signals
 
 FINISHED = "finished"
 """An empty file in the workdir of a completed run."""
@@ -42,8 +42,14 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
     hosts.check_same_config(config.to_json(c))
     with contextlib.ExitStack() as stack:
         preempted = stack.enter_context(hosts.PreemptionNotice())
-        hosts.on_main_process(lambda: stack.enter_context(lock.hold(workdir)))
-        start = hosts.on_main_process(lambda: resume.check(workdir, c, options.may_change))
+
+        def take_workdir() -> resume.Start:
+            stack.enter_context(lock.hold(workdir))
+            start = resume.check(workdir, c, options.may_change)
+            files.clean_leftovers(workdir)
+            return start
+
+        start = hosts.on_main_process(take_workdir)
         try:
             run = stages.Run(c, workdir, preempted)
             if start:  # in one process, now that it can be run

@@ -5,7 +5,6 @@ Source of the format: https://huggingface.co/docs/safetensors, "Format".
 
 import json
 import mmap
-import os
 import pathlib
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from mmcot_jax import files
 
 DTYPES = {
     "F64": np.dtype(np.float64),
@@ -148,7 +149,11 @@ def _holds(folder: pathlib.Path, most: int = 10) -> str:
 
 
 def write(path: pathlib.Path, entries: Sequence[Entry], arrays: Iterable[np.ndarray]) -> None:
-    """Writes one file, the arrays in the order of `entries`; completely or not at all."""
+    """Writes one file, the arrays in the order of `entries`; completely or not at all.
+
+    Raises:
+        OSError: with `path` as its file name.
+    """
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for entry in entries:
         begin, end = end, end + entry.size
@@ -159,13 +164,11 @@ def write(path: pathlib.Path, entries: Sequence[Entry], arrays: Iterable[np.ndar
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with files.atomic(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for entry, array in zip(entries, arrays, strict=True):
             assert (array.shape, array.dtype) == (entry.shape, entry.dtype), entry
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    os.replace(partial, path)
 
 
 def write_folder(
@@ -176,7 +179,6 @@ def write_folder(
 ) -> list[pathlib.Path]:
     """Writes model.safetensors, or shards of `max_bytes` and an index; returns the files."""
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     shards, arrays = _split(entries, max_bytes), iter(arrays)
     if len(shards) == 1:
         write(folder / "model.safetensors", entries, arrays)
@@ -189,7 +191,7 @@ def write_folder(
         "weight_map": {e.name: n for n, shard in zip(names, shards, strict=True) for e in shard},
     }
     path = folder / "model.safetensors.index.json"
-    path.write_text(json.dumps(index, indent=2) + "\n")
+    files.write_text(path, json.dumps(index, indent=2) + "\n")
     return [*(folder / name for name in names), path]
 
 

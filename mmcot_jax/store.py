@@ -7,6 +7,7 @@ Axes: N rows, T time, A position axes.
 """
 
 import itertools
+import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mmcot_jax import files
 from mmcot_jax.example import Row
 
 _NAME, _VERSION, _SPLIT = "rows", "1.0.0", "train"
@@ -47,6 +49,9 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             metadata=tfds.core.MetadataDict(fingerprint=self._fingerprint, lengths=self._lengths),
             disable_shuffling=True,
         )
+
+    def _log_download_done(self) -> None:
+        """Prints nothing: tfds would name the folder that it writes to, a temporary one."""
 
     def _split_generators(self, _: Any) -> dict[str, Iterator]:
         return {_SPLIT: self._generate_examples()}
@@ -107,12 +112,14 @@ def write(
     first = next(rows, None)
     if first is None:
         raise ValueError(f"there are no rows to write to {folder}")
-    builder = _Builder(
-        str(folder), itertools.chain([first], rows), len(first.positions), fingerprint
-    )
-    with tempfile.TemporaryDirectory() as unused:
+    with files.atomic_folder(folder / _NAME) as temporary, tempfile.TemporaryDirectory() as unused:
+        builder = _Builder(
+            str(temporary), itertools.chain([first], rows), len(first.positions), fingerprint
+        )
         config = tfds.download.DownloadConfig(num_shards=shards)
         builder.download_and_prepare(download_dir=unused, download_config=config)
+        os.rename(temporary / _NAME / _VERSION, temporary / _VERSION)
+        (temporary / _NAME).rmdir()
 
 
 def open(folder: str | pathlib.Path, fingerprint: Mapping[str, str]) -> Source:

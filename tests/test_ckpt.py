@@ -1,7 +1,9 @@
 """A complete checkpoint is restored on its shards; an incomplete one never is."""
 
+import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mmcot_jax import ckpt
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.types import TrainState
 
@@ -79,6 +82,17 @@ def test_saving_a_step_again_changes_nothing(tmp_path):
         assert checkpoints.restore(like(state(0))).data == {"next": 1}
 
 
+def test_a_run_that_went_back_saves_an_earlier_step(tmp_path):
+    with Checkpoints(tmp_path, keep=1) as best:
+        best.save(6, state(6), {"next": 6})
+    with Checkpoints(tmp_path, keep=1) as best:
+        best.save(5, state(5), {"next": 5})
+        best.wait()
+        assert best.latest() == 5
+        assert best.restore(like(state(0))).data == {"next": 5}
+    assert [p.name for p in tmp_path.iterdir()] == ["5"]
+
+
 def test_one_of_two_folders_is_written_at_a_time(tmp_path, monkeypatch):
     wait, seen = Checkpoints.wait, []
     monkeypatch.setattr(Checkpoints, "wait", lambda self: seen.append(self) or wait(self))
@@ -127,6 +141,237 @@ def test_a_checkpoint_of_another_model_names_every_difference(tmp_path):
     assert "trained.q.a is float32[16 8] there and float32[8 8] here" in message
     assert "trained.q.b is float32[3] there and missing here" in message
     assert "trained.q.c is missing there and float32[3] here" in message
+
+
+# --- damaged checkpoints -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    """A folder with the checkpoints 3 and 4."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "sft"
+    with Checkpoints(folder) as checkpoints:
+        for step in (3, 4):
+            checkpoints.save(step, ten_numbers(step), {"next": step})
+    return folder
+
+
+def ten_numbers(step: int) -> TrainState:
+    return TrainState(jnp.int32(step), {"w": jnp.arange(10.0) + step}, ())
+
+
+def like_ten_numbers() -> TrainState:
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), ten_numbers(0)
+    )
+
+
+def empty(path: pathlib.Path) -> None:
+    path.write_bytes(b"")
+
+
+def truncate(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip_a_bit(path: pathlib.Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def zero(path: pathlib.Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def replace_by_a_folder(path: pathlib.Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = {
+    empty: "has 0 bytes in place of",
+    truncate: "bytes in place of",
+    flip_a_bit: "has other contents than were saved",
+    zero: "has other contents than were saved",
+    pathlib.Path.unlink: "is missing",
+    replace_by_a_folder: "bytes in place of",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damage_to_any_file_is_found_before_it_is_read(two_steps, tmp_path, damage):
+    names = [path.relative_to(two_steps) for path in two_steps.glob("4/**/*") if path.is_file()]
+    assert len(names) >= 16
+    for count, name in enumerate(names):
+        folder = tmp_path / str(count)
+        shutil.copytree(two_steps, folder)
+        damage(folder / name)
+        step, passed_over = ckpt.latest_whole(folder)
+        assert (step, list(passed_over)) == (3, ["4"]), name
+        if name.name != ckpt.MANIFEST:
+            assert passed_over["4"].startswith(name.relative_to("4").as_posix()), name
+            assert DAMAGES[damage] in passed_over["4"], name
+
+
+def empty_folder(folder: pathlib.Path) -> None:
+    (folder / "9").mkdir()
+
+
+def huge_number(folder: pathlib.Path) -> None:
+    (folder / ("9" * 30)).mkdir()
+
+
+def copied_step(folder: pathlib.Path) -> None:
+    shutil.copytree(folder / "3", folder / "12")
+
+
+def state_gone(folder: pathlib.Path) -> None:
+    shutil.rmtree(folder / "4/state")
+
+
+def all_files_emptied(folder: pathlib.Path) -> None:
+    for path in folder.glob("4/**/*"):
+        if path.is_file():
+            empty(path)
+
+
+def data_emptied(folder: pathlib.Path) -> None:
+    empty(folder / "4/data/metadata")
+
+
+def array_flipped(folder: pathlib.Path) -> None:
+    flip_a_bit(next(folder.glob("4/state/ocdbt.process_0/d/*")))
+
+
+PASSED_OVER = {
+    empty_folder: (4, "9 is passed over for step 4: it has no manifest.json"),
+    huge_number: (4, "9 is passed over for step 4: it has no manifest.json"),
+    copied_step: (4, "12 is passed over for step 4: it is a copy of step 3"),
+    state_gone: (3, "4 is passed over for step 3: state/_METADATA is missing"),
+    all_files_emptied: (3, "4 is passed over for step 3: manifest.json is damaged"),
+    data_emptied: (3, "4 is passed over for step 3: data/metadata has 0 bytes in place of 11"),
+    array_flipped: (3, "has other contents than were saved"),
+}
+
+
+@pytest.mark.parametrize("damage", PASSED_OVER)
+def test_the_last_whole_step_is_restored_and_the_other_is_kept(two_steps, tmp_path, capfd, damage):
+    folder = tmp_path / "sft"
+    shutil.copytree(two_steps, folder)
+    damage(folder)
+    before = {path.name for path in folder.iterdir()}
+    wanted, message = PASSED_OVER[damage]
+    with Checkpoints(folder) as checkpoints:
+        restored = checkpoints.restore(like_ten_numbers())
+        assert restored.data == {"next": wanted}
+        assert same(restored.state, ten_numbers(wanted))
+        (line,) = capfd.readouterr().err.splitlines()
+        assert message in line and ".damaged, remove it when you no longer need it" in line
+        (damaged,) = {path.name for path in folder.iterdir()} - before
+        assert damaged.removesuffix(".damaged") in before
+        checkpoints.save(wanted + 1, ten_numbers(wanted + 1), {"next": wanted + 1})
+    assert ckpt.latest_whole(folder) == (wanted + 1, {})
+    assert (folder / damaged).is_dir()
+
+
+def test_a_step_that_is_damaged_twice_is_kept_twice(two_steps, tmp_path, capfd):
+    folder = tmp_path / "sft"
+    shutil.copytree(two_steps, folder)
+    for _ in range(2):
+        data_emptied(folder)
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(4, ten_numbers(4), {"next": 4})
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["3", "4", "4.damaged", "4.damaged-2"]
+
+
+def test_folders_of_other_names_are_left_alone(two_steps, tmp_path, capfd):
+    folder = tmp_path / "sft"
+    shutil.copytree(two_steps, folder)
+    for name in ("best", "007", "-1", "5.0", "5.copy"):
+        (folder / name).mkdir()
+    (folder / "8").write_text("a file")
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore(like_ten_numbers()).data == {"next": 4}
+    assert capfd.readouterr().err == ""
+
+
+def test_without_a_whole_step_nothing_begins_anew(two_steps, tmp_path):
+    folder = tmp_path / "sft"
+    shutil.copytree(two_steps, folder)
+    data_emptied(folder)
+    (folder / "3" / ckpt.MANIFEST).unlink()
+    message = (
+        r"no checkpoint in .*sft is whole \(4: data/metadata has 0 bytes in place of 11; "
+        r"3: it has no manifest\.json\): put one back from a copy, or remove the folder"
+    )
+    with pytest.raises(ValueError, match=message):
+        ckpt.latest_whole(folder)
+    with pytest.raises(ValueError, match=message):
+        Checkpoints(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
+
+
+def test_a_damage_between_two_starts_and_a_restore_is_found(two_steps, tmp_path, capfd):
+    folder = tmp_path / "sft"
+    shutil.copytree(two_steps, folder)
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.latest() == 4
+        array_flipped(folder)
+        assert checkpoints.restore(like_ten_numbers()).data == {"next": 3}
+
+
+def test_a_folder_without_checkpoints_is_none(tmp_path):
+    assert ckpt.latest_whole(tmp_path / "none") == (None, {})
+    assert ckpt.latest_whole(tmp_path) == (None, {})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_that_cannot_be_read_is_a_damage(two_steps, tmp_path):
+    shutil.copytree(two_steps, tmp_path / "sft")
+    (tmp_path / "sft/4/data/metadata").chmod(0)
+    _, passed_over = ckpt.latest_whole(tmp_path / "sft")
+    assert passed_over == {"4": "data/metadata cannot be read (Permission denied)"}
+
+
+def test_all_are_kept_without_a_limit(tmp_path):
+    with Checkpoints(tmp_path, keep=None) as checkpoints:
+        for step in range(1, 6):
+            checkpoints.save(step, ten_numbers(step), {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "3", "4", "5"]
+
+
+NO_ROOM = """
+import resource, sys
+import jax.numpy as jnp
+from mmcot_jax import errors, hosts
+from mmcot_jax.ckpt import Checkpoints
+from mmcot_jax.types import TrainState
+
+def save():
+    hosts.initialize()
+    arrays = {str(i): jnp.arange(20000.0) for i in range(40)}
+    with Checkpoints(sys.argv[1]) as checkpoints:
+        checkpoints.save(1, TrainState(jnp.int32(1), arrays, ()), {})
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+sys.exit(errors.run_command(save))
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_is_one_line_however_many_arrays_there_are(tmp_path):
+    command = [sys.executable, "-c", NO_ROOM, str(tmp_path / "sft")]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    lines = ended.stderr.split("error: ", 1)[1].splitlines()
+    assert ended.returncode == 2 and len(lines) == 1 and "File too large: raise the" in lines[0]
+    assert "Traceback" not in ended.stderr
+    with Checkpoints(tmp_path / "sft") as checkpoints:
+        assert checkpoints.latest() is None
+        checkpoints.save(1, ten_numbers(1), {})
+    assert [path.name for path in (tmp_path / "sft").iterdir()] == ["1"]
 
 
 ENDLESS = """

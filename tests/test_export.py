@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import tiny
+from helpers.disk import largest_file
 
 from mmcot_jax import export, hf, safetensors_io
 from mmcot_jax.ckpt import Checkpoints
@@ -124,6 +125,31 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint in .*checkpoints; train it first"):
         export.last_checkpoint(tmp_path, ("sft", "eval"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(run, variables, tmp_path, capsys):
+    folder = run(variables["lora"])
+    (folder / "checkpoints/sft/12/data/metadata").write_bytes(b"")
+    assert export.main([str(folder), "--to", "peft", str(tmp_path / "out")]) == 0
+    assert "sft/12 is passed over for step 3: data/metadata has 0 b" in capsys.readouterr().err
+    weights = safetensors_io.read(tmp_path / "out/adapter_model.safetensors")
+    assert all(not x.any() for x in weights.values())  # step 3 is zeros
+    (folder / "checkpoints/sft/3/data/metadata").unlink()
+    assert export.main([str(folder), "--to", "peft", str(tmp_path / "other")]) == 2
+    assert "is whole (12: data/metadata has 0 bytes in place of 2; 3: " in capsys.readouterr().err
+
+
+def test_an_export_without_room_leaves_nothing_and_can_be_repeated(
+    run, variables, tmp_path, capsys
+):
+    given = [str(run(variables["lora"])), "--to", "merged", str(tmp_path / "to/out")]
+    (tmp_path / "to/.out.999999999/some folder").mkdir(parents=True)  # of a killed one
+    with largest_file(10_000):
+        assert export.main(given) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("export: ") and "safetensors: File too large: raise the limit" in line
+    assert list((tmp_path / "to").iterdir()) == []
+    assert export.main(given) == 0
 
 
 def test_nothing_is_overwritten(run, variables, tmp_path, base):

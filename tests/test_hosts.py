@@ -247,6 +247,14 @@ def test_two_processes_agree_on(scenario):
 
 
 @pytest.mark.slow
+def test_two_processes_pass_over_the_same_checkpoint(tmp_path):
+    ends = together(*[("tests/helpers/together.py", "checkpoints", tmp_path)] * 2)
+    both_succeeded(ends)
+    line = "checkpoint {0}/3 is passed over for step 2: state/ocdbt.process_1/d/"
+    assert [end.output.count(line.format(tmp_path)) for end in ends] == [1, 0]
+
+
+@pytest.mark.slow
 def test_two_configs_are_refused_by_all():
     for end in together(*[("tests/helpers/together.py", "two_configs")] * 2):
         assert end.status == 2

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rich.console
+import tensorboardX
 from PIL import Image
 
-from mmcot_jax import log
+from mmcot_jax import events, log
 
 
 def lines(workdir) -> list[dict]:
@@ -53,6 +54,35 @@ def test_an_incomplete_last_line_is_dropped(tmp_path):
     assert [entry["step"] for entry in lines(tmp_path)] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("tail", [b"\0" * 4096, b"\xff\xfe", b'{"stage": "sft", "step": 2}'])
+def test_whatever_follows_the_last_whole_line_is_dropped(tmp_path, tail):
+    run(tmp_path, range(2))
+    with open(tmp_path / "metrics.jsonl", "ab") as file:
+        file.write(tail)
+    run(tmp_path, range(2, 4), start=2)
+    assert [entry["step"] for entry in lines(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_a_lost_file_is_told_and_its_curves_stay(tmp_path, capsys):
+    run(tmp_path, range(4))
+    (tmp_path / "metrics.jsonl").unlink()
+    run(tmp_path, range(3, 5), start=3)
+    assert [entry["step"] for entry in lines(tmp_path)] == [3, 4]
+    assert curves(tmp_path) == [0, 1, 2, 3, 4]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "metrics.jsonl is gone, and with it the metrics of sft before step 3" in line
+    run(tmp_path / "new", range(2))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("line", [b"\0\0", b"[]", b"\xff", b'{"step": 1}', b'{"stage": "sft"}'])
+def test_a_broken_line_before_the_last_is_named(tmp_path, line):
+    whole = b'{"stage": "sft", "step": 0}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(whole + line + b"\n" + whole)
+    with pytest.raises(ValueError, match=r"metrics.jsonl:2 is not a line of metrics: remove the"):
+        log.Log(tmp_path, "sft", 10)
+
+
 def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"stage": "sft", "step": 0}\n{"step"\n{}\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl:2 is not a line of metrics"):
@@ -73,10 +103,72 @@ def test_other_processes_write_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard_events_are_written(tmp_path):
-    run(tmp_path, range(3))
-    (events,) = (tmp_path / "tensorboard" / "sft").glob("events.out.tfevents*")
-    assert events.read_bytes().count(b"loss") == 3
+def curves(workdir, stage="sft", tag="loss") -> list[int]:
+    """The steps of a curve, in the order of the event files."""
+    return [
+        event.step
+        for path in sorted((workdir / "tensorboard" / stage).glob(events.PATTERN))
+        for _, event in events.read(path)
+        for value in event.summary.value
+        if value.tag == tag
+    ]
+
+
+def test_tensorboard_has_a_step_as_soon_as_it_is_written(tmp_path):
+    with log.Log(tmp_path, "sft", 10, console=quiet()) as entries:
+        entries.write(0, {"loss": 0.5, "eval_pass@1": 1, "kl": math.nan})
+        (path,) = (tmp_path / "tensorboard/sft").glob(events.PATTERN)
+        _, (_, event) = events.read(path)
+    assert {v.tag: v.simple_value for v in event.summary.value} == {"loss": 0.5, "eval_pass_1": 1.0}
+    assert event.step == 0 and abs(event.wall_time - path.stat().st_mtime) < 60
+
+
+def test_tensorboard_has_every_step_once_after_a_kill(tmp_path):
+    run(tmp_path, range(5))
+    (killed,) = (tmp_path / "tensorboard/sft").glob(events.PATTERN)
+    run(tmp_path, range(3, 6), start=3)
+    assert curves(tmp_path) == [0, 1, 2, 3, 4, 5]
+    content = killed.read_bytes()
+    for lost in (1, 30, len(content) - 30, len(content)):  # what the disk did not have
+        killed.write_bytes(content[: len(content) - lost])
+        run(tmp_path, range(5, 7), start=5)
+        assert sorted(curves(tmp_path)) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_tensorboard_keeps_the_time_of_a_step(tmp_path):
+    def times():
+        return [
+            (event.step, event.wall_time)
+            for path in (tmp_path / "tensorboard/sft").glob(events.PATTERN)
+            for _, event in events.read(path)
+            if event.summary.value
+        ]
+
+    run(tmp_path, range(5))
+    before = times()
+    run(tmp_path, (), start=3)
+    assert times() == before[:3]
+
+
+def test_tensorboard_has_an_evaluation_that_begins_anew_once(tmp_path):
+    run(tmp_path, range(3), stage="eval")
+    run(tmp_path, range(2), stage="warm")
+    run(tmp_path, range(4), stage="eval")
+    assert curves(tmp_path, "eval") == [0, 1, 2, 3]
+    assert curves(tmp_path, "warm") == [0, 1]
+    assert len(list((tmp_path / "tensorboard/eval").iterdir())) == 1
+
+
+def test_event_files_of_an_earlier_version_are_read(tmp_path):
+    writer = tensorboardX.SummaryWriter(str(tmp_path / "tensorboard/sft"))
+    for step in (0, 1, 1, 2):  # an event for each number, a step twice
+        writer.add_scalar("loss", 1 / (step + 1), step)
+    writer.close()
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(f'{{"stage": "sft", "step": {i}, "loss": 0.5}}\n' for i in range(3))
+    )
+    run(tmp_path, range(2, 4), start=2)
+    assert curves(tmp_path) == [0, 1, 2, 3]
 
 
 def test_without_a_terminal_progress_is_lines(tmp_path):

@@ -105,13 +105,23 @@ def test_a_closed_terminal_ends_the_command_too(tmp_path, kind):
     (tmp_path / "command.py").write_text(
         COMMAND.replace("print(", "print('x', flush=True), print(")
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, tmp_path / "command.py", kind, tmp_path])
+    terminal, child_side = pty.openpty()
+    controls = (
+        "import fcntl, os, sys, termios\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", controls, tmp_path / "command.py", kind, tmp_path],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), child_side),
+        start_new_session=True,
+    )
+    os.close(child_side)
     while len(list(tmp_path.glob("worker*" if kind == "workers" else "ready"))) < 1:
+        assert process.poll() is None
         time.sleep(0.02)
     os.close(terminal)
-    assert os.waitpid(pid, 0)[1] == 0 and (tmp_path / "cleaned").exists()
+    assert process.wait(20) == 0 and (tmp_path / "cleaned").exists()
 
 
 def test_under_nohup_a_closed_terminal_is_nothing(tmp_path):

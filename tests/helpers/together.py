@@ -4,6 +4,7 @@ test_hosts.py starts it in two processes of four devices each.
 """
 
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -74,6 +75,50 @@ def hangs_on_process_1(example, reply) -> float:
     return 1.0
 
 
+def checkpoints(folder: str) -> None:
+    """A damaged checkpoint is passed over by both, and without a whole one both raise."""
+    import jax
+
+    from mmcot_jax import ckpt
+    from mmcot_jax import mesh as meshes
+    from mmcot_jax.types import TrainState
+
+    mesh = meshes.make()
+    shards = jax.sharding.NamedSharding(mesh, jax.P("fsdp"))
+    alone = jax.sharding.NamedSharding(mesh, jax.P())
+    like = TrainState(
+        jax.ShapeDtypeStruct((), np.int32, sharding=alone),
+        {"w": jax.ShapeDtypeStruct((1024, 2), np.float32, sharding=shards)},
+        (),
+    )
+    with ckpt.Checkpoints(folder, keep=2) as saved:
+        for step in (1, 2, 3):
+            full = jax.tree.map(lambda x, n=step: np.full(x.shape, n, x.dtype), like)
+            put = jax.tree.map(lambda x, to: jax.device_put(x, to.sharding), full, like)
+            saved.save(step, put, {"next": step})
+    assert ckpt.latest_whole(folder) == (3, {})
+    for expected in (2, None):
+        meshes.all_gather_objects("both have seen it whole")
+        if jax.process_index() == 0:
+            arrays = sorted(pathlib.Path(folder).glob("[23]/state/ocdbt.process_1/d/*"))
+            arrays[-1].write_bytes(bytes(arrays[-1].stat().st_size))
+        if expected:
+            with ckpt.Checkpoints(folder, keep=2) as saved:
+                state, data = saved.restore(like)
+                assert data == {"next": expected}
+                assert all(
+                    (s.data == expected).all() for s in state.trained["w"].addressable_shards
+                )
+        else:
+            try:
+                with ckpt.Checkpoints(folder, keep=2) as saved:
+                    saved.restore(like)
+            except ValueError as error:
+                assert "is whole (2: state/ocdbt.process_1/d/" in str(error), error
+                return
+            raise AssertionError("it was restored")
+
+
 def two_configs() -> None:
     """Processes with two configs are refused."""
     hosts.check_same_config(f"a config of process {os.environ['JAX_PROCESS_ID']}")
@@ -131,7 +176,9 @@ def main(argv) -> int:
     return 0
 
 
-SCENARIOS = {f.__name__: f for f in (rows, rewards, preempt, two_configs, refused, lose)}
+SCENARIOS = {
+    f.__name__: f for f in (rows, rewards, preempt, checkpoints, two_configs, refused, lose)
+}
 
 if __name__ == "__main__":
     hosts.run_and_exit(main, sys.argv[1:])
