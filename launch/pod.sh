@@ -10,10 +10,12 @@ set -euo pipefail
 retries=$1 folder=$2 count=$2.restarts
 shift 2
 first=$((${TPU_WORKER_ID:-0} == 0 && ${MEGASCALE_SLICE_ID:-0} == 0))
-failures=0 best=-1 last=0
+failures=0
 
 if ((first)); then
-  [[ ! -e $count ]] || read -r failures best last <"$count"
+  numbers=$(cat "$count" 2>/dev/null) || true
+  [[ $numbers =~ ^[0-9]+\ -?[0-9]+\ [0-9]+$ ]] || numbers="0 -1 0" # none, or one that was cut short
+  read -r failures best last <<<"$numbers"
   now=$("$(dirname "${BASH_SOURCE[0]}")/progress.sh" "$folder")
   if ((now > best)); then
     best=$now failures=0

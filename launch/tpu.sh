@@ -132,7 +132,8 @@ do_watch() {
     capture report finished gcloud compute tpus tpu-vm ssh "$NAME" "${location[@]}" --worker=0 \
       --command="$(report "$folder")"
     { read -r end && read -r progressed && read -r line; } <<<"$report" || true
-    if ((${progressed:-0} > best)); then
+    [[ ${progressed:-} =~ ^[0-9]+$ ]] || progressed=0
+    if ((progressed > best)); then
       best=$progressed failures=0
     fi
     case $end in

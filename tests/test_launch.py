@@ -161,7 +161,9 @@ def test_a_run_that_goes_on_between_failures_is_not_given_up(tmp_path):
     done, _ = watch(tmp_path, *reports, "finished|9|", RETRIES="1")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("60 s (1 of 1 without progress)") == 8
-    # the same steps again are no progress
+    # the same steps again are no progress, nor is a number that is none
+    done, _ = watch(tmp_path, "1|no such file|x", "1|0|x", RETRIES="1")
+    assert done.returncode == 2 and "That is 2 times without" in done.stderr
     done, _ = watch(tmp_path, "1|5|x", "running|3|", "1|5|x", RETRIES="1")
     assert done.returncode == 2 and "That is 2 times without" in done.stderr
 
@@ -296,6 +298,8 @@ def test_pods_that_fail_without_progress_wait_longer_and_then_end_the_jobset(tmp
     # other pods do not count, preemptions are no failures, progress forgets them
     assert [pod(tmp_path, "exit 1", TPU_WORKER_ID="1").returncode for _ in range(5)] == [1] * 5
     assert [pod(tmp_path, ":").returncode for _ in range(5)] == [75] * 5
+    (tmp_path / "runs/a b.restarts").write_text("")  # as a full disk leaves it
+    assert pod(tmp_path, "exit 1").returncode == 1
     steps = "echo {} >> runs/'a b'/metrics.jsonl; exit 1"
     assert [pod(tmp_path, steps).returncode for _ in range(5)] == [1] * 5
 
