@@ -45,6 +45,26 @@ require() {
   ((${#missing[@]} == 0)) || fail "give$(flags "${missing[*]}"), or set ${missing[*]} in the environment"
 }
 
+# Checks that each of these variables says yes or no; no becomes nothing.
+yes_or_no() {
+  local name
+  for name in "$@"; do
+    case ${!name} in
+      yes | true | 1) printf -v "$name" yes ;;
+      no | false | 0 | "") printf -v "$name" "" ;;
+      *) fail "--${name,,} is ${!name}: give yes or no" ;;
+    esac
+  done
+}
+
+# Checks that each of these variables is a whole number.
+numbers() {
+  local name
+  for name in "$@"; do
+    [[ ${!name} =~ ^[0-9]+$ ]] || fail "--${name,,} is ${!name}: give a whole number"
+  done
+}
+
 show() {
   printf '%q ' "$@" && printf '\n'
 }

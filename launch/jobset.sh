@@ -8,27 +8,31 @@
 #
 # Every option may be given in the environment, by its name in capitals: PROJECT, ZONE, CLUSTER,
 # NAME, MACHINE (ct5lp-hightpu-4t), ACCELERATOR (tpu-v5-lite-podslice), TOPOLOGY (4x4), HOSTS (per
-# slice), CHIPS (per host), SLICES, SPOT, RESTARTS, GRACE (seconds to save in), IMAGE (with Python and
-# git), REPO and BRANCH (of this code), BUCKET (mounted at runs/), ACCOUNT (the service account that
-# may write to it), TO. --dry-run prints the commands.
+# slice), CHIPS (per host), SLICES, SPOT (yes or no), RESTARTS (in all), RETRIES (in a row, after
+# failures without a new checkpoint or line of metrics), GRACE (seconds to save in), IMAGE (with Python
+# and git), REPO and BRANCH (of this code), BUCKET (mounted at runs/), ACCOUNT (the service account
+# that may write to it), TO. --dry-run prints the commands.
 #
 # A pod that ends without the run's file `finished` has failed, and the JobSet restarts all pods. So it
-# does after a preemption, which ends a run with status 0.
+# does after a preemption, which ends a run with status 0. Status 2 ends the JobSet: the run refuses
+# its input, or failed more than RETRIES times without progress: see pod.sh.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 : "${PROJECT=}" "${ZONE=}" "${CLUSTER=}" "${NAME=}" "${MACHINE=}" "${ACCELERATOR=}" "${TOPOLOGY=}"
-: "${HOSTS=}" "${CHIPS=}" "${SLICES=1}" "${SPOT=}" "${RESTARTS=100}" "${GRACE=600}"
+: "${HOSTS=}" "${CHIPS=}" "${SLICES=1}" "${SPOT=}" "${RESTARTS=100}" "${RETRIES=5}" "${GRACE=600}"
 : "${IMAGE=python:3.12}" "${REPO=}" "${BRANCH=}" "${BUCKET=}" "${ACCOUNT=}" "${TO=}"
 
 main() {
   local command=${1:-}
   [[ $command ]] || fail "give a command: create, manifest, run, logs, fetch, stop or delete"
   shift
-  parse "PROJECT ZONE CLUSTER NAME MACHINE ACCELERATOR TOPOLOGY HOSTS CHIPS SLICES SPOT RESTARTS GRACE \
-IMAGE REPO BRANCH BUCKET ACCOUNT TO" "$@"
+  parse "PROJECT ZONE CLUSTER NAME MACHINE ACCELERATOR TOPOLOGY HOSTS CHIPS SLICES SPOT RESTARTS RETRIES \
+GRACE IMAGE REPO BRANCH BUCKET ACCOUNT TO" "$@"
   require NAME
+  yes_or_no SPOT
+  numbers SLICES RESTARTS RETRIES GRACE
   case $command in
     create | manifest | run | logs | fetch | stop | delete) "do_$command" ;;
     *) fail "there is no $command; choose create, manifest, run, logs, fetch, stop or delete" ;;
@@ -60,6 +64,8 @@ metadata:
 spec:
   failurePolicy:
     maxRestarts: $RESTARTS
+    rules:
+      - {name: refused, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy]}
   replicatedJobs:
     - name: slice
       replicas: $SLICES
@@ -68,6 +74,9 @@ spec:
           completions: $HOSTS
           parallelism: $HOSTS
           backoffLimit: 0
+          podFailurePolicy:
+            rules:
+              - {action: FailJob, onExitCodes: {containerName: main, operator: In, values: [2]}}
           template:
             metadata:
               annotations:
@@ -98,13 +107,7 @@ spec:
                       set -eu
                       git clone --quiet --depth=1 --branch=$(printf %q "$BRANCH") $(printf %q "$REPO") /code
                       cd /code && ln -s /runs runs && pip install --quiet -e '.[tpu]'
-                      # forwards SIGTERM to the run and waits until it has saved
-                      trap 'kill -TERM \$!' TERM
-                      $(quoted)& run=\$!
-                      wait \$run || true # a signal interrupts this
-                      status=0
-                      wait \$run || status=\$?
-                      test -e $(printf %q "$folder")/finished || exit \$((status ? status : 75))
+                      exec launch/pod.sh $RETRIES $(printf %q "$folder") $(quoted)
               volumes:
                 - name: runs
                   csi:

@@ -5,27 +5,32 @@
 #   launch/tpu.sh setup                      on every worker: code, packages, the bucket at ~/runs
 #   launch/tpu.sh run -- python -m mmcot_jax.main --config configs/m2m.py --workdir runs/m2m-7b
 #   launch/tpu.sh logs --worker 1            follows a worker's output
-#   launch/tpu.sh watch -- python -m ...     all of it, again after preemptions, until it finishes
+#   launch/tpu.sh watch -- python -m ...     all of it, again after preemptions, until it finishes;
+#                                            after failures too, at most RETRIES (5) times in a row
+#                                            without a new checkpoint or line of metrics
 #   launch/tpu.sh fetch --to DIR -- ... --workdir runs/m2m-7b
 #   launch/tpu.sh stop | delete
 #
 # Every option may be given in the environment, by its name in capitals: PROJECT, ZONE, NAME, TYPE
-# (v5litepod-16), RUNTIME (the VMs' software; by default from TYPE), SPOT, REPO and BRANCH (of this
-# code), BUCKET (mounted at ~/runs of all workers), WORKER, TO. --dry-run prints the commands.
+# (v5litepod-16), RUNTIME (the VMs' software; by default from TYPE), SPOT (yes or no), REPO and BRANCH
+# (of this code), BUCKET (mounted at ~/runs of all workers), WORKER, RETRIES, TO. --dry-run prints the
+# commands.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 : "${PROJECT=}" "${ZONE=}" "${NAME=}" "${TYPE=}" "${RUNTIME=}" "${SPOT=}" "${REPO=}" "${BRANCH=}"
-: "${BUCKET=}" "${WORKER=0}" "${TO=}"
+: "${BUCKET=}" "${WORKER=0}" "${RETRIES=5}" "${TO=}"
 run_pattern='^[^ ]*python[^ ]* -m mmcot_jax' # the run's processes, not the shell around them
 
 main() {
   local command=${1:-}
   [[ $command ]] || fail "give a command: create, setup, run, logs, watch, fetch, stop or delete"
   shift
-  parse "PROJECT ZONE NAME TYPE RUNTIME SPOT REPO BRANCH BUCKET WORKER TO" "$@"
+  parse "PROJECT ZONE NAME TYPE RUNTIME SPOT REPO BRANCH BUCKET WORKER RETRIES TO" "$@"
   require PROJECT ZONE NAME
+  yes_or_no SPOT
+  numbers RETRIES
   location=(--project="$PROJECT" --zone="$ZONE")
   case $command in
     create | setup | run | logs | watch | fetch | stop | delete) "do_$command" ;;
@@ -104,34 +109,65 @@ do_stop() { # as a preemption does: the run saves a checkpoint first
 }
 
 do_watch() {
-  local state end folder
+  local state restart='' report end progressed line best=0 failures=0 seconds folder
   folder=$(workdir)
   [[ $folder ]] || fail "watch needs the run: -- python -m mmcot_jax.main ... --workdir runs/..."
   require TYPE REPO BRANCH BUCKET
-  printf -v folder %q "mmcot_jax/$folder/finished"
+  printf -v folder %q "$folder"
   while true; do
     capture state PREEMPTED gcloud compute tpus tpu-vm describe "$NAME" "${location[@]}" \
       --format='value(state)'
     if [[ $state != READY ]]; then
+      say "the slice $NAME is ${state:-not there}: it is created${state:+ again}"
       [[ ! $state ]] || do_delete
       do_create
       do_setup
       do_run
+    elif [[ $restart ]]; then
+      on all "pkill -KILL -f '$run_pattern' || true"
+      do_run
     fi
+    restart=
     pause 60
-    capture end finished gcloud compute tpus tpu-vm ssh "$NAME" "${location[@]}" --worker=0 --command="
-if test -e $folder; then echo finished
-elif pgrep -f '$run_pattern' > /dev/null; then echo running
-else cat status; fi"
+    capture report finished gcloud compute tpus tpu-vm ssh "$NAME" "${location[@]}" --worker=0 \
+      --command="$(report "$folder")"
+    { read -r end && read -r progressed && read -r line; } <<<"$report" || true
+    [[ ${progressed:-} =~ ^[0-9]+$ ]] || progressed=0
+    if ((progressed > best)); then
+      best=$progressed failures=0
+    fi
     case $end in
       finished) return ;;
-      2) fail "the run refuses its input: see $0 logs" ;;
-      [0-9]*)
-        on all "pkill -KILL -f '$run_pattern' || true"
-        do_run
-        ;;
+      running) continue ;;
+      2) fail "the run refuses its input: ${line:-see $0 logs}" ;;
+      0) end="the run was stopped by a signal and has saved" ;;
+      [0-9]*) end="the run failed with status $end: ${line:-no output}" ;;
+      gone) end="the run is gone without a status, as after a reboot" ;;
+      *) say "worker 0 does not answer" && continue ;;
     esac
+    ((++failures <= RETRIES)) ||
+      fail "$end. That is $failures times without a new checkpoint or line of metrics: see $0 logs"
+    seconds=$((60 << (failures < 6 ? failures - 1 : 5))) # at most half an hour
+    say "$end. It starts again in $seconds s ($failures of $RETRIES without progress)"
+    pause "$((seconds - 60))" # and 60 s after the start
+    restart=yes
   done
+}
+
+say() {
+  printf '%(%F %T)T %s\n' -1 "$1" >&2
+}
+
+# The script that prints how a run is (finished, running, its status, gone), its progress, and its
+# last error or last line.
+report() {
+  cat <<SH
+if test -e mmcot_jax/$1/finished; then echo finished
+elif pgrep -f '$run_pattern' > /dev/null; then echo running
+else cat status 2> /dev/null || echo gone; fi
+mmcot_jax/launch/progress.sh mmcot_jax/$1
+{ grep -a '^[A-Za-z.]*[Ee]rror' log || tail -n 1 log; } 2> /dev/null | tail -n 1 | cut -c 1-300
+SH
 }
 
 do_fetch() {

@@ -9,20 +9,21 @@ import ast
 import difflib
 import importlib.util
 import json
-import os
 import pathlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from ml_collections import ConfigDict
 
+from mmcot_jax import files, modules
 from mmcot_jax.errors import suggest
 from mmcot_jax.options import accepts, named_in_trl
 
 Tree = ConfigDict | Mapping
 
-_MISSING = object()
+MISSING = object()
+"""Stands for a value that is not there."""
 _USAGE = "give --config FILE[:PRESET] --workdir DIR [--config.KEY=VALUE ...]"
 
 
@@ -45,19 +46,37 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     path, _, preset = spec.partition(":")
     module = _module(pathlib.Path(path))
-    preset = preset or module.PRESETS[0]
-    if preset not in module.PRESETS:
+    presets = _presets(path, module.PRESETS)
+    preset = preset or presets[0]
+    if preset not in presets:
         raise ValueError(
-            f"{path} has no preset {preset!r}{suggest(preset, module.PRESETS)}; "
-            f"it has {', '.join(module.PRESETS)}"
+            f"{path} has no preset {preset!r}{suggest(preset, presets)}; "
+            f"it has {', '.join(presets)}"
         )
-    config = module.get_config(preset)
+    try:
+        config = module.get_config(preset)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"--config {spec}: {modules.describe(error, path)}") from None
+    if not isinstance(config, ConfigDict):
+        raise ValueError(
+            f"{path}: get_config returned a {type(config).__name__}; return an "
+            "ml_collections.ConfigDict, as configs/base.py's config() does"
+        )
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise ValueError(f"{override!r} sets nothing: write {key}=VALUE")
         _set(config, key, value)
     return config.lock()
+
+
+def _presets(path: str, presets: Any) -> list[str]:
+    names = list(presets) if isinstance(presets, Collection) else []
+    if isinstance(presets, str) or not names or not all(isinstance(x, str) for x in names):
+        raise ValueError(
+            f'{path}: PRESETS is {presets!r}; list the names of its presets, such as ("tiny",)'
+        )
+    return names
 
 
 def _module(path: pathlib.Path) -> Any:
@@ -72,7 +91,7 @@ def _module(path: pathlib.Path) -> Any:
     root = str(path.resolve().parent.parent)  # for its `from configs import base`
     sys.path.insert(0, root)
     try:
-        spec.loader.exec_module(module)
+        modules.execute(spec, module, f"--config {path}")
     finally:
         sys.path.remove(root)
     for name in ("get_config", "PRESETS"):
@@ -135,18 +154,18 @@ def _parse(key: str, text: str, default: Any) -> Any:
         return text
     value = _literal(text)
     if default is None:
-        return text if value is _MISSING else value
+        return text if value is MISSING else value
     if isinstance(default, bool):
-        value = {"true": True, "false": False}.get(text.lower(), _MISSING)
+        value = {"true": True, "false": False}.get(text.lower(), MISSING)
     elif isinstance(default, int | float) and isinstance(value, bool):
-        value = _MISSING
+        value = MISSING
     elif isinstance(default, int) and isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(default, float) and isinstance(value, int):
         value = float(value)
     elif isinstance(default, tuple | list):
         value = _sequence(text, value, default)
-    if value is _MISSING or not isinstance(value, type(default)):
+    if value is MISSING or not isinstance(value, type(default)):
         raise ValueError(
             f"config key {key!r} takes {_kind(default)} like {default!r}, not {text!r}"
         )
@@ -157,7 +176,7 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return _MISSING
+        return MISSING
 
 
 def _sequence(text: str, value: Any, default: tuple | list) -> Any:
@@ -165,7 +184,7 @@ def _sequence(text: str, value: Any, default: tuple | list) -> Any:
         return type(default)(value)
     if all(isinstance(item, str) for item in default):  # color_grid,size_grid without quotes
         return type(default)(item.strip() for item in text.split(",") if item.strip())
-    return _MISSING if value is _MISSING else type(default)([value])
+    return MISSING if value is MISSING else type(default)([value])
 
 
 def _kind(value: Any) -> str:
@@ -185,15 +204,24 @@ def to_json(config: ConfigDict) -> str:
         raise ValueError(f"a config holds plain values and names only: {error}") from None
 
 
+def differing(there: Tree, here: Tree) -> dict[str, tuple[Any, Any]]:
+    """Returns {key: (value there, value here)} of all that differs; lists equal tuples.
+
+    A key that one of them lacks has the value `MISSING`.
+    """
+    before, now = ({k: _plain(v) for k, v in flat(tree).items()} for tree in (there, here))
+    return {
+        key: (before.get(key, MISSING), now.get(key, MISSING))
+        for key in {**now, **before}
+        if before.get(key, MISSING) != now.get(key, MISSING)
+    }
+
+
 def differences(config: Tree, other: Tree) -> list[str]:
     """`"sft.steps is 10 here and 20 there"` for every key that differs; lists equal tuples."""
-    here, there = (
-        {key: _plain(value) for key, value in flat(tree).items()} for tree in (config, other)
-    )
     return [
-        f"{key} is {_shown(here, key)} here and {_shown(there, key)} there"
-        for key in {**here, **there}
-        if here.get(key, _MISSING) != there.get(key, _MISSING)
+        f"{key} is {shown(here)} here and {shown(there)} there"
+        for key, (there, here) in differing(other, config).items()
     ]
 
 
@@ -202,37 +230,15 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    return repr(values[key]) if key in values else "missing"
+def shown(value: Any) -> str:
+    """Returns a value of `differing` for an error."""
+    return "missing" if value is MISSING else repr(value)
 
 
-def write_or_check(workdir: pathlib.Path, config: ConfigDict, write: bool = True) -> bool:
-    """Writes config.json into the workdir, or checks that the existing one is the same.
-
-    Returns whether it existed. Of several processes that share a workdir only one has `write`.
-
-    Raises:
-        ValueError: the workdir holds a run of another config; lists the differences.
-    """
-    path = workdir / "config.json"
-    if path.exists():
-        try:
-            existing = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not JSON ({error}): remove it or the workdir") from None
-        if differing := differences(config, existing):
-            raise ValueError(
-                f"{workdir} holds a run of another config: {'; '.join(differing)}: "
-                "give another --workdir, or remove this one"
-            )
-        return True
-    if not write:
-        return False
-    workdir.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(to_json(config))
-    os.replace(temporary, path)
-    return False
+def write(path: pathlib.Path, config: ConfigDict, more: Mapping[str, Any]) -> None:
+    """Writes a config as JSON with `more` keys, atomically, into a folder that may be new."""
+    values = json.loads(to_json(config)) | dict(more)
+    files.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -248,14 +254,31 @@ def parse_args(argv: Sequence[str]) -> Args:
     """
     parser = _Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", help="what to run")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the run's results")
+    parser.add_argument("--workdir", help="folder of the run's results")
     parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
     known, rest = parser.parse_known_args(argv)
     changes = overrides(rest)  # first: an error names the misspelt flag, not the missing one
     missing = [f"--{name}" for name, value in vars(known).items() if value is None]
     if missing:
         raise ValueError(f"missing {' and '.join(missing)}: {_USAGE}")
-    return Args(load(known.config, changes), known.workdir)
+    workdir = check_folder("--workdir", known.workdir)
+    return Args(load(known.config, changes), workdir)
+
+
+def check_folder(flag: str, text: str) -> pathlib.Path:
+    """Returns the path of a folder that is there or can be made.
+
+    Raises:
+        ValueError: the text is empty, as from a shell variable that is not set; or something else
+            is in the way.
+    """
+    if not text.strip():
+        raise ValueError(f"{flag} is empty; give a folder (is a variable of the shell not set?)")
+    path = pathlib.Path(text)
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise ValueError(f"{flag} is {text!r}, and {part} is not a folder; give another")
+    return path
 
 
 def overrides(rest: Sequence[str]) -> list[str]:
@@ -267,6 +290,7 @@ def overrides(rest: Sequence[str]) -> list[str]:
         if not flag.startswith("--config."):
             hint = suggest(flag, ("--config", "--workdir")) or f": {_USAGE}"
             raise ValueError(f"there is no flag {flag!r}{hint}")
-        key = flag.removeprefix("--config.")
-        found.append(f"{key}={value if equals else next(words, '')}")
+        if not equals and (value := next(words, None)) is None:
+            raise ValueError(f"{flag} has no value: write {flag}=VALUE")
+        found.append(f"{flag.removeprefix('--config.')}={value}")
     return found

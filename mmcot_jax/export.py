@@ -40,7 +40,8 @@ def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; give a folder that is new or empty")
     c = config["model"]
-    module = models.get(c["backbone"])  # before the checkpoint: it may bring sharding rules
+    # before the checkpoint: it may bring sharding rules
+    module = models.get(c["backbone"], "weights.table", "weights.save")
     mesh = meshes.make(data=1, fsdp=-1)
     trained = restore_trained(last_checkpoint(run, config["stages"]), mesh)
     with files.atomic_folder(out) as folder:

@@ -7,16 +7,22 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+
+from mmcot_jax import signals
+
+T = TypeVar("T")
 
 ENV_VARS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Address of process 0 (host:port), number of processes, index of this process."""
@@ -67,6 +73,7 @@ def initialize() -> None:
     given = read_environment(os.environ)
     if given or _on_tpu():
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        signals.install(forward=jax.process_count() > 1)  # the runtime has replaced the handler
     if jax.process_count() > 1:
         _connect_devices()
         _start_watchdog()
@@ -121,7 +128,7 @@ def _start_watchdog() -> None:
         f"another one was, or was silent for {HEARTBEAT_SECONDS} s: the output of the others shows "
         "which was first; the same command resumes from the last checkpoint"
     )
-    script = 'read -r dismissed || echo "$0" >&2'
+    script = 'trap "" TERM INT; read -r dismissed || echo "$0" >&2'  # it outlives a group's signal
     _watchdog = subprocess.Popen(["sh", "-c", script, line], stdin=subprocess.PIPE)
     atexit.register(_dismiss_watchdog)
 
@@ -146,38 +153,63 @@ def never_preempted() -> bool:
 class PreemptionNotice:
     """True once any process of the run has received SIGTERM: its machine will be taken away.
 
-    A context manager of the main thread. Every process must call it at the same points; all of
-    them get True at the same call.
+    A context manager. Every process must call it at the same points; all of them get True at the
+    same call. What is computed after a call counts as unsaved.
     """
 
     def __init__(self):
-        self._calls, self._signalled = 0, False
+        self._calls = 0
 
     def __enter__(self) -> "PreemptionNotice":
-        """Handles SIGTERM; with several processes jax has its own handler."""
-        if not jax.distributed.is_initialized():
-            self._before = signal.signal(signal.SIGTERM, self._on_signal)
+        """Handles SIGTERM, unless the command does; with several processes jax has its handler."""
+        main = threading.current_thread() is threading.main_thread()
+        self._own = main and not (signals.is_handled() or _is_distributed())
+        if self._own:
+            signals.clear()
+            self._before = signal.signal(signal.SIGTERM, signals.request_stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Restores the previous handler."""
-        if not jax.distributed.is_initialized():
+        if self._own:
             signal.signal(signal.SIGTERM, self._before)
-
-    def _on_signal(self, *_) -> None:
-        self._signalled = True
 
     def __call__(self) -> bool:
         """Returns whether to save and stop now."""
         self._calls += 1  # the processes agree on one of these numbers, counted over all stages
-        if jax.distributed.is_initialized():
-            return multihost_utils.reached_preemption_sync_point(self._calls)
-        return self._signalled
+        signals.set_unsaved(True)
+        if _is_distributed():
+            if multihost_utils.reached_preemption_sync_point(self._calls):
+                signals.request_stop()
+        return signals.is_stop_requested()
 
 
 def is_main_process() -> bool:
     """True in the process that prints, and writes what is written once."""
     return jax.process_index() == 0
+
+
+def on_main_process(action: Callable[[], T]) -> T | None:
+    """Runs `action` on the main process while the others wait; they return None.
+
+    Raises:
+        ValueError: the action raised an error; all processes do.
+    """
+    if jax.process_count() == 1:
+        return action()
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(action) if is_main_process() else None
+        while True:  # a collective must not wait for minutes: one a second
+            report = np.zeros(4096, np.uint8)
+            if future is not None and wait([future], timeout=1.0).done:
+                error = future.exception()
+                text = b"=" if error is None else str(error).encode()[: len(report)]
+                report[: len(text)] = np.frombuffer(text, np.uint8)
+            text = bytes(multihost_utils.broadcast_one_to_all(report)).rstrip(b"\0")
+            if text == b"=":
+                return future and future.result()
+            if text:
+                raise ValueError(text.decode(errors="replace"))
 
 
 def check_same_config(config: str) -> None:
@@ -205,6 +237,8 @@ def run_and_exit(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> N
             raise
         traceback.print_exc()
         status = 1
+    finally:
+        signals.ignore()
     if status and _is_distributed():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -5,16 +5,19 @@
 The processes that draw puzzles import this file again, so it imports heavy modules only to run.
 """
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, errors
+from mmcot_jax import config, errors, files, options, signals
 
 FINISHED = "finished"
 """An empty file in the workdir of a completed run."""
+NOTHING_TO_SAVE = "preempted: there was nothing to save; the same command resumes"
+"""A line for a signal during the start-up, or between two stages."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,26 +35,37 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
         ValueError: a fault of the config, the data or the weights, in one line.
     """
-    from mmcot_jax import hosts, stages
+    from mmcot_jax import hosts, lock, resume, stages
 
     stages.check(c)
     hosts.initialize()
     hosts.check_same_config(config.to_json(c))
-    with hosts.PreemptionNotice() as preempted:
-        config.write_or_check(workdir, c, write=False)
+    with contextlib.ExitStack() as stack:
+        preempted = stack.enter_context(hosts.PreemptionNotice())
+
+        def take_workdir() -> resume.Start:
+            stack.enter_context(lock.hold(workdir))
+            start = resume.check(workdir, c, options.may_change)
+            files.clean_leftovers(workdir)
+            return start
+
+        start = hosts.on_main_process(take_workdir)
         try:
             run = stages.Run(c, workdir, preempted)
-            config.write_or_check(workdir, c, write=hosts.is_main_process())  # it can be run
+            if start:  # in one process, now that it can be run
+                resume.write(workdir, c, start)
+                (workdir / FINISHED).unlink(missing_ok=True)
             stages.run_all(run)
         except hosts.Preempted as notice:
             if hosts.is_main_process():
                 print(f"preempted: {notice}; the same command resumes", file=sys.stderr)
             return
-    if hosts.is_main_process():
-        (workdir / FINISHED).touch()
+        if hosts.is_main_process():
+            (workdir / FINISHED).touch()
 
 
 if __name__ == "__main__":
+    signals.handle(NOTHING_TO_SAVE, status=0)  # before jax: it takes a second to import
     from mmcot_jax import hosts
 
     hosts.run_and_exit(main, sys.argv[1:])

@@ -3,9 +3,12 @@
 import hashlib
 import importlib
 import importlib.util
+import operator
 import pathlib
 import sys
+import traceback
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from mmcot_jax.errors import suggest
@@ -59,7 +62,7 @@ def load_file(path: pathlib.Path, key: str) -> ModuleType:
     """Imports a Python file, or a folder with an `__init__.py`, once per process.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it raises an error; in one line with its place.
     """
     file = path / "__init__.py" if path.is_dir() else path
     if not file.is_file():
@@ -73,12 +76,49 @@ def load_file(path: pathlib.Path, key: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            execute(spec, module, f"{key} is {str(path)!r}")
         except BaseException:
             del sys.modules[name]
             raise
     return sys.modules[name]
 
 
+def execute(spec: ModuleSpec, module: ModuleType, what: str) -> None:
+    """Runs a user's file as a module; `what` names it in the error.
+
+    Raises:
+        ValueError: the file raised an error, or calls `exit`.
+    """
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{what}: {describe(error, spec.origin)}") from None
+
+
+def describe(error: BaseException, file: str) -> str:
+    """Returns one line, `file.py:3: ZeroDivisionError: division by zero`.
+
+    The place is the last one in the file; of a syntax error that of the text, in whatever file.
+    """
+    if isinstance(error, SyntaxError) and error.lineno:
+        file, line, message = error.filename or file, error.lineno, error.msg
+    else:
+        here = pathlib.Path(file).resolve()
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if pathlib.Path(f.filename).resolve() == here]
+        line, message = (lines[-1] if lines else None), str(error)
+    place = f"{file}:{line}" if line else file
+    return f"{place}: {type(error).__name__}: {' '.join(message.split())}"
+
+
 def _missing(module: ModuleType, required: Sequence[str]) -> list[str]:
-    return [name for name in required if not hasattr(module, name)]
+    return [name for name in required if not _defines(module, name)]
+
+
+def _defines(module: ModuleType, name: str) -> bool:
+    """Returns whether a module defines a name, which may be dotted: `weights.save`."""
+    try:
+        operator.attrgetter(name)(module)
+    except AttributeError:
+        return False
+    return True

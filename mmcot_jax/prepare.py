@@ -5,13 +5,14 @@ python -m mmcot_jax.main --config configs/m2m.py --config.data.store=STORE --wor
 """
 
 import collections
+import contextlib
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, errors
+from mmcot_jax import config, errors, signals
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,22 +26,25 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
     Raises:
         ValueError: a fault of the config, the data or the weights.
     """
-    from mmcot_jax import hosts, stages, store
+    from mmcot_jax import hosts, lock, stages, store
 
     stages.check(c)
     hosts.initialize()
     hosts.check_same_config(config.to_json(c))
     with c.unlocked():
         c.stages = ()
-    rows = stages.Run(c, folder).encoded_rows()
-    fingerprint = stages.fingerprint(c)
-    if hosts.is_main_process():
-        store.write(folder, rows, shards=c.data.shards, fingerprint=fingerprint)
-    else:
-        collections.deque(rows, maxlen=0)  # its devices encode their share of the images
+    with contextlib.ExitStack() as stack:
+        hosts.on_main_process(lambda: stack.enter_context(lock.hold(folder)))
+        rows = stages.Run(c, folder).encoded_rows()
+        fingerprint = stages.fingerprint(c)
+        if hosts.is_main_process():
+            store.write(folder, rows, shards=c.data.shards, fingerprint=fingerprint)
+        else:
+            collections.deque(rows, maxlen=0)  # its devices encode their share of the images
 
 
 if __name__ == "__main__":
+    signals.handle("ended by a signal before the store was complete: prepare it again", status=143)
     from mmcot_jax import hosts
 
     hosts.run_and_exit(main, sys.argv[1:])

@@ -10,13 +10,13 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, evals, models, store, tasks
+from mmcot_jax import data, evals, models, signals, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
 from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.example import Example, Row
-from mmcot_jax.hosts import never_preempted
+from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
 from mmcot_jax.rollout import encode
 from mmcot_jax.train import grpo, preflight, sft
@@ -234,6 +234,9 @@ STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
 def run_all(run: Run) -> None:
     """Runs all stages of the config, in order."""
     for name in run.c.stages:
+        if run.preempted():
+            raise Preempted(f"{run.done[-1]} is complete" if run.done else "no step was taken")
+        signals.set_unsaved(False)
         STAGES[name](run)
         run.done.append(name)
 
@@ -241,5 +244,6 @@ def run_all(run: Run) -> None:
 def fingerprint(c: ConfigDict) -> dict[str, str]:
     """Everything that a store of encoded rows depends on; a store of another is refused."""
     name = task_name(c, c.data.train)
-    images = models.get(c.model.backbone).picture_identity(c.model.to_dict())
+    module = models.get(c.model.backbone, "picture_identity")
+    images = module.picture_identity(c.model.to_dict())
     return encode.fingerprint(c, name, tasks.get(name).COSMETIC_OPTIONS, images)

@@ -138,19 +138,62 @@ def test_differences_name_both_sides(file):
     ]
 
 
-def test_a_workdir_belongs_to_one_config(file, tmp_path):
-    workdir = tmp_path / "runs" / "a"
-    assert config.write_or_check(workdir, config.load(file)) is False
-    assert config.write_or_check(workdir, config.load(file)) is True
-    assert [p.name for p in workdir.iterdir()] == ["config.json"]
-    with pytest.raises(ValueError, match=r"config: sft.steps is 5 here and 100 there: give"):
-        config.write_or_check(workdir, config.load(f"{file}:tiny"))
+def test_a_config_is_written_with_more_keys(file, tmp_path):
+    config.write(tmp_path / "new/config.json", config.load(file), {"changes": [1]})
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["config.json"]
+    found = json.loads((tmp_path / "new/config.json").read_text())
+    assert found.pop("changes") == [1] and config.differences(config.load(file), found) == []
 
 
-def test_a_broken_config_json_is_named(file, tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json is not JSON"):
-        config.write_or_check(tmp_path, config.load(file))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("PRESETS = ('a',)\nx = (1\n", r"my.py: .*my\.py:2: SyntaxError: '\(' was never closed"),
+        ("PRESETS = ('a',)\n\n1 / 0\n", r"my.py:3: ZeroDivisionError: division by zero$"),
+        ("import nothing_like_it", r"my.py:1: ModuleNotFoundError: No module named 'nothing_like"),
+        ("exit(3)", r"my.py:1: SystemExit: 3$"),
+        ("PRESETS = ()\ndef get_config(p): ...", r"my.py: PRESETS is \(\); list the names"),
+        ("PRESETS = 'tiny'\ndef get_config(p): ...", "PRESETS is 'tiny'; list the names"),
+        ("PRESETS = None\ndef get_config(p): ...", "PRESETS is None; list the names"),
+        ("PRESETS = (1,)\ndef get_config(p): ...", r"PRESETS is \(1,\); list the names"),
+        ("PRESETS = ('a',)", "my.py is no config: it has no get_config"),
+        (
+            "PRESETS = ('a',)\ndef get_config(p):\n    return {}",
+            "my.py: get_config returned a dict; return an ml_collections.ConfigDict",
+        ),
+        (
+            "PRESETS = ('a',)\ndef get_config(p):\n    return {}[p]",
+            r"--config .*my.py: .*my.py:3: KeyError: 'a'$",
+        ),
+        (
+            "PRESETS = ('a',)\ndef get_config(): ...",
+            r"my.py: .*my.py: TypeError: get_config",
+        ),
+    ],
+)
+def test_a_config_file_with_a_fault_is_one_line_with_its_place(tmp_path, text, message):
+    (tmp_path / "my.py").write_text(text)
+    with pytest.raises(ValueError, match=message) as refusal:
+        config.load(str(tmp_path / "my.py"))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("flag", ["--workdir=", "--workdir= "])
+def test_an_empty_workdir_is_refused(file, flag):
+    with pytest.raises(ValueError, match=r"--workdir is empty; give a folder .is a variable"):
+        config.parse_args(["--config", file, flag])
+
+
+@pytest.mark.parametrize("workdir", ["/dev/null", "/dev/null/a", "{file}", "{file}/runs/a"])
+def test_a_workdir_that_cannot_be_a_folder_is_refused(file, workdir):
+    workdir = workdir.format(file=file)
+    with pytest.raises(ValueError, match=f"--workdir is '{workdir}', and /.* is not a folder"):
+        config.parse_args(["--config", file, "--workdir", workdir])
+
+
+def test_a_flag_without_a_value_is_refused(file):
+    with pytest.raises(ValueError, match=r"--config.name has no value: write --config.name=VALUE"):
+        config.parse_args(["--config", file, "--workdir", "a", "--config.name"])
 
 
 def test_a_command_line_is_parsed(file):

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.flags import ROOT, flags
+from helpers.flags import ROOT, TINIEST, flags
 
 from configs import base
 from mmcot_jax import hosts
@@ -27,37 +27,6 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.train import grpo
 
-TINIEST = (
-    "data.train.count=16",
-    "data.grpo.count=16",
-    "model.decoder.width=16",
-    "model.decoder.mlp=16",
-    "model.decoder.layers=1",
-    "model.decoder.unroll=1",
-    # pictures of 2 x 2 ids
-    "model.vqgan_weights=",
-    "model.vqgan.ch=4",
-    "model.vqgan.ch_mult=1,2",
-    "model.vqgan.z_channels=4",
-    "model.vqgan.embed_dim=4",
-    "model.vqgan.resolution=4",
-    "model.vqgan.groups=2",
-    "sft.max_steps=4",
-    "sft.batch_size=8",
-    "sft.gradient_accumulation_steps=1",
-    "sft.learning_rate=0.1",  # so that it draws
-    "sft.warmup_steps=0",
-    "sft.save_steps=100",  # what is saved before the end is saved at the notice
-    "grpo.max_steps=3",
-    "grpo.max_completion_length=16",
-    "grpo.eval_count=6",
-    "grpo.log_completions_steps=1",
-    "grpo.num_completions_to_print=0",
-    # 13 questions in batches of 8: the processes' shares of the last are 4 and 1
-    "eval.count=7",
-    "eval.transfer_count=6",
-    "eval.max_completion_length=16",
-)
 MAIN = ("-m", "mmcot_jax.main")
 
 
@@ -290,6 +259,12 @@ def test_two_configs_are_refused_by_all():
     for end in together(*[("tests/helpers/together.py", "two_configs")] * 2):
         assert end.status == 2
         assert "error: process 1 of 2 was given another config than process 0" in end.output
+
+
+@pytest.mark.slow
+def test_what_the_main_process_refuses_is_refused_by_all():
+    for end in together(*[("tests/helpers/together.py", "refused")] * 2):
+        assert end.status == 2 and "error: the folder is in use\n" in end.output
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import shlex
 import shutil
 import subprocess
 
@@ -107,6 +106,107 @@ def test_after_a_preemption_the_slice_is_created_again_and_the_run_resumes():
     setup, run, end = map(on_workers, done[4:])
     assert "git clone" in setup and "mmcot_jax.main" in run
     assert "test -e mmcot_jax/runs/a\\ b/finished" in end
+    assert "mmcot_jax/launch/progress.sh mmcot_jax/runs/a\\ b" in end
+
+
+FAKE_GCLOUD = """#!/bin/bash
+echo "$*" >> calls
+case "$*" in
+  *describe*) if test -s state; then head -n 1 state; sed -i 1d state; else echo READY; fi ;;
+  *finished*) head -n 1 reports | tr '|' '\\n'; sed -i 1d reports ;;
+esac
+"""
+
+
+def watch(tmp_path, *reports: str, **given: str) -> tuple[subprocess.CompletedProcess, str]:
+    """The watch of a slice whose worker reports these `end|progress|line`, and the pauses."""
+    for name, text in {"gcloud": FAKE_GCLOUD, "sleep": "#!/bin/sh\necho $1 >> pauses\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "reports").write_text("".join(f"{report}\n" for report in reports))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [LAUNCH / "tpu.sh", "watch", *RUN],
+        cwd=tmp_path,
+        env={"PATH": path, "HOME": "/nowhere", **SLICE, **CODE, **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    pauses = (tmp_path / "pauses").read_text().split()
+    return done, " ".join(pauses)
+
+
+@pytest.mark.parametrize("status", ["1", "137", "0", "gone"])
+def test_a_run_that_ends_without_progress_is_started_again_later_and_later_then_given_up(
+    tmp_path, status
+):
+    done, pauses = watch(tmp_path, *[f"{status}|7|ValueError: x"] * 99, RETRIES="3")
+    assert done.returncode == 2
+    *again, last = done.stderr.splitlines()
+    assert [line.split("It starts again in ")[1] for line in again] == [
+        "60 s (1 of 3 without progress)",
+        "120 s (2 of 3 without progress)",
+        "240 s (3 of 3 without progress)",
+    ]
+    assert pauses == "60 0 60 60 60 180 60"
+    assert last.startswith("error: the run ") and "That is 4 times without a new checkpoint" in last
+    if status in ("1", "137"):
+        assert f"the run failed with status {status}: ValueError: x" in again[0] and "x" in last
+    assert (tmp_path / "calls").read_text().count("setsid") == 3
+
+
+def test_a_run_that_goes_on_between_failures_is_not_given_up(tmp_path):
+    reports = [report for n in range(1, 9) for report in (f"1|{n}|x", "running|0|")]
+    done, _ = watch(tmp_path, *reports, "finished|9|", RETRIES="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("60 s (1 of 1 without progress)") == 8
+    # the same steps again are no progress, nor is a number that is none
+    done, _ = watch(tmp_path, "1|no such file|x", "1|0|x", RETRIES="1")
+    assert done.returncode == 2 and "That is 2 times without" in done.stderr
+    done, _ = watch(tmp_path, "1|5|x", "running|3|", "1|5|x", RETRIES="1")
+    assert done.returncode == 2 and "That is 2 times without" in done.stderr
+
+
+def test_a_slice_that_is_gone_is_a_preemption_and_a_refused_input_ends_the_watch(tmp_path):
+    done, _ = watch(tmp_path, "2|0|error: there is no config key")
+    assert done.returncode == 2 and "refuses its input: error: there is no config" in done.stderr
+    (tmp_path / "state").write_text("PREEMPTED\nACTIVE\nREADY\nREADY\n")  # in the order of calls
+    done, _ = watch(tmp_path, *["1|0|x"], "finished|0|", RETRIES="1")
+    assert done.returncode == 0, done.stderr
+    assert "the slice n is PREEMPTED: it is created again" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["tpu.sh", "jobset.sh"])
+@pytest.mark.parametrize(
+    ("word", "spot"),
+    [("yes", True), ("true", True), ("1", True), ("no", False), ("false", False), ("0", False)],
+)
+def test_spot_says_yes_or_no(script, word, spot):
+    given = SLICE | {"MACHINE": "m", "CLUSTER": "c"} | PODS
+    (words, *_) = commands(script, "create", "--spot", word, **given)
+    assert ("--spot" in words) == spot
+    assert ("gke-spot" in str(manifest(SPOT=word)["spec"]["replicatedJobs"][0])) == spot or not spot
+
+
+@pytest.mark.parametrize("script", ["tpu.sh", "jobset.sh"])
+def test_another_word_for_yes_or_no_and_for_a_number_is_refused(script):
+    done = launch(script, "create", "--spot", "never", **SLICE)
+    assert (done.returncode, done.stderr) == (2, "error: --spot is never: give yes or no\n")
+    done = launch(script, "create", "--retries", "many", **SLICE)
+    assert (done.returncode, done.stderr) == (2, "error: --retries is many: give a whole number\n")
+
+
+def test_progress_counts_lines_of_metrics_and_steps_of_checkpoints(tmp_path):
+    def progress() -> int:
+        return int(subprocess.check_output([LAUNCH / "progress.sh", tmp_path / "a b"], text=True))
+
+    assert progress() == 0
+    (tmp_path / "a b/checkpoints/sft/20").mkdir(parents=True)
+    assert progress() == 20
+    (tmp_path / "a b/metrics.jsonl").write_text("{}\n{}\n")
+    (tmp_path / "a b/checkpoints/grpo_best/3").mkdir(parents=True)
+    assert progress() == 25
 
 
 def test_logs_stop_fetch_and_delete():
@@ -157,16 +257,61 @@ def test_a_jobset_has_a_job_for_each_slice_and_a_pod_for_each_host():
 def test_a_pod_succeeds_when_the_run_is_finished_and_fails_when_it_was_preempted(
     tmp_path, python, status
 ):
-    (jobs,) = manifest()["spec"]["replicatedJobs"]
+    assert pod(tmp_path, python).returncode == status
+    assert (tmp_path / "heard").exists() == ("heard" in python)
+    count = tmp_path / "runs/a b.restarts"
+    assert (count.read_text() if count.exists() else "") == {0: "", 75: "0 0 0\n", 3: "0 0 3\n"}[
+        status
+    ]
+
+
+def pod(tmp_path, python: str, **given: str) -> subprocess.CompletedProcess:
+    """Runs what a pod runs after its packages are installed, with another `python`."""
+    (jobs,) = manifest(RETRIES="3")["spec"]["replicatedJobs"]
     (script,) = jobs["template"]["spec"]["template"]["spec"]["containers"][0]["args"]
     lines = script.splitlines()
     assert "git clone" in lines[1] and lines[2].startswith("cd /code && ln -s /runs runs && pip")
-    (tmp_path / "runs/a b").mkdir(parents=True)
-    function = f"python() {{ bash -c {shlex.quote(python)}; }}"
-    script = "\n".join([lines[0], function.replace("bash", "exec bash"), *lines[3:]])
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, timeout=60)
-    assert done.returncode == status
-    assert (tmp_path / "heard").exists() == ("heard" in python)
+    (tmp_path / "runs/a b").mkdir(parents=True, exist_ok=True)
+    for name, text in {"python": f"#!/bin/bash\n{python}\n", "sleep": SLEEP}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    if not (tmp_path / "launch").exists():
+        (tmp_path / "launch").symlink_to(LAUNCH)
+    return subprocess.run(
+        ["bash", "-c", "\n".join([lines[0], *lines[3:]])],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+SLEEP = "#!/bin/bash\n(($1 < 60)) && exec /bin/sleep $1\necho $1 >> pauses\n"
+
+
+def test_pods_that_fail_without_progress_wait_longer_and_then_end_the_jobset(tmp_path):
+    statuses = [pod(tmp_path, "exit 1").returncode for _ in range(5)]
+    assert statuses == [1, 1, 1, 1, 2]
+    assert (tmp_path / "pauses").read_text().split() == ["60", "120", "240"]
+    assert not (tmp_path / "runs/a b.restarts").exists()
+    # other pods do not count, preemptions are no failures, progress forgets them
+    assert [pod(tmp_path, "exit 1", TPU_WORKER_ID="1").returncode for _ in range(5)] == [1] * 5
+    assert [pod(tmp_path, ":").returncode for _ in range(5)] == [75] * 5
+    (tmp_path / "runs/a b.restarts").write_text("")  # as a full disk leaves it
+    assert pod(tmp_path, "exit 1").returncode == 1
+    steps = "echo {} >> runs/'a b'/metrics.jsonl; exit 1"
+    assert [pod(tmp_path, steps).returncode for _ in range(5)] == [1] * 5
+
+
+def test_a_jobset_ends_when_a_pod_refuses_its_input():
+    spec = manifest()["spec"]
+    (rule,) = spec["failurePolicy"]["rules"]
+    assert rule["action"] == "FailJobSet"
+    assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
+    job = spec["replicatedJobs"][0]["template"]["spec"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob" and rule["onExitCodes"]["values"] == [2]
 
 
 def test_the_cluster_commands():

@@ -128,6 +128,68 @@ def test_grpo_killed_in_any_phase_resumes_and_repeats_rewards_and_losses_exactly
 
 
 @pytest.mark.slow
+def test_a_finished_run_goes_on_for_longer_and_with_smaller_micro_batches(finished, tmp_path):
+    """As after an out-of-memory: the same samples, and sums that are equal up to rounding."""
+    shorter = ("stages=sft,grpo", "grpo.eval_steps=0", "grpo.num_completions_to_print=0")
+    one_part = ("grpo.max_steps=2", "grpo.gradient_accumulation_steps=1")
+    assert command.main(flags(tmp_path, *shorter, *one_part)) == 0
+    assert (tmp_path / "finished").exists() and len(learned(tmp_path)) == 2
+    assert command.main(flags(tmp_path, *shorter)) == 0
+    assert (tmp_path / "finished").exists()
+    ours, theirs = learned(tmp_path), learned(finished)
+    assert [m["step"] for m in ours] == [0, 1, 2, 3]
+    for name in ("reward", "loss", "grad_norm", "completions/mean_length"):
+        for here, there in zip(ours, theirs, strict=True):
+            assert here[name] == pytest.approx(there[name], rel=1e-4, abs=1e-6), name
+    step = "completions/grpo_step_00002.jsonl"
+    replies, expected = (
+        [json.loads(line)["reply"] for line in (w / step).read_text().splitlines()]
+        for w in (tmp_path, finished)
+    )
+    assert replies == expected
+    recorded = json.loads((tmp_path / "config.json").read_text())["changes"]
+    assert {x["key"]: (x["from"], x["to"]) for x in recorded} == {
+        "grpo.max_steps": (2, 4),
+        "grpo.gradient_accumulation_steps": (1, 2),
+    }
+    assert {(x["at"]["stage"], x["at"]["step"]) for x in recorded} == {("grpo", 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["imports", "drawing"])
+def test_a_sigterm_to_the_group_during_the_start_up_ends_it_with_one_line(tmp_path, moment):
+    given = flags(tmp_path / "run", "data.train.count=5000", "data.train.processes=2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmcot_jax.main", *given, "--config.data.train.progress=false"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    if moment == "drawing":
+        while _processes(process.pid) < 4:  # its two workers, and multiprocessing's tracker
+            assert process.poll() is None
+            time.sleep(0.05)
+    else:
+        time.sleep(0.7)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert said.decode() == f"{command.NOTHING_TO_SAVE}\n" and process.returncode == 0
+    assert not (tmp_path / "run/lock.json").exists() and _processes(process.pid) == 0
+
+
+def _processes(group: int) -> int:
+    """Number of living processes of a group."""
+    count = 0
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, of_group, *_ = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        count += int(of_group) == group and state != "Z"
+    return count
+
+
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_and_names_the_step(capfd, tmp_path):
     assert command.main(flags(tmp_path, "sft.learning_rate=1e30", "sft.warmup_steps=0")) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
@@ -162,9 +224,25 @@ def test_every_fault_of_a_checkpoint_is_listed(capfd, tmp_path):
 def test_a_workdir_of_another_config_is_refused_with_the_difference(capfd, tmp_path):
     from mmcot_jax import config
 
-    config.write_or_check(tmp_path, config.parse_args(flags(tmp_path)).config)
-    line = refused(capfd, tmp_path, "sft.max_steps=7")
-    assert "sft.max_steps is 7 here and 6 there" in line
+    config.write(tmp_path / "config.json", config.parse_args(flags(tmp_path)).config, {})
+    (tmp_path / "checkpoints").mkdir()
+    line = refused(capfd, tmp_path, "sft.batch_size=8")
+    assert "sft.batch_size is 8 here and 16 there" in line
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoints", "config.json"}  # no lock is left
+
+
+def test_a_second_run_in_a_workdir_is_refused_with_the_first(capfd, tmp_path):
+    from mmcot_jax import lock
+
+    with lock.hold(tmp_path):
+        line = refused(capfd, tmp_path)
+        assert line.startswith(f"error: {tmp_path} is in use by process {os.getpid()} on ")
+        assert [p.name for p in tmp_path.iterdir()] == [lock.FILE]
+
+
+def test_a_refused_run_leaves_no_folder(capfd, tmp_path):
+    refused(capfd, tmp_path / "runs/a", "sft.batch_size=6", "sft.gradient_accumulation_steps=4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):

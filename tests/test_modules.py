@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mmcot_jax import evals, modules, tasks
+from mmcot_jax import evals, models, modules, rewards, tasks
 from mmcot_jax.evals import grounded
 from mmcot_jax.tasks import nlvr
 
@@ -73,10 +73,43 @@ def test_a_folder_without_an_init_file_is_refused(tmp_path):
 
 def test_a_file_that_raises_is_imported_again_when_it_is_mended(tmp_path):
     file = write(tmp_path / "mine.py", "raise RuntimeError('broken')\n")
-    with pytest.raises(RuntimeError, match="broken"):
+    with pytest.raises(ValueError, match=r"mine\.py:1: RuntimeError: broken$"):
         modules.find(file, TASKS, "data.task")
     write(tmp_path / "mine.py", "x = 'mended, and longer'\n")
     assert modules.find(file, TASKS, "data.task").x.startswith("mended")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "x = 1\nimport gone_for_good\n",
+            "mine.py:2: ModuleNotFoundError: No module named 'gone",
+        ),
+        ("def f(:\n", "mine.py:1: SyntaxError: invalid syntax"),
+        ("\n\n1 / 0", "mine.py:3: ZeroDivisionError: division by zero"),
+        ("raise OSError('two\\nlines')", "mine.py:1: OSError: two lines"),
+        ("import sys\nsys.exit(4)", "mine.py:2: SystemExit: 4"),
+        ("import json\n\njson.loads('{')", "mine.py:3: JSONDecodeError: Expecting property name"),
+        ("assert 0", "mine.py:1: AssertionError: "),
+    ],
+)
+def test_a_users_file_that_raises_is_one_line_with_its_place(tmp_path, text, said):
+    file = write(tmp_path / "mine.py", text)
+    with pytest.raises(ValueError) as refusal:
+        modules.find(file, TASKS, "data.task")
+    line = str(refusal.value)
+    assert line.startswith(f"data.task is {file!r}: {tmp_path}/{said}") and "\n" not in line
+    # a reward, a way of judging and a backbone are loaded in the same way
+    assert said in message(lambda: rewards.resolve(f"{file}:f"))
+    assert said in message(lambda: evals.get("mine.py", tmp_path / "task.py"))
+    assert said in message(lambda: models.get(file))
+
+
+def message(call) -> str:
+    with pytest.raises(ValueError) as refusal:
+        call()
+    return str(refusal.value)
 
 
 def test_a_module_without_a_required_name_is_refused(tmp_path):

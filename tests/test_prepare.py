@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.flags import flags
 
-from mmcot_jax import config, data, prepare, stages, store
+from mmcot_jax import config, data, lock, prepare, stages, store
 
 
 @pytest.mark.slow
@@ -32,3 +32,10 @@ def test_a_store_of_other_supervision_is_refused(tmp_path):
     other = config.parse_args([*arguments, "--config.sft.eos=false"]).config
     with pytest.raises(ValueError, match="supervision"):
         store.open(tmp_path / "store", stages.fingerprint(other))
+
+
+def test_a_store_that_another_command_writes_is_refused(tmp_path, capfd):
+    with lock.hold(tmp_path):
+        assert prepare.main(flags(tmp_path)) == 2
+        assert [p.name for p in tmp_path.iterdir()] == [lock.FILE]
+    assert f"error: {tmp_path} is in use by process" in capfd.readouterr().err

@@ -25,13 +25,18 @@ def names() -> list[str]:
     return modules.names(__name__)
 
 
-def get(name: str) -> ModuleType:
+REQUIRED = ("build", "load")
+
+
+def get(name: str, *more: str) -> ModuleType:
     """Returns a backbone's module, by its name or by the path of a user's own folder.
 
+    `more` are names that it must define beside `REQUIRED`, such as "weights.save".
+
     Raises:
-        ValueError: no backbone of that name.
+        ValueError: no backbone of that name, or a module that does not define what it must.
     """
-    module = modules.find(name, __name__, "model.backbone")
+    module = modules.find(name, __name__, "model.backbone", (*REQUIRED, *more))
     rules.add(getattr(module, "PARAMS", ()))
     return module
 

@@ -38,6 +38,39 @@ SMALL = (
     "eval.max_completion_length=72",
 )
 
+TINIEST = (
+    "data.train.count=16",
+    "data.grpo.count=16",
+    "model.decoder.width=16",
+    "model.decoder.mlp=16",
+    "model.decoder.layers=1",
+    "model.decoder.unroll=1",
+    # pictures of 2 x 2 ids
+    "model.vqgan_weights=",
+    "model.vqgan.ch=4",
+    "model.vqgan.ch_mult=1,2",
+    "model.vqgan.z_channels=4",
+    "model.vqgan.embed_dim=4",
+    "model.vqgan.resolution=4",
+    "model.vqgan.groups=2",
+    "sft.max_steps=4",
+    "sft.batch_size=8",
+    "sft.gradient_accumulation_steps=1",
+    "sft.learning_rate=0.1",  # so that it draws
+    "sft.warmup_steps=0",
+    "sft.save_steps=100",  # what is saved before the end is saved at the notice
+    "grpo.max_steps=3",
+    "grpo.max_completion_length=16",
+    "grpo.eval_count=6",
+    "grpo.log_completions_steps=1",
+    "grpo.num_completions_to_print=0",
+    # 13 questions in batches of 8: the processes' shares of the last are 4 and 1
+    "eval.count=7",
+    "eval.transfer_count=6",
+    "eval.max_completion_length=16",
+)
+"""Changes for a model of one layer that draws pictures of 2 x 2 ids."""
+
 
 def flags(workdir, *overrides: str, preset: str = "tiny") -> list[str]:
     changes = [f"--config.{o}" for o in (*SMALL, *overrides)]

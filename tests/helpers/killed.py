@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from mmcot_jax import main
+from mmcot_jax import main, signals
 from mmcot_jax.evals import evaluate
 from mmcot_jax.rewards import pool
 from mmcot_jax.rollout import generate
@@ -27,6 +27,7 @@ PLACES = {
 NOTICE_SECONDS = 3
 
 if __name__ == "__main__":
+    signals.handle(main.NOTHING_TO_SAVE, status=0)  # as the command does
     from mmcot_jax import hosts
 
     name, phase, number, *flags = sys.argv[1:]

@@ -124,6 +124,18 @@ def two_configs() -> None:
     hosts.check_same_config(f"a config of process {os.environ['JAX_PROCESS_ID']}")
 
 
+def refused() -> None:
+    """What the main process refuses is refused by all, also after a while."""
+
+    def refuse() -> None:
+        time.sleep(3)
+        raise ValueError("the folder is in use")
+
+    expected = 3 if hosts.is_main_process() else None
+    assert hosts.on_main_process(lambda: 3) == expected
+    hosts.on_main_process(refuse)
+
+
 def lose(name: str, index: str) -> None:
     """A process dies or stops between two steps; the others wait for it in the next."""
     import jax
@@ -164,7 +176,9 @@ def main(argv) -> int:
     return 0
 
 
-SCENARIOS = {f.__name__: f for f in (rows, rewards, preempt, checkpoints, two_configs, lose)}
+SCENARIOS = {
+    f.__name__: f for f in (rows, rewards, preempt, checkpoints, two_configs, refused, lose)
+}
 
 if __name__ == "__main__":
     hosts.run_and_exit(main, sys.argv[1:])

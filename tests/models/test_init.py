@@ -23,11 +23,23 @@ def test_a_users_backbone_brings_its_rows(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="how to split the parameter params/mixer/gate"):
         rules.letters("params/mixer/gate", (4, 2))
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "__init__.py").write_text("PARAMS = [('mixer/gate', 'dh')]\n")
+    text = "PARAMS = [('mixer/gate', 'dh')]\nbuild = load = print\n"
+    (tmp_path / "mine" / "__init__.py").write_text(text)
     for _ in range(2):
         models.get(f"{tmp_path}/mine")
     assert rules.letters("params/mixer/gate", (4, 2)) == "dh"
     assert rules.PARAMS.count(("mixer/gate", "dh")) == 1
+
+
+def test_a_users_backbone_that_lacks_a_function_is_refused_with_its_name(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("build = print\n")
+    with pytest.raises(ValueError, match=r"mine.py', which does not define load$"):
+        models.get(str(file))
+    file = tmp_path / "whole.py"
+    file.write_text("build = load = print\nclass weights:\n    table = print\n")
+    with pytest.raises(ValueError, match=r"whole.py', which does not define weights.save$"):
+        models.get(str(file), "weights.table", "weights.save")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from rich.progress import track
 
+from mmcot_jax import signals
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.puzzlevqa import chain as chains
@@ -286,13 +287,19 @@ def _pooled(
     work: Callable[[Puzzle], Example], puzzles: Sequence[Puzzle], processes: int
 ) -> Iterator[Example]:
     # a forked child of a process with jax's threads may hang: spawn
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    how = {"mp_context": get_context("spawn"), "initializer": signals.initialize_worker}
+    with ProcessPoolExecutor(processes, **how) as pool:
+
+        def start(block: Sequence[Puzzle]) -> Iterator[Example]:
+            with signals.blocked():  # this starts the workers
+                return pool.map(work, block, chunksize=32)
+
         size = 256 * processes
         blocks = [puzzles[at : at + size] for at in range(0, len(puzzles), size)]
-        ahead = deque(pool.map(work, block, chunksize=32) for block in blocks[:1])
+        ahead = deque(start(block) for block in blocks[:1])
         for number in range(len(blocks)):
             if number + 1 < len(blocks):
-                ahead.append(pool.map(work, blocks[number + 1], chunksize=32))
+                ahead.append(start(blocks[number + 1]))
             yield from ahead.popleft()
 
 

@@ -1,0 +1,138 @@
+"""A run's config.json: what changed between two starts, and refusals of what may not change.
+
+The file is the config of the last start. Its list `changes` names every value that was another one
+before: {"key", "from", "to", "at": {"stage", "step"}, "time"}.
+"""
+
+import datetime
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from mmcot_jax import config
+from mmcot_jax.config import Tree
+
+FILE = "config.json"
+CHANGES = "changes"
+_DURATION = ("max_steps", "num_train_epochs")
+
+
+class Start(NamedTuple):
+    """A start of a run, compared with the one before."""
+
+    resumed: bool
+    changed: dict[str, tuple[Any, Any]]
+    """Key -> its value before and now."""
+    earlier: list[dict[str, Any]]
+    """The changes of earlier starts."""
+
+
+def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool]) -> Start:
+    """Compares a config with that of the run in the workdir, if one has begun; writes nothing.
+
+    Raises:
+        ValueError: a difference that changes results; all are listed. A stage that is to be
+            shorter than it is, or that another one has already continued from.
+    """
+    path = workdir / FILE
+    begun = any((workdir / name).exists() for name in ("checkpoints", "metrics.jsonl"))
+    if not path.exists() or not begun:  # a run that failed to load its weights leaves a config
+        return Start(False, {}, [])
+    try:
+        before = json.loads(path.read_text())
+        earlier = before.pop(CHANGES, [])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no config ({error}): remove it or the workdir") from None
+    changed = config.differing(before, c)
+    if refused := {key: pair for key, pair in changed.items() if not may_change(key)}:
+        differences = "; ".join(
+            f"{key} is {config.shown(now)} here and {config.shown(then)} there"
+            for key, (then, now) in refused.items()
+        )
+        raise ValueError(
+            f"{workdir} holds a run of another config: {differences}: give another --workdir, or "
+            "remove this one"
+        )
+    for stage in dict.fromkeys(c.stages):
+        if _changes_length(c.get(stage, {}), stage, changed):
+            _check_duration(workdir, c, stage)
+    return Start(True, changed, earlier)
+
+
+def write(workdir: pathlib.Path, c: ConfigDict, start: Start) -> None:
+    """Writes config.json if it is new or changed; called by one process, once the run is built.
+
+    Results of an evaluation after a stage that goes on are removed: they are made again.
+    """
+    if start.resumed and not start.changed:
+        return
+    at, now = _position(workdir, c), datetime.datetime.now(datetime.UTC)
+    changes = [
+        {
+            "key": key,
+            "from": _json(then),
+            "to": _json(new),
+            "at": at,
+            "time": now.isoformat(timespec="seconds"),
+        }
+        for key, (then, new) in start.changed.items()
+    ]
+    for stage in c.stages:
+        if _changes_length(c.get(stage, {}), stage, start.changed):
+            (workdir / f"results_{stage}.json").unlink(missing_ok=True)
+    changes = [*start.earlier, *changes]
+    config.write(workdir / FILE, c, {CHANGES: changes} if changes else {})
+
+
+def _json(value: Any) -> Any:
+    return None if value is config.MISSING else value
+
+
+def _changes_length(c: Tree, stage: str, changed: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Returns whether a stage's number of steps changed."""
+    now = {name: c[name] for name in _DURATION if name in c}
+    then = {name: changed.get(f"{stage}.{name}", (value,))[0] for name, value in now.items()}
+    return len({_steps(values) for values in (now, then)}) > 1
+
+
+def _steps(c: Tree) -> tuple[str, Any]:
+    """Returns the option that decides how long a stage is, and its value."""
+    steps = c.get("max_steps", 0)
+    decides = 0 if isinstance(steps, int) and steps > 0 else 1
+    return _DURATION[decides], c.get(_DURATION[decides])
+
+
+def _check_duration(workdir: pathlib.Path, c: ConfigDict, stage: str) -> None:
+    """Checks that a stage can become longer or shorter now.
+
+    Raises:
+        ValueError: a later stage has begun from its result, or it has more steps already.
+    """
+    option, value = _steps(c[stage])
+    key = f"{stage}.{option}"
+    later = c.stages[c.stages.index(stage) + 1 :]
+    if begun := [name for name in later if name != stage and _saved(workdir, name)]:
+        raise ValueError(
+            f"{key} is {value!r}, which changes the length of {stage}, but {begun[0]} has begun "
+            f"from its end: give another --workdir, or remove {workdir}/checkpoints/{begun[0]}*"
+        )
+    if option == "max_steps" and (done := _saved(workdir, stage)) > value:
+        raise ValueError(
+            f"{key} is {value}, but {workdir} has {done} steps of {stage}: give {done} or more"
+        )
+
+
+def _position(workdir: pathlib.Path, c: ConfigDict) -> dict[str, Any]:
+    """Returns the stage and the number of steps that a run continues from."""
+    begun = [stage for stage in c.stages if _saved(workdir, stage)]
+    stage = begun[-1] if begun else next(iter(c.stages), "")
+    return {"stage": stage, "step": _saved(workdir, stage)}
+
+
+def _saved(workdir: pathlib.Path, stage: str) -> int:
+    """Returns the number of steps in a stage's last checkpoint."""
+    folder = workdir / "checkpoints" / stage
+    return max((int(p.name) for p in folder.glob("*") if p.name.isdigit()), default=0)
