@@ -19,7 +19,10 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     options = answered[0].example.extra["options"]
     metric = "multiple_choice" if options else "short_answer"
     score = metrics.multiple_choice if options else metrics.short_answer
-    tagged = [metrics.Tagged(_gold(a.example), a.reply.text) for a in answered]
+    tagged = [
+        metrics.Tagged(_gold(a.example), a.reply.text, len(a.example.extra["options"]))
+        for a in answered
+    ]
     pooled = {parser: score(tagged, parser) for parser in metrics.LETTER_PARSERS}
     verdicts = correct(answered)
     results: dict[str, Any] = {
