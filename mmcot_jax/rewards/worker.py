@@ -9,7 +9,7 @@ holds arrays; what comes back is JSON, for it was made by a user's code. Frames 
     ["ready"] | ["failed", message]             after its start
     ["row", value, kind, message]               of a reward (example, reply), one for each row
     ["call", values, faults, metrics, extra]    of a TRL reward; faults: [row, kind, message] each
-    ["raised", message]                         of a TRL reward
+    ["raised", message]                         of a TRL reward, or a job that cannot be read
     ["chat", bool]                              of a `Job` with `probe`
 """
 
@@ -45,8 +45,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.
 LARGEST = 1e18
 """A reward beyond it has a square that overflows float32, and so no standard deviation."""
 LONGEST_MESSAGE = 500
-LONGEST_ENTRY = 10_000
-"""Characters of a logged entry that JSON cannot hold as it is."""
 LARGEST_FRAME = 2**32
 
 
@@ -66,7 +64,7 @@ class Job(NamedTuple):
 def main() -> None:
     """Serves the parent: `sys.argv` is the socket, the lifeline and the rewards' names."""
     _, socket_fd, lifeline, files, *names = sys.argv
-    del sys.argv[1:]  # a reward that parses the command line finds no flag that it does not know
+    del sys.argv[1:]  # a reward that parses its command line finds no flag
     die_with_parent(int(lifeline))
     for number in SIGNALS:
         signal.signal(number, _ignore)  # unlike SIG_IGN not inherited by what a reward starts
@@ -82,7 +80,13 @@ def main() -> None:
         frame = ["failed", describe(error)]
     send(connection, _encode(frame))
     while True:
-        job = _Unpickler(io.BytesIO(receive(connection)), files).load()
+        data = receive(connection)
+        try:
+            job = _Unpickler(io.BytesIO(data), files).load()
+        except BaseException as error:
+            said = f"its rows cannot be read by a worker: {describe(error)}"
+            send(connection, _encode(["raised", said]))
+            continue
         for frame in _frames(job, loop):
             if os.getpid() != pid:  # the reward forked, and this is the child
                 os._exit(0)
@@ -161,7 +165,7 @@ def describe(error: BaseException) -> str:
     own = [f for f in frames if not f.filename.startswith(package)]
     where = f" ({pathlib.Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
     if isinstance(error, SystemExit):
-        return f"SystemExit: it ended its process with sys.exit({said}){where}"
+        return f"SystemExit({said}): a reward returns, it does not exit{where}"
     return f"{type(error).__name__}: {said}{where}"
 
 
@@ -246,14 +250,14 @@ def number(value: Any) -> tuple[float, tuple[str, str] | None]:
     try:
         if hasattr(value, "item") and not isinstance(value, np.generic):
             value = value.item()  # an array or tensor with one element
-        if isinstance(value, str | bytes | bytearray) or not (
+        if isinstance(value, str | bytes | bytearray | np.complexfloating) or not (
             isinstance(value, numbers.Real | np.bool_) or hasattr(type(value), "__float__")
         ):
             hint = "; call it in a file of yours, and name what it returns" * callable(value)
             return math.nan, ("type", f"it returned {_shown(value)}{hint}")
         found = float(value)
     except BaseException as error:
-        said = f"it returned a {type(value).__name__} that is no number ({describe(error)})"
+        said = f"it returned {_shown(value)}, which is no number ({describe(error)})"
         return math.nan, ("type", said)
     if not math.isfinite(found):
         return math.nan, ("nan", f"it returned {found}")
@@ -264,7 +268,7 @@ def number(value: Any) -> tuple[float, tuple[str, str] | None]:
 
 
 def plain(value: Any) -> Any:
-    """Returns an entry of a logged column as JSON can hold it; its repr if there is no other."""
+    """Returns an entry of a logged column as JSON can hold it; else its class and its repr."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float):
@@ -274,17 +278,16 @@ def plain(value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except Exception:
-        return _shown(value, LONGEST_ENTRY)
+        return _shown(value)
 
 
-def _shown(value: Any, longest: int = 60) -> str:
+def _shown(value: Any) -> str:
     kind = type(value).__name__
     try:
         text = repr(value)
     except BaseException:
-        return f"a {kind}"
-    text = text if len(text) <= longest else f"{text[:longest]}..."
-    return text if longest > 60 else f"a {kind}, {text}"
+        text = "without a repr"
+    return f"a {kind}, {text if len(text) <= 60 else f'{text[:60]}...'}"
 
 
 def _encode(frame: Sequence[Any]) -> bytes:

@@ -22,6 +22,8 @@ from mmcot_jax.rewards.task import Task
 
 START_TIMEOUT_S = 900.0
 """Time for a worker to import its rewards, which may load models."""
+PROBE_TIMEOUT_S = 60.0
+"""Least time for the call that finds out whether a TRL reward wants messages."""
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from mmcot_jax.rewards import worker; worker.main()"
@@ -173,14 +175,15 @@ class Workers:
 
     def submit(self, task: Task, chat: bool | None) -> None:
         """Queues the rows of a task; `chat` None: a probe finds out whether it wants messages."""
-        chat = self._chat.get(task.reward.name) if chat is None else chat
         with self._condition:
             self._batch += 1
-            if task.reward.trl and chat is None:
+            if chat is not None:
+                self._chat[task.reward.name] = chat
+            if task.reward.trl and task.reward.name not in self._chat:
                 self._waiting.append(Chunk(task, (0,), probe=True))
                 self._condition.notify_all()
                 return
-        self._begin(task, bool(chat))
+        self._begin(task)
 
     def close(self) -> None:
         """Kills the workers, whatever they are doing; rows that are not scored have failed."""
@@ -194,9 +197,8 @@ class Workers:
         for chunk in self._waiting:
             chunk.task.abandon("died", "the workers were stopped")
 
-    def _begin(self, task: Task, chat: bool) -> None:
+    def _begin(self, task: Task) -> None:
         with self._condition:
-            self._chat[task.reward.name] = chat
             self._waiting.extend(Chunk(task, rows) for rows in task.calls(self._size))
             self._condition.notify_all()
 
@@ -269,6 +271,8 @@ class Workers:
             return process
         job = task.job(left, self._chat.get(task.reward.name, False), chunk.probe)
         limit = self._timeout * (len(left) if task.reward.trl else 1)
+        if chunk.probe:  # the first call may load a model
+            limit = max(limit, PROBE_TIMEOUT_S)
         try:
             data = encode(job)
         except Exception as error:
@@ -301,7 +305,8 @@ class Workers:
                 del left[0]
             elif kind == "chat":
                 left.clear()
-                self._begin(task, bool(content[0]))
+                self._chat[task.reward.name] = bool(content[0])
+                self._begin(task)
             elif kind == "call":
                 task.score_call(left, *content)
                 left.clear()
@@ -313,14 +318,14 @@ class Workers:
 
     def _fail(self, chunk: Chunk, rows: Sequence[int], kind: str, message: str) -> None:
         if chunk.probe:
-            self._begin(chunk.task, False)
+            self._begin(chunk.task)
         else:
             chunk.task.fail(rows, kind, message)
 
     def _lose(self, chunk: Chunk, left: Sequence[int], kind: str, message: str) -> None:
         """Fails the row that a process was lost with, or its whole call; the others wait again."""
-        if chunk.probe:
-            self._begin(chunk.task, False)
+        if chunk.probe:  # this batch gets strings, and the next is probed again
+            self._begin(chunk.task)
             return
         count = len(left) if chunk.task.reward.trl else 1
         chunk.task.fail(left[:count], kind, message, lost=True)

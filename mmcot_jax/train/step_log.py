@@ -165,14 +165,9 @@ class StepLog:
         A name of the trainer's belongs to the trainer: such a metric of a reward `f` is `f/name`.
         One that several rewards log is their mean, as in TRL.
         """
-        named = [
-            (name if _is_free(name, metrics) else f"{reward}/{name}", value)
-            for reward, values in result.logged.items()
-            for name, value in values.items()
-        ]
-        return mean(
-            [{name: value} for each in meshes.all_gather_objects(named) for name, value in each]
-        )
+        named = user_metrics(result.logged, metrics)
+        everywhere = meshes.all_gather_objects(named)
+        return mean([{name: value} for each in everywhere for name, value in each])
 
     def _file(self, number: int) -> str:
         """Each of several processes writes its own file."""
@@ -183,6 +178,22 @@ class StepLog:
 def free_name(name: str, taken: Iterable[str], prefix: str) -> str:
     """Returns a name that is not taken: `name`, or `prefix/name`."""
     return f"{prefix}/{name}" if name in taken else name
+
+
+def user_metrics(
+    logged: Mapping[str, Mapping[str, float]], taken: Iterable[str]
+) -> list[tuple[str, float]]:
+    """Returns the metrics that rewards passed to TRL's `log_metric`, by name.
+
+    One whose name is taken by the trainer is `f/name` for a reward `f`.
+    """
+    return [
+        (f"{reward}/{name}", value)
+        if name in taken or name in METRICS or name.startswith(PREFIXES)
+        else (name, value)
+        for reward, values in logged.items()
+        for name, value in values.items()
+    ]
 
 
 def user_columns(
@@ -197,10 +208,6 @@ def user_columns(
         for name, column in columns.items():
             found[free_name(name, {*taken, *found}, reward)] = column
     return found
-
-
-def _is_free(name: str, metrics: Mapping[str, float]) -> bool:
-    return not (name in metrics or name in METRICS or name.startswith(PREFIXES))
 
 
 def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
