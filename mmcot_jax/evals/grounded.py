@@ -50,12 +50,11 @@ def _gold(example: Example) -> tuple[str, ...]:
 
 
 def _by_kind(kinds: Sequence[str | None], verdicts: Sequence[bool]) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for kind in dict.fromkeys(kinds):
-        of_kind = [v for k, v in zip(kinds, verdicts, strict=True) if k == kind]
+    found: dict[str, list[bool]] = {}
+    for kind, verdict in zip(kinds, verdicts, strict=True):
         if kind is not None:
-            results[kind] = {"accuracy": sum(of_kind) / len(of_kind), "n": len(of_kind)}
-    return results
+            found.setdefault(kind, []).append(verdict)
+    return {kind: {"accuracy": sum(of) / len(of), "n": len(of)} for kind, of in found.items()}
 
 
 def _row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any]:
