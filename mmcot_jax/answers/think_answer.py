@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from mmcot_jax.answers.letter import HALF_WIDTH, LETTERS, NO_LETTER
 from mmcot_jax.example import Example
 
-# "B", "(b)", "b) red", "option b", but not the A of "A dog", the I of "I'm", the C of "20 °C"
+# "B", "(b)", "b) red", "option b", but not the A of "A dog" and "(C) A Toyota", the I of "I'm",
+# the C of "20 °C"
+_TITLE = r"(?!(?<=[A-Za-z][.:)]\s)A\s++[A-Z][a-z])"
 _LETTER = re.compile(
-    rf"\(\s*+([A-Za-z])\s*+\)|(?<![^\W_])(?<!°){NO_LETTER}([A-Z])(?![^\W_]|['’]\w|-[a-z0-9])"
+    r"\(\s*+([A-Za-z])\s*+\)"
+    rf"|(?<![^\W_])(?<!°){NO_LETTER}{_TITLE}([A-Z])(?![^\W_]|['’]\w|-[a-z0-9])"
     r"|^[ \t]*+([a-z])[).:](?!\S)|(?i:\b(?:option|choice|letter))\s++(?!a\s++\w)([a-z])\b",
     re.MULTILINE,
 )

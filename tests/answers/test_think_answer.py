@@ -31,6 +31,9 @@ def test_the_first_closed_block_is_read():
         # the pronoun and the article are no letters
         ("(C) I would wait.", "C"),
         ("I would say C", "C"),
+        ("(C) A Toyota", "C"),
+        ("C. A Toyota", "C"),
+        ("A Toyota", "A"),
         ("A car is coming", ""),
         ("a car", ""),
         ("A is right", "A"),
