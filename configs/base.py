@@ -66,7 +66,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "reward_weights": (1.0, 0.5),
             "reward_timeout": 30.0,
             "reward_processes": 2,
-            "chat": False,
+            "chat": "auto",
             "scale_rewards": "group",
             "multi_objective_aggregation": "sum_then_normalize",
             # the objective

@@ -33,7 +33,7 @@ from typing import Any, NoReturn, TypeVar
 
 from mmcot_jax import errors
 from mmcot_jax.answers.letter import LETTERS
-from mmcot_jax.answers.think_answer import read_answer
+from mmcot_jax.answers.think_answer import option_letters, read_answer
 from mmcot_jax.answers.yes_no import judge
 from mmcot_jax.evals import metrics, pass_at_k, table
 
@@ -42,6 +42,9 @@ Record = dict[str, Any]
 
 
 Row = TypeVar("Row")
+
+STUDY_OPTIONS = 4
+"""The most options of a question in the study's data, whose files do not hold their number."""
 
 
 def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
@@ -148,15 +151,21 @@ def _text(record: Record, field: str) -> str:
 def _tagged(record: Record, short: bool) -> metrics.Tagged:
     """Returns a record of either layout as a row of the metrics for tagged answers."""
     if _layout(record, "generated_response") == "reply":
+        options = _options(record) if record.get("options") and not short else LETTERS
         possible = record.get("possible_answers") if short else None
         if possible is None:
             possible = [_text(record, "answer")]
         if not possible or not all(isinstance(one, str) for one in possible):
             raise ValueError(f"`possible_answers` is {possible!r}: a list of strings is expected")
-        return metrics.Tagged(tuple(possible), _text(record, "reply"))
+        if not short and not option_letters(possible[0], len(options)):
+            raise ValueError(
+                f"`answer` is {possible[0]!r}: one or more of the letters "
+                f"{LETTERS[: len(options)]} are expected"
+            )
+        return metrics.Tagged(tuple(possible), _text(record, "reply"), len(options))
     gold = _text(record, "ground_truth_response")
     gold = gold if short else read_answer(gold) or ""
-    return metrics.Tagged((gold,), _text(record, "generated_response"))
+    return metrics.Tagged((gold,), _text(record, "generated_response"), STUDY_OPTIONS)
 
 
 Scores = tuple[dict[str, Any], dict[str, Sequence[Any]]]

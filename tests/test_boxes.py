@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from mmcot_jax.boxes import (
     Box,
@@ -96,6 +97,8 @@ def test_too_thin_a_picture_is_refused():
         ("[1,2,3,4 2 cars]", [("2 cars", 1, 2, 3, 4)]),
         ("[1,2,3,4 car][5,6,7,8 car]", [("car", 1, 2, 3, 4), ("car", 5, 6, 7, 8)]),
         ("[[1,2,3,4 car]]", [("car", 1, 2, 3, 4)]),
+        ("[1,2,3,4 ,] [1,2,3,4 , ]", [("", 1, 2, 3, 4)] * 2),
+        ("[1,2,3,4 ,5] [1, 2, 3, 4 , 5] [1,2,3,4car]", []),
         ("[1,2,3,4,5] [1,2,3] (1,2,3,4 car) [a,b,c,d car] [1,2,3,4 car", []),
         (f"[{'9' * 5000},2,3,4 car]", []),
     ],
@@ -143,6 +146,30 @@ def test_boxes_are_matched_one_to_one_for_the_largest_total_iou():
     assert match([near, CAR], [CAR]) == [(1, 0, 1.0)]
     assert match([SIGN, CAR], [CAR, SIGN]) == [(0, 1, 1.0), (1, 0, 1.0)]
     assert match([CAR], [SIGN]) == match([], [CAR]) == match([CAR], []) == []
+
+
+def test_boxes_of_two_frames_are_not_matched():
+    other = CAR._replace(space=Space("resized", 640, 427))
+    for found, gold in (([other], [CAR]), ([CAR], [CAR, other])):
+        with pytest.raises(ValueError, match=r"cannot be compared; boxes\.convert one"):
+            match(found, gold)
+
+
+def test_the_ious_of_a_matching_are_those_of_the_pairs():
+    rng = random.Random(0)
+
+    def some(n):
+        edges = [[rng.uniform(0, 640) for _ in range(4)] for _ in range(n)]
+        return [Box("", *edge, PHOTO) for edge in edges]
+
+    found, gold = some(400), some(5)
+    assert all(iou(found[f], gold[g]) == value for f, g, value in match(found, gold))
+    rows = [
+        [0 if f.covers_image and not g.covers_image else iou(f, g) for g in gold] for f in found
+    ]
+    best = linear_sum_assignment(rows, maximize=True)
+    total = sum(rows[f][g] for f, g in zip(*best, strict=True))
+    assert sum(value for *_, value in match(found, gold)) == pytest.approx(total)
 
 
 def test_a_box_of_the_whole_picture_matches_only_another():

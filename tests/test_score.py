@@ -212,6 +212,19 @@ def test_a_bad_file_of_tagged_answers_is_one_line(write, capsys, text, complaint
     assert re.search(complaint, err)
 
 
+def test_a_row_whose_answer_is_no_option_is_an_error(write, capsys):
+    assert main(["--metric", "mcq", write(MCQ | {"answer": "E"}, name="bad")]) == 2
+    assert "bad:1: `answer` is 'E': one or more of the letters AB are" in capsys.readouterr().err
+
+
+def test_letters_beyond_the_options_are_none(write, capsys):
+    reply = "<answer>(A) I would wait.</answer>"
+    ours = write(MCQ | {"reply": reply, "answer": "A"}, name="ours")
+    study = write(PAIR | {"generated_response": "<answer>A, B, I</answer>"}, name="study")
+    assert main(["--metric", "mcq", "--rows", ours, study]) == 0
+    assert [said["answers"] for said in printed(capsys)] == [[["A"]], [["A", "B"]]]
+
+
 STUDY_ACCURACY = {
     "Anole-7B-5DS-CE": (0.18, 0.47, 0.15, 0.41, 0.21),
     "Anole-7B-5DS-CE-txt": (0.29, 0.25, 0.29, 0.61, 0.24),

@@ -7,24 +7,32 @@ from collections.abc import Sequence
 LETTERS = string.ascii_uppercase
 """Names of the options, in their order."""
 
+HALF_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)}
+"""For `str.translate`: full-width letters and marks, as in Chinese text, to ASCII."""
+
+# "A car is", "I would": the article and the pronoun. "A is", "I because": letters.
+NO_LETTER = r"(?!a\s++\w|[AIi]\s++(?!(?:and|are|as|because|but|for|is|or|since|was|with)\b)[a-z])"
+
+# No part gives back what it took (`*+`, `++`), or it is short: the time is linear in the text.
 # A letter stands alone: not the B of "Based", not the a of "a mystery", not one of "(A) (B) (C)".
-_BARE = r"(?<!\w)(?!a\s+\w)([A-Za-z])(?!\w|[-'’]\w)"
-_ROUND = r"\(\s*([A-Za-z])\s*\)"
-_ONE_OF_MANY = r"(?! *(?:,|/|&|and\b|or\b| )*\([A-Za-z]\)| *(?:,|/|&|and\b|or\b) *[A-Z]\b)"
+_BARE = rf"(?<![^\W_]){NO_LETTER}([A-Za-z])(?![^\W_]|[-'’]\w)"
+_ROUND = r"\([\s*_]*+([A-Za-z])[\s*_]*+\)"
+_ONE_OF_MANY = r"(?!(?:[,/& ]|and\b|or\b)*+\([A-Za-z]\)| *+(?:[,/&]|and\b|or\b) *+[A-Z]\b)"
 # `is: **`, `:`, ` = `, `>`; a full stop or a new heading ends the statement.
-_IS = r"[\s*_]*(?:(?i:is|was|would\s+be|should\s+be|must\s+be)\b|[:=>-])"
-_NOISE = r"[^\w.!?;#(]*(?:(?i:option|choice|letter)\b[^\w.!?;#(]*)?"
+_IS = r"[\s*_]*+(?:(?i:(?:is|was|(?:would|should|must)\s++be)\b)|[:=>-])"
+_NO_WORD = r"(?:[^\w.!?;#(]++|_++)*+"
+_NOISE = rf"{_NO_WORD}(?:(?i:option|choice|letter)\b{_NO_WORD})?+"
 # "is: green (B)": the option's words may come before its letter.
-_WORDS = r"(?:(?!\bnot\b|\bnor?\b)(?:[^().!?;\n]|\.\d)){0,60}?"
-_ABOUT = r"(?:\s+(?:to|for|of)\s[^().!?;:\n]{0,60}?)?"
-_CUE = rf"(?i:\banswer|\b(?:correct|right|best)\s+(?:option|choice)){_ABOUT}{_IS}"
+_WORDS = r"(?:(?!\bnot\b|\bnor?\b)(?:[^().!?;\n]|\.\d)){0,60}+"
+_ABOUT = r"\s++(?:to|for|of)(?=\s)(?:\s[^().!?;:\n]{0,60}?(?<![\s*_]))??"
+_CUE = rf"(?i:\banswer|\b(?:correct|right|best)\s++(?:option|choice))(?:{_ABOUT})?{_IS}"
 _AFTER = (
     rf"(?:{_CUE}{_NOISE}(?:{_BARE}|{_WORDS}{_ROUND})"
-    rf"|(?i:\bfinal\s+answer)(?:\s+of\b)?{_NOISE}(?:{_BARE}|{_ROUND})){_ONE_OF_MANY}"
+    rf"|(?i:\bfinal\s++answer)(?:\s++of\b)?+{_NOISE}(?:{_BARE}|{_ROUND})){_ONE_OF_MANY}"
 )
 _BEFORE = (
-    r"(?:(?<![\w'’(])([A-Z])|\(\s*([A-Za-z])\s*\))\s+(?i:is)\s+(?i:the)\s+"
-    r"(?i:(?:correct|right|best|final)\s+)*(?i:answer|option|choice)\b(?!\s*[:=])"
+    r"(?:(?<![\w'’(])([A-Z])|\(\s*+([A-Za-z])\s*+\))[*_]*+\s++(?i:is)\s++(?i:the)\s++"
+    r"(?i:(?:correct|right|best|final)\s++)*+(?i:answer|option|choice)\b(?!\s*+[:=])"
 )
 _STATEMENT = re.compile(rf"{_AFTER}|{_BEFORE}")
 
@@ -34,12 +42,12 @@ def parse_strict(text: str, options: int = 4) -> str | None:
 
     Statements: "the answer is: (C).", "Final Answer: B", "answer is d", "The answer is: green
     (B)", "(B) is the correct answer". No statements: letters inside words ("Final Answer: Based
-    on"), the article ("the answer is a mystery"), several letters at once ("is (A) or (B)"),
-    negations. Returns None too if the last stated letter is beyond the number of `options`.
+    on"), the article and the pronoun ("a mystery", "I think"), several letters at once ("is (A) or
+    (B)"), negations. Returns None too if the last stated letter is beyond the number of `options`.
     """
     letters = [
         letter.upper()
-        for statement in _STATEMENT.finditer(text)
+        for statement in _STATEMENT.finditer(text.translate(HALF_WIDTH))
         for letter in statement.groups()
         if letter
     ]

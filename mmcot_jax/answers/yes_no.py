@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mmcot_jax.answers.think_answer import ANSWER
+from mmcot_jax.answers.think_answer import blocks, read_answer
 
 
 def letters_and_digits(answer: str) -> str:
@@ -15,7 +15,7 @@ def read_unanimous(text: str) -> str | None:
 
     A reply that answers both Yes and No has not answered.
     """
-    answers = [found.strip() for found in ANSWER.findall(text)]
+    answers = [answer.strip() for answer in blocks(text, "answer")]
     return answers[-1] if len(set(map(letters_and_digits, answers))) == 1 else None
 
 
@@ -24,8 +24,7 @@ def read_before_images(text: str) -> str | None:
 
     It misses answers after an image, which is where a reply with images gives them.
     """
-    found = ANSWER.search(text.partition("<image>")[0])
-    return found[1].strip() if found else None
+    return read_answer(text.partition("<image>")[0])
 
 
 PARSERS: dict[str, Callable[[str], str | None]] = {

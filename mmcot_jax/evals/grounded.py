@@ -19,7 +19,10 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     options = answered[0].example.extra["options"]
     metric = "multiple_choice" if options else "short_answer"
     score = metrics.multiple_choice if options else metrics.short_answer
-    tagged = [metrics.Tagged(_gold(a.example), a.reply.text) for a in answered]
+    tagged = [
+        metrics.Tagged(_gold(a.example), a.reply.text, len(a.example.extra["options"]))
+        for a in answered
+    ]
     pooled = {parser: score(tagged, parser) for parser in metrics.LETTER_PARSERS}
     verdicts = correct(answered)
     results: dict[str, Any] = {
@@ -47,12 +50,11 @@ def _gold(example: Example) -> tuple[str, ...]:
 
 
 def _by_kind(kinds: Sequence[str | None], verdicts: Sequence[bool]) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for kind in dict.fromkeys(kinds):
-        of_kind = [v for k, v in zip(kinds, verdicts, strict=True) if k == kind]
+    found: dict[str, list[bool]] = {}
+    for kind, verdict in zip(kinds, verdicts, strict=True):
         if kind is not None:
-            results[kind] = {"accuracy": sum(of_kind) / len(of_kind), "n": len(of_kind)}
-    return results
+            found.setdefault(kind, []).append(verdict)
+    return {kind: {"accuracy": sum(of) / len(of), "n": len(of)} for kind, of in found.items()}
 
 
 def _row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mmcot_jax.answers import think_answer
-from mmcot_jax.answers.letter import option_of, parse_reference, parse_strict
+from mmcot_jax.answers.letter import LETTERS, option_of, parse_reference, parse_strict
 from mmcot_jax.boxes import Box, Number, match, parse
 from mmcot_jax.errors import check_choice
 
@@ -108,6 +108,8 @@ class Tagged(NamedTuple):
     gold: tuple[str, ...]
     """Multiple choice: one string with all right letters, "B, C". Short: all right answers."""
     reply: str
+    options: int = len(LETTERS)
+    """Number of options; letters beyond it are none."""
 
 
 class Pooled(NamedTuple):
@@ -122,11 +124,11 @@ class Pooled(NamedTuple):
     "precision", "recall" and "f1_score": the study's names."""
 
 
-LETTER_PARSERS: dict[str, Callable[[str], frozenset[str]]] = {
+LETTER_PARSERS: dict[str, Callable[[str, int], frozenset[str]]] = {
     "strict": think_answer.option_letters,
-    "reference": lambda answer: frozenset(re.findall(r"[A-D]|\(\d+\)", answer)),
+    "reference": lambda answer, _: frozenset(re.findall(r"[A-D]|\(\d++\)", answer)),
 }
-"""Letters in `<answer>`, by parser: the study reads every A to D, also inside words."""
+"""(answer, number of options) -> letters, by parser: the study reads A to D, also inside words."""
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
     "strict": think_answer.normalize,
@@ -143,8 +145,8 @@ def multiple_choice(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
     """
     check_choice("parser", parser, LETTER_PARSERS)
     letters = LETTER_PARSERS[parser]
-    gold = [letters(row.gold[0]) for row in rows]
-    found = [letters(think_answer.read_answer(row.reply) or "") for row in rows]
+    gold = [letters(row.gold[0], row.options) for row in rows]
+    found = [letters(think_answer.read_answer(row.reply) or "", row.options) for row in rows]
     return _pool(gold, found, "exam_score")
 
 
@@ -177,6 +179,8 @@ def _pool(gold: Sequence[frozenset[str]], found: Sequence[frozenset[str]], exact
     f1 = _share(2 * precision * recall, precision + recall)
     shares = {exact: _share(sum(correct), len(pairs)), "precision": precision, "recall": recall}
     scores = {name: 100 * share for name, share in (shares | {"f1_score": f1}).items()}
+    if exact == "exam_score":  # 100 * k / n in the study: 100 * 1 / 3 is not 100 * (1 / 3)
+        scores[exact] = _share(100 * sum(correct), len(pairs))
     return Pooled(tuple(tuple(sorted(f)) for f in found), correct, scores)
 
 

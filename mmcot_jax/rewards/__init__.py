@@ -1,16 +1,26 @@
-"""Rewards: (Example, Reply) -> float, by name. Host only, no jax."""
+"""Rewards by name: (Example, Reply) -> float, or a function of TRL's. Host only, no jax."""
 
 import functools
 import importlib
 import inspect
 import pathlib
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from mmcot_jax import modules
-from mmcot_jax.errors import suggest
-from mmcot_jax.rewards import boxes, chains, images, puzzle, reference_seed, reference_vlmr1, tags
+from mmcot_jax.errors import is_input_error, suggest
+from mmcot_jax.rewards import (
+    boxes,
+    chains,
+    images,
+    puzzle,
+    reference_seed,
+    reference_vlmr1,
+    signature,
+    tags,
+)
 
 REWARDS: dict[str, Callable[..., Any]] = {
     # puzzles: the letter stated, the headings
@@ -50,21 +60,79 @@ class Reward(NamedTuple):
     """True if it takes lists, as TRL's trainer passes them, instead of (example, reply)."""
 
     @property
-    def needs_images(self) -> bool:
-        """True if the function sets `f.needs_images = True`: it reads pixels or embeddings.
+    def module(self) -> str:
+        """The module or file that a user's function is from; "" for one of `REWARDS`."""
+        return module_of(self.name)
 
-        `f.looks`, the former name of the attribute, is read too.
+    @property
+    def chat(self) -> bool | None:
+        """`f.chat`: True for lists of messages, False for strings, None if it is not said."""
+        return getattr(self.function, "chat", None)
+
+    @property
+    def whole_batch(self) -> bool:
+        """`f.whole_batch = True`: one call gets all rows of a process instead of one group."""
+        return bool(getattr(self.function, "whole_batch", False))
+
+    @property
+    def needs_images(self) -> bool:
+        """True if it reads the pixels or embeddings of a reply's pictures, so they are decoded.
+
+        The function sets `f.needs_images = True` (`f.looks`, its former name, is read too), or is
+        called as TRL calls it and names `completion_images`.
         """
-        return any(getattr(self.function, name, False) for name in ("needs_images", "looks"))
+        attributes = ("needs_images", "looks")
+        return any(getattr(self.function, name, False) for name in attributes) or (
+            self.trl and "completion_images" in signature.names(self.function)
+        )
+
+    @property
+    def reads_pixels(self) -> bool:
+        """True if pixels are sent to it: of replies, or of the question, as TRL's `images`."""
+        named = self.trl and {"image", "images"} & set(signature.names(self.function))
+        return self.needs_images or bool(named)
+
+
+def module_of(name: str) -> str:
+    """Returns the part of a reward's name before the colon: "" for one of `REWARDS`."""
+    return "" if name in REWARDS else name.rpartition(":")[0]
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the rewards' names in metrics and completions: without the module, as TRL's are.
+
+    Two functions `f` of `a.py` and `b.py` are `a.f` and `b.f`, and if the files' names are equal
+    too, both keep their whole name. A name of `REWARDS` stays as it is.
+    """
+
+    def stem(name: str) -> str:
+        module = module_of(name)
+        return pathlib.Path(module).stem if modules.is_path(module) else module.rpartition(".")[2]
+
+    functions = [name.rpartition(":")[2] for name in names]
+    dotted = [
+        f"{stem(name)}.{function}" if module_of(name) else name
+        for name, function in zip(names, functions, strict=True)
+    ]
+    return tuple(
+        function
+        if name in REWARDS or functions.count(function) == 1
+        else both
+        if dotted.count(both) == 1
+        else name
+        for name, function, both in zip(names, functions, dotted, strict=True)
+    )
 
 
 @functools.cache
 def resolve(name: str) -> Reward:
     """Returns a reward of `REWARDS`, or a user's `package.module:function` or `file.py:function`.
 
+    A class with `__call__` is instantiated once, without arguments.
+
     Raises:
-        ValueError: nothing of that name, or a function that takes neither (example, reply) nor
-            TRL's `completions`.
+        ValueError: nothing of that name, a module that cannot be imported, or a function that takes
+            neither (example, reply) nor arguments of TRL's trainer.
     """
     if name in REWARDS:
         return Reward(name, REWARDS[name], trl=False)
@@ -74,35 +142,44 @@ def resolve(name: str) -> Reward:
             f"there is no reward {name!r}{suggest(name, REWARDS)}; choose from "
             f"{', '.join(REWARDS)}, or give your own as module:function"
         )
-    found = getattr(_import(module), function, None)
+    imported = _import(module)
+    found = getattr(imported, function, None)
     if not callable(found):
-        raise ValueError(f"reward {name!r}: {module} has no function {function!r}")
-    parameters = inspect.signature(found).parameters
-    if "completions" in parameters:
-        return Reward(name, found, trl=True)
-    if not _takes_two(parameters.values()):
-        raise ValueError(
-            f"reward {name!r} takes ({', '.join(parameters)}); a reward takes (example, reply), or "
-            "`completions` and columns by name as TRL calls it"
-        )
-    return Reward(name, found, trl=False)
+        hint = suggest(function, [n for n in vars(imported) if callable(getattr(imported, n))])
+        raise ValueError(f"reward {name!r}: {module} has no function {function!r}{hint}")
+    if inspect.isclass(found):
+        try:
+            found = found()
+        except Exception as error:
+            raise ValueError(
+                f"reward {name!r} is a class, and {function}() raises {type(error).__name__}: "
+                f"{error}; name an instance of it"
+            ) from None
+    try:
+        return Reward(name, found, signature.follows_trl(found))
+    except ValueError as error:
+        raise ValueError(f"reward {name!r} {error}") from None
 
 
 def _import(module: str) -> ModuleType:
-    if modules.is_path(module):
-        return modules.load_file(pathlib.Path(module), "a module of reward_funcs")
     try:
+        if modules.is_path(module):
+            return modules.load_file(pathlib.Path(module), "a module of reward_funcs")
         return importlib.import_module(module)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ValueError) and is_input_error(error):
+            raise
+        said = " ".join(str(error).split())
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise ValueError(
-            f"a module of reward_funcs, {module!r}, cannot be imported: {error}; give "
-            "module:function with the module on the path, or file.py:function"
+            f"a module of reward_funcs, {module!r}, cannot be imported: {kind}{said}{_line(error)};"
+            " give module:function with the module on the path, or file.py:function"
         ) from None
 
 
-def _takes_two(parameters: Iterable[inspect.Parameter]) -> bool:
-    """Returns whether a function can be called with two positional arguments."""
-    required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    if any(p.kind is p.KEYWORD_ONLY for p in required):
-        return False
-    return len(required) == 2 or any(p.kind is p.VAR_POSITIONAL for p in required)
+def _line(error: BaseException) -> str:
+    """Returns " (file.py:12)", the innermost line of the import that is not Python's own."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    if isinstance(error, SyntaxError) or len(frames) < 2:
+        return ""
+    return f" ({pathlib.Path(frames[-1].filename).name}:{frames[-1].lineno})"

@@ -19,25 +19,22 @@ embeddings of the picture's own space. Where the original raised, these return 0
 import functools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mmcot_jax.answers.think_answer import ANSWER
+from mmcot_jax.answers.think_answer import first_block
 from mmcot_jax.example import Example, Picture, Reply, RewardFn
 from mmcot_jax.rewards.images import cosine
 
 FIRST_IMAGE, CODES, IMAGE_LEN = 32000, 8192, 32
 """Token id of code 0, number of codes, codes of an image."""
 
-_IMAGE = re.compile(r"<img>(.*?)</img>", re.IGNORECASE)
+_IMAGE_TAG = re.compile(r"(<img>)|(</img>)|\n", re.IGNORECASE)
 _CODE = re.compile(r"^<img_\d{5}>$")
-_PUNCTUATION = r"[\s.,;:!?\"'()\-]*"
-_CHAIN = r"<think>.*?</think>\s*<answer>.*?</answer>"
-_EXACT = re.compile(rf"^\s*{_CHAIN}\s*$")
-_AROUND = re.compile(rf"^{_PUNCTUATION}{_CHAIN}{_PUNCTUATION}$")
-_SINGLE = re.compile(r"^\s*<think>(?!.*<think>).*?</think>\s*<answer>.*?</answer>\s*$", re.DOTALL)
-_FIRST_FORM = re.compile(r".*?<think>.*?</think>\s*<answer>.*?</answer>.*?")
+_JOINT = re.compile(r"</think>\s*+<answer>")
+_PUNCTUATION = re.compile(r"[\s.,;:!?\"'()\-]*+")
+_THINK, _END = "<think>", "</answer>"
 
 
 # ---- a reply as the study's text ---------------------------------------------------------------
@@ -57,19 +54,23 @@ def to_study_text(
         code = id - first_image
         return f"<img_{code:05}>" if 0 <= code < codes else marks.get(id, "<unk>")
 
-    text = ""
+    parts: list[str] = []
     for number, segment in enumerate(reply.segments):
         part = segment
         if isinstance(segment, Picture):
             ids = segment.ids.tolist()
             truncated = number + 1 == len(reply.segments) and len(ids) < image_len
             part = " ".join(("<img>", *map(word, ids), *(() if truncated else ("</img>",))))
-        space = text and part and not (text[-1].isspace() or part[0].isspace())
-        text += " " * bool(space) + part
-    return text
+        if parts and part and not (parts[-1][-1].isspace() or part[0].isspace()):
+            parts.append(" ")
+        parts += [part] * bool(part)
+    return "".join(parts)
 
 
 # ---- the study's functions ---------------------------------------------------------------------
+# The study's patterns, `<think>.*?</think>\s*<answer>.*?</answer>` with something around, read the
+# rest of a text again for each of its tags: 30,000 took half a minute. These find the same in one
+# pass. Newlines: `.` matches none of them, except in `format_single_think`.
 
 
 def normalize(answer: str) -> str:
@@ -79,8 +80,7 @@ def normalize(answer: str) -> str:
 
 def read_answer(text: str) -> str | None:
     """Returns the content of the first answer tags, unchanged."""
-    found = ANSWER.search(text)
-    return found[1] if found else None
+    return first_block(text, "answer")
 
 
 def accuracy(text: str, answer: str) -> float:
@@ -92,22 +92,69 @@ def accuracy(text: str, answer: str) -> float:
 def format(text: str) -> float:
     """Returns 1.0 for the form, 0.5 with punctuation around it; no newlines inside tags."""
     text = text.strip()
-    return 1.0 if _EXACT.match(text) else 0.5 if _AROUND.match(text) else 0.0
+    if _is_chain(text):
+        return 1.0
+    start = _PUNCTUATION.match(text).end()
+    behind = _PUNCTUATION.match(text[::-1]).end()
+    return 0.5 if _is_chain(text[start : len(text) - behind]) else 0.0
+
+
+def _is_chain(text: str) -> bool:
+    """Returns whether `<think>.*?</think>\\s*<answer>.*?</answer>` is the whole text."""
+    if not (text.startswith(_THINK) and text.endswith(_END)):
+        return False
+    end = len(text) - len(_END)
+    thought, answer = _line_end(text, 0), text.rfind("\n", 0, end)
+    return any(
+        joint.start() <= thought and answer < joint.end() <= end
+        for joint in _JOINT.finditer(text, len(_THINK))
+    )
 
 
 def format_single_think(text: str) -> float:
     """Returns 1.0 for the form with one opening think tag, newlines allowed (a notebook's)."""
-    return float(_SINGLE.fullmatch(text) is not None)
+    text = text.strip()
+    joint = _JOINT.search(text, len(_THINK))
+    whole = text.startswith(_THINK) and text.endswith(_END) and text.count(_THINK) == 1
+    return float(bool(whole and joint and joint.end() <= len(text) - len(_END)))
 
 
 def format_first(text: str) -> float:
     """Returns 1.0 if the form occurs before the first newline outside it (first version)."""
-    return float(_FIRST_FORM.match(text) is not None)
+    line = _line_end(text, 0)
+    start = text.find(_THINK, 0, line)
+    if start < 0:
+        return 0.0
+    joints = [
+        joint.end()
+        for joint in _JOINT.finditer(text, start + len(_THINK))
+        if joint.start() <= line - len("</think>")
+    ]
+    # the first has most of its line behind it; only the last can end on another line
+    return float(any(_END in text[end : _line_end(text, end)] for end in joints[:1] + joints[-1:]))
+
+
+def _line_end(text: str, start: int) -> int:
+    end = text.find("\n", start)
+    return len(text) if end < 0 else end
+
+
+def _images(text: str) -> Iterator[str]:
+    """Yields what `<img>(.*?)</img>` finds, in any case of letters, on one line."""
+    start = -1
+    for tag in _IMAGE_TAG.finditer(text):
+        opens, closes = tag.groups()
+        if closes and start >= 0:
+            yield text[start : tag.start()]
+        if not opens:
+            start = -1
+        elif start < 0:
+            start = tag.end()
 
 
 def image_count(text: str) -> float:
     """Returns exp(1 - n) for n pairs of image tags on a line; 0.0 if the tags do not pair."""
-    n = len(_IMAGE.findall(text))
+    n = sum(1 for _ in _images(text))
     if not n or text.count("<img>") != text.count("</img>"):
         return 0.0
     return math.exp(1 - n)
@@ -115,7 +162,7 @@ def image_count(text: str) -> float:
 
 def image_naive(text: str) -> float:
     """Returns 1.0 if there is a pair of image tags (first version)."""
-    return float(_IMAGE.search(text) is not None)
+    return float(any(True for _ in _images(text)))
 
 
 def image_strict(text: str) -> float:
@@ -123,7 +170,7 @@ def image_strict(text: str) -> float:
 
     0.5 also if the tags do not pair.
     """
-    images = _IMAGE.findall(text)
+    images = list(_images(text))
     if not images:
         return 0.0
     if text.count("<img>") != text.count("</img>"):
@@ -143,8 +190,7 @@ Scorer = Callable[[np.ndarray, str], float]
 
 def image_clip(text: str, scene: str, scorer: Scorer) -> float:
     """Returns the rescaled score of the first image, if it is 32 codes of five digits."""
-    found = _IMAGE.search(text)
-    words = found[1].split() if found else []
+    words = next(_images(text), "").split()
     if len(words) != IMAGE_LEN or not all(map(_CODE.match, words)):
         return 0.0
     return rescale(float(scorer(np.array([int(word[5:10]) for word in words]), scene)))
@@ -156,13 +202,13 @@ def image_text_alignment(text: str, scene_ids: Sequence[int], table: np.ndarray)
     `table` [V D] holds the language model's input embeddings, `scene_ids` the scene's tokens, BOS
     first.
     """
-    found = _IMAGE.search(text)
-    if not found:
+    words = next(_images(text), "").split()
+    if not words:
         return 0.0
     names = {f"<img_{code:05}>": FIRST_IMAGE + code for code in range(CODES)}
     names |= {"<img>": FIRST_IMAGE + CODES, "</img>": FIRST_IMAGE + CODES + 1}
-    ids = [names.get(word) for word in found[1].split()]
-    if not ids or None in ids:
+    ids = [names.get(word) for word in words]
+    if None in ids:
         return 0.0
     image, scene = (table[np.array(i)].astype(np.float32).mean(axis=0) for i in (ids, scene_ids))
     return (cosine(image, scene) + 1) / 2

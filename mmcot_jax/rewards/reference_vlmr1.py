@@ -10,34 +10,43 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmcot_jax.answers.think_answer import ANSWER, THINK
+from mmcot_jax.answers.think_answer import first_block
 from mmcot_jax.boxes import Number, parse_reference
 from mmcot_jax.example import Example, Reply, RewardFn
 
 Corners = Sequence[Number]
 
-_FORM = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
+_JOINT = re.compile(r"</think>\s*+<answer>")
 
 
-def _inside(tag: re.Pattern, text: str) -> str:
-    found = tag.search(text)
-    return found[1].strip() if found else text.strip().lower()
+def _inside(tag: str, text: str) -> str:
+    found = first_block(text, tag)
+    return text.strip().lower() if found is None else found.strip()
 
 
 def accuracy_of(completion: object, solution: object) -> float:
     """Returns 1.0 if the two answers are the same string; 0.0 for a value that is no string."""
     if not (isinstance(completion, str) and isinstance(solution, str)):
         return 0.0
-    return float(_inside(ANSWER, completion) == _inside(ANSWER, solution))
+    return float(_inside("answer", completion) == _inside("answer", solution))
 
 
 def format_of(completion: str) -> float:
     """Returns 0.5 if the text begins with a think and an answer block, whatever follows."""
-    return 0.5 if _FORM.match(completion) else 0.0
+    joint = _JOINT.search(completion, len("<think>"))
+    begins = completion.startswith("<think>") and joint
+    return 0.5 if begins and "</answer>" in completion[joint.end() :] else 0.0
 
 
 def iou_of(one: Corners, other: Corners) -> float:
-    """Returns the intersection over union of two (x0, y0, x1, y1)."""
+    """Returns the intersection over union of two (x0, y0, x1, y1); 0.0 where it overflows."""
+    try:
+        return _iou(one, other)
+    except OverflowError:  # a coordinate of 400 digits and a fraction
+        return 0.0
+
+
+def _iou(one: Corners, other: Corners) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     common = max(0, width) * max(0, height)
@@ -48,7 +57,7 @@ def iou_of(one: Corners, other: Corners) -> float:
 
 def boxes_of(text: str) -> dict[str, tuple[int, int, int, int]]:
     """Returns the boxes of the think block, or of the whole text without one."""
-    return parse_reference(_inside(THINK, text))
+    return parse_reference(_inside("think", text))
 
 
 def bbox_of(completion: object, solution: object) -> float:
@@ -67,7 +76,7 @@ def bbox_of(completion: object, solution: object) -> float:
 
 def scaleup_accuracy_of(completion: str, possible_answers: Sequence[str]) -> float:
     """Returns 1.0 if the answer is a possible one, up to case and outer spaces."""
-    answer = _inside(ANSWER, completion).lower().strip()
+    answer = _inside("answer", completion).lower().strip()
     return float(answer in [possible.lower().strip() for possible in possible_answers])
 
 

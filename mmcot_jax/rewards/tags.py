@@ -23,6 +23,7 @@ def accuracy(example: Example, reply: Reply) -> float:
 def format(_: Example, reply: Reply) -> float:
     """Returns 1.0 for one <think> and one <answer>, neither empty, and nothing else; else 0.0."""
     text = reply.text
+    if any(text.count(f"<{x}{t}>") != 1 for x in ("", "/") for t in ("think", "answer")):
+        return 0.0
     found = _FORM.fullmatch(text)
-    once = all(text.count(f"<{x}{t}>") == 1 for x in ("", "/") for t in ("think", "answer"))
-    return float(bool(found and once and found[1].strip() and found[2].strip()))
+    return float(bool(found and found[1].strip() and found[2].strip()))

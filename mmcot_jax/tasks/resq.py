@@ -203,10 +203,11 @@ def clean(scene: str) -> str:
     """Returns a scene as the study's image generator received it.
 
     Each sentence occurs once, has a capital first letter only, and ends in a mark. Sentences are
-    compared before that, as in the study: "a cat.  A cat" becomes "A cat. A cat.".
+    compared before that, as in the study: "a cat.  A cat" becomes "A cat. A cat.". Nothing stays
+    nothing.
     """
     unique = dict.fromkeys(re.split(r"(?<=[.!?])\s+", scene.strip()))
-    ended = (x if x.endswith((".", "!", "?")) else f"{x}." for x in unique)
+    ended = (x if x.endswith((".", "!", "?")) else f"{x}." for x in unique if x)
     return capitalize(" ".join(ended))
 
 

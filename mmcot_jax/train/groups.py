@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
+from mmcot_jax.rewards import short_names
 from mmcot_jax.train import objective as objectives
 
 
@@ -32,7 +33,7 @@ def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
 
     `mesh` is the one that the rows were sampled on.
     """
-    g, names = c["num_generations"], c["reward_funcs"]
+    g, names = c["num_generations"], short_names(c["reward_funcs"])
     gathered = meshes.gather(rewards, mesh).reshape(-1, g, len(names))
     weights = jnp.asarray(c["reward_weights"] or [1.0] * len(names), jnp.float32)
     scale, aggregation = c["scale_rewards"], c["multi_objective_aggregation"]
@@ -57,6 +58,10 @@ def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
 
 
 def all_right_all_wrong(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two bool [N] from the first reward [N G]: all samples at least 1, and no sample above 0."""
+    """Two bool [N] from the first reward [N G]: all samples at least 1, and no sample above 0.
+
+    A group of which no sample has a reward is neither.
+    """
+    known = ~np.isnan(rewards).all(axis=1)
     with np.errstate(invalid="ignore"):
-        return (rewards >= 1).all(axis=1), ~(rewards > 0).any(axis=1)
+        return (rewards >= 1).all(axis=1), known & ~(rewards > 0).any(axis=1)

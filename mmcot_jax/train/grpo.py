@@ -34,7 +34,7 @@ from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example, Question, Reply
 from mmcot_jax.hosts import never_preempted
-from mmcot_jax.rewards import pool, resolve
+from mmcot_jax.rewards import pool, resolve, short_names
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes
 from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.train import loop, optim
@@ -125,7 +125,7 @@ def run(
         PromptShapes.of(rows, backbone.context, c["prompt_buckets"], c["length_multiple"]),
         SampleStatic.of(c, STAGE),
     )
-    with _reward_pool(c) as rewards:
+    with _reward_pool(c, total) as rewards:
         log = StepLog(STAGE, backbone, c, rollout_mesh, workdir)
         grammar = meshes.replicate(backbone.grammar, mesh)
         constants = _Run(c, key, schedule, static, grammar, policy, generator, rewards, log)
@@ -144,7 +144,7 @@ def run(
             total,
             evaluate=evaluate if assess and c["eval_steps"] else None,
             preflight=sample_first if c["preflight"] else None,
-            shown=("reward", f"rewards/{c['reward_funcs'][0]}/mean", *SHOWN),
+            shown=("reward", f"rewards/{short_names(c['reward_funcs'])[0]}/mean", *SHOWN),
         )
         state = loop.run(
             stage, trained, static.optimizer, mesh=mesh, workdir=workdir, preempted=preempted
@@ -152,10 +152,15 @@ def run(
     return policy.for_training(state.trained)
 
 
-def _reward_pool(c: Mapping[str, Any]) -> pool.Pool:
-    names, weights, chat = c["reward_funcs"], c["reward_weights"], c["chat"]
-    timeout, processes = c["reward_timeout"], c["reward_processes"]
-    return pool.Pool(names, weights, timeout_s=timeout, processes=processes, chat=chat)
+def _reward_pool(c: Mapping[str, Any], max_steps: int) -> pool.Pool:
+    return pool.Pool(
+        c["reward_funcs"],
+        c["reward_weights"],
+        timeout_s=c["reward_timeout"],
+        processes=c["reward_processes"],
+        chat=c["chat"],
+        max_steps=max_steps,
+    )
 
 
 def _step(
@@ -182,7 +187,8 @@ def _step(
         run.log.save_completions(number, questions, generations, replies, result, groups)
     learning_rate = float(run.schedule(number * run.c["num_iterations"]))
     metrics |= groups.metrics | failures | {"learning_rate": learning_rate}
-    return state, metrics | run.log.metrics(generations, result, clock.seconds)
+    metrics |= run.log.metrics(generations, result, clock.seconds)
+    return state, metrics | run.log.logged(result, metrics)
 
 
 def _generate(
@@ -211,8 +217,9 @@ def _submit_rewards(
     number: int,
 ) -> pool.PendingRewards:
     """Starts the reward workers and returns at once."""
-    examples = [question.example for question in questions for _ in range(run.c["num_generations"])]
-    return run.rewards.submit(examples, replies, generations.ids, number)
+    g = run.c["num_generations"]
+    examples = [question.example for question in questions for _ in range(g)]
+    return run.rewards.submit(examples, replies, generations.ids, number, group_size=g)
 
 
 def _trim(run: _Run, generations: Generations) -> Rollout:
@@ -278,7 +285,7 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
         run.c,
         [question.row for question in questions],
         generations,
-        result.failures,
+        result,
         image_tokens=int(run.static.backbone.grammar.image_len),
         devices=mesh.shape["data"] * mesh.shape["fsdp"],
         mesh=run.policy.rollout_mesh,

@@ -1,6 +1,5 @@
 """Checks before the first GRPO step: the config, the prompts, and one step's groups."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,8 @@ from jax.sharding import Mesh
 from mmcot_jax import data, options
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Row
-from mmcot_jax.rewards import pool
+from mmcot_jax.rewards import pool, resolve, short_names
+from mmcot_jax.rewards.results import RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.train import objective
 from mmcot_jax.train.groups import Groups, all_right_all_wrong
@@ -47,7 +47,11 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
             f"grpo.metric_for_best_model is {best!r}; the evaluation gives {', '.join(metrics)}"
         )
     pool.check_rewards(
-        c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"]
+        c["reward_funcs"],
+        c["reward_weights"],
+        c["reward_timeout"],
+        c["reward_processes"],
+        c["chat"],
     )
     objective.from_config(c)
 
@@ -75,20 +79,27 @@ class Preflight(NamedTuple):
     right: int
     """Groups whose samples are all right, by the first reward."""
     wrong: int
-    """Groups without a right sample."""
+    """Groups without a right sample; one that the first reward could not score is not wrong."""
     informative: int
     """Groups whose weighted rewards differ: the others have no gradient."""
     lines: tuple[str, ...]
     """The report, for people."""
     failed: tuple[str, ...] = ()
-    """One line for each reward that failed: on how many samples, and the first message."""
+    """One line for each reward that failed: on how many samples, the first of them and why."""
+    useless: tuple[str, ...] = ()
+    """Those lines of `failed` whose reward failed on all samples."""
 
     def check(self) -> None:
-        """Does nothing if a group is informative.
+        """Does nothing if no reward failed on all samples and a group is informative.
 
         Raises:
-            ValueError: none is, so no step would change anything.
+            ValueError: a reward scores nothing, or no step would change anything.
         """
+        if self.useless:
+            raise ValueError(
+                f"{'; '.join(self.useless)}. Fix it, or take it out of reward_funcs; "
+                "grpo.preflight=false starts all the same"
+            )
         if not self.informative:
             remedy = (
                 f"{'; '.join(self.failed)}; mend it, or take it out of reward_funcs"
@@ -107,7 +118,7 @@ def preflight(
     c: Mapping[str, Any],
     rows: Sequence[Row],
     generations: Generations,
-    failures: Sequence[pool.Failure],
+    result: RewardResult,
     *,
     image_tokens: int,
     devices: int,
@@ -124,28 +135,54 @@ def preflight(
     completions = np.array([generations.tokens, generations.ended, pictures]).T
     tokens, ended, pictures = meshes.gather(completions, mesh).T
     right, wrong = (int(x.sum()) for x in all_right_all_wrong(groups.rewards[..., 0]))
-    n, informative = len(groups.rewards), int(groups.informative.sum())
-    rewards = ", ".join(
-        f"{name} {groups.metrics[f'rewards/{name}/mean']:.2f}" for name in c["reward_funcs"]
-    )
+    names, n = short_names(c["reward_funcs"]), len(groups.rewards)
+    mask = meshes.gather(failure_mask(result, names), mesh)
+    unscored = int(mask[:, 0].reshape(n, -1).all(axis=1).sum())
+    informative = int(groups.informative.sum())
+    means = ", ".join(f"{name} {groups.metrics[f'rewards/{name}/mean']:.2f}" for name in names)
+    mixed = f"{n - right - wrong - unscored} mixed" + f", {unscored} failed" * bool(unscored)
     lines = (
         batch_summary(c, devices),
-        f"{n} groups sampled: {right} all right, {wrong} all wrong, {n - right - wrong} mixed; "
+        f"{n} groups sampled: {right} all right, {wrong} all wrong, {mixed}; "
         f"{informative} have something to learn from",
-        f"rewards: {rewards}",
+        f"rewards: {means}",
         f"completions: {tokens.mean():.0f} tokens of {c['max_completion_length']}, "
         f"{100 * (1 - ended.mean()):.0f} % cut by the budget, "
         f"{pictures.mean():.1f} pictures of {image_tokens} tokens",
         f"prompts: {prompt_tokens.mean():.0f} tokens, {prompt_images.mean():.1f} pictures of them",
     )
-    counts = Counter(failure.reward for failure in failures)
-    first = {failure.reward: failure.message for failure in reversed(failures)}
+    first = _first_failures(result, c, rows)
     failed = tuple(
-        f"reward {name} failed on {count} of {len(generations.replies)} samples, first: "
-        f"{first[name]}"
-        for name, count in counts.items()
+        f"reward {name} failed on {count} of {len(mask)} samples, first on {first[name]}"
+        for name, count in zip(names, mask.sum(axis=0).astype(int), strict=True)
+        if count
     )
-    return Preflight(n, right, wrong, informative, (*lines, *failed), failed)
+    all_failed = mask.all(axis=0)[mask.any(axis=0)]
+    useless = tuple(line for line, every in zip(failed, all_failed, strict=True) if every)
+    return Preflight(n, right, wrong, informative, (*lines, *failed), failed, useless)
+
+
+def _first_failures(
+    result: RewardResult, c: Mapping[str, Any], rows: Sequence[Row]
+) -> dict[str, str]:
+    """Returns the first failed sample of each reward and its message, over all processes."""
+    g = c["num_generations"]
+    first = {
+        f.reward: f"question {rows[f.row // g].id!r}, reply {f.row % g}: {f.message}"
+        for f in reversed(result.failures)
+    }
+    if str(c["chat"]).lower() != "auto":
+        hint = f" (grpo.chat is {c['chat']}; auto finds out whether it reads messages or strings)"
+        trl = {
+            short
+            for name, short in zip(c["reward_funcs"], short_names(c["reward_funcs"]), strict=True)
+            if resolve(name).trl
+        }
+        first |= {name: first[name] + hint for name in first if name in trl}
+    found: dict[str, str] = {}
+    for each in meshes.all_gather_objects(first):
+        found = each | found
+    return found
 
 
 def batch_summary(c: Mapping[str, Any], devices: int) -> str:

@@ -19,10 +19,17 @@ from mmcot_jax import hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Question, Reply
 from mmcot_jax.log import completions_table, write_completions, write_text
-from mmcot_jax.rewards.pool import FailureWatch, RewardResult, failure_mask
+from mmcot_jax.rewards import short_names
+from mmcot_jax.rewards.results import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.train.groups import Groups
 from mmcot_jax.types import Backbone
+
+COLUMNS = ("id", "prompt", "reply", "answer", "advantage", "tokens", "ended", "pictures")
+"""Columns of the completions that are no rewards."""
+METRICS = ("stage", "step", "kl")
+"""Names of metrics.jsonl that not every step's metrics hold."""
+PREFIXES = ("eval_", "time/", "rewards/", "failures/")
 
 
 class Clock:
@@ -52,7 +59,8 @@ class StepLog:
         self._stage, self._c, self._mesh, self._workdir = stage, c, mesh, workdir
         self._read = backbone.renderer.read
         self._image_len = int(backbone.grammar.image_len)
-        self._watch = FailureWatch(c["reward_funcs"])
+        self._names = short_names(c["reward_funcs"])
+        self._watch = FailureWatch(self._names)
 
     def save_failures(
         self, number: int, questions: Sequence[Question], result: RewardResult
@@ -69,10 +77,10 @@ class StepLog:
             ]
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             write_text(self._workdir / "failures" / self._file(number), text)
-        names = self._c["reward_funcs"]
-        failures = meshes.gather(failure_mask(result, names), self._mesh)
+        failures = meshes.gather(failure_mask(result, self._names), self._mesh)
         self._watch.count(result, failures.all(axis=0))
-        return {f"failures/{name}": float(failures[:, i].sum()) for i, name in enumerate(names)}
+        counts = failures.sum(axis=0).astype(float).tolist()
+        return {f"failures/{name}": n for name, n in zip(self._names, counts, strict=True)}
 
     def should_save(self, number: int) -> bool:
         """True if the completions of this step are to be written."""
@@ -95,17 +103,19 @@ class StepLog:
         c = self._c
         advantage = groups.advantage[meshes.rows(self._mesh, groups.advantage.size)]
         each = [question for question in questions for _ in range(c["num_generations"])]
+        names = [free_name(name, COLUMNS, "rewards") for name in self._names]
+        extra = user_columns(result.extra, (*COLUMNS, *names))
         rows = [
             {
                 "id": question.example.id,
                 "prompt": self._read(question.row.tokens).text,
                 "reply": replies[i].text,
                 "answer": question.example.answer,
-                **dict(zip(c["reward_funcs"], _plain(result.values[i]), strict=True)),
+                **dict(zip(names, _plain(result.values[i]), strict=True)),
                 "advantage": _plain([float(advantage[i])])[0],
                 "tokens": int(generations.tokens[i]),
                 "ended": bool(generations.ended[i]),
-                **{name: column[i] for name, column in result.extra.items()},
+                **{name: column[i] for name, column in extra.items()},
             }
             for i, question in enumerate(each)
         ]
@@ -113,7 +123,7 @@ class StepLog:
         write_completions(self._workdir / "completions" / self._file(number), rows, drawn)
         if c["num_completions_to_print"] and hosts.is_main_process():
             few = rows[: c["num_completions_to_print"]]
-            table = completions_table(few, [*c["reward_funcs"], "advantage"], f"Step {number}")
+            table = completions_table(few, [*names, "advantage"], f"Step {number}")
             rich.console.Console(stderr=True).print(table)
 
     def metrics(
@@ -146,12 +156,58 @@ class StepLog:
             "step_time": sum(times.values()),
             **{f"time/{name}": seconds for name, seconds in times.items()},
         }
-        return found | mean(meshes.all_gather_objects(result.metrics))
+        seconds = {f"time/reward/{name}": value for name, value in result.times.items()}
+        return found | mean(meshes.all_gather_objects(seconds))
+
+    def logged(self, result: RewardResult, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Metrics that rewards passed to TRL's `log_metric`, beside the trainer's own `metrics`.
+
+        A name of the trainer's belongs to the trainer: such a metric of a reward `f` is `f/name`.
+        One that several rewards log is their mean, as in TRL.
+        """
+        named = user_metrics(result.logged, metrics)
+        everywhere = meshes.all_gather_objects(named)
+        return mean([{name: value} for each in everywhere for name, value in each])
 
     def _file(self, number: int) -> str:
         """Each of several processes writes its own file."""
         part = f"_{jax.process_index()}" if jax.process_count() > 1 else ""
         return f"{self._stage}_step_{number:05}{part}.jsonl"
+
+
+def free_name(name: str, taken: Iterable[str], prefix: str) -> str:
+    """Returns a name that is not taken: `name`, or `prefix/name`."""
+    return f"{prefix}/{name}" if name in taken else name
+
+
+def user_metrics(
+    logged: Mapping[str, Mapping[str, float]], taken: Iterable[str]
+) -> list[tuple[str, float]]:
+    """Returns the metrics that rewards passed to TRL's `log_metric`, by name.
+
+    One whose name is taken by the trainer is `f/name` for a reward `f`.
+    """
+    return [
+        (f"{reward}/{name}", value)
+        if name in taken or name in METRICS or name.startswith(PREFIXES)
+        else (name, value)
+        for reward, values in logged.items()
+        for name, value in values.items()
+    ]
+
+
+def user_columns(
+    extra: Mapping[str, Mapping[str, Sequence[Any]]], taken: Iterable[str]
+) -> dict[str, Sequence[Any]]:
+    """Returns the columns that rewards passed to TRL's `log_extra`, by name.
+
+    One whose name is taken by the trainer or by an earlier reward is `f/name` for a reward `f`.
+    """
+    found: dict[str, Sequence[Any]] = {}
+    for reward, columns in extra.items():
+        for name, column in columns.items():
+            found[free_name(name, {*taken, *found}, reward)] = column
+    return found
 
 
 def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -35,6 +35,13 @@ CHAIN = (
         ("(B) is the correct answer.", "B"),
         ("Option C is the right choice", "C"),
         ("the answer is A: red, B: blue was wrong", "A"),
+        ("the answer is A because it fits", "A"),
+        ("The answer is: I would choose (B).", "B"),
+        ("the answer is, I think, (B)", "B"),
+        ("**B** is the correct answer", "B"),
+        ("Answer: __B__", "B"),
+        ("the answer is (**B**)", "B"),
+        ("The answer is：Ｂ", "B"),
         ("Therefore, among (A) (B) (C) (D), the answer is: (B).", "B"),
         (CHAIN + "Therefore, among (A) (B) (C) (D), the answer is: (B).", "B"),
     ],
@@ -53,6 +60,8 @@ def test_a_stated_answer_is_read(text, letter):
         "Final Answer: Based on the pattern",
         "The final answer to the question",
         "The answer is A-frame",
+        "Final answer: A car is coming",
+        "the answer is I think red",
         "the answer is (A) or (B)",
         "the answer is A or B",
         "the answer is among (A) (B) (C) (D)",
@@ -78,6 +87,7 @@ def test_a_letter_beyond_the_options_is_no_answer():
     assert parse_strict("the answer is: (D).", options=3) is None
     assert parse_strict("the answer is: (E).", options=5) == "E"
     assert parse_strict("The answer is (A). The answer is (D).", options=3) is None
+    assert parse_strict("The answer is I because it fits", options=9) == "I"
 
 
 @pytest.mark.parametrize(

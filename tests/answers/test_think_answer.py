@@ -28,10 +28,51 @@ def test_the_first_closed_block_is_read():
         ("All of the above", ""),
         ("BAD", ""),
         ("", ""),
+        # the pronoun and the article are no letters
+        ("(C) I would wait.", "C"),
+        ("I would say C", "C"),
+        ("(C) A Toyota", "C"),
+        ("C. A Toyota", "C"),
+        ("A Toyota", "A"),
+        ("A car is coming", ""),
+        ("a car", ""),
+        ("A is right", "A"),
+        ("C because it is closed", "C"),
+        # other ways to write a letter
+        ("b) red", "B"),
+        ("a) and c)", "AC"),
+        ("b or c", "BC"),
+        ("(A and B)", "AB"),
+        ("option b", "B"),
+        ("**C**", "C"),
+        ("__C__", "C"),
+        ("'C'", "C"),
+        ("C/D", "CD"),
+        ("Ｃ", "C"),
+        ("（Ｂ）", "B"),
+        # no letters
+        ("20 °C", ""),
+        ("C-section", ""),
+        ("option a car", ""),
+        ("II", ""),
     ],
 )
 def test_an_answer_names_a_set_of_letters(answer, letters):
-    assert think_answer.option_letters(answer) == frozenset(letters)
+    assert think_answer.option_letters(answer, 4) == frozenset(letters)
+
+
+def test_a_letter_beyond_the_options_is_none():
+    assert think_answer.option_letters("A, E", 4) == {"A"}
+    assert think_answer.option_letters("A, E", 5) == {"A", "E"}
+    assert think_answer.option_letters("Option I", 4) == frozenset()
+    assert think_answer.option_letters("Option I", 9) == {"I"}
+    assert think_answer.option_letters("I think C", 9) == {"C"}
+
+
+def test_blocks_are_read_as_the_pattern_finds_them():
+    text = "</t><t><t>a</t>b</t><t></t><t>\n"
+    assert list(think_answer.blocks(text, "t")) == ["<t>a", ""]
+    assert think_answer.first_block("<t>a", "t") is None
 
 
 def test_short_answers_are_compared_without_case_outer_marks_and_doubled_spaces():

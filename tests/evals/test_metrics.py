@@ -86,6 +86,18 @@ def test_letters_are_pooled_over_rows():
     }
 
 
+def test_a_letter_beyond_the_options_of_a_row_is_none():
+    text = "<answer>(C) I would wait.</answer>"
+    scored = metrics.multiple_choice([metrics.Tagged(("C",), text, 4)])
+    assert scored.answers == (("C",),) and scored.correct == (True,)
+
+
+def test_percent_is_rounded_as_in_the_study():
+    rows = [metrics.Tagged(("A",), f"<answer>{x}</answer>") for x in "ABC"]
+    assert metrics.multiple_choice(rows).scores["exam_score"] == 100 * 1 / 3 == 33.333333333333336
+    assert metrics.short_answer(rows).scores["accuracy"] == 100 * (1 / 3) == 33.33333333333333
+
+
 @pytest.mark.parametrize(
     ("answer", "strict", "reference"),
     [

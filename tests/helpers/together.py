@@ -55,7 +55,9 @@ def rewards() -> None:
 
     from mmcot_jax import mesh as meshes
     from mmcot_jax.example import Example, Reply
-    from mmcot_jax.rewards.pool import Pool, failure_mask
+    from mmcot_jax.rewards import short_names
+    from mmcot_jax.rewards.pool import Pool
+    from mmcot_jax.rewards.results import failure_mask
 
     mesh = meshes.make()
     name = f"{__file__}:hangs_on_process_1"
@@ -64,7 +66,7 @@ def rewards() -> None:
         scored = pool.submit([Example("", ("?",), "a")] * 4, [Reply(("a",))] * 4).result()
         values = meshes.gather(scored.values, mesh)
         np.testing.assert_array_equal(values[:, 0], [1.0] * 4 + [np.nan] * 4)
-        assert meshes.gather(failure_mask(scored, [name]), mesh).sum() == 4
+        assert meshes.gather(failure_mask(scored, short_names([name])), mesh).sum() == 4
     assert 2 < time.monotonic() - began < 60
     assert jax.process_count() == 2
 

@@ -88,3 +88,59 @@ def trl_prompts(prompts, completions, boxes, **kwargs):
 
 def trl_short(completions, **kwargs):
     return [1.0]
+
+
+def trl_ids(prompts, completion_ids):
+    return [float(len(ids)) for ids in completion_ids]
+
+
+def trl_images(completions, images):
+    return [float(sum(image.width for image in row)) for row in images]
+
+
+def trl_drawn(completions, completion_images, **kwargs):
+    return [float(row[0].height) for row in completion_images]
+
+
+def trl_ranks(completions, **kwargs):
+    """The shortest of each 4 is 1, the longest 0."""
+    ranks = []
+    for first in range(0, len(completions), 4):
+        group = completions[first : first + 4]
+        if "bad" in group:
+            raise ValueError("a bad one")
+        ranks += [1 - sorted(group, key=len).index(completion) / 3 for completion in group]
+    return ranks
+
+
+def trl_calls(completions, log_metric, log_extra, **kwargs):
+    """How many completions a call has."""
+    log_metric("rows", len(completions))
+    log_extra("call", [completions[0]] * len(completions))
+    if "bad" in completions:
+        raise ValueError("a bad one")
+    return [float(len(completions))] * len(completions)
+
+
+def trl_all(completions, **kwargs):
+    return [float(len(completions))] * len(completions)
+
+
+trl_all.whole_batch = True
+
+
+class Repetition:
+    """As TRL's own: a callable object with a name."""
+
+    __name__ = "repetition_penalty_reward"
+
+    def __call__(self, completion_ids, **kwargs):
+        return [len(set(ids)) / max(len(ids), 1) - 1 for ids in completion_ids]
+
+
+class Unfinished:
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, completions):
+        return []

@@ -9,81 +9,102 @@ import numpy as np
 import pytest
 
 from mmcot_jax.example import Example, Picture, Reply
-from mmcot_jax.rewards.pool import (
-    Failure,
-    FailureWatch,
-    Pool,
-    RewardResult,
-    check_rewards,
-    failure_mask,
-)
+from mmcot_jax.rewards import workers
+from mmcot_jax.rewards.pool import Pool, check_rewards
+from mmcot_jax.rewards.results import Failure, FailureWatch, RewardResult, failure_mask
 
 FILE = pathlib.Path(__file__).parent / "some_rewards.py"
 WORDS = ("a", "bh", "cc", "")
 EXAMPLES = [Example(str(i), ("?",), "a") for i in range(len(WORDS))]
 REPLIES = [Reply((word,)) for word in WORDS]
+BAD = ("raises", "dies", "says_nan", "says_words")
 
 
-def score(*names: str, timeout_s: float = 30.0) -> RewardResult:
-    with Pool([f"{FILE}:{n}" for n in names], timeout_s=timeout_s, processes=2) as pool:
-        return pool.submit(EXAMPLES, REPLIES).result()
+def own(*names: str) -> list[str]:
+    return [f"{FILE}:{name}" for name in names]
 
 
-def test_values_are_in_the_order_of_rows_and_rewards():
-    scored = score("length", "trl_length")
-    np.testing.assert_array_equal(scored.values, [[0.1, 1], [0.2, 2], [0.2, 2], [0, 0]])
-    assert scored.failures == ()
-    assert scored.metrics[f"time/reward/{FILE}:length"] > 0
+def replies(*words: str) -> list[Reply]:
+    return [Reply((word,)) for word in words]
 
 
-def test_pixels_are_sent_only_to_rewards_that_need_images(monkeypatch):
+@pytest.fixture(scope="module")
+def pool():
+    names = ("length", *BAD, "trl_length", "trl_chat", "trl_ranks", "trl_calls", "trl_all")
+    with Pool(own(*names), timeout_s=30.0, processes=2) as pool:
+        yield pool
+
+
+def columns(scored: RewardResult, pool: Pool) -> dict[str, list[float]]:
+    return dict(zip(pool._short, scored.values.T.tolist(), strict=True))
+
+
+def test_values_are_in_the_order_of_rows_and_rewards(pool):
+    scored = pool.submit(EXAMPLES, REPLIES).result()
+    found = columns(scored, pool)
+    assert found["length"] == [0.1, 0.2, 0.2, 0.0]
+    assert found["trl_length"] == [1, 2, 2, 0]
+    assert found["trl_chat"] == [1, 0, 0, 0]  # messages, beside rewards of strings
+    assert scored.times["length"] > 0
+
+
+def test_a_failed_sample_is_reported_with_its_row_and_has_no_value(pool):
+    scored = pool.submit(EXAMPLES, REPLIES).result()
+    expected = {
+        "raises": ("raised", r"RuntimeError: no such word (some_rewards.py:"),
+        "dies": ("died", "its process ended with status 1"),
+        "says_nan": ("nan", "it returned nan"),
+        "says_words": ("type", "it returned a str, 'good'"),
+    }
+    for name, (kind, message) in expected.items():
+        (failure,) = [f for f in scored.failures if f.reward == name]
+        assert (failure.row, failure.kind) == (1, kind) and message in failure.message
+        np.testing.assert_array_equal(columns(scored, pool)[name], [1.0, math.nan, 1.0, 1.0])
+    assert len(scored.failures) == 4
+
+
+def test_a_call_gets_one_group_and_one_that_raises_costs_no_other(pool):
+    first, second = Example("0", ("?",), "a"), Example("1", ("?",), "a")
+    words = ("bad", "b", "c", "d", "a", "aaaa", "aa", "aaa")
+    scored = pool.submit([first] * 4 + [second] * 4, replies(*words)).result()
+    found = columns(scored, pool)
+    np.testing.assert_allclose(found["trl_ranks"], [math.nan] * 4 + [1, 0, 2 / 3, 1 / 3])
+    np.testing.assert_array_equal(found["trl_calls"], [math.nan] * 4 + [4] * 4)
+    assert found["trl_all"] == [8] * 8  # by f.whole_batch
+    failed = [(f.reward, f.row) for f in scored.failures if f.reward in ("trl_ranks", "trl_calls")]
+    assert sorted(failed) == sorted(
+        (n, row) for n in ("trl_ranks", "trl_calls") for row in range(4)
+    )
+    assert scored.logged == {"trl_calls": {"rows": 4.0}}
+    assert scored.extra == {"trl_calls": {"call": [None] * 4 + ["a"] * 4}}
+    # two questions that are one object
+    scored = pool.submit([first] * 8, replies(*words), group_size=4).result()
+    np.testing.assert_array_equal(columns(scored, pool)["trl_calls"], [math.nan] * 4 + [4] * 4)
+
+
+def test_pixels_are_sent_only_to_rewards_that_read_them(monkeypatch):
     photograph, shown = np.zeros((100, 200, 3), np.uint8), np.zeros((10, 10, 3), np.uint8)
     example = Example("q", (photograph, "?"), "a", ("A ", photograph), {"boxes": (1, 2, 3)})
-    replies = [Reply((word, Picture(np.arange(4), shown))) for word in WORDS]
-    names = [f"{FILE}:{name}" for name in ("pixels", "drawn", "trl_prompts")]
+    drawn = [Reply((word, Picture(np.arange(4), shown))) for word in WORDS]
+    names = ("pixels", "drawn", "trl_prompts", "trl_images", "trl_drawn")
     sizes = {}
 
-    class Weighed(Pool):
-        def _schedule(self, name, rows, step):
-            sizes[name] = len(pickle.dumps(rows))
-            return super()._schedule(name, rows, step)
+    def weigh(job):
+        sizes[job.name.rpartition(":")[2], len(job.rows)] = len(pickle.dumps(job))
+        return pickle.dumps(job)
 
-    with Weighed(names, timeout_s=30.0, processes=2) as pool:
-        scored = pool.submit([example] * 4, replies).result()
+    monkeypatch.setattr(workers, "encode", weigh)
+    with Pool(own(*names), timeout_s=30.0, processes=1) as pool:
+        scored = pool.submit([example] * 4, drawn).result()
     assert scored.failures == ()
-    # 4 ids; the photograph, 4 ids, the picture; "<image>?" and three numbers
-    np.testing.assert_array_equal(scored.values, [[4, 60_304, 11]] * 4)
-    assert max(sizes[names[0]], sizes[names[2]]) < 2000
-    assert 60_000 < sizes[names[1]] < 65_000  # a group's photograph once
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "message"),
-    [
-        ("raises", "raised", "RuntimeError: no such word"),
-        ("dies", "died", "status 1"),
-        ("says_nan", "nan", "it returned nan"),
-        ("says_words", "type", "it returned a str, 'good'"),
-    ],
-)
-def test_a_failed_sample_is_reported_with_its_row_and_has_no_value(name, kind, message):
-    scored = score("length", name)
-    assert [(f.row, f.kind) for f in scored.failures] == [(1, kind)]
-    assert message in scored.failures[0].message
-    np.testing.assert_array_equal(scored.values[:, 0], [0.1, 0.2, 0.2, 0.0])
-    np.testing.assert_array_equal(scored.values[:, 1], [1.0, math.nan, 1.0, 1.0])
-
-
-def test_a_reward_that_hangs_is_killed_and_other_rows_are_scored():
-    began = time.monotonic()
-    scored = score("hangs", timeout_s=2.0)
-    assert time.monotonic() - began < 60
-    assert [(f.row, f.kind) for f in scored.failures] == [(1, "timeout")]
-    np.testing.assert_array_equal(scored.values[:, 0], [1.0, math.nan, 1.0, 1.0])
+    # 4 ids; the photograph, 4 ids, the picture; "<image>?" and three numbers; widths; heights
+    np.testing.assert_array_equal(scored.values, [[4, 60_304, 11, 200, 10]] * 4)
+    assert sizes["pixels", 1] < 2000 and sizes["trl_prompts", 4] < 2000
+    assert 60_000 < sizes["trl_images", 4] < 65_000  # a group's photograph once
 
 
 def test_submit_returns_before_the_rewards_are_computed():
-    with Pool([f"{FILE}:hangs"], timeout_s=3.0, processes=1) as pool:
+    with Pool(own("hangs"), timeout_s=3.0, processes=1) as pool:
         began = time.monotonic()
         pool.submit(EXAMPLES, REPLIES)
         assert time.monotonic() - began < 1
@@ -94,7 +115,7 @@ def test_a_reward_that_fails_on_all_of_three_steps_stops_the_run():
 
     def count(*rows):
         failures = tuple(Failure("x", row, "raised", "oh") for row in rows)
-        scored = RewardResult(np.zeros((3, 1)), failures, {}, {})
+        scored = RewardResult(np.zeros((3, 1)), failures)
         faults = failure_mask(scored, ["x"])
         assert faults[:, 0].tolist() == [row in rows for row in range(3)]
         counter.count(scored, faults.all(axis=0))
@@ -109,16 +130,19 @@ def test_a_reward_that_fails_on_all_of_three_steps_stops_the_run():
 
 
 @pytest.mark.parametrize(
-    ("names", "weights", "timeout_s", "processes", "message"),
+    ("names", "weights", "timeout_s", "processes", "chat", "message"),
     [
-        ((), None, 1.0, 1, "there are no rewards"),
-        (("accuracy", "accuracy"), None, 1.0, 1, "named 2 times"),
-        (("accuracy", "format"), (1.0,), 1.0, 1, r"1 reward_weights \(1.0,\) for 2 reward_funcs"),
-        (("accuracy",), None, 0.0, 1, "reward_timeout is 0.0"),
-        (("accuracy",), None, 1.0, 0, "reward_processes 0"),
-        (("acuracy",), None, 1.0, 1, "did you mean 'accuracy'"),
+        ((), None, 1.0, 1, "auto", "there are no rewards"),
+        (("accuracy", "accuracy"), None, 1.0, 1, "auto", "named 2 times"),
+        (("accuracy", "format"), (1.0,), 1.0, 1, "auto", r"1 reward_weights \(1.0,\) for 2 rew"),
+        (("accuracy",), None, 0.0, 1, "auto", "reward_timeout is 0.0"),
+        (("accuracy",), None, 1.0, 0, "auto", "reward_processes 0"),
+        (("acuracy",), None, 1.0, 1, "auto", "did you mean 'accuracy'"),
+        (("accuracy",), None, 1.0, 1, "yes", "grpo.chat is 'yes'; choose from auto, true, false"),
     ],
 )
-def test_rewards_that_cannot_be_computed_are_refused(names, weights, timeout_s, processes, message):
+def test_rewards_that_cannot_be_computed_are_refused(
+    names, weights, timeout_s, processes, chat, message
+):
     with pytest.raises(ValueError, match=message):
-        check_rewards(names, weights, timeout_s, processes)
+        check_rewards(names, weights, timeout_s, processes, chat)

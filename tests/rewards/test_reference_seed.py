@@ -2,6 +2,8 @@
 
 import json
 import math
+import random
+import re
 
 import numpy as np
 import pytest
@@ -109,6 +111,51 @@ def test_input_embeddings_align_by_their_means():
     reward = seed.reference_alignment(table, lambda scene: [len(scene)])
     example = Example("q", ("",), "Yes", extra={"scene": "a mouse"})
     assert reward(example, Reply((drawn(32001, 32002), "a"))) == pytest.approx(1.0)
+
+
+_TAGS = r"<think>.*?</think>\s*<answer>.*?</answer>"
+_MARKS = r"[\s.,;:!?\"'()\-]*"
+
+
+def by_patterns(text: str) -> tuple:
+    """The study's functions, by its patterns: they take quadratic time."""
+    whole, images = text.strip(), re.findall(r"<img>(.*?)</img>", text, re.IGNORECASE)
+    exact, around = (re.match(rf"^{x}{_TAGS}{x}$", whole) for x in (r"\s*", _MARKS))
+    single = rf"\s*<think>(?!.*<think>){_TAGS.removeprefix('<think>')}\s*"
+    return (
+        1.0 if exact else 0.5 if around else 0.0,
+        float(bool(re.fullmatch(single, text, re.DOTALL))),
+        float(bool(re.match(rf".*?{_TAGS}", text))),
+        images,
+    )
+
+
+def test_one_pass_finds_what_the_studys_patterns_find():
+    rng = random.Random(0)
+    pieces = [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "<img>",
+        "</Img>",
+        "\n",
+        " ",
+        ".",
+        "a",
+    ]
+    chain = ["<think>", "a", "</think>", " ", "<answer>", "a", "</answer>"]
+    found = set()
+    for _ in range(4000):
+        text = list(chain)
+        for _ in range(rng.choice([0, 2, 5])):
+            text.insert(rng.randrange(len(text) + 1), rng.choice(pieces))
+        text = "".join(rng.sample(text, len(text)) if rng.random() < 0.1 else text)
+        functions = (seed.format, seed.format_single_think, seed.format_first)
+        value = (*(function(text) for function in functions), list(seed._images(text)))
+        assert value == by_patterns(text), text
+        found.add(value[:3])
+    assert len(found) == 10
 
 
 @pytest.mark.reference

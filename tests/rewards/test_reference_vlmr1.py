@@ -112,6 +112,7 @@ OUR_OWN_CASES = [
     (reference_vlmr1.bbox_of(5, "no box"), 0.0),
     (reference_vlmr1.scaleup_bbox_of("[0,0,10,10 x]", [[0, 0, 10.0, 5]]), 0.5),
     (reference_vlmr1.scaleup_bbox_of("[0,0,10,10 x]", None), 0.0),
+    (reference_vlmr1.scaleup_bbox_of(f"[0,0,{'9' * 400},10 x]", [[0, 0, 10.0, 5]]), 0.0),
     (reference_vlmr1.scaleup_bbox_of("[0,0,10,10 x]", [[0, 0, 10]]), 0.0),
     (reference_vlmr1.iou_of([10, 10, 0, 0], [0, 0, 10, 10]), 0.0),
 ]

@@ -119,6 +119,10 @@ def test_datasets_give_the_same_as_the_file(folder, tmp_path):
         ("A cat.  A cat", "A cat. A cat."),
         ("one.two. three\nfour. five", "One.Two. Three\nfour. Five."),
         ("is it? yes! ", "Is it? Yes!"),
+        ("a cat.. a cat.. a dog", "A cat.. A dog."),
+        ("", ""),
+        (" \n", ""),
+        ("...", "..."),
     ],
 )
 def test_a_scene_is_cleaned_as_in_the_study(scene, cleaned):

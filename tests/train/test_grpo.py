@@ -24,15 +24,15 @@ SMALL = dict(
     lr_scheduler_type="constant",
 )  # fmt: skip
 METRICS = {
-    "reward", "reward_std", "frac_reward_zero_std", f"rewards/{SHARE}/mean",
-    f"rewards/{SHARE}/std", "frac_groups/all_right", "frac_groups/all_wrong", "loss", "grad_norm",
+    "reward", "reward_std", "frac_reward_zero_std", "rewards/share_of_a/mean",
+    "rewards/share_of_a/std", "frac_groups/all_right", "frac_groups/all_wrong", "loss", "grad_norm",
     "learning_rate", "num_tokens", "step_time", "time/rollout", "time/reward", "time/train",
     "tokens_per_second/rollout", "tokens_per_second/train", "entropy", "entropy/text",
     "entropy/image", "completions/mean_length", "completions/min_length", "completions/max_length",
     "completions/mean_terminated_length", "completions/clipped_ratio", "image/count",
     "image/valid_rate", "sampling/sampling_logp_difference/mean",
     "sampling/sampling_logp_difference/max", "clip_ratio/low_mean", "clip_ratio/high_mean",
-    "clip_ratio/region_mean", f"failures/{SHARE}", f"time/reward/{SHARE}",
+    "clip_ratio/region_mean", "failures/share_of_a", "time/reward/share_of_a",
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_a_step_logs_what_trl_logs_and_more_and_keeps_its_chains(train, tmp_path
     assert len(rows) == 8 * 4 and [r["id"] for r in rows[:4]] == [rows[0]["id"]] * 4
     for row in rows:
         words = row["reply"].replace("<image>", "")
-        assert row[SHARE] == pytest.approx(words.count("a") / max(len(words), 1))
+        assert row["share_of_a"] == pytest.approx(words.count("a") / max(len(words), 1))
         assert len(row["pictures"]) <= row["reply"].count("<image>")
         for name in row["pictures"]:
             assert (tmp_path / "completions" / name).exists()
@@ -98,10 +98,10 @@ def test_what_fails_is_counted_logged_with_its_row_and_the_run_goes_on(train, tm
     rows = lines(tmp_path / "completions" / "grpo_step_00000.jsonl")
     failing = ["h" in row["reply"] for row in rows]
     assert 0 < sum(failing) < 32
-    for name in names[1:]:
+    for name in ("raises", "says_nan", "says_words"):
         assert metrics[0][f"failures/{name}"] == sum(failing)
         assert [row[name] is None for row in rows] == failing
-    assert metrics[0][f"failures/{SHARE}"] == 0
+    assert metrics[0]["failures/share_of_a"] == 0
     noted = lines(tmp_path / "failures" / "grpo_step_00000.jsonl")
     assert len(noted) == 3 * sum(failing)
     assert all(f["id"] == rows[f["row"]]["id"] and f["message"] for f in noted)
@@ -113,14 +113,14 @@ def test_a_reward_that_hangs_and_one_that_dies_do_not_stop_the_run(train):
     names = tuple(f"{FILE}:{name}" for name in ("share_of_a", "hangs", "dies"))
     metrics, _ = train(reward_funcs=names, reward_timeout=1.0, reward_processes=2, max_steps=2)
     for m in metrics:
-        assert 0 < m[f"failures/{names[1]}"] <= 32 and 0 < m[f"failures/{names[2]}"] <= 32
+        assert 0 < m["failures/hangs"] <= 32 and 0 < m["failures/dies"] <= 32
         assert m["reward"] is not None and m["grad_norm"] > 0
 
 
 def test_a_reward_that_never_works_stops_the_run_and_is_named(train):
     names = (SHARE, f"{FILE}:always_raises")
     with pytest.raises(ValueError, match=r"always_raises' failed on every sample of 3 steps"):
-        train(reward_funcs=names, max_steps=10)
+        train(reward_funcs=names, max_steps=10, preflight=False)
 
 
 def test_rewards_written_for_trl_train_unchanged(train, tmp_path):
@@ -129,7 +129,7 @@ def test_rewards_written_for_trl_train_unchanged(train, tmp_path):
     assert metrics[0]["mean_prompt"] > 0  # of log_metric
     row = lines(tmp_path / "completions" / "grpo_step_00000.jsonl")[0]
     assert row["first"] == row["reply"][:1]  # of log_extra
-    assert row[names[2]] == row["tokens"]  # len(completion_ids) at global_step 0
+    assert row["trl_strict"] == row["tokens"]  # len(completion_ids) at global_step 0
 
 
 def test_a_second_iteration_is_off_policy_and_beta_brings_a_divergence(train):
@@ -194,10 +194,8 @@ def test_the_best_by_an_evaluation_is_kept_and_taken(train, tmp_path):
 
 
 def test_groups_that_all_agree_are_told_before_the_first_step(train, tmp_path, capfd):
-    found = (
-        r"equal \(0 all right, 8 all wrong\). reward os.path:join failed on 32 of 32 .* TypeError"
-    )
-    with pytest.raises(ValueError, match=rf"in all 8 groups .* {found}"):
+    found = r"reward join failed on 32 of 32 samples, first on question '.*', reply 0: TypeError"
+    with pytest.raises(ValueError, match=found):
         train(reward_funcs=("os.path:join",))  # fails on all
     assert not (tmp_path / "metrics.jsonl").read_text()
 
@@ -208,7 +206,7 @@ def test_the_preflight_says_what_there_is_to_learn(train, capfd):
     assert "8 prompts x 4 generations = 32 sequences = 32 per device x 1 devices x 1" in said
     for part in ("groups sampled: 0 all right", "something to learn from", "cut by the budget"):
         assert part in said
-    assert f"rewards: {SHARE} 0." in said
+    assert "rewards: share_of_a 0." in said
 
 
 @pytest.mark.parametrize(

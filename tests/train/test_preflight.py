@@ -14,6 +14,18 @@ def test_a_group_that_differs_is_enough_to_learn_from():
         Preflight(groups=8, right=5, wrong=3, informative=0, lines=()).check()
 
 
+def test_a_reward_that_scores_nothing_stops_the_run_whatever_the_others_do():
+    line = "reward f failed on 16 of 16 samples, first on question 'q', reply 0: TypeError: no"
+    found = Preflight(
+        groups=8, right=0, wrong=0, informative=8, lines=(), failed=(line,), useless=(line,)
+    )
+    with pytest.raises(ValueError, match=f"^{line}. Fix it, or take it out of reward_funcs"):
+        found.check()
+    with pytest.raises(ValueError, match=f"equal .*{line}; mend it, or take it out"):
+        found._replace(informative=0, useless=()).check()
+    found._replace(useless=()).check()
+
+
 def test_the_batch_in_one_line():
     c = {"prompts_per_step": 8, "num_generations": 4, "gradient_accumulation_steps": 2}
     expected = "8 prompts x 4 generations = 32 sequences = 4 per device x 4 devices x 2"

@@ -3,7 +3,6 @@
 Axes: K codes of a picture, F channels of an embedding. Host only, no jax.
 """
 
-import re
 import zlib
 from functools import cache
 
@@ -30,13 +29,14 @@ def embed_text(text: str) -> np.ndarray:
 
     It is to this world what CLIP's text encoder is to photographs: a reward's `embed_text`.
     """
-    total = sum((_vector(s) for s in re.findall(r"[^.]+\.", text)), np.zeros(CHANNELS, np.float32))
+    sentences = (f"{sentence}." for sentence in text.split(".")[:-1] if sentence)
+    total = sum(map(_vector, sentences), np.zeros(CHANNELS, np.float32))
     return total / max(float(np.linalg.norm(total)), 1e-6)
 
 
 @cache
 def _vector(sentence: str) -> np.ndarray:
-    random = np.random.RandomState(zlib.crc32(sentence.strip().encode()))
+    random = np.random.RandomState(zlib.crc32(sentence.strip().encode("utf-8", "replace")))
     return (random.standard_normal(CHANNELS) / np.sqrt(CHANNELS)).astype(np.float32)
 
 
