@@ -24,6 +24,8 @@ START_TIMEOUT_S = 900.0
 """Time for a worker to import its rewards, which may load models."""
 PROBE_TIMEOUT_S = 60.0
 """Least time for the call that finds out whether a TRL reward wants messages."""
+MAX_IDLE_DEATHS = 3
+"""Workers that may end in succession before they have scored anything."""
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from mmcot_jax.rewards import worker; worker.main()"
@@ -175,6 +177,8 @@ class Workers:
 
     def submit(self, task: Task, chat: bool | None) -> None:
         """Queues the rows of a task; `chat` None: a probe finds out whether it wants messages."""
+        if task.future.done():  # it has no rows
+            return
         with self._condition:
             self._batch += 1
             if chat is not None:
@@ -205,7 +209,7 @@ class Workers:
     def _serve(self, number: int) -> None:
         # a process inherits the signals that its thread blocks, so none ends it as it starts
         signal.pthread_sigmask(signal.SIG_BLOCK, worker.SIGNALS)
-        process = None
+        process, deaths = None, 0
         while not self._closed:
             failed = None
             if process is None:
@@ -215,12 +219,12 @@ class Workers:
                 break
             if failed:
                 self._refuse(chunk, failed)
-            elif not process.alive():  # nothing was asked of it, so nothing is lost
+            elif process.alive() or deaths == MAX_IDLE_DEATHS:
+                process, deaths = self._run(process, chunk), 0
+            else:  # it was killed while it had nothing to do, so nothing is lost
                 process.kill()
-                process = None
+                process, deaths = None, deaths + 1
                 self._put_back(chunk)
-            else:
-                process = self._run(process, chunk)
         if process:
             process.kill()
 

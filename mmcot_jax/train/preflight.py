@@ -171,14 +171,10 @@ def _first_failures(
         f.reward: f"question {rows[f.row // g].id!r}, reply {f.row % g}: {f.message}"
         for f in reversed(result.failures)
     }
-    if str(c["chat"]).lower() != "auto":
-        hint = f" (grpo.chat is {c['chat']}; auto finds out whether it reads messages or strings)"
-        trl = {
-            short
-            for name, short in zip(c["reward_funcs"], short_names(c["reward_funcs"]), strict=True)
-            if resolve(name).trl
-        }
-        first |= {name: first[name] + hint for name in first if name in trl}
+    hint = f" (grpo.chat is {c['chat']}; auto finds out whether a function reads messages)"
+    for name, short in zip(c["reward_funcs"], short_names(c["reward_funcs"]), strict=True):
+        said = str(c["chat"]).lower() != "auto" and resolve(name).trl
+        first |= {short: first[short] + hint} if said and short in first else {}
     found: dict[str, str] = {}
     for each in meshes.all_gather_objects(first):
         found = each | found
