@@ -79,18 +79,18 @@ class Reward(NamedTuple):
         """True if it reads the pixels or embeddings of a reply's pictures, so they are decoded.
 
         The function sets `f.needs_images = True` (`f.looks`, its former name, is read too), or is
-        called as TRL calls it and names `completion_images`.
+        called as TRL calls it and mentions `completion_images`.
         """
         attributes = ("needs_images", "looks")
         return any(getattr(self.function, name, False) for name in attributes) or (
-            self.trl and "completion_images" in signature.names(self.function)
+            self.trl and signature.mentions(self.function, "completion_images")
         )
 
     @property
     def reads_pixels(self) -> bool:
         """True if pixels are sent to it: of replies, or of the question, as TRL's `images`."""
-        named = self.trl and {"image", "images"} & set(signature.names(self.function))
-        return self.needs_images or bool(named)
+        named = (signature.mentions(self.function, name) for name in ("image", "images"))
+        return self.needs_images or (self.trl and any(named))
 
 
 def module_of(name: str) -> str:

@@ -7,6 +7,7 @@ Two conventions: `f(example, reply) -> float` of one sample, and that of TRL's t
 import functools
 import inspect
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 TRL_ARGUMENTS = (
@@ -54,6 +55,11 @@ def names(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(p.name for p in signature(function).parameters.values() if p.kind in keyword)
 
 
+def mentions(function: Callable[..., Any], name: str) -> bool:
+    """Returns whether a function has a parameter of this name, or reads `kwargs[name]`."""
+    return name in names(function) or (takes_any(function) and name in _constants(_code(function)))
+
+
 def required(function: Callable[..., Any]) -> tuple[str, ...]:
     """Returns the parameters without a default, without `*args` and `**kwargs`."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -91,6 +97,23 @@ def follows_trl(function: Callable[..., Any]) -> bool:
         f"takes ({', '.join(p.name for p in parameters)}); a reward takes (example, reply), or by "
         f"name what TRL's trainer passes: {', '.join(TRL_ARGUMENTS)} and columns of the data"
     )
+
+
+def _code(function: Callable[..., Any]) -> CodeType | None:
+    """Returns the code of a function, of a partial's or decorator's, or of a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    return code or getattr(type(function).__call__, "__code__", None)
+
+
+def _constants(code: CodeType | None) -> set[str]:
+    """Returns the strings in a function's code and in that of functions inside it."""
+    if code is None:
+        return set()
+    inner = (_constants(c) for c in code.co_consts if isinstance(c, CodeType))
+    return {c for c in code.co_consts if isinstance(c, str)}.union(*inner)
 
 
 def _has(function: Callable[..., Any], kind: Any) -> bool:

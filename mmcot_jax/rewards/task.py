@@ -55,6 +55,8 @@ class Task:
         self._metrics: dict[str, list[float]] = {}
         self._extra: dict[str, list[Any]] = {}
         self._lost = self._ended = 0
+        if not samples:
+            self.future.set_result(self._result())
 
     def calls(self, processes: int) -> Iterator[tuple[int, ...]]:
         """Yields the rows that are sent together: a group, or a few rows of it.
@@ -140,8 +142,7 @@ class Task:
                 if rows[i] in faults:
                     self._faults[rows[i]] = faults[rows[i]]
             self._missing -= set(rows)
-            done = bool(new or not rows) and not self._missing and not self.future.done()
-            if done:
+            if new and not self._missing:
                 self.future.set_result(self._result())
 
     def _result(self) -> RewardResult:

@@ -13,7 +13,8 @@ Everything is passed by keyword. A function receives the arguments it names, or 
     trainer_state           with `global_step` and `max_steps`
     log_metric, log_extra   log a number of the call, or a column of the completions
 
-Images are passed to functions that name them, or that set `f.needs_images = True`.
+Images are passed to functions that mention them by these names, as an argument or as
+`kwargs["images"]`, or that set `f.needs_images = True`.
 """
 
 import asyncio
@@ -115,7 +116,7 @@ def wants_messages(
         with contextlib.redirect_stdout(io.StringIO()):
             try:
                 _call(reward, samples, prompts, [Text(PROBE)] * len(prompts), chat, run)
-            except (Exception, SystemExit):
+            except BaseException:
                 return True
         return False
 

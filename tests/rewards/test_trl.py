@@ -79,13 +79,17 @@ def test_a_function_reads_pictures_of_questions_and_replies():
     assert image[0] is images[0][0] and images[1] == [] and image[1] is None
     assert drawn[0] == [] and drawn[1][0].getpixel((1, 1)) == (9, 9, 9) and drawn[1][1] is None
 
-    def any_names(**kwargs):
+    def mentions(**kwargs):
         return [len(row) for row in kwargs["images"]]
 
+    def any_name(**kwargs):
+        return [len(row) for row in kwargs["".join(("im", "ages"))]]
+
+    assert called(mentions, samples).values == [1, 0]
     with pytest.raises(KeyError):
-        called(any_names, samples)
-    any_names.needs_images = True
-    assert called(any_names, samples).values == [1, 0]
+        called(any_name, samples)
+    any_name.needs_images = True
+    assert called(any_name, samples).values == [1, 0]
 
 
 def test_callables_of_every_make_run():

@@ -112,8 +112,8 @@ def test_a_slow_row_costs_itself_and_of_a_call_its_group():
     assert np.flatnonzero(np.isnan(scored.values[:, 1])).tolist() == list(range(8))
     messages = {(f.reward, f.kind, f.message) for f in scored.failures}
     assert messages == {
-        ("hangs", "timeout", "no value within 0.5 s"),
-        ("trl_hangs", "timeout", "no value within 0.5 s for each of 4 samples"),
+        ("hangs", "timeout", "no value within reward_timeout, 0.5 s"),
+        ("trl_hangs", "timeout", "no value within reward_timeout, 0.5 s for each of 4 samples"),
     }
 
 
@@ -196,7 +196,12 @@ def test_a_file_with_a_dataclass_and_objects_of_it_in_a_question(tmp_path):
     # the second file's workers have not imported the first
     with Pool([f"{file}:f", f"{SLOW}:hangs"], timeout_s=5.0, processes=1) as pool:
         scored = pool.submit([example] * 2, [Reply(("a",))] * 2).result()
-    assert scored.values.tolist() == [[2.5, 1.0]] * 2 and scored.failures == ()
+        assert scored.values.tolist() == [[2.5, 1.0]] * 2 and scored.failures == ()
+        example.extra["function"] = lambda: 0.0
+        scored = pool.submit([example] * 2, [Reply(("a",))] * 2).result()
+        assert {f.kind for f in scored.failures} == {"raised"} and len(scored.failures) == 4
+        assert "its rows cannot be sent to a worker: " in scored.failures[0].message
+        assert pool.submit([], []).result().values.shape == (0, 2)
 
 
 def test_workers_survive_signals_to_all_processes_and_are_replaced_when_killed():

@@ -36,6 +36,6 @@ def test_embeddings_of_drawn_pictures_are_rewarded(seed_llama, tmp_path):
     )  # fmt: skip
     lines = (tmp_path / "completions" / "grpo_step_00000.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    drawn = [row[near] for row in rows if "<image>" in row["reply"]]
+    drawn = [row["near"] for row in rows if "<image>" in row["reply"]]
     assert len(rows) == 16 and len({round(score, 3) for score in drawn}) > 2
-    assert all(row[near] == 0 for row in rows if "<image>" not in row["reply"])
+    assert all(row["near"] == 0 for row in rows if "<image>" not in row["reply"])
