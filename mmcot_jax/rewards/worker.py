@@ -28,6 +28,7 @@ import signal
 import socket
 import struct
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -42,10 +43,11 @@ from mmcot_jax.rewards import Reward, resolve, trl
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that job managers send to all processes of a run."""
-LARGEST = 1e18
-"""A reward beyond it has a square that overflows float32, and so no standard deviation."""
+LARGEST = 1e15
+"""Squares of larger rewards, summed over a batch, overflow float32: no standard deviation."""
 LONGEST_MESSAGE = 500
 LARGEST_FRAME = 2**32
+_LIBRARIES = ("<frozen", *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
 
 
 class Job(NamedTuple):
@@ -138,7 +140,9 @@ def receive(connection: socket.socket, timeout_s: float | None = None) -> bytes:
             connection.settimeout(left)
             try:
                 part = connection.recv(min(count, 2**20))
-            except ConnectionError:
+            except TimeoutError:
+                raise
+            except OSError:
                 raise EOFError from None
             if not part:
                 raise EOFError
@@ -153,7 +157,7 @@ def receive(connection: socket.socket, timeout_s: float | None = None) -> bytes:
 
 
 def describe(error: BaseException) -> str:
-    """Returns an exception as one line: its class, its message and the line that raised it."""
+    """Returns an exception as one line: its class, its message and the user's line of it."""
     try:
         said = " ".join(str(error).split())
     except BaseException:
@@ -162,7 +166,8 @@ def describe(error: BaseException) -> str:
         said = f"{said[:LONGEST_MESSAGE]}..."
     frames = traceback.extract_tb(error.__traceback__)
     package = str(pathlib.Path(__file__).parent)
-    own = [f for f in frames if not f.filename.startswith(package)]
+    others = [f for f in frames if not f.filename.startswith(package)]
+    own = [f for f in others if not f.filename.startswith(_LIBRARIES)] or others
     where = f" ({pathlib.Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
     if isinstance(error, SystemExit):
         return f"SystemExit({said}): a reward returns, it does not exit{where}"
@@ -201,7 +206,9 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module in self._files and module not in sys.modules:
-            modules.load_file(pathlib.Path(self._files[module]), "a file of the run")
+            file = pathlib.Path(self._files[module])
+            path = file.parent if file.name == "__init__.py" else file
+            modules.load_file(path, "a file of the run")
         return super().find_class(module, name)
 
 

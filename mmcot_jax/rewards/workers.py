@@ -39,19 +39,20 @@ class StartError(Exception):
 
 
 class Process:
-    """A worker process that has imported its rewards.
+    """A worker process, which begins to import its rewards.
 
     Raises:
-        StartError: it could not, or not in time.
+        OSError: there are no more processes, files or memory.
     """
 
     def __init__(self, names: Sequence[str]):
         self._connection, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
+        self._killed = False
         files = {
-            name: getattr(module, "__file__", None)
+            name: module.__file__
             for name, module in list(sys.modules.items())
-            if name.startswith("_mmcot_")
+            if name.startswith("_mmcot_") and getattr(module, "__file__", None)
         }
         paths = [path or os.getcwd() for path in sys.path]
         arguments = [json.dumps(paths), str(theirs.fileno()), str(lifeline), json.dumps(files)]
@@ -62,10 +63,10 @@ class Process:
                 pass_fds=(theirs.fileno(), lifeline),
                 start_new_session=True,
             )
-        except OSError as error:
+        except OSError:
             os.close(self._lifeline)
             self._connection.close()
-            raise StartError(f"a reward worker cannot be started: {error}") from None
+            raise
         finally:
             theirs.close()
             os.close(lifeline)
@@ -88,7 +89,7 @@ class Process:
             raise StartError(failed)
 
     def alive(self) -> bool:
-        """Returns False if the process has ended; it is not reaped, so its id stays its own."""
+        """Returns False if the process has ended."""
         self._connection.settimeout(0)
         try:
             return bool(self._connection.recv(1, socket.MSG_PEEK))
@@ -107,7 +108,9 @@ class Process:
         self._connection.settimeout(timeout_s)
         try:
             worker.send(self._connection, job)
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
             raise EOFError from None
 
     def receive(self, timeout_s: float) -> list[Any]:
@@ -123,25 +126,30 @@ class Process:
             raise EOFError from None
 
     def stop(self) -> None:
-        """Kills the process and all that it started; another thread may wait for it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """Kills the process and all that it started; its thread notices and does the rest."""
+        if self._process.returncode is None:
+            self._kill_group()
 
     def kill(self, grace_s: float = 0.0) -> int | None:
         """Kills the process and all that it started.
 
         Returns its status if it ended by itself within `grace_s`.
         """
-        status = None
+        if self._killed:
+            return None
+        self._killed, status = True, None
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = self._process.wait(grace_s) if grace_s else None
-        self.stop()
+        self._kill_group()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
         self._connection.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lifeline)
+        os.close(self._lifeline)
         return status
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class Chunk(NamedTuple):
@@ -239,6 +247,8 @@ class Workers:
             return process, None
         except StartError as error:
             return None, str(error)
+        except OSError as error:
+            return None, f"its process cannot be started: {error}"
 
     def _take(self) -> Chunk | None:
         with self._condition:
@@ -290,8 +300,10 @@ class Workers:
             return process
         except TimeoutError:
             process.kill()
-            each = f" for each of {len(left)} samples" if len(left) > 1 and task.reward.trl else ""
-            self._lose(chunk, left, "timeout", f"no value within {self._timeout:g} s{each}")
+            said = f"no value within reward_timeout, {self._timeout:g} s"
+            if task.reward.trl and len(left) > 1:
+                said += f" for each of {len(left)} samples"
+            self._lose(chunk, left, "timeout", said)
         except EOFError:
             status = process.kill(grace_s=1.0)
             if status in _FROM_OUTSIDE and not chunk.retried and not self._closed:

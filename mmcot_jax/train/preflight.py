@@ -85,7 +85,10 @@ class Preflight(NamedTuple):
     lines: tuple[str, ...]
     """The report, for people."""
     failed: tuple[str, ...] = ()
-    """One line for each reward that failed: on how many samples, the first of them and why."""
+    """One line for each reward that failed: on how many samples, the first of them and why.
+
+    Also one for each that applies to no sample.
+    """
     useless: tuple[str, ...] = ()
     """Those lines of `failed` whose reward failed on all samples."""
 
@@ -137,10 +140,10 @@ def preflight(
     right, wrong = (int(x.sum()) for x in all_right_all_wrong(groups.rewards[..., 0]))
     names, n = short_names(c["reward_funcs"]), len(groups.rewards)
     mask = meshes.gather(failure_mask(result, names), mesh)
-    unscored = int(mask[:, 0].reshape(n, -1).all(axis=1).sum())
+    unscored = int(np.isnan(groups.rewards[..., 0]).all(axis=1).sum())
     informative = int(groups.informative.sum())
     means = ", ".join(f"{name} {groups.metrics[f'rewards/{name}/mean']:.2f}" for name in names)
-    mixed = f"{n - right - wrong - unscored} mixed" + f", {unscored} failed" * bool(unscored)
+    mixed = f"{n - right - wrong - unscored} mixed" + f", {unscored} not scored" * bool(unscored)
     lines = (
         batch_summary(c, devices),
         f"{n} groups sampled: {right} all right, {wrong} all wrong, {mixed}; "
@@ -151,15 +154,32 @@ def preflight(
         f"{pictures.mean():.1f} pictures of {image_tokens} tokens",
         f"prompts: {prompt_tokens.mean():.0f} tokens, {prompt_images.mean():.1f} pictures of them",
     )
-    first = _first_failures(result, c, rows)
-    failed = tuple(
-        f"reward {name} failed on {count} of {len(mask)} samples, first on {first[name]}"
-        for name, count in zip(names, mask.sum(axis=0).astype(int), strict=True)
-        if count
-    )
-    all_failed = mask.all(axis=0)[mask.any(axis=0)]
-    useless = tuple(line for line, every in zip(failed, all_failed, strict=True) if every)
+    failed, useless = failure_lines(result, groups.rewards, mask, c, rows)
     return Preflight(n, right, wrong, informative, (*lines, *failed), failed, useless)
+
+
+def failure_lines(
+    result: RewardResult,
+    rewards: np.ndarray,
+    mask: np.ndarray,
+    c: Mapping[str, Any],
+    rows: Sequence[Row],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Describes the rewards that failed, and those that failed on all samples.
+
+    `rewards` [N G R] and `mask` [B R], True where a sample failed, are those of all processes;
+    `result` and the prompts, `rows`, of this one.
+    """
+    first, failed, useless = _first_failures(result, c, rows), [], []
+    for i, name in enumerate(short_names(c["reward_funcs"])):
+        count = int(mask[:, i].sum())
+        if count:
+            failed.append(f"reward {name} failed on {count} of {len(mask)} samples, {first[name]}")
+        elif np.isnan(rewards[..., i]).all():
+            failed.append(f"reward {name} returned None for all {len(mask)} samples")
+        if count == len(mask):
+            useless.append(failed[-1])
+    return tuple(failed), tuple(useless)
 
 
 def _first_failures(
@@ -168,13 +188,13 @@ def _first_failures(
     """Returns the first failed sample of each reward and its message, over all processes."""
     g = c["num_generations"]
     first = {
-        f.reward: f"question {rows[f.row // g].id!r}, reply {f.row % g}: {f.message}"
+        f.reward: f"first on question {rows[f.row // g].id!r}, reply {f.row % g}: {f.message}"
         for f in reversed(result.failures)
     }
     hint = f" (grpo.chat is {c['chat']}; auto finds out whether a function reads messages)"
     for name, short in zip(c["reward_funcs"], short_names(c["reward_funcs"]), strict=True):
-        said = str(c["chat"]).lower() != "auto" and resolve(name).trl
-        first |= {short: first[short] + hint} if said and short in first else {}
+        if short in first and resolve(name).trl and str(c["chat"]).lower() != "auto":
+            first[short] += hint
     found: dict[str, str] = {}
     for each in meshes.all_gather_objects(first):
         found = each | found

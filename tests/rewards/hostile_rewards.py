@@ -253,7 +253,10 @@ def reads_options(example, reply):
 
 
 FAIL = {
-    "sys_exits": ("raised", "SystemExit(0): a reward returns, it does not exit (hostile"),
+    "sys_exits": (
+        "raised",
+        "SystemExit(0): a reward returns, it does not exit (hostile_rewards.py",
+    ),
     "exits": ("raised", "SystemExit"),
     "parses_arguments": ("raised", "SystemExit"),
     "interrupts": ("raised", "KeyboardInterrupt"),
@@ -270,7 +273,7 @@ FAIL = {
     "kills_itself": ("died", "killed by SIGKILL"),
     "closes_every_file": ("died", ""),
     "writes_into_every_file": ("died", ""),
-    "stops_itself": ("timeout", "no value within 3 s"),
+    "stops_itself": ("timeout", "no value within reward_timeout, 3 s"),
 }
 SCORE = {
     **dict.fromkeys(

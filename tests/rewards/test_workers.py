@@ -112,8 +112,8 @@ def test_a_slow_row_costs_itself_and_of_a_call_its_group():
     assert np.flatnonzero(np.isnan(scored.values[:, 1])).tolist() == list(range(8))
     messages = {(f.reward, f.kind, f.message) for f in scored.failures}
     assert messages == {
-        ("hangs", "timeout", "no value within 0.5 s"),
-        ("trl_hangs", "timeout", "no value within 0.5 s for each of 4 samples"),
+        ("hangs", "timeout", "no value within reward_timeout, 0.5 s"),
+        ("trl_hangs", "timeout", "no value within reward_timeout, 0.5 s for each of 4 samples"),
     }
 
 

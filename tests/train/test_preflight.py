@@ -1,11 +1,15 @@
 """Checks before the first step; those of a whole config are in test_grpo.py."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
 from mmcot_jax import data
 from mmcot_jax.example import Row
-from mmcot_jax.train.preflight import Preflight, batch_summary, check_room
+from mmcot_jax.rewards.results import Failure, RewardResult, failure_mask
+from mmcot_jax.train.groups import all_right_all_wrong
+from mmcot_jax.train.preflight import Preflight, batch_summary, check_room, failure_lines
 
 
 def test_a_group_that_differs_is_enough_to_learn_from():
@@ -24,6 +28,28 @@ def test_a_reward_that_scores_nothing_stops_the_run_whatever_the_others_do():
     with pytest.raises(ValueError, match=f"equal .*{line}; mend it, or take it out"):
         found._replace(informative=0, useless=()).check()
     found._replace(useless=()).check()
+
+
+def test_failed_samples_are_told_apart_from_wrong_ones():
+    own = pathlib.Path(__file__).parents[1] / "rewards" / "some_rewards.py"
+    names = ("accuracy", f"{own}:trl_length", f"{own}:length", "format")
+    c = {"reward_funcs": names, "num_generations": 2, "chat": False}
+    kinds = [("trl_length", row, "raised", f"TypeError: no {row}") for row in range(4)]
+    kinds.append(("length", 3, "timeout", "no value"))
+    values = np.array([[0, np.nan, 1, np.nan]] * 3 + [[0, np.nan, np.nan, np.nan]])
+    result = RewardResult(values, tuple(Failure(*kind) for kind in kinds))
+    mask = failure_mask(result, ("accuracy", "trl_length", "length", "format"))
+    rows = [row("q0", 3), row("q1", 3)]
+    failed, useless = failure_lines(result, values.reshape(2, 2, 4), mask, c, rows)
+    assert failed == (
+        "reward trl_length failed on 4 of 4 samples, first on question 'q0', reply 0: TypeError: "
+        "no 0 (grpo.chat is False; auto finds out whether a function reads messages)",
+        "reward length failed on 1 of 4 samples, first on question 'q1', reply 1: no value",
+        "reward format returned None for all 4 samples",
+    )
+    assert useless == failed[:1]
+    right, wrong = all_right_all_wrong(values.reshape(2, 2, 4)[..., 1])
+    assert not right.any() and not wrong.any()
 
 
 def test_the_batch_in_one_line():
