@@ -25,7 +25,7 @@ class Values(NamedTuple):
 def whole(low: int, high: int | None = None) -> Values:
     """Whole numbers from `low` on, up to `high`."""
     words = f"a whole number of {low} or more" if high is None else f"a whole number {low}..{high}"
-    outside = (low - 1, low + 0.5, "many") if high is None else (low - 1, high + 1, "many")
+    outside = (low - 1, -2, low + 0.5 if high is None else high + 1, "many")
 
     def has(x: Any) -> bool:
         return type(x) is int and x >= low and (high is None or x <= high)
