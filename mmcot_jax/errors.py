@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 STATUS = 2
 """Exit status of a command whose input is at fault, or whose disk."""
-TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h
+RETRY_STATUS = 75  # EX_TEMPFAIL of sysexits.h
 """Exit status of a command whose disk did not answer: the same command may work later."""
 
 _IN_THE_WAY = "something else is in the way; remove it, or give another folder"
@@ -40,7 +40,7 @@ _ADVICE = {
     errno.ENXIO: _NO_ANSWER,
     errno.ENODEV: _NO_ANSWER,
 }
-_TEMPORARY = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV}
+_UNANSWERED = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV}
 _NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk even if they name no file: those of a write."""
 # texts into which tensorstore and array_record turn the system's error
@@ -72,7 +72,7 @@ def run_command(command: Callable[[], int | None], prefix: str = "error") -> int
     """Runs a command and returns its exit status.
 
     A `ValueError` of this package, and an error of the disk, is printed as one line, `prefix:
-    message`, and gives `STATUS`, or `TEMPORARY` if the disk did not answer; any other error is
+    message`, and gives `STATUS`, or `RETRY_STATUS` if the disk did not answer; any other error is
     raised.
     """
     try:
@@ -110,7 +110,7 @@ def find_disk_error(error: BaseException) -> tuple[str, int] | None:
         number, path = _disk_error(each)
         if number in _ADVICE and (path or number in _NAMELESS):
             line = f"{path or 'the disk'}: {os.strerror(number)}: {_ADVICE[number]}"
-            return " ".join(line.split()), TEMPORARY if number in _TEMPORARY else STATUS
+            return " ".join(line.split()), RETRY_STATUS if number in _UNANSWERED else STATUS
     return None
 
 

@@ -1,12 +1,12 @@
 """Event files of TensorBoard that have each step once, whenever a run was killed."""
 
 import pathlib
+import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping
 
 import tensorboardX.summary
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
@@ -18,31 +18,39 @@ PATTERN = "events.out.tfevents.*"
 
 
 class EventFile:
-    """A new event file in a folder; what is written is on disk when `write` returns.
+    """A new event file in a folder; a killed process loses nothing that was written.
 
     `tensorboardX.SummaryWriter` hands events to a thread that writes them up to two minutes later,
-    and that ends without a word when the disk is full.
+    and that ends without a word when the disk is full. What a power cut takes, `resume` adds again.
     """
 
     def __init__(self, folder: pathlib.Path):
-        self._folder = folder
         files.make_folder(folder)
-        with files.naming(folder):  # a suffix, since the name has whole seconds
-            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        now = time.time_ns()
+        name = f"events.out.tfevents.{now // 10**9}.{socket.gethostname()}.{now}"
+        self._path = folder / name
+        self._file = self._path.open("xb")
+        self._add(Event(file_version="brain.Event:2"))
 
     def write(self, *steps: tuple[int, Mapping[str, float]]) -> None:
         """Writes the metrics of steps."""
-        with files.naming(self._folder):
-            for step, metrics in steps:
-                summary = Summary(value=list(_values(metrics).values()))
-                event = Event(wall_time=time.time(), step=step, summary=summary)
-                self._writer.write_event(event)
-            self._writer.flush()
+        for step, metrics in steps:
+            summary = Summary(value=list(_values(metrics).values()))
+            self._add(Event(step=step, summary=summary))
+
+    def _add(self, event: Event) -> None:
+        event.wall_time = time.time()
+        data = event.SerializeToString()
+        length = struct.pack("<Q", len(data))
+        checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+        with files.naming(self._path):
+            self._file.write(length + checksums[0] + data + checksums[1])
+            self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        with files.naming(self._folder):
-            self._writer.close()
+        with files.naming(self._path):
+            self._file.close()
 
 
 def _values(metrics: Mapping[str, float]) -> dict[str, Summary.Value]:

@@ -12,14 +12,15 @@ import shutil
 from collections.abc import Iterator
 from typing import IO
 
-LEFTOVERS = (
+TEMPORARY = (
     r"\..+\.\d+",  # .results.json.4711
     r"config\.\d+",  # of an earlier version
 )
-"""Names of temporary files in a workdir and in its folders of `WRITTEN`, as regular expressions."""
-WRITTEN = ("", "completions", "failures")
-"""The folders of a workdir in which files are written atomically."""
-_UNFINISHED_CHECKPOINTS = "checkpoints/*/*.orbax-checkpoint-tmp*"
+"""Names of temporary files, as regular expressions."""
+WRITTEN = ("*", "completions/*", "failures/*", "tensorboard/*/*")
+"""Places of a workdir in which files are written atomically, as patterns."""
+UNFINISHED = "checkpoints/*/*.orbax-checkpoint-tmp*"
+"""Folders of a workdir that did not become checkpoints."""
 
 
 @contextlib.contextmanager
@@ -157,14 +158,13 @@ def clean_leftovers(workdir: str | pathlib.Path) -> list[pathlib.Path]:
     every temporary file there is then of a dead process.
     """
     workdir = pathlib.Path(workdir)
+    written = (path for place in WRITTEN for path in sorted(workdir.glob(place)))
     found = [
         path
-        for folder in WRITTEN
-        if (workdir / folder).is_dir()
-        for path in sorted((workdir / folder).iterdir())
-        if any(re.fullmatch(pattern, path.name) for pattern in LEFTOVERS) and path.is_file()
+        for path in written
+        if any(re.fullmatch(name, path.name) for name in TEMPORARY) and path.is_file()
     ]
-    found += sorted(workdir.glob(_UNFINISHED_CHECKPOINTS))
+    found += sorted(workdir.glob(UNFINISHED))
     for path in found:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return found

@@ -29,7 +29,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def __init__(self, folder: str, rows: Iterator[Row], axes: int, fingerprint: Mapping):
         self._rows, self._axes, self._fingerprint = rows, axes, dict(fingerprint)
-        self._lengths: list[int] = []
+        self.lengths: list[int] = []
         super().__init__(data_dir=folder, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -46,12 +46,15 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             builder=self,
             features=tfds.features.FeaturesDict(features),
             # `_generate_examples` fills the list; tfds writes it after the last row
-            metadata=tfds.core.MetadataDict(fingerprint=self._fingerprint, lengths=self._lengths),
+            metadata=tfds.core.MetadataDict(fingerprint=self._fingerprint, lengths=self.lengths),
             disable_shuffling=True,
         )
 
-    def _log_download_done(self) -> None:
+    def _log_download_bytes(self) -> None:
         """Prints nothing: tfds would name the folder that it writes to, a temporary one."""
+
+    def _log_download_done(self) -> None:
+        """Prints nothing, as above."""
 
     def _split_generators(self, _: Any) -> dict[str, Iterator]:
         return {_SPLIT: self._generate_examples()}
@@ -63,7 +66,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     f"row {row.id!r} has {row.image_count} images: a store holds ids only, "
                     "tokenize them first"
                 )
-            self._lengths.append(len(row.tokens))
+            self.lengths.append(len(row.tokens))
             yield number, {name: getattr(row, name) for name in self.info.features}
 
 
@@ -120,6 +123,7 @@ def write(
         builder.download_and_prepare(download_dir=unused, download_config=config)
         os.rename(temporary / _NAME / _VERSION, temporary / _VERSION)
         (temporary / _NAME).rmdir()
+    print(f"{folder}: {len(builder.lengths)} rows")
 
 
 def open(folder: str | pathlib.Path, fingerprint: Mapping[str, str]) -> Source:

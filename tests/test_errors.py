@@ -140,7 +140,7 @@ def test_a_disk_that_does_not_answer_has_a_status_of_its_own(capsys, number):
     def command():
         raise OSError(number, os.strerror(number), "/disk/a")
 
-    assert errors.run_command(command) == errors.TEMPORARY == 75
+    assert errors.run_command(command) == errors.RETRY_STATUS == 75
     assert capsys.readouterr().err.startswith(f"error: /disk/a: {os.strerror(number)}: the disk ")
 
 

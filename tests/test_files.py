@@ -108,11 +108,13 @@ def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path):
     assert len(left) == 2
     for name in ("checkpoints/sft/4.orbax-checkpoint-tmp/state", "checkpoints/sft/3/state"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "config.4711").write_text("{}")
+    old = [tmp_path / "config.4711", tmp_path / "tensorboard/sft/.events.out.tfevents.1.vm.4711"]
+    for path in old:
+        files.write_text(path, "{}")
     own = (".gitignore", ".note.txt", "config.json", "completions/step.1", "checkpoints/.keep.1")
     for name in own:
         (tmp_path / name).write_text("mine")
-    left += [tmp_path / "config.4711", tmp_path / "checkpoints/sft/4.orbax-checkpoint-tmp"]
+    left += [*old, tmp_path / "checkpoints/sft/4.orbax-checkpoint-tmp"]
     assert sorted(files.clean_leftovers(tmp_path)) == sorted(left)
     assert not any(path.exists() for path in left)
     assert all((tmp_path / name).read_text() == "mine" for name in own)

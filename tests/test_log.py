@@ -10,6 +10,7 @@ import pytest
 import rich.console
 import tensorboardX
 from PIL import Image
+from tensorboardX.record_writer import RecordWriter
 
 from mmcot_jax import events, log
 
@@ -121,6 +122,19 @@ def test_tensorboard_has_a_step_as_soon_as_it_is_written(tmp_path):
         _, (_, event) = events.read(path)
     assert {v.tag: v.simple_value for v in event.summary.value} == {"loss": 0.5, "eval_pass_1": 1.0}
     assert event.step == 0 and abs(event.wall_time - path.stat().st_mtime) < 60
+
+
+def test_an_event_file_has_the_bytes_of_tensorboards_format(tmp_path):
+    writer = events.EventFile(tmp_path)
+    writer.write((3, {"loss": 0.5}))
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    reference = RecordWriter(str(tmp_path / "reference"))
+    for _, event in events.read(path):
+        reference.write(event.SerializeToString())
+    reference.close()
+    assert path.read_bytes() == (tmp_path / "reference").read_bytes()
+    assert [event.file_version for _, event in events.read(path)] == ["brain.Event:2", ""]
 
 
 def test_tensorboard_has_every_step_once_after_a_kill(tmp_path):

@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.disk import largest_file
 
-from mmcot_jax import data, store
+from mmcot_jax import data, errors, store
 from mmcot_jax.example import Row
 
 PRINT = {"tokenizer": "aa", "vqgan": "bb", "task": "color_grid x 5"}
@@ -42,6 +43,26 @@ def test_rows_come_back_in_order_and_unchanged(tmp_path, axes):
     assert read.lengths.tolist() == list(range(1, 12))
     assert all(same(a, read[i]) for i, a in enumerate(written))
     assert len(list((tmp_path / "s").rglob("*array_record*"))) == 3
+
+
+def test_a_store_that_fails_leaves_nothing_and_can_be_repeated(tmp_path, capsys):
+    def broken():
+        yield from rows(3)
+        raise ValueError("the fourth")
+
+    with pytest.raises(ValueError, match="the fourth"):
+        store.write(tmp_path / "s", broken(), shards=1, fingerprint=PRINT)
+    with largest_file(2000):
+        written = errors.run_command(
+            lambda: store.write(tmp_path / "s", rows(200), shards=1, fingerprint=PRINT)
+        )
+    assert written == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "error: " in err and ": File too large: raise the limit of a file's size" in err
+    assert list((tmp_path / "s").iterdir()) == []
+    store.write(tmp_path / "s", rows(3), shards=1, fingerprint=PRINT)
+    assert capsys.readouterr().out == f"{tmp_path / 's'}: 3 rows\n"
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["rows"]
 
 
 def test_a_store_and_memory_give_the_same_batches(tmp_path):

@@ -80,7 +80,8 @@ def run(
             state, place = restored
             stage.stream.set_state(place["stream"])
             first = place["step"]
-            best_value = -math.inf if place["best"] is None else place["best"]
+            if place["best"] is not None and best and best.latest() is not None:
+                best_value = place["best"]
         else:
             state = jax.jit(begin, out_shardings=jax.tree.map(lambda x: x.sharding, like))(trained)
         del trained

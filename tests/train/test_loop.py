@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,30 @@ def test_evaluations_are_logged_beside_their_step_and_the_best_is_returned(run, 
     assert found == {1: 0.2, 3: 0.8, 4: 0.5}
     assert trained == 4  # after step 3
     assert [p.name for p in (tmp_path / "checkpoints/s_best").iterdir()] == ["4"]
+
+
+def test_a_best_step_that_was_removed_is_found_anew(run, tmp_path):
+    values = iter([0.8, 0.5, 0.2])
+    given = {
+        "eval_steps": 2, "metric_for_best_model": "accuracy", "load_best_model_at_end": True,
+        "evaluate": lambda state: {"accuracy": next(values)},
+    }  # fmt: skip
+    calls = []
+    with pytest.raises(Preempted):
+        run(preempted=lambda: calls.append(0) or len(calls) == 3, **given)
+    shutil.rmtree(tmp_path / "checkpoints/s_best")
+    trained, _, lines = run(**given)
+    assert [line.get("eval_accuracy") for line in lines] == [0.8, 0.5, 0.2]
+    assert trained == 4  # the best since then
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(run, tmp_path, capsys):
+    whole, batches, lines = run()
+    (tmp_path / "checkpoints/s/5/data/metadata").write_bytes(b"")
+    trained, seen, again = run()
+    assert (trained, seen) == (whole, batches[4:])
+    assert [line["step"] for line in again] == [line["step"] for line in lines]
+    assert "s/5 is passed over for step 4: data/metadata has 0 bytes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("when", [2, 4])
