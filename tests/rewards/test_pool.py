@@ -90,7 +90,7 @@ def test_pixels_are_sent_only_to_rewards_that_read_them(monkeypatch):
     sizes = {}
 
     def weigh(job):
-        sizes[job.name.rpartition(":")[2], len(job.rows)] = len(pickle.dumps(job))
+        sizes[job.name.rpartition(":")[2], sum(map(len, job.calls))] = len(pickle.dumps(job))
         return pickle.dumps(job)
 
     monkeypatch.setattr(workers, "encode", weigh)
