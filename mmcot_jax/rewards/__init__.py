@@ -67,7 +67,8 @@ class Reward(NamedTuple):
     @property
     def chat(self) -> bool | None:
         """`f.chat`: True for lists of messages, False for strings, None if it is not said."""
-        return getattr(self.function, "chat", None)
+        said = getattr(self.function, "chat", None)
+        return said if isinstance(said, bool) else None
 
     @property
     def whole_batch(self) -> bool:

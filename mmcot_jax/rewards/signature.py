@@ -55,6 +55,12 @@ def names(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(p.name for p in signature(function).parameters.values() if p.kind in keyword)
 
 
+def is_async(function: Callable[..., Any]) -> bool:
+    """Returns whether a function is an `async def`, or an object whose `__call__` is one."""
+    code = _code(function)
+    return bool(code and code.co_flags & inspect.CO_COROUTINE)
+
+
 def mentions(function: Callable[..., Any], name: str) -> bool:
     """Returns whether a function has a parameter of this name, or reads `kwargs[name]`."""
     return name in names(function) or (takes_any(function) and name in _constants(_code(function)))

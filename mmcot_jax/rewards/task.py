@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmcot_jax.example import Example, Reply
-from mmcot_jax.rewards import Reward
+from mmcot_jax.rewards import Reward, signature
 from mmcot_jax.rewards.results import Failure, RewardResult
 from mmcot_jax.rewards.worker import Job
 
@@ -25,6 +25,8 @@ takes MAX_LOST time limits over the number of workers; a few slow rows cost thos
 """
 _GOLDEN = (5**0.5 - 1) / 2
 
+Calls = tuple[tuple[int, ...], ...]
+"""The rows of each call; a reward (example, reply) gets one row in a call."""
 Sample = tuple[Example, Reply, np.ndarray]
 """One row: the question, the reply and its token ids."""
 
@@ -58,33 +60,43 @@ class Task:
         if not samples:
             self.future.set_result(self._result())
 
-    def calls(self, processes: int) -> Iterator[tuple[int, ...]]:
-        """Yields the rows that are sent together: a group, or a few rows of it.
+    def parts(self, processes: int) -> Iterator[Calls]:
+        """Yields the calls that are sent to a worker together.
 
         A TRL reward gets one group in a call, whatever the number of processes, so that no number
-        depends on it; or all rows, if the function sets `f.whole_batch`. A reward of single samples
-        gets so few rows that the workers stay equally busy. Neighbours are sent far from one
-        another, so that a group whose rows all hang does not look like a reward that always hangs.
+        depends on it; or all rows, if the function sets `f.whole_batch`. A worker makes all its
+        calls of an async one at once. A reward of single samples gets so few rows that the workers
+        stay equally busy. Neighbours are sent far from one another, so that a group whose rows all
+        hang does not look like a reward that always hangs.
         """
-        if self.reward.trl:
-            parts = [tuple(row for group in self._groups for row in group)]
-            parts = parts if self.reward.whole_batch else [tuple(group) for group in self._groups]
+        groups = [tuple(group) for group in self._groups]
+        if self.reward.trl and self.reward.whole_batch:
+            parts = [(sum(groups, ()),)]
+        elif self.reward.trl and signature.is_async(self.reward.function):
+            count = len(groups)
+            shares = [
+                groups[i * count // processes : (i + 1) * count // processes]
+                for i in range(processes)
+            ]
+            parts = [tuple(share) for share in shares if share]
+        elif self.reward.trl:
+            parts = [(group,) for group in groups]
         else:
             most = max(1, len(self._samples) // (4 * processes))
             parts = [
-                tuple(group[first : first + most])
-                for group in self._groups
+                tuple((row,) for row in group[first : first + most])
+                for group in groups
                 for first in range(0, len(group), most)
             ]
         order = sorted(range(len(parts)), key=lambda number: number * _GOLDEN % 1)
         return (parts[number] for number in order)
 
-    def job(self, rows: Sequence[int], chat: bool, probe: bool) -> Job:
-        """Returns some rows as a worker receives them."""
+    def job(self, calls: Calls, chat: bool, probe: bool) -> Job:
+        """Returns some calls as a worker receives them."""
         with self._lock:
             if math.isnan(self._began):
                 self._began = time.monotonic()
-        samples = [self._samples[row] for row in rows]
+        samples = [[self._samples[row] for row in rows] for rows in calls]
         return Job(self.reward.name, samples, self._step, self._max_steps, chat, probe)
 
     def given_up(self) -> str | None:
@@ -94,17 +106,11 @@ class Task:
                 return f"{self._lost} calls before it hung or died, {self._ended} ended"
             return None
 
-    def score(self, row: int, value: float, kind: str | None, message: str) -> None:
-        """Takes the reward of one row, or why there is none."""
-        with self._lock:
-            self._ended += 1
-        self._finish([row], [value], {row: (kind, message)} if kind else {})
-
-    def score_call(
+    def score(
         self,
         rows: Sequence[int],
         values: Sequence[float],
-        faults: Sequence[tuple[int, str, str]],
+        faults: Sequence[Sequence[Any]],
         metrics: Mapping[str, Sequence[float]],
         extra: Mapping[str, Sequence[Any]],
     ) -> None:
@@ -148,7 +154,8 @@ class Task:
     def _result(self) -> RewardResult:
         seconds = time.monotonic() - self._began
         faults = sorted(self._faults.items())
-        means = {name: sum(values) / len(values) for name, values in self._metrics.items()}
+        # sorted: calls end in any order, and a sum depends on it
+        means = {name: sum(sorted(x)) / len(x) for name, x in self._metrics.items()}
         return RewardResult(
             self._values[:, None],
             tuple(Failure(self.name, row, *fault) for row, fault in faults),

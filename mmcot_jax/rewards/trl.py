@@ -13,6 +13,11 @@ Everything is passed by keyword. A function receives the arguments it names, or 
     trainer_state           with `global_step` and `max_steps`
     log_metric, log_extra   log a number of the call, or a column of the completions
 
+A call gets one group, the completions of one prompt, whatever the number of worker processes, so
+that functions which compare completions compare those of a group. A function that sets
+`f.whole_batch = True` gets all completions of this host in one call. Calls of an `async def` for
+different groups wait at once.
+
 Images are passed to functions that mention them by these names, as an argument or as
 `kwargs["images"]`, or that set `f.needs_images = True`.
 """

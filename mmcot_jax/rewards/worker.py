@@ -7,14 +7,16 @@ Parent and worker exchange frames, a length and bytes, over a socket. A job is a
 holds arrays; what comes back is JSON, for it was made by a user's code. Frames of a worker:
 
     ["ready"] | ["failed", message]             after its start
-    ["row", value, kind, message]               of a reward (example, reply), one for each row
-    ["call", values, faults, metrics, extra]    of a TRL reward; faults: [row, kind, message] each
-    ["raised", message]                         of a TRL reward, or a job that cannot be read
+    ["scored", call, values, faults, metrics, extra]    faults: [row of the call, kind, message]
+    ["raised", call, message]                   a TRL reward raised; call is its index in the job
     ["chat", bool]                              of a `Job` with `probe`
+    ["unread", message]                         the job cannot be read
 """
 
 import asyncio
+import contextlib
 import fcntl
+import functools
 import inspect
 import io
 import json
@@ -32,7 +34,8 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,11 +54,11 @@ _LIBRARIES = ("<frozen", *(sysconfig.get_path(name) for name in ("stdlib", "pure
 
 
 class Job(NamedTuple):
-    """Rows of one reward: scored one by one, or in one call of a TRL reward."""
+    """Calls of one reward, each of one row or more."""
 
     name: str
-    rows: list[tuple[Example, Reply, np.ndarray]]
-    """Question, reply and the reply's token ids."""
+    calls: list[list[tuple[Example, Reply, np.ndarray]]]
+    """A row is a question, a reply and the reply's token ids."""
     step: int
     max_steps: int
     chat: bool = False
@@ -68,28 +71,35 @@ def main() -> None:
     _, socket_fd, lifeline, files, *names = sys.argv
     del sys.argv[1:]  # a reward that parses its command line finds no flag
     die_with_parent(int(lifeline))
+    with contextlib.suppress(OSError):  # if memory is short, the kernel ends a worker, not the run
+        pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
     for number in SIGNALS:
         signal.signal(number, _ignore)  # unlike SIG_IGN not inherited by what a reward starts
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     connection = socket.socket(fileno=int(socket_fd))
     connection.set_inheritable(False)
-    pid, loop, files = os.getpid(), _Loop(), json.loads(files)
+    loop, files = _Loop(), json.loads(files)
     try:
         for name in names:
             resolve(name)
         frame = ["ready"]
     except BaseException as error:
         frame = ["failed", describe(error)]
-    send(connection, _encode(frame))
+    with contextlib.suppress(OSError, EOFError):  # the run has ended, or a reward closed the socket
+        send(connection, _encode(frame))
+        _serve(connection, files, loop)
+    os._exit(1)
+
+
+def _serve(connection: socket.socket, files: Mapping[str, str], loop: "_Loop") -> None:
+    pid = os.getpid()
     while True:
         data = receive(connection)
         try:
-            job = _Unpickler(io.BytesIO(data), files).load()
+            frames = _frames(_Unpickler(io.BytesIO(data), files).load(), loop)
         except BaseException as error:
-            said = f"its rows cannot be read by a worker: {describe(error)}"
-            send(connection, _encode(["raised", said]))
-            continue
-        for frame in _frames(job, loop):
+            frames = [["unread", f"its rows cannot be read by a worker: {describe(error)}"]]
+        for frame in frames:
             if os.getpid() != pid:  # the reward forked, and this is the child
                 os._exit(0)
             send(connection, _encode(frame))
@@ -169,6 +179,8 @@ def describe(error: BaseException) -> str:
     others = [f for f in frames if not f.filename.startswith(package)]
     own = [f for f in others if not f.filename.startswith(_LIBRARIES)] or others
     where = f" ({pathlib.Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    if isinstance(error, _Exit):
+        return said
     if isinstance(error, SystemExit):
         return f"SystemExit({said}): a reward returns, it does not exit{where}"
     return f"{type(error).__name__}: {said}{where}"
@@ -179,19 +191,53 @@ def _ignore(*_: Any) -> None:
 
 
 class _Loop:
-    """One event loop for all calls of all async rewards of a worker."""
+    """One event loop, in the main thread, for all calls of all async rewards of a worker."""
 
     def __init__(self):
         self._loop = asyncio.new_event_loop()
 
     def run(self, value: Awaitable[Any]) -> Any:
+        """Runs an awaitable to its end."""
+        return self._open().run_until_complete(_wait(value))
+
+    def run_all(
+        self, calls: Sequence[Callable[[Callable[[Awaitable[Any]], Any]], Any]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Makes calls at once and yields their numbers and values as they end.
+
+        Each call is made in a thread and gets a function that runs an awaitable in the loop.
+        """
+        loop = self._open()
+
+        def run(value: Awaitable[Any]) -> Any:
+            return asyncio.run_coroutine_threadsafe(_wait(value), loop).result()
+
+        with ThreadPoolExecutor(len(calls)) as threads:
+            running = {loop.run_in_executor(threads, call, run): i for i, call in enumerate(calls)}
+            while running:
+                try:
+                    first = asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    ended, _ = loop.run_until_complete(first)
+                except (SystemExit, KeyboardInterrupt):  # raised again by what waits for it
+                    continue
+                for future in ended:
+                    yield running.pop(future), future.result()
+
+    def _open(self) -> asyncio.AbstractEventLoop:
         if self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
+        return self._loop
 
-        async def wait() -> Any:
-            return await value
 
-        return self._loop.run_until_complete(wait())
+async def _wait(value: Awaitable[Any]) -> Any:
+    try:
+        return await value
+    except (SystemExit, KeyboardInterrupt) as error:  # these would end the loop
+        raise _Exit(describe(error)) from None
+
+
+class _Exit(Exception):
+    """An async reward called `sys.exit`."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -212,34 +258,47 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _frames(job: Job, loop: _Loop):
+def _frames(job: Job, loop: _Loop) -> Iterator[list[Any]]:
     """Yields what a worker says about a job."""
     reward = resolve(job.name)
     if not reward.trl:
-        for example, reply, _ in job.rows:
-            yield ["row", *_score(reward, example, reply, loop)]
+        for i, ((example, reply, _),) in enumerate(job.calls):
+            yield ["scored", i, *_score(reward, example, reply, loop)]
         return
-    examples, replies, ids = (list(column) for column in zip(*job.rows, strict=True))
-    tokens = [row.tolist() for row in ids]
-    samples = trl.Samples(examples, replies, tokens, job.step, job.max_steps)
+    batches = [_samples(job, rows) for rows in job.calls]
     if job.probe:
-        yield ["chat", trl.wants_messages(reward, samples, loop.run)]
-        return
+        yield ["chat", trl.wants_messages(reward, batches[0], loop.run)]
+    elif len(batches) == 1:
+        kind, *content = _call(reward, batches[0], job.chat, loop.run)
+        yield [kind, 0, *content]
+    else:
+        calls = [functools.partial(_call, reward, samples, job.chat) for samples in batches]
+        for i, (kind, *content) in loop.run_all(calls):
+            yield [kind, i, *content]
+
+
+def _samples(job: Job, rows: Sequence[tuple[Example, Reply, np.ndarray]]) -> trl.Samples:
+    examples, replies, ids = (list(column) for column in zip(*rows, strict=True))
+    return trl.Samples(examples, replies, [x.tolist() for x in ids], job.step, job.max_steps)
+
+
+def _call(
+    reward: Reward, samples: trl.Samples, chat: bool, run: Callable[[Awaitable[Any]], Any]
+) -> list[Any]:
+    """Calls a TRL reward; returns its frame without the number of the call."""
     try:
-        called = trl.call(reward, samples, chat=job.chat, run=loop.run)
+        called = trl.call(reward, samples, chat=chat, run=run)
         checked = [number(value) for value in called.values]
         faults = [[i, *fault] for i, (_, fault) in enumerate(checked) if fault]
         values = [value for value, _ in checked]
         extra = {name: [plain(v) for v in column] for name, column in called.extra.items()}
-        yield ["call", values, faults, called.metrics, extra]
+        return ["scored", values, faults, called.metrics, extra]
     except BaseException as error:
-        yield ["raised", describe(error)]
+        return ["raised", describe(error)]
 
 
-def _score(
-    reward: Reward, example: Example, reply: Reply, loop: _Loop
-) -> tuple[float, str | None, str]:
-    """Returns a row's reward, or NaN with the kind of failure and a message."""
+def _score(reward: Reward, example: Example, reply: Reply, loop: _Loop) -> list[Any]:
+    """Calls a reward (example, reply); returns its frame without the number of the call."""
     try:
         value = reward.function(example, reply)
         if inspect.isawaitable(value):
@@ -247,7 +306,7 @@ def _score(
         value, fault = number(value)
     except BaseException as error:
         value, fault = math.nan, ("raised", describe(error))
-    return value, *(fault or (None, ""))
+    return [[value], [[0, *fault]] if fault else [], {}, {}]
 
 
 def number(value: Any) -> tuple[float, tuple[str, str] | None]:

@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmcot_jax.rewards import worker
-from mmcot_jax.rewards.task import Task
+from mmcot_jax.rewards.task import Calls, Task
 
 START_TIMEOUT_S = 900.0
 """Time for a worker to import its rewards, which may load models."""
@@ -153,10 +153,10 @@ class Process:
 
 
 class Chunk(NamedTuple):
-    """Rows of a task that are sent to a worker together."""
+    """Calls of a task that are sent to a worker together."""
 
     task: Task
-    rows: tuple[int, ...]
+    calls: Calls
     probe: bool = False
     """True: the first call of a TRL reward, which finds out whether it wants messages."""
     retried: bool = False
@@ -192,7 +192,7 @@ class Workers:
             if chat is not None:
                 self._chat[task.reward.name] = chat
             if task.reward.trl and task.reward.name not in self._chat:
-                self._waiting.append(Chunk(task, (0,), probe=True))
+                self._waiting.append(Chunk(task, ((0,),), probe=True))
                 self._condition.notify_all()
                 return
         self._begin(task)
@@ -211,7 +211,7 @@ class Workers:
 
     def _begin(self, task: Task) -> None:
         with self._condition:
-            self._waiting.extend(Chunk(task, rows) for rows in task.calls(self._size))
+            self._waiting.extend(Chunk(task, calls) for calls in task.parts(self._size))
             self._condition.notify_all()
 
     def _serve(self, number: int) -> None:
@@ -278,13 +278,13 @@ class Workers:
             self._down -= 1
 
     def _run(self, process: Process, chunk: Chunk) -> Process | None:
-        """Sends rows to a process and takes their rewards; returns None if it was lost."""
-        task, left = chunk.task, list(chunk.rows)
+        """Sends calls to a process and takes their rewards; returns None if it was lost."""
+        task, left = chunk.task, dict(enumerate(chunk.calls))
         if why := task.given_up():
-            task.fail(left, "given up", why)
+            self._fail(chunk, left, "given up", why)
             return process
-        job = task.job(left, self._chat.get(task.reward.name, False), chunk.probe)
-        limit = self._timeout * (len(left) if task.reward.trl else 1)
+        job = task.job(chunk.calls, self._chat.get(task.reward.name, False), chunk.probe)
+        limit = self._timeout * max(map(len, chunk.calls))
         if chunk.probe:  # the first call may load a model
             limit = max(limit, PROBE_TIMEOUT_S)
         try:
@@ -301,53 +301,60 @@ class Workers:
         except TimeoutError:
             process.kill()
             said = f"no value within reward_timeout, {self._timeout:g} s"
-            if task.reward.trl and len(left) > 1:
-                said += f" for each of {len(left)} samples"
-            self._lose(chunk, left, "timeout", said)
+            rows = max(map(len, chunk.calls))
+            self._lose(chunk, left, "timeout", said + f" for each of {rows} samples" * (rows > 1))
         except EOFError:
             status = process.kill(grace_s=1.0)
             if status in _FROM_OUTSIDE and not chunk.retried and not self._closed:
-                self._put_back(chunk._replace(rows=tuple(left), retried=True))
+                self._put_back(chunk._replace(calls=tuple(left.values()), retried=True))
             else:
                 self._lose(chunk, left, "died", f"its process {ending(status)}")
         return None
 
-    def _take_frame(self, frame: list[Any], chunk: Chunk, left: list[int]) -> None:
-        """Takes one message of a worker; drops the rows that it settles from `left`."""
-        task, (kind, *content) = chunk.task, frame
+    def _take_frame(self, frame: list[Any], chunk: Chunk, left: dict[int, tuple[int, ...]]) -> None:
+        """Takes one message of a worker; drops the calls that it settles from `left`."""
+        task = chunk.task
         try:
-            if kind == "row":
-                task.score(left[0], *content)
-                del left[0]
+            kind, *content = frame
+            if kind == "scored":
+                call, *scores = content
+                task.score(left[call], *scores)
+                del left[call]
+            elif kind == "raised":
+                call, message = content
+                task.fail(left[call], "raised", str(message))
+                del left[call]
             elif kind == "chat":
-                left.clear()
                 self._chat[task.reward.name] = bool(content[0])
-                self._begin(task)
-            elif kind == "call":
-                task.score_call(left, *content)
                 left.clear()
+                self._begin(task)
             else:
                 self._fail(chunk, left, "raised", str(content[0]))
                 left.clear()
-        except (TypeError, ValueError, IndexError, AttributeError):
+        except (TypeError, ValueError, LookupError, AttributeError):
             raise EOFError from None  # a reward wrote into the socket
 
-    def _fail(self, chunk: Chunk, rows: Sequence[int], kind: str, message: str) -> None:
+    def _fail(
+        self, chunk: Chunk, left: Mapping[int, tuple[int, ...]], kind: str, message: str
+    ) -> None:
         if chunk.probe:
             self._begin(chunk.task)
         else:
-            chunk.task.fail(rows, kind, message)
+            chunk.task.fail(sum(left.values(), ()), kind, message)
 
-    def _lose(self, chunk: Chunk, left: Sequence[int], kind: str, message: str) -> None:
-        """Fails the row that a process was lost with, or its whole call; the others wait again."""
+    def _lose(
+        self, chunk: Chunk, left: Mapping[int, tuple[int, ...]], kind: str, message: str
+    ) -> None:
+        """Fails the calls that a process was lost with; those not begun wait again."""
         if chunk.probe:  # this batch gets strings, and the next is probed again
             self._begin(chunk.task)
             return
-        count = len(left) if chunk.task.reward.trl else 1
-        chunk.task.fail(left[:count], kind, message, lost=True)
-        if rest := left[count:]:
+        calls = list(left.values())
+        begun = len(calls) if chunk.task.reward.trl else 1
+        chunk.task.fail(sum(calls[:begun], ()), kind, message, lost=True)
+        if rest := tuple(calls[begun:]):
             with self._condition:
-                self._waiting.append(Chunk(chunk.task, tuple(rest)))
+                self._waiting.append(Chunk(chunk.task, rest))
                 self._condition.notify_all()
 
 

@@ -326,3 +326,7 @@ def logs_what_json_cannot_hold(completions, log_metric, log_extra):
     column = [float("nan"), np.float32(0.5), "\ud800", object(), {"a": [1]}, {1: object()}, None]
     log_extra("column", (column * len(completions))[: len(completions)])
     return [1.0] * len(completions)
+
+
+def some_are_no_numbers(completions):
+    return [0.5, "good", float("nan"), None][: len(completions)]

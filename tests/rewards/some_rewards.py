@@ -129,6 +129,18 @@ def trl_all(completions, **kwargs):
 trl_all.whole_batch = True
 
 
+def trl_says(completions, **kwargs):
+    """1 for messages."""
+    return [float(isinstance(completion, list)) for completion in completions]
+
+
+def trl_silent(completions, **kwargs):
+    return trl_says(completions)
+
+
+trl_says.chat = True
+
+
 class Repetition:
     """As TRL's own: a callable object with a name."""
 

@@ -90,7 +90,7 @@ def test_pixels_are_sent_only_to_rewards_that_read_them(monkeypatch):
     sizes = {}
 
     def weigh(job):
-        sizes[job.name.rpartition(":")[2], len(job.rows)] = len(pickle.dumps(job))
+        sizes[job.name.rpartition(":")[2], sum(map(len, job.calls))] = len(pickle.dumps(job))
         return pickle.dumps(job)
 
     monkeypatch.setattr(workers, "encode", weigh)
@@ -101,6 +101,14 @@ def test_pixels_are_sent_only_to_rewards_that_read_them(monkeypatch):
     np.testing.assert_array_equal(scored.values, [[4, 60_304, 11, 200, 10]] * 4)
     assert sizes["pixels", 1] < 2000 and sizes["trl_prompts", 4] < 2000
     assert 60_000 < sizes["trl_images", 4] < 65_000  # a group's photograph once
+
+
+@pytest.mark.parametrize(("chat", "silent"), [("auto", 0.0), (True, 1.0)])
+def test_messages_or_strings_can_be_said_by_the_function_or_the_config(chat, silent):
+    names = own("trl_says", "trl_silent")
+    with Pool(names, timeout_s=30.0, processes=1, chat=chat) as pool:
+        scored = pool.submit(EXAMPLES[:1], REPLIES[:1]).result()
+    assert scored.values.tolist() == [[1.0, silent]]
 
 
 def test_submit_returns_before_the_rewards_are_computed():

@@ -82,10 +82,13 @@ def test_whatever_a_reward_does_to_its_process_costs_its_row_or_nothing():
     until(lambda: all(ended(pid) for pid in last), 10)
 
 
-def test_what_a_reward_logs_can_be_written_as_json(tmp_path):
-    name = f"{HOSTILE}:logs_what_json_cannot_hold"
-    with Pool([name], timeout_s=30.0, processes=1) as pool:
+def test_what_a_reward_logs_can_be_written_as_json_and_values_are_checked_one_by_one():
+    names = [f"{HOSTILE}:logs_what_json_cannot_hold", f"{HOSTILE}:some_are_no_numbers"]
+    with Pool(names, timeout_s=30.0, processes=1) as pool:
         (column,) = submit(pool, ("a",) * 7, 7).extra["logs_what_json_cannot_hold"].values()
+        scored = submit(pool, ("a",) * 4, 4)
+    np.testing.assert_array_equal(scored.values[:, 1], [0.5, math.nan, math.nan, math.nan])
+    assert [(f.row, f.kind) for f in scored.failures] == [(1, "type"), (2, "nan")]
     assert column[:3] == [None, 0.5, "?"] and column[4:] == [{"a": [1]}, column[5], None]
     assert column[3].startswith("a object, <object") and column[5].startswith("a dict, {1: <obj")
 
@@ -117,6 +120,22 @@ def test_a_slow_row_costs_itself_and_of_a_call_its_group():
     }
 
 
+def test_calls_of_an_async_reward_wait_at_once_and_one_that_hangs_costs_its_group():
+    words = ["a"] * 32
+    with Pool([f"{SLOW}:trl_waits"], timeout_s=0.5, processes=1) as pool:
+        submit(pool, ("a",) * 4)
+        scored = submit(pool, words, 4)
+        assert scored.failures == () and scored.times["trl_waits"] < 1.5  # 8 calls of 0.4 s
+        assert scored.logged["trl_waits"] == {"rows": 4.0}
+        words[5], words[9], words[14] = "h", "exit", "raise"
+        scored = submit(pool, words, 4)
+    kinds = {f.row: (f.kind, f.message) for f in scored.failures}
+    assert sorted(kinds) == list(range(4, 16))
+    assert kinds[5] == ("timeout", "no value within reward_timeout, 0.5 s for each of 4 samples")
+    assert kinds[9][0] == "raised" and kinds[9][1].startswith("SystemExit(0): a reward returns")
+    assert kinds[14][0] == "raised" and kinds[14][1].startswith("RuntimeError: no (slow_rewards")
+
+
 def task(rows: int, group: int, name: str = f"{SLOW}:hangs") -> Task:
     groups = [list(range(first, first + group)) for first in range(0, rows, group)]
     sample = (Example("q", ("?",), "a"), Reply(("a",)), np.zeros(0, np.int32))
@@ -125,31 +144,34 @@ def task(rows: int, group: int, name: str = f"{SLOW}:hangs") -> Task:
 
 def test_rows_are_sent_in_parts_that_do_not_depend_on_the_workers_for_a_call():
     for processes in (1, 2, 8):
-        calls = list(task(64, 8, f"{SLOW}:trl_hangs").calls(processes))
-        assert sorted(calls) == [tuple(range(i, i + 8)) for i in range(0, 64, 8)]
-        parts = list(task(64, 8).calls(processes))
-        assert sorted(row for part in parts for row in part) == list(range(64))
-        assert all(part[0] // 8 == part[-1] // 8 for part in parts)
+        groups = [tuple(range(i, i + 8)) for i in range(0, 64, 8)]
+        calls = list(task(64, 8, f"{SLOW}:trl_hangs").parts(processes))
+        assert sorted(calls) == [(group,) for group in groups]
+        at_once = list(task(64, 8, f"{SLOW}:trl_waits").parts(processes))
+        assert len(at_once) == processes and sorted(sum(at_once, ())) == groups
+        parts = list(task(64, 8).parts(processes))
+        assert sorted(sum(parts, ())) == [(row,) for row in range(64)]
+        assert all(part[0][0] // 8 == part[-1][0] // 8 for part in parts)
         assert len(parts) >= 4 * processes
-    assert len(list(task(64, 64).calls(8))) == 32  # one question, eight workers
+    assert len(list(task(64, 64).parts(8))) == 32  # one question, eight workers
 
 
 @pytest.mark.parametrize("hangs", [lambda row: row < 32, lambda row: row % 2, lambda row: row < 40])
 def test_half_of_the_rows_may_hang_and_the_others_are_scored(hangs):
     found = task(64, 8)
-    for (row,) in found.calls(16):
+    for ((row,),) in found.parts(16):
         assert found.given_up() is None
         if hangs(row):
             found.fail([row], "timeout", "", lost=True)
         else:
-            found.score(row, 1.0, None, "")
+            found.score([row], [1.0], [], {}, {})
     values = found.future.result(0).values[:, 0]
     assert np.isnan(values).tolist() == [bool(hangs(row)) for row in range(64)]
 
 
 def test_a_reward_whose_rows_all_hang_is_given_up():
     found = task(64, 8)
-    for number, (row,) in enumerate(found.calls(16)):
+    for number, ((row,),) in enumerate(found.parts(16)):
         if why := found.given_up():
             assert number == MAX_LOST
             found.abandon("given up", why)
