@@ -5,13 +5,15 @@ Source: the study's prompts and targets; boxes are in the frame of `Style.frame`
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmcot_jax.boxes import Box, Number, Sight, Space, convert, truncate
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import Record, T, limit, read_pixels
+from mmcot_jax.tasks import _records as records
+from mmcot_jax.tasks._records import Gate, Record, T, limit, read_pixels
+from mmcot_jax.tasks._sources import Fields, Raw
 
 CHOOSE = "Select all correct answers to the following question from the available options."
 EACH = " Choose at least one answer per question."
@@ -186,6 +188,30 @@ def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str,
             **extra(record),
         },
     )
+
+
+def collect(
+    rows: Iterable[Raw],
+    read: Callable[[Raw], Record | None],
+    style: Style,
+    gate: Gate,
+    subset: Callable[[Fields], str] = lambda _: "",
+) -> list[Record]:
+    """Returns the records of the rows that pass the gate: read, checked, and written in a style.
+
+    Raises:
+        ValueError: as `_records.collect`.
+    """
+
+    def read_row(row: Raw) -> Record | None:
+        record = read(row)
+        if record is None:
+            return None
+        records.check_record(record)
+        write(record, style)
+        return record._replace(place=row.place, max_pixels=gate.max_image_pixels)
+
+    return records.collect(rows, read_row, gate, check=read_pixels, subset=subset)
 
 
 # ---- splits --------------------------------------------------------------------------------------

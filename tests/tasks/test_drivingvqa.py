@@ -72,7 +72,9 @@ def test_a_picture_is_read_when_its_example_is_used(folder):
     examples = drivingvqa.load(str(folder))
     (folder / "images/1.jpg").unlink()
     assert len(examples) == 4 and len(examples[1:]) == 3
-    with pytest.raises(ValueError, match=r"'drivingvqa/4' has no picture: .*1.jpg is not there"):
+    with pytest.raises(
+        ValueError, match=r"'drivingvqa/4' of .* has no picture: .*1.jpg is not there"
+    ):
         examples[1]
     with pytest.raises(ValueError, match="no record is left, 4 of them are bad"):
         drivingvqa.load(str(folder), on_bad_record="skip")
@@ -88,10 +90,13 @@ def test_the_studys_frame_is_that_of_the_picture(folder):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"relevant_entities": [{"car": [1, 2, 3]}]}, r"'1': box \[1, 2, 3\] of 'car' has 3"),
-        ({"true_answers": ["E"]}, r"'drivingvqa/1' has the answer \['E'\]"),
-        ({"relevant_entities": [{"car": [1, 2, 0, 3]}]}, "'drivingvqa/1': .* inverted or empty"),
-        ({"relevant_entities": [{"car": [90, 2, 20, 3]}]}, "'drivingvqa/1': .* outside"),
+        (
+            {"relevant_entities": [{"car": [1, 2, 3]}]},
+            r"'1' of .*json has \[1, 2, 3\] in relevant_entities\[0\].car; a list of 4",
+        ),
+        ({"true_answers": ["E"]}, r"has the answer 'E', its options are \['A', 'B', 'C'\]"),
+        ({"relevant_entities": [{"car": [1, 2, 0, 3]}]}, "'1' of .* inverted or empty"),
+        ({"relevant_entities": [{"car": [90, 2, 20, 3]}]}, "'1' of .* outside its picture"),
     ],
 )
 def test_a_bad_record_is_named(folder, change, complaint):

@@ -39,13 +39,13 @@ def test_a_released_record_is_a_puzzle_with_a_picture(tmp_path):
 
 def test_a_released_record_without_its_picture_is_named(tmp_path):
     release(tmp_path, RECORD, picture=False)
-    with pytest.raises(ValueError, match=r"record triangle 0 has no picture: .*triangle_0000.png"):
+    with pytest.raises(ValueError, match=r"'00000' of .*le.json:1 has no picture: .*_0000.png"):
         splits.released(TRIANGLE, tmp_path)
 
 
 def test_a_released_answer_that_is_no_option_is_named(tmp_path):
     release(tmp_path, RECORD | {"answer": 21})
-    with pytest.raises(ValueError, match="record triangle 0: answer '21' is not among its options"):
+    with pytest.raises(ValueError, match="json:1 has the answer '21', which is not among its opt"):
         splits.released(TRIANGLE, tmp_path)
 
 
