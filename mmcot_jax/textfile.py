@@ -53,11 +53,11 @@ def parse_json(data: bytes | str) -> Any:
     try:
         return json.loads(data)
     except UnicodeDecodeError as error:
-        raise ValueError(f"not JSON: not {error.encoding.upper()} ({error.reason})") from None
+        raise ValueError(f"not JSON (not {error.encoding.upper()}: {error.reason})") from None
     except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
+        raise ValueError(f"not JSON ({error})") from None
     except RecursionError:
-        raise ValueError("not JSON: nested too deeply") from None
+        raise ValueError("not JSON (nested too deeply)") from None
 
 
 def _check_is_file(path: Path) -> None:

@@ -30,9 +30,9 @@ def test_a_damaged_line_is_one_line_and_not_the_file(tmp_path):
     found = [line for _, line in textfile.read_lines(path)]
     assert [textfile.parse_json(line) for line in (found[0], found[4])] == [{"a": 1}, {}]
     for line, complaint in (
-        (found[1], "not JSON: not UTF-8 .invalid start byte"),
-        (found[2], "not JSON: Expecting ',' delimiter"),
-        (found[3], "not JSON: nested too deeply"),
+        (found[1], "not JSON .not UTF-8: invalid start byte"),
+        (found[2], "not JSON .Expecting ',' delimiter"),
+        (found[3], "not JSON .nested too deeply"),
     ):
         with pytest.raises(ValueError, match=complaint):
             textfile.parse_json(line)

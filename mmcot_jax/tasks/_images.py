@@ -6,9 +6,10 @@ its first frame, 8 bits a channel. Its size is that of the displayed picture.
 
 import io
 import os
+import re
 import stat
 import threading
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ _TRANSPOSE = {
 }
 """EXIF orientation -> what turns the stored picture into the displayed one."""
 _ORIENTATION = 0x0112
+_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|\0")
 
 
 def check_max_pixels(max_pixels: int) -> None:
@@ -58,8 +60,8 @@ def find(folder: Path, name: str) -> Path:
     Raises:
         BadRecord: an absolute name, or one that leads out of the folder.
     """
-    parts = (PurePosixPath(name), PureWindowsPath(name))
-    if "\0" in name or any(path.anchor or ".." in path.parts for path in parts):
+    # on Windows a name may begin with a drive and have either slash
+    if _OUTSIDE.search(name):
         raise BadRecord(
             f"names a picture outside its data set: {schema.show(name)}; put it below {folder} "
             "and give its path from there",

@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
     try:
         return textfile.parse_json(textfile.read_text(path))
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read ({error}); give it as it was released") from None
+        raise ValueError(f"{path} cannot be read: {error}; give it as it was released") from None
 
 
 def _parse_line(name: str, place: str, line: bytes) -> Raw:

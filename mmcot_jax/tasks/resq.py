@@ -259,7 +259,7 @@ def _images(table: Path, records: Sequence[Record]) -> dict[str, Path]:
         raise ValueError(f"images: there is no table {table}; give a CSV with columns scene, image")
     images: dict[str, Path] = {}
     for row in _table(table):
-        path = pictures.find(table.parent, row["image"]) if row["image"] else table.parent
+        path = _find(table, row["image"])
         if path.is_file():
             images.setdefault(clean(row["scene"]), path)
     for record in records:
@@ -269,6 +269,13 @@ def _images(table: Path, records: Sequence[Record]) -> dict[str, Path]:
                 f"{drawing_prompt(record.scene)!r}"
             )
     return images
+
+
+def _find(table: Path, name: str) -> Path:
+    try:
+        return pictures.find(table.parent, name)
+    except BadRecord as error:
+        raise ValueError(f"{table} {error}") from None
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:

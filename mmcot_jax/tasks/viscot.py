@@ -7,6 +7,7 @@
 Source: arXiv 2403.16999 (the questions); prompts as in the study.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def read(name: str, fields: Fields, roots: Sequence[Path]) -> Record:
     """
     found, part = schema.read(fields, SCHEMA), fields["dataset"]
     space = Space("original", found["width"], found["height"])
-    folders = [root / folder for root in roots for folder in _folders(part)]
+    folders = _folders(part, tuple(roots))
     images.find(folders[0], found["image"])  # a name that leads out of one leads out of all
     return Record(
         id=f"viscot/{part}/{name}",
@@ -80,9 +81,11 @@ def read(name: str, fields: Fields, roots: Sequence[Path]) -> Record:
     )
 
 
-def _folders(part: str) -> list[str]:
+@functools.cache
+def _folders(part: str, roots: tuple[Path, ...]) -> list[Path]:
     names = _RELEASED.get(part, (part,))
-    return [ROOTS[part], *(f"{cot}/{x}" for cot in ("cot", "cot_image_data") for x in names)]
+    released = [f"{cot}/{name}" for cot in ("cot", "cot_image_data") for name in names]
+    return [root / folder for root in roots for folder in (ROOTS[part], *released)]
 
 
 def _picture(folders: Sequence[Path], name: str) -> Path:

@@ -169,7 +169,7 @@ def test_a_table_without_a_column_or_an_image_is_named(folder):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "train_resq.json cannot be read .not JSON"),
+        ("{", "train_resq.json cannot be read: not JSON"),
         ('{"data": 3}', "a list of stories is expected under 'data'"),
         ('{"data": []}', "holds no question"),
         ('{"data": [{"questions": []}]}', "'00000' of .* has no field 'story'; it has questions"),

@@ -3,6 +3,7 @@
 import json
 
 import datasets
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -10,6 +11,7 @@ from mmcot_jax.tasks import _images as images
 from mmcot_jax.tasks import _sources as sources
 from mmcot_jax.tasks import aokvqa, drivingvqa, nlvr, piqa, resq, viscot
 from mmcot_jax.tasks._schema import BadRecord
+from mmcot_jax.tasks.puzzlevqa import KINDS, splits
 
 OFFICIAL = {
     "question_id": "22jb",
@@ -47,7 +49,7 @@ def test_a_broken_line_or_item_is_one_record_with_a_fault(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": \n[1]\n{"a": 2}\n')
     first, cut, other, last = sources.from_file(tmp_path / "a.jsonl")
     assert (first.fields, last.fields, last.name) == ({"a": 1}, {"a": 2}, "00003")
-    assert cut.fault.startswith("is not JSON: Expecting value") and cut.place.endswith(":2")
+    assert cut.fault.startswith("is not JSON (Expecting value") and cut.place.endswith(":2")
     assert other.fault == "is a JSON list, not an object"
     (tmp_path / "a.json").write_text('[1, {"a": 2}]')
     one, two = sources.from_file(tmp_path / "a.json")
@@ -58,7 +60,7 @@ def test_a_broken_line_or_item_is_one_record_with_a_fault(tmp_path):
     ("text", "complaint"),
     [
         (None, "no records: .*a.json is not there; give the folder that holds it"),
-        ("{", "a.json cannot be read .not JSON: .*line 1 column 2.*; give it as it was released"),
+        ("{", "a.json cannot be read: not JSON .*line 1 column 2.*; give it as it was released"),
         ("3", "a.json holds no records; give it as it was released"),
     ],
 )
@@ -238,3 +240,64 @@ def test_the_released_layout_of_nlvr_shows_the_permutation_of_the_boxes(tmp_path
     (example,) = nlvr.load(str(tmp_path), frame="original")
     assert (example.prompt[0] == 0).all()  # permutation 0: the fields as the record lists them
     assert example.extra["boxes"][0].corners == (40, 80, 60, 100)
+
+
+# ---- roads ---------------------------------------------------------------------------------------
+
+
+def test_a_picture_means_the_same_by_every_road(tmp_path):
+    """A grey picture of 16 bits that is stored on its side: displayed, it is 64 high and black up.
+
+    By a folder, a saved path, saved bytes, a table of drawn scenes, and a released puzzle.
+    """
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (48, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored left to right, displayed from above
+    photo = tmp_path / "aokvqa/images/train2017/000000000007.jpg"
+    photo.parent.mkdir(parents=True)
+    Image.fromarray(ramp).save(photo, "PNG", exif=exif)
+    (tmp_path / "aokvqa/train.json").write_text(json.dumps([OFFICIAL | {"image_id": 7}]))
+    saved(tmp_path / "path", photo, str)
+    saved(tmp_path / "bytes", photo, in_bytes)
+    found = [aokvqa.load(str(tmp_path / name))[0].prompt[0] for name in ("", "path", "bytes")]
+    scene = {
+        "scene": "a cat .",
+        "question": "Is it?",
+        "answer": "Yes",
+        "candidate_answers": ["Yes"],
+    }
+    (tmp_path / "train_resq.json").write_text(json.dumps([scene]))
+    (tmp_path / "drawn.csv").write_text(f"scene,image\na cat .,{photo.relative_to(tmp_path)}\n")
+    options = {"prompt": "given_image", "images": str(tmp_path / "drawn.csv")}
+    found.append(resq.load(str(tmp_path), **options)[0].prompt[1])
+    record = dict.fromkeys(("question", "answer", "caption", "explanation", "deduction"), "x")
+    record |= {"options": ["x", "y"], "image": str(photo.relative_to(tmp_path))}
+    (tmp_path / "venn.json").write_text(json.dumps(record))
+    (puzzle,) = splits.released(KINDS["venn"], tmp_path)
+    found.append(splits.read_picture(puzzle))
+    expected = np.linspace(0, 255, 64).round().astype(np.uint8)
+    for pixels in found:
+        assert pixels.shape == (64, 48, 3)
+        assert np.abs(pixels - expected[:, None, None].astype(int)).max() <= 1
+        assert (pixels == found[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding"), [(",", "utf-8-sig"), (";", "utf-8"), ("\t", "utf-16")]
+)
+def test_a_table_of_scenes_is_read_as_spreadsheets_save_it(tmp_path, delimiter, encoding):
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "a.png")
+    scene = {"scene": "a caf\u00e9, warm .", "question": "Is it?", "answer": "Yes"}
+    (tmp_path / "train_resq.json").write_text(json.dumps([scene | {"candidate_answers": "Yes"}]))
+    rows = [["image", "scene"], ["a.png", '"a caf\u00e9, warm ."']]
+    table = "\r\n".join(delimiter.join(row) for row in rows)
+    (tmp_path / "drawn.csv").write_bytes(table.encode(encoding))
+    options = {"prompt": "given_image", "images": str(tmp_path / "drawn.csv")}
+    (example,) = resq.load(str(tmp_path), **options)
+    assert (example.prompt[1] == (255, 0, 0)).all()
+    (tmp_path / "a.png").write_bytes(b"GIF89a")
+    with pytest.raises(BadRecord, match=r"'resq/train/0000' has no readable picture: .*a.pn"):
+        resq.load(str(tmp_path), **options)
+    with pytest.raises(ValueError, match=r"drawn.csv names a picture outside its data set: '../a"):
+        (tmp_path / "drawn.csv").write_text("scene,image\nx,../a.png\n")
+        resq.load(str(tmp_path), **options)
