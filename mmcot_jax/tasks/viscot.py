@@ -156,9 +156,15 @@ def load(
         for file in files
         for row in sources.from_file(file)
     )
-    found = grounded.collect(rows, read_row, style, gate, subset=lambda f: str(f.get("dataset")))
+    found = grounded.collect(rows, read_row, style, gate, _part)
     found = grounded.select(found, split=split, count=count, validation_count=validation_count)
     return Examples(found, style, lambda record: {"kind": record.id.split("/")[1]})
+
+
+def _part(fields: Fields) -> str:
+    """Returns the set of a record, "" where that is not readable."""
+    part = fields.get("dataset")
+    return part if isinstance(part, str) and part in ROOTS else ""
 
 
 def _layout(source: Path) -> tuple[list[Path], list[Path]]:
