@@ -107,6 +107,25 @@ def decode(image: Image.Image, source: Source) -> np.ndarray:
     return _decode(image, source)
 
 
+def check(image: Image.Image, source: Source) -> None:
+    """Decodes an opened picture to its end, for its faults alone; raises as `decode`."""
+    if image.format != "JPEG":
+        decode(image, source)
+        return
+    try:
+        # all data is read, an eighth of the sides computed: 0.6 ms, not 2.7, at 640 x 480
+        image.draft("L", (image.width // 8, image.height // 8))
+        image.load()
+    except Exception as error:  # each decoder has its own
+        raise _unreadable(source, error) from None
+
+
+def blank(size: tuple[int, int]) -> np.ndarray:
+    """Returns a picture of one colour that takes no memory, uint8 [H W 3]."""
+    width, height = size
+    return np.broadcast_to(np.zeros((), np.uint8), (height, width, 3))
+
+
 def read(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Opens and decodes a picture; returns and raises as `open_image` and `decode`."""
     with open_image(source, max_pixels) as image:

@@ -49,6 +49,8 @@ class Record(NamedTuple):
     """The file of the record, and its line there."""
     max_pixels: int = images.MAX_PIXELS
     """The largest picture that is decoded."""
+    checked: bool = False
+    """True if the picture was decoded once without a fault."""
 
 
 STUDY = {
@@ -286,11 +288,30 @@ def read_pixels(record: Record) -> np.ndarray:
         BadRecord: no such file, no picture, damaged data, too many pixels, a size that is not the
             record's, too thin a picture; names the record.
     """
+    return _with_picture(record, images.decode)
+
+
+def check_picture(record: Record) -> tuple[int, int]:
+    """Returns width and height of the picture as it is displayed; raises as `read_pixels`.
+
+    A picture that is not yet `checked` is decoded to its end, at a quarter of the cost.
+    """
+
+    def check(image: Image.Image, source: images.Source) -> tuple[int, int]:
+        size = images.displayed_size(image)
+        if not record.checked:
+            images.check(image, source)
+        return size
+
+    return _with_picture(record, check)
+
+
+def _with_picture(record: Record, function: Callable[[Image.Image, images.Source], T]) -> T:
     try:
         source = record.picture()
         with images.open_image(source, record.max_pixels) as image:
             _check_displayed(record, image)
-            return images.decode(image, source)
+            return function(image, source)
     except BadRecord as error:
         raise BadRecord(name_fault(record.id, record.place, error), error.reason) from None
 

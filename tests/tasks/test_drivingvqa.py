@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -77,6 +78,30 @@ def test_a_picture_is_read_when_its_example_is_used(folder):
     ):
         examples[1]
     with pytest.raises(ValueError, match="no record is left, 4 of them are bad"):
+        drivingvqa.load(str(folder), on_bad_record="skip")
+
+
+@pytest.mark.parametrize("on_bad_record", ["raise", "skip"])
+def test_a_sized_example_is_the_example_with_a_blank_picture(folder, on_bad_record):
+    examples = drivingvqa.load(str(folder), on_bad_record=on_bad_record)
+    example, sized = examples[1], examples[1:].sized(0)
+    assert sized._replace(prompt=()) == example._replace(prompt=())
+    picture, blank = example.prompt[0], sized.prompt[0]
+    assert blank.shape == picture.shape and blank.dtype == picture.dtype
+    assert blank.strides == (0, 0, 0) and not blank.any()
+    assert sized.prompt[1] == example.prompt[1]
+
+
+def test_a_damaged_picture_is_found_when_its_size_is_learned(folder):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8)
+    path = folder / "images/1.jpg"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    examples = drivingvqa.load(str(folder))
+    for use in (examples.sized, examples.__getitem__):
+        with pytest.raises(ValueError, match=r"'drivingvqa/4' of .* no readable picture: .*trunc"):
+            use(1)
+    with pytest.raises(ValueError, match="no record is left, 4 of them are bad: 4 records without"):
         drivingvqa.load(str(folder), on_bad_record="skip")
 
 
