@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ _PILLOW_MAX = 178_956_970  # above it Pillow refuses to open
 _LARGE = 1 << 24
 """Pixels above which pictures are decoded one at a time: threads share the memory of one."""
 _one_large = threading.Lock()
+# Pillow warns above half of its own limit; ours is an error before that
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -109,7 +112,7 @@ def decode(image: Image.Image, source: Source) -> np.ndarray:
 
 def check(image: Image.Image, source: Source) -> None:
     """Decodes an opened picture to its end, for its faults alone; raises as `decode`."""
-    if image.format != "JPEG":
+    if image.format != "JPEG" or image.width * image.height > _LARGE:
         decode(image, source)
         return
     try:

@@ -119,12 +119,31 @@ def from_datasets(source: str, split: str) -> Any:
 
 
 def _download(source: str) -> str:
-    if Path(source).exists() or source.count("/") != 1 or source.startswith((".", "/")):
+    if Path(source).exists() or not _is_hub_name(source):
         return ""
-    return (
-        f"; to have it offline: hf download --repo-type dataset {source} --local-dir FOLDER, "
-        "and give FOLDER"
-    )
+    return f"; download it where there is a network: hf download --repo-type dataset {source}"
+
+
+def find_cached(source: str) -> str:
+    """Returns the folder of a dataset in the Hugging Face cache, or the source itself.
+
+    `hf download --repo-type dataset org/name` fills the cache.
+    """
+    if Path(source).exists() or not _is_hub_name(source):
+        return source
+    import huggingface_hub  # takes a second to import
+
+    try:
+        folder = huggingface_hub.snapshot_download(
+            source, repo_type="dataset", local_files_only=True
+        )
+    except (OSError, ValueError):  # not there, or no name of a dataset
+        return source
+    return folder if is_dataset(Path(folder)) else source
+
+
+def _is_hub_name(source: str) -> bool:
+    return source.count("/") == 1 and not source.startswith((".", "/", "~"))
 
 
 def is_saved(folder: Path) -> bool:
@@ -171,6 +190,7 @@ def load_split(source: str, file: str, split: str) -> Iterable[Raw]:
     Raises:
         ValueError: as `from_file` and `from_datasets`, or a dataset without a column `image`.
     """
+    source = find_cached(source)
     folder = Path(source)
     local = folder.is_dir() or folder.is_absolute()
     if (folder / file).is_file() or (local and not is_dataset(folder)):

@@ -104,6 +104,7 @@ def _example(id: str, row: Raw, prompt: str) -> Example:
 
 
 def _rows(source: str, split: str) -> Iterator[Raw]:
+    source = sources.find_cached(source)
     folder = Path(source)
     questions, labels = (folder / f"{FILES[split]}{end}" for end in (".jsonl", "-labels.lst"))
     released = any(folder.glob("*-labels.lst"))

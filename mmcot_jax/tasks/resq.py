@@ -172,6 +172,7 @@ def read(source: str, split: str, gate: Gate = RAISE) -> list[Record]:
 
 
 def _rows(source: str, split: str) -> Iterable[Raw]:
+    source = sources.find_cached(source)
     path = Path(source)
     file = path / FILES[split] if (path / FILES[split]).is_file() else path
     if not source:

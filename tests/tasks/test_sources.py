@@ -3,6 +3,7 @@
 import json
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 from PIL import Image
@@ -157,11 +158,29 @@ def test_a_name_that_is_not_on_this_machine_says_what_downloads_it(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
     complaint = (
-        r"'org/set' is no folder .*\(ConnectionError: Couldn't reach the Hub\); to have it "
-        r"offline: hf download --repo-type dataset org/set --local-dir FOLDER, and give FOLDER"
+        r"'org/set' is no folder .*\(ConnectionError: Couldn't reach the Hub\); download it where "
+        r"there is a network: hf download --repo-type dataset org/set"
     )
     with pytest.raises(ValueError, match=complaint):
         sources.from_datasets("org/set", "train")
+
+
+def test_a_name_is_found_in_the_cache_of_the_hub(tmp_path, photo, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert sources.find_cached("org/set") == "org/set"
+    repository = tmp_path / "hub/datasets--org--set"
+    folder = repository / "snapshots" / ("0" * 40)
+    (folder / "pictures").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("0" * 40)
+    (repository / "blobs").mkdir()
+    (repository / "blobs/1").write_bytes(photo.read_bytes())
+    (folder / "pictures/1.png").symlink_to(repository / "blobs/1")  # as the cache does
+    (folder / "train.jsonl").write_text(json.dumps(OFFICIAL | {"image": "pictures/1.png"}))
+    assert sources.find_cached("org/set") == str(folder)
+    (example,) = aokvqa.load("org/set")
+    assert example.prompt[0].shape == (48, 64, 3)
 
 
 def test_texts_of_datasets_are_read_as_hub_folders_too(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks._images import MAX_PIXELS
 from mmcot_jax.tasks._records import MAX_BAD, RAISE, Gate
+from mmcot_jax.tasks._schema import BadRecord
 from mmcot_jax.tasks.puzzlevqa import chain as chains
 from mmcot_jax.tasks.puzzlevqa import splits
 from mmcot_jax.tasks.puzzlevqa.kind import Kind
@@ -300,7 +301,12 @@ def _pooled(
         for number in range(len(blocks)):
             if number + 1 < len(blocks):
                 ahead.append(pool.map(work, blocks[number + 1], chunksize=32))
-            yield from ahead.popleft()
+            try:
+                yield from ahead.popleft()
+            except (
+                BadRecord
+            ) as error:  # raised here, it is an error of the input and not of a worker
+                raise BadRecord(str(error), error.reason) from None
 
 
 def load(kinds: Sequence[str], **options: Any) -> list[Example]:
