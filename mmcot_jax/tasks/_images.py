@@ -10,6 +10,7 @@ import re
 import stat
 import threading
 import warnings
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ _PILLOW_MAX = 178_956_970  # above it Pillow refuses to open
 _LARGE = 1 << 24
 """Pixels above which pictures are decoded one at a time: threads share the memory of one."""
 _one_large = threading.Lock()
+_intact: set[Hashable] = set()
+"""Pictures that were decoded to their end: all stages of a run read the same."""
 # Pillow warns above half of its own limit; ours is an error before that
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _TRANSPOSE = {
@@ -111,7 +114,24 @@ def decode(image: Image.Image, source: Source) -> np.ndarray:
 
 
 def check(image: Image.Image, source: Source) -> None:
-    """Decodes an opened picture to its end, for its faults alone; raises as `decode`."""
+    """Decodes an opened picture to its end, for its faults alone; raises as `decode`.
+
+    The second time that a picture is checked costs nothing.
+    """
+    key = _identity(source)
+    if key not in _intact:
+        _check(image, source)
+        _intact.add(key)
+
+
+def _identity(source: Source) -> Hashable:
+    if isinstance(source, bytes):
+        return hash(source), len(source)
+    state = os.stat(source)
+    return source, state.st_size, state.st_mtime_ns
+
+
+def _check(image: Image.Image, source: Source) -> None:
     if image.format != "JPEG" or image.width * image.height > _LARGE:
         decode(image, source)
         return

@@ -49,8 +49,6 @@ class Record(NamedTuple):
     """The file of the record, and its line there."""
     max_pixels: int = images.MAX_PIXELS
     """The largest picture that is decoded."""
-    checked: bool = False
-    """True if the picture was decoded once without a fault."""
 
 
 STUDY = {
@@ -294,13 +292,12 @@ def read_pixels(record: Record) -> np.ndarray:
 def check_picture(record: Record) -> tuple[int, int]:
     """Returns width and height of the picture as it is displayed; raises as `read_pixels`.
 
-    A picture that is not yet `checked` is decoded to its end, at a quarter of the cost.
+    The first time it is decoded to its end, at a quarter of the cost.
     """
 
     def check(image: Image.Image, source: images.Source) -> tuple[int, int]:
         size = images.displayed_size(image)
-        if not record.checked:
-            images.check(image, source)
+        images.check(image, source)
         return size
 
     return _with_picture(record, check)

@@ -7,6 +7,7 @@ Source: arXiv 2210.16952 (the questions); prompts as in the study this package r
 """
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -261,7 +262,7 @@ def _images(table: Path, records: Sequence[Record]) -> dict[str, Path]:
     images: dict[str, Path] = {}
     for row in _table(table):
         path = _find(table, row["image"])
-        if path.is_file():
+        if os.path.isfile(path):  # False too for words that are no name of a file
             images.setdefault(clean(row["scene"]), path)
     for record in records:
         if clean(record.scene) not in images:

@@ -8,6 +8,7 @@ Source: arXiv 2403.16999 (the questions); prompts as in the study.
 """
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def _folders(part: str, roots: tuple[Path, ...]) -> list[Path]:
 def _picture(folders: Sequence[Path], name: str) -> Path:
     """Returns the first file of that name in the folders of a set."""
     for folder in folders:
-        if (folder / name).exists():
+        if os.path.exists(folder / name):  # False too for a name that is too long
             return folder / name
     raise BadRecord(
         f"has no picture: {folders[0] / name} is not there, nor {folders[1] / name}; get it, or "

@@ -278,6 +278,16 @@ def test_200_changed_records_are_used_or_one_line(tmp_path, caplog):
     check_all(tmp_path, caplog, count=23, seed=0)
 
 
+@pytest.mark.parametrize("name", ["viscot", "aokvqa", "drivingvqa", "nlvr", "puzzles"])
+def test_every_name_of_a_picture_is_one_line(tmp_path, name):
+    task = TASKS[name]
+    given = [x for x in VALUES if isinstance(x, str)]
+    for value in [*given, "a/" * 5000, "a\nb", "~", "x" * 300]:
+        line = json.dumps(task.record).replace('"PICTURE"', json.dumps(value))
+        found = write_and_attempt(task, tmp_path, [line.encode()])
+        assert isinstance(found, str) and found.startswith("record "), found
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("seed", [1, 2])
