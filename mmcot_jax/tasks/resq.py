@@ -292,7 +292,9 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
         for row in rows:
             yield {name: row[name] or "" for name in ("scene", "image")}
     except csv.Error as error:
-        raise ValueError(f"{path}:{rows.line_num}: no CSV ({error}); save the table anew") from None
+        raise ValueError(
+            f"{path}:{rows.line_num + 1}: no CSV ({error}); save the table anew"
+        ) from None
 
 
 def _pixels(id: str, path: Path, gate: Gate) -> np.ndarray:

@@ -45,6 +45,9 @@ def test_an_example_written_out(folder):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
+        ({"sentence": None}, r"'00000' of .*jsonl:1 has no field 'sentence' \(it is null\)"),
+        ({"structured_rep": [[1], [], []]}, r"has 1 in structured_rep\[0\]\[0\]; an object is"),
+        ({"image": None}, "has neither the field image nor directory; give NLVR's dev.json"),
         ({"label": "maybe"}, "'00000' of .*jsonl:1 has the label 'maybe' and 3 fields; NLVR's are"),
         ({"structured_rep": [[]]}, "has the label 'true' and 1 fields"),
         (

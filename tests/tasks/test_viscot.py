@@ -94,6 +94,46 @@ def test_what_does_not_fit_is_refused(folder, options, complaint):
         viscot.load(**{"source": str(folder), **options})
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"bboxs": None}, r"has no field 'bboxs' \(it is null\)"),
+        ({"bboxs": [5, 5, 20, 20]}, r"has 5 in bboxs\[0\]; a list of 4 items is expected"),
+        ({"bboxs": 3}, "has 3 in bboxs; a list is expected"),
+        ({"bboxs": [["1", 2, 3, 4]]}, r"has '1' in bboxs\[0\]\[0\]; a number is expected"),
+        ({"bboxs": [[float("nan"), 28, 28, 56]]}, r"has nan in bboxs\[0\]\[0\]; a number is exp"),
+        ({"width": "300"}, "has '300' in width; a whole number, 1 or more, is expected"),
+        ({"width": None}, r"has no field 'width' \(it is null\)"),
+        ({"image": None}, r"has no field 'image' \(it is null\)"),
+        ({"image": ["a"]}, r"has \['a'\] in image; text is expected"),
+        ({"image": "../../secret.png"}, "names a picture outside its data set: '../../secret.png'"),
+        ({"image": "/abs/private.png"}, "names a picture outside its data set: '/abs/private.png'"),
+        ({"question": None}, r"has no field 'question' \(it is null\)"),
+        ({"possible_answers": [3]}, r"has 3 in possible_answers\[0\]; text is expected"),
+        ({"width": 5628, "height": 28}, "has a picture of 5628 x 28 pixels; .* at most 200 to 1"),
+    ],
+)
+def test_a_field_of_another_type_is_one_line_and_is_skipped(folder, change, complaint, caplog):
+    lines = [json.dumps(RECORD)] * 20 + [json.dumps(RECORD | change)]
+    (folder / "scaleup/data/b.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=rf"record 'b/00020' of .*b.jsonl:21 {complaint}"):
+        viscot.load(str(folder))
+    assert len(viscot.load(str(folder), on_bad_record="skip")) == 20
+    assert "1 of 21 records are bad and left out" in caplog.text
+
+
+def test_one_answer_is_one_answer(folder):
+    (folder / "scaleup/data/b.jsonl").write_text(json.dumps(RECORD | {"possible_answers": "yes"}))
+    assert viscot.load(str(folder))[0].extra["possible_answers"] == ("yes",)
+
+
+def test_a_line_with_other_line_separators_in_a_text_is_one_line(folder):
+    text = "one\u2028two\u2029three\x85four?"
+    line = json.dumps(RECORD | {"question": text}, ensure_ascii=False)
+    (folder / "scaleup/data/b.jsonl").write_text(line, "utf-8")
+    assert text in viscot.load(str(folder))[0].prompt[1]
+
+
 def test_a_box_of_three_numbers_is_refused(folder):
     bad = json.dumps(RECORD | {"bboxs": [[1, 2, 3]]})
     (folder / "scaleup/data/b.jsonl").write_text(bad)
