@@ -160,12 +160,13 @@ def describe(source: Source) -> str:
     return str(source) if isinstance(source, Path) else "its bytes"
 
 
-def as_source(value: Any, folder: Path | None) -> Source:
+def as_source(value: Any, folder: Path, anywhere: bool = False) -> Source:
     """Returns the picture of a cell of an `image` column: a path, {bytes, path}, or bytes.
 
     Args:
         value: the cell, as `datasets` gives it undecoded.
-        folder: the folder in which a path is; it may be absolute if this is None.
+        folder: the folder in which a path is.
+        anywhere: True if a path may also be any other of this machine.
 
     Raises:
         BadRecord: no picture, or a path that leads out of the folder.
@@ -175,7 +176,9 @@ def as_source(value: Any, folder: Path | None) -> Source:
     if isinstance(value, bytes) and value:
         return value
     if isinstance(value, str) and value:
-        return find(folder, value) if folder else Path(value)
+        if anywhere and not os.path.exists(folder / value):
+            return Path(value)
+        return folder / value if anywhere else find(folder, value)
     raise BadRecord(
         f"has {schema.show(value)} for its image; a picture, a path, or {{bytes, path}} is "
         "expected",

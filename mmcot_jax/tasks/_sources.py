@@ -163,23 +163,23 @@ def rows_of(dataset: Any, source: str) -> Iterator[Raw]:
     """Yields the rows of a dataset, their images undecoded in `Raw.picture`.
 
     A path in a column of texts is one below the folder. Paths that `datasets` itself wrote may be
-    absolute: those of a column of its type `Image`, and of a folder that it saved.
+    any of this machine: those of a column of its type `Image`, and of a folder that it saved.
     """
     import datasets
 
     folder = Path(source)
-    words, cells, root = dataset, None, None if is_saved(folder) else folder
+    words, cells, anywhere = dataset, None, is_saved(folder)
     if "image" in dataset.column_names:
         words, cells = dataset.remove_columns("image"), dataset.select_columns("image")
         if isinstance(cells.features["image"], datasets.Image):
-            cells, root = cells.cast_column("image", datasets.Image(decode=False)), None
-    for n in range(len(dataset)):
-        picture = partial(_cell, cells, n, root) if cells is not None else None
-        yield Raw(f"{n:05}", source, words[n], picture=picture)
+            cells, anywhere = cells.cast_column("image", datasets.Image(decode=False)), True
+    for n, fields in enumerate(words):
+        picture = partial(_cell, cells, n, folder, anywhere) if cells is not None else None
+        yield Raw(f"{n:05}", source, fields, picture=picture)
 
 
-def _cell(cells: Any, row: int, root: Path | None) -> images.Source:
-    return images.as_source(cells[row]["image"], root)
+def _cell(cells: Any, row: int, folder: Path, anywhere: bool) -> images.Source:
+    return images.as_source(cells[row]["image"], folder, anywhere)
 
 
 def load_split(source: str, file: str, split: str) -> Iterable[Raw]:
