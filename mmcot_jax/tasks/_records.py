@@ -127,6 +127,14 @@ RAISE = Gate()
 """The default: stops at a bad record."""
 
 
+class _Origin(NamedTuple):
+    """The part of its set that a record belongs to, its name, and its file and line."""
+
+    subset: str
+    name: str
+    place: str
+
+
 class _Loss(NamedTuple):
     """A record that is left out."""
 
@@ -158,40 +166,44 @@ def collect(
             of a part, or a larger share than `gate.max_bad`.
     """
     skip = gate.check().on_bad_record == "skip"
-    kept: list[tuple[Raw, T]] = []
+    kept: list[tuple[_Origin, T]] = []  # not the rows: their fields would double the memory
     losses: list[_Loss] = []
+    sound = _read_sound(read)
     for row in rows:
-        found = _attempt(row, read, row, subset)
+        origin = _Origin("" if row.fault else subset(row.fields), row.name, row.place)
+        found = _attempt(origin, sound, row)
         if isinstance(found, _Loss):
             if not skip:
                 raise BadRecord(found.message)
             losses.append(found)
         elif found is not None:
-            kept.append((row, found))
+            kept.append((origin, found))
     if skip:
         with ThreadPoolExecutor() as threads:
-            checked = list(threads.map(lambda x: _attempt(x[0], check, x[1], subset), kept))
+            checked = list(threads.map(lambda x: _attempt(x[0], check, x[1]), kept))
         losses += [loss for loss in checked if isinstance(loss, _Loss)]
         kept = [x for x, loss in zip(kept, checked, strict=True) if not isinstance(loss, _Loss)]
-        _report(losses, Counter(_subset(row, subset) for row, _ in kept), gate.max_bad)
+        _report(losses, Counter(origin.subset for origin, _ in kept), gate.max_bad)
     if not kept:
         raise ValueError("no record is left, and none of them is bad; check the source")
     return [found for _, found in kept]
 
 
-def _attempt(
-    row: Raw, function: Callable[[U], Any], argument: U, subset: Callable[[Fields], str]
-) -> Any:
-    try:
+def _read_sound(read: Callable[[Raw], T]) -> Callable[[Raw], T]:
+    def read_row(row: Raw) -> T:
         if row.fault:
             raise BadRecord(row.fault, "not given as a JSON object")
+        return read(row)
+
+    return read_row
+
+
+def _attempt(origin: _Origin, function: Callable[[U], Any], argument: U) -> Any:
+    try:
         return function(argument)
     except BadRecord as error:
-        return _Loss(_subset(row, subset), error.reason, name_fault(row.name, row.place, error))
-
-
-def _subset(row: Raw, subset: Callable[[Fields], str]) -> str:
-    return "" if row.fault else subset(row.fields)
+        line = name_fault(origin.name, origin.place, error)
+        return _Loss(origin.subset, error.reason, line)
 
 
 def name_fault(name: str, place: str, error: BadRecord) -> str:
@@ -222,7 +234,7 @@ def _report(losses: Sequence[_Loss], kept: Counter, max_bad: float) -> None:
             raise ValueError(
                 f"no record{f' of {part}' if part else ''} is left, {lost} of them are bad: {some}"
             )
-    # half a record more, so that 0.05 of 20 is 1 whatever its last bit
+    # 0.05 of 20 is 1, whatever the last bit of the product
     if len(losses) > math.floor(max_bad * total + 1e-6):
         raise ValueError(
             f"{len(losses)} of {total} records are bad, more than the share data.max_bad="
