@@ -69,6 +69,9 @@ def full() -> ConfigDict:
         },
         data={
             "task": "puzzlevqa",
+            "on_bad_record": "raise",
+            "max_bad": 0.05,  # a share of a set; "skip" leaves out no more
+            "max_image_pixels": 2**26,
             "train": {
                 "kinds": IN_DOMAIN,
                 "count": 5000,

@@ -100,6 +100,9 @@ def full() -> ConfigDict:
             "source": source,
             "prompt": prompt,
             "images": images,
+            "on_bad_record": "raise",
+            "max_bad": 0.05,  # a share of a set; "skip" leaves out no more
+            "max_image_pixels": 2**26,
             "train": questions | {"split": "train"},
             "grpo": questions | {"split": "train"},
             "store": "",

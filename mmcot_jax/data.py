@@ -74,8 +74,9 @@ class Rows(_Sized):
 class Rendered(_Sized):
     """A source that renders a row each time it is read, and keeps only the rows' sizes.
 
-    A hundred thousand photographs do not fit in a host's memory. All are rendered once, in
-    threads, to learn the sizes.
+    A hundred thousand photographs do not fit in a host's memory. To learn the sizes all are
+    rendered once, in threads; without their pixels if the examples have a method `sized`, which
+    returns an example with a blank image of the same size.
 
     Raises:
         ValueError: there are no examples, their images differ in shape, or one cannot be rendered.
@@ -83,8 +84,9 @@ class Rendered(_Sized):
 
     def __init__(self, examples: Sequence[Example], render: Callable[[Example], Row]):
         self._examples, self._render = examples, render
+        sized = getattr(examples, "sized", examples.__getitem__)
         with ThreadPoolExecutor() as threads:
-            sizes = threads.map(lambda i: _size(self[i]), range(len(examples)))
+            sizes = threads.map(lambda i: _size(render(sized(i))), range(len(examples)))
             super().__init__(list(sizes))
 
     def __getitem__(self, index: int) -> Row:

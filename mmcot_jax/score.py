@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from mmcot_jax import errors
+from mmcot_jax import errors, textfile
 from mmcot_jax.answers.letter import LETTERS
 from mmcot_jax.answers.think_answer import option_letters, read_answer
 from mmcot_jax.answers.yes_no import judge
@@ -70,20 +70,20 @@ def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
 
 
 def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
-    text = path.read_bytes()
-    if text.lstrip().startswith(b"["):
+    first = next(textfile.read_lines(path), (0, b""))[1]
+    if first.lstrip().startswith(b"["):
+        text = textfile.read_text(path)
         yield from enumerate(_json(text, str(path), "a list of objects"), 1)
         return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield number, _json(line, f"{path}:{number}", "one object a line")
+    for number, line in textfile.read_lines(path):
+        yield number, _json(line, f"{path}:{number}", "one object a line")
 
 
-def _json(text: bytes, place: str, expected: str) -> Any:
+def _json(text: bytes | str, place: str, expected: str) -> Any:
     try:
-        return json.loads(text)
+        return textfile.parse_json(text)
     except ValueError as error:
-        raise ValueError(f"{place}: not JSON ({error}); {expected} is expected") from None
+        raise ValueError(f"{place}: {error}; {expected} is expected") from None
 
 
 def _check_object(value: Any, place: str, expected: str) -> None:
@@ -199,7 +199,7 @@ def score_pass_at_k(path: pathlib.Path, parser: str) -> Scores:
 def _stored(path: pathlib.Path) -> list[list[bool | None]]:
     """Returns the verdicts of a file of the study; [] if it is not one."""
     try:
-        record = json.loads(path.read_bytes()) if path.is_file() else None
+        record = textfile.parse_json(textfile.read_text(path)) if path.is_file() else None
     except ValueError:
         return []
     if not isinstance(record, dict) or "reply" in record:
@@ -248,7 +248,7 @@ def _results(run: pathlib.Path) -> Record:
         raise ValueError(
             f"{path}: no such file; give folders of runs whose last evaluation is complete"
         )
-    results = _json(path.read_bytes(), str(path), "one object")
+    results = _json(textfile.read_text(path), str(path), "one object")
     _check_object(results, str(path), "one object")
     return results
 

@@ -120,7 +120,7 @@ class Run:
         """
         shared = {
             "sight": getattr(self.backbone.renderer, "sight", None),
-            "on_bad_record": self.c.data.get("on_bad_record"),
+            **{x: self.c.data.get(x) for x in ("on_bad_record", "max_bad", "max_image_pixels")},
         }
         return tasks.resolve(task_name(self.c, options), {**options, **changes}, shared)
 

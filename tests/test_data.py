@@ -128,6 +128,22 @@ def test_rows_may_be_rendered_each_time_they_are_read():
     assert len(seen) == 5
 
 
+def test_sizes_are_learned_without_pixels_where_the_examples_can():
+    class Photographs(list):
+        def sized(self, index):
+            return self[index]._replace(extra={"blank": True})
+
+    seen = []
+
+    def render(example):
+        seen.append("blank" in example.extra)
+        return row(example.id, int(example.answer))
+
+    source = data.Rendered(Photographs([Example("a", (), "3"), Example("b", (), "5")]), render)
+    assert source.lengths.tolist() == [3, 5] and seen == [True, True]
+    assert len(source[1].tokens) == 5 and seen[2:] == [False]
+
+
 def test_examples_that_render_to_two_shapes_and_none_are_refused():
     def render(example):
         image = np.zeros((int(example.answer), 2, 3), np.uint8)

@@ -55,6 +55,16 @@ def test_one_object_per_file_for_both_layouts(write, capsys):
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("text", ["{}\r\n", "[{}]"])
+def test_a_file_is_read_as_editors_save_it(tmp_path, capsys, encoding, text):
+    record = json.dumps(OURS | {"kind": "a\u2028b"}, ensure_ascii=False)
+    path = tmp_path / "replies"
+    path.write_bytes(text.replace("{}", record).encode(encoding))
+    assert main(["--metric", "puzzle", str(path)]) == 0
+    assert printed(capsys) == [{"file": str(path), "n": 1, "accuracy": 1.0}]
+
+
 def test_the_reference_parser_reads_as_the_study_did(write, capsys):
     ours, study = write(OURS, name="ours"), write(STUDY, name="study")
     assert main(["--metric=puzzle", "--parser=reference", "--rows", ours, study]) == 0

@@ -48,11 +48,17 @@ def test_a_task_is_told_how_large_the_model_sees_a_picture():
 
 
 def test_a_group_may_name_its_task_and_shares_what_is_done_with_bad_records():
-    made = run_of("data.on_bad_record=skip")
+    made = run_of("data.on_bad_record=skip", "data.max_bad=0.0")
     group = {"task": "nlvr", "source": "nowhere"}
     task, options = made.resolve_task(group)
     assert task.__name__ == "mmcot_jax.tasks.nlvr"
-    assert options == {"source": "nowhere", "sight": SIGHT, "on_bad_record": "skip"}
+    assert options == {
+        "source": "nowhere",
+        "sight": SIGHT,
+        "on_bad_record": "skip",
+        "max_bad": 0.0,
+        "max_image_pixels": 2**26,
+    }
 
 
 def test_an_option_that_the_task_does_not_have_is_refused_with_those_it_has():
@@ -134,7 +140,7 @@ def test_photographs_are_read_when_their_row_is_used(tmp_path):
     assert len(source) == 3 and sorted(set(read)) == ["nlvr/0", "nlvr/1", "nlvr/2"]
     (tmp_path / "images/1.png").unlink()
     assert source[0].id == "nlvr/0"
-    with pytest.raises(ValueError, match="'nlvr/1' has no picture"):
+    with pytest.raises(ValueError, match=r"'nlvr/1' of .*jsonl:2 has no picture"):
         source[1]
     made.backbone.context = 5
     Image.new("RGB", (400, 100)).save(tmp_path / "images/1.png")

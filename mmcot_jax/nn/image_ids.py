@@ -4,6 +4,7 @@ Axes: T time, K ids of an image.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mmcot_jax.example import Example, Picture, Reply, Row, Segment
+from mmcot_jax.nn.words import TextEncoder
 
 
 class ImageIdRenderer:
     """Base class of a renderer: interleaved segments <-> ids.
 
-    An image is `boi`, `image_len` ids, `eoi`. Each stretch of text is tokenised by itself. A
-    subclass also has `preprocess`, which turns an image into the pixels its tokenizer takes.
+    An image is `boi`, `image_len` ids, `eoi`. Each stretch of text is tokenised by itself; a mark
+    spelled in it is its letters. A subclass also has `preprocess`, which turns an image into the
+    pixels its tokenizer takes, and `is_text`.
     """
 
     tokenizer: Tokenizer
@@ -38,6 +41,15 @@ class ImageIdRenderer:
     def preprocess(self, image: Any) -> np.ndarray:
         """An image -> uint8 [h w 3]."""
         raise NotImplementedError
+
+    def is_text(self, vocab: int) -> np.ndarray:
+        """bool [V]: ids of the tokenizer that may stand in text."""
+        raise NotImplementedError
+
+    @cached_property
+    def _words(self) -> TextEncoder:
+        ids = self.tokenizer.get_vocab(with_added_tokens=True).values()
+        return TextEncoder(self.tokenizer, self.is_text(max(ids) + 1))
 
     def prompt(self, example: Example) -> Row:
         """Returns the question, up to where the model begins to write."""
@@ -87,8 +99,7 @@ class ImageIdRenderer:
             if not isinstance(segment, str | Picture):
                 starts.append(len(tokens) + 1)
                 images.append(self.preprocess(segment))
-            # a text that spells its own begin mark has one, not two
-            tokens += ids[1:] if number == 0 and tokens and tokens == ids[:1] else ids
+            tokens += ids
         given = given if rationale else len(tokens)
         tokens += self.eos_ids[:1] if end else ()
         return Row(
@@ -102,7 +113,7 @@ class ImageIdRenderer:
 
     def _ids(self, segment: Segment, name: str) -> list[int]:
         if isinstance(segment, str):
-            return self.tokenizer.encode(segment, add_special_tokens=False).ids
+            return self._words(segment)
         known = isinstance(segment, Picture)
         ids = segment.ids.tolist() if known else [self.first_image] * self.image_len
         return [self.boi, *ids, self.eoi]

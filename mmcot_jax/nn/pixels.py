@@ -23,6 +23,14 @@ def to_pillow(image: Image.Image | np.ndarray) -> Image.Image:
     return Image.fromarray(image)
 
 
+def is_blank(image: Image.Image | np.ndarray) -> bool:
+    """Returns whether an array is one value broadcast to an image, of which only the size counts.
+
+    Resizing it is a broadcast to another size.
+    """
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and not any(image.strides)
+
+
 def has_alpha(image: Image.Image) -> bool:
     """Returns whether some of an image may be transparent."""
     return "A" in image.getbands() or "transparency" in image.info

@@ -42,8 +42,8 @@ def resolve(
 ) -> tuple[ModuleType, dict[str, Any]]:
     """Returns a task's module and the options to load it with.
 
-    Options of `shared` that are set are added if the task has them. The option `task` is dropped.
-    A task whose `stream` takes `**options` has every option.
+    Options of `shared` that are not None are added if the task has them. The option `task` is
+    dropped. A task whose `stream` takes `**options` has every option.
 
     Raises:
         ValueError: as `get`, an option that the task does not have, or one that it needs.
@@ -66,4 +66,4 @@ def resolve(
         raise ValueError(
             f"task {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
-    return task, given | {x: value for x, value in shared.items() if value and x in known}
+    return task, given | {x: v for x, v in shared.items() if v is not None and x in known}

@@ -5,13 +5,18 @@ Source: the study's prompts and targets; boxes are in the frame of `Style.frame`
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from mmcot_jax.boxes import Box, Number, Sight, Space, convert, truncate
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import Record, T, limit, read_pixels
+from mmcot_jax.tasks import _images as images
+from mmcot_jax.tasks import _records as records
+from mmcot_jax.tasks._records import Gate, Record, T, limit, read_pixels
+from mmcot_jax.tasks._sources import Fields, Raw
 
 CHOOSE = "Select all correct answers to the following question from the available options."
 EACH = " Choose at least one answer per question."
@@ -153,23 +158,38 @@ class Examples(Sequence):
         return len(self._records)
 
     def __getitem__(self, index: int | slice) -> "Example | Examples":
-        """Returns one example and reads its picture, or a slice."""
+        """Returns one example and reads its picture, or a slice.
+
+        Raises:
+            ValueError: as `_records.read_pixels`.
+        """
         if isinstance(index, slice):
             return Examples(self._records[index], self._style, self._extra)
-        return example(self._records[index], self._style, self._extra)
+        record = self._records[index]
+        return example(record, read_pixels(record), self._style, self._extra)
+
+    def sized(self, index: int) -> Example:
+        """Returns one example with a blank picture of its picture's size.
+
+        The first time, the picture is checked to its end, which costs a tenth of rendering it.
+
+        Raises:
+            ValueError: as `_records.read_pixels`.
+        """
+        record = self._records[index]
+        blank = images.blank(records.check_picture(record))
+        return example(record, blank, self._style, self._extra)
 
 
-def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str, Any]]) -> Example:
-    """Returns the example of a record, with its picture.
+def example(
+    record: Record, image: np.ndarray, style: Style, extra: Callable[[Record], Mapping[str, Any]]
+) -> Example:
+    """Returns the example of a record and its picture.
 
     Its `extra` has `options` (in the order of their letters), `possible_answers`, `boxes`, `space`
     (the frame of a chain's numbers), `solution` (the whole target), and those of the task.
-
-    Raises:
-        ValueError: as `_records.read_pixels`.
     """
     text = write(record, style)
-    image = read_pixels(record)
     height, width, _ = image.shape
     space = _space(Space("original", width, height), style)
     return Example(
@@ -186,6 +206,30 @@ def example(record: Record, style: Style, extra: Callable[[Record], Mapping[str,
             **extra(record),
         },
     )
+
+
+def collect(
+    rows: Iterable[Raw],
+    read: Callable[[Raw], Record | None],
+    style: Style,
+    gate: Gate,
+    subset: Callable[[Fields], str] = lambda _: "",
+) -> list[Record]:
+    """Returns the records of the rows that pass the gate: read, checked, and written in a style.
+
+    Raises:
+        ValueError: as `_records.collect`.
+    """
+
+    def read_row(row: Raw) -> Record | None:
+        record = read(row)
+        if record is None:
+            return None
+        records.check_record(record)
+        write(record, style)
+        return record._replace(place=row.place, max_pixels=gate.max_image_pixels)
+
+    return records.collect(rows, read_row, gate, check=records.check_picture, subset=subset)
 
 
 # ---- splits --------------------------------------------------------------------------------------

@@ -1,14 +1,10 @@
-"""Records of questions about pictures: where they are stored, how they are checked and read.
+"""Records of questions about pictures, and the gate that every record of every task passes."""
 
-A source is a folder of the study's layout, a folder saved by `datasets`, or the name of a dataset
-that `datasets` can load.
-"""
-
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,21 +12,27 @@ from PIL import Image
 
 from mmcot_jax.boxes import Box, Space, from_xywh
 from mmcot_jax.errors import check_choice
+from mmcot_jax.tasks import _images as images
+from mmcot_jax.tasks import _schema as schema
+from mmcot_jax.tasks._schema import BadRecord
+from mmcot_jax.tasks._sources import Fields, Picture, Raw
 
-Fields = Mapping[str, Any]
-"""One record as its file has it."""
 ON_BAD_RECORD = ("raise", "skip")
+MAX_BAD = 0.05
+"""Default of the largest share of a set's records that "skip" leaves out."""
 MIN_SIDE = 28
 """Smallest height and width of a picture in pixels: the side of one vision token."""
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Record(NamedTuple):
     """One question about a picture that is not read yet."""
 
     id: str
-    picture: Callable[[], Image.Image]
+    picture: Picture
     size: tuple[int, int] | None
-    """Width and height in pixels, if the record gives them."""
+    """Width and height in pixels of the displayed picture, if the record gives them."""
     questions: tuple[str, ...]
     """One, or two that share the options."""
     options: Mapping[str, str] = {}
@@ -43,109 +45,48 @@ class Record(NamedTuple):
     """Text with boxes, `[x, y, w, h]` in pixels of the picture."""
     boxes: tuple[Box, ...] = ()
     """The boxes of the explanation, in pixels of the picture."""
+    place: str = ""
+    """The file of the record, and its line there."""
+    max_pixels: int = images.MAX_PIXELS
+    """The largest picture that is decoded."""
 
 
-# ---- sources -------------------------------------------------------------------------------------
+STUDY = {
+    "img_size": schema.list_of(schema.positive, 2),
+    "questions": schema.texts,
+    "possible_answers": schema.mapping_of(schema.text),
+    "true_answers": schema.texts,
+    "relevant_entities": schema.list_of(schema.mapping_of(schema.list_of(schema.number, 4))),
+    "interleaved_explanation": schema.string,
+}
+"""The schema that the study gave DrivingVQA and A-OKVQA."""
 
 
-def from_file(path: Path) -> Iterator[tuple[str, Fields]]:
-    """Yields the records, with their names, of a JSON object, a JSON list or JSON lines (`.jsonl`).
-
-    Raises:
-        ValueError: no such file, or none of these.
-    """
-    if not path.is_file():
-        raise ValueError(f"no records: {path} is not there; give the folder that holds it")
-    try:
-        if path.suffix == ".jsonl":
-            content: Any = [json.loads(line) for line in path.read_text().splitlines() if line]
-        else:
-            content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); give it as it was released") from None
-    if not isinstance(content, dict):
-        content = {f"{n:05}": record for n, record in enumerate(content)}
-    for name, record in content.items():
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}: record {name} is a {type(record).__name__}, not an object")
-        yield name, record
-
-
-def from_datasets(source: str, split: str) -> Any:
-    """Returns a split of a saved dataset, or of one that `datasets` loads by name.
+def read_study(id: str, fields: Fields, picture: Picture) -> Record:
+    """Reads a record of the schema `STUDY`.
 
     Raises:
-        ValueError: there is none; names what was tried.
+        BadRecord: a field is absent or of another kind.
     """
-    import datasets  # takes seconds to import
-
-    try:
-        if not Path(source).is_dir():
-            return datasets.load_dataset(source, split=split)
-        saved = datasets.load_from_disk(source)
-        return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
-    except Exception as error:  # of many kinds: no network, no such name, no such split
-        first = str(error).strip().splitlines()[:1]
-        raise ValueError(
-            f"no records: {source!r} is no folder of them and datasets cannot give its split "
-            f"{split!r} ({type(error).__name__}: {' '.join(first)})"
-        ) from None
-
-
-def is_saved(folder: Path) -> bool:
-    """Returns whether `datasets` saved a folder."""
-    return any((folder / f"dataset_{name}.json").is_file() for name in ("dict", "info"))
-
-
-def load_split(
-    source: str, file: str, split: str
-) -> tuple[Iterable[tuple[str, Fields]], Callable[[str], Callable[[], Image.Image]] | None]:
-    """Returns a split's records, and name -> picture if the source itself holds the pictures.
-
-    Raises:
-        ValueError: as `from_file` and `from_datasets`.
-    """
-    folder = Path(source)
-    if not is_saved(folder) and (folder.is_dir() or folder.is_absolute()):
-        return from_file(folder / file), None
-    rows = from_datasets(source, split)
-    if "image" not in rows.column_names:
-        raise ValueError(f"{source!r} has no column image; it has {', '.join(rows.column_names)}")
-
-    def picture(name: str) -> Callable[[], Image.Image]:
-        return lambda: rows[int(name)]["image"]
-
-    without_images = rows.remove_columns("image")
-    return ((f"{n:05}", record) for n, record in enumerate(without_images)), picture
-
-
-def read_study(id: str, fields: Fields, picture: Callable[[], Image.Image]) -> Record:
-    """Reads a record in the schema that the study gave DrivingVQA and A-OKVQA.
-
-    Raises:
-        ValueError: a box does not have four numbers.
-        KeyError: a field is missing.
-    """
-    width, height = fields["img_size"]
+    found = schema.read(fields, STUDY)
+    width, height = found["img_size"]
     space = Space("original", width, height)
-    questions, right = fields["questions"], fields["true_answers"]
-    entities = [next(iter(entity.items())) for entity in fields["relevant_entities"] if entity]
-    letters = (right,) if isinstance(right, str) else tuple(right)
-    options = {x: text for x, text in fields["possible_answers"].items() if text is not None}
+    # an entity is one name and its box; of several the first counts, as in the study
+    entities = [next(iter(entity.items())) for entity in found["relevant_entities"] if entity]
+    options, letters = found["possible_answers"], found["true_answers"]
+    if len(found["questions"]) > 2:
+        raise BadRecord(f"has {len(found['questions'])} questions; one or two are expected")
     return Record(
         id=id,
         picture=picture,
         size=(width, height),
-        questions=(questions,) if isinstance(questions, str) else tuple(questions),
+        questions=found["questions"],
         options=options,
         letters=letters,
         possible_answers=tuple(options[x] for x in letters if x in options),
-        explanation=fields["interleaved_explanation"],
+        explanation=found["interleaved_explanation"],
         boxes=tuple(from_xywh(label, xywh, space) for label, xywh in entities),
     )
-
-
-T = TypeVar("T")
 
 
 def limit(records: Sequence[T], count: int, split: str) -> Sequence[T]:
@@ -159,129 +100,238 @@ def limit(records: Sequence[T], count: int, split: str) -> Sequence[T]:
     return records[: count or None]
 
 
-# ---- checks --------------------------------------------------------------------------------------
+# ---- the gate ------------------------------------------------------------------------------------
+
+
+class Gate(NamedTuple):
+    """Options for bad records, which all tasks share."""
+
+    on_bad_record: str = "raise"
+    """"raise" stops at a bad record, and at a bad picture when it is first used; "skip" decodes
+    every picture at once and leaves bad records out."""
+    max_bad: float = MAX_BAD
+    """Share of a set's records, 0..1, of which "skip" may leave out no more."""
+    max_image_pixels: int = images.MAX_PIXELS
+    """Pictures of more pixels are bad."""
+
+    def check(self) -> "Gate":
+        """Returns itself; raises a `ValueError` for an unknown name or a number out of range."""
+        check_choice("on_bad_record", self.on_bad_record, ON_BAD_RECORD)
+        if not 0 <= self.max_bad <= 1:
+            raise ValueError(f"data.max_bad is {self.max_bad}; give a share from 0 to 1")
+        images.check_max_pixels(self.max_image_pixels)
+        return self
+
+
+RAISE = Gate()
+"""The default: stops at a bad record."""
+
+
+class _Origin(NamedTuple):
+    """The part of its set that a record belongs to, its name, and its file and line."""
+
+    subset: str
+    name: str
+    place: str
+
+
+class _Loss(NamedTuple):
+    """A record that is left out."""
+
+    subset: str
+    reason: str
+    message: str
 
 
 def collect(
-    raw: Iterable[tuple[str, Fields]],
-    read: Callable[[str, Fields], Record | None],
-    on_bad_record: str,
-) -> list[Record]:
-    """Returns the records that `read` makes; None leaves a record out.
+    rows: Iterable[Raw],
+    read: Callable[[Raw], T | None],
+    gate: Gate,
+    *,
+    check: Callable[[T], object] = lambda _: None,
+    subset: Callable[[Fields], str] = lambda _: "",
+) -> list[T]:
+    """Returns what `read` makes of the rows that pass; None leaves a row out and is no fault.
 
-    "raise" stops at a bad record, and at a bad picture when it is read. "skip" opens every picture
-    now, leaves bad records out, and logs which they are.
+    Args:
+        rows: the records of a set.
+        read: reads a row; raises `BadRecord`.
+        gate: what becomes of bad records.
+        check: checks the pictures of what was read, in threads; raises `BadRecord`. It is called
+            with "skip" only: with "raise" a picture is checked when it is first used.
+        subset: names the part of the set that a row belongs to; no part may be lost whole.
 
     Raises:
-        ValueError: a bad record, with its name; no record is left; an unknown `on_bad_record`.
+        ValueError: a bad record, with its name and file; none is left; "skip" would leave out all
+            of a part, or a larger share than `gate.max_bad`.
     """
-    check_choice("on_bad_record", on_bad_record, ON_BAD_RECORD)
-    records: list[Record] = []
-    bad: list[str] = []
-    for name, fields in raw:
-        try:
-            record = _read(name, fields, read)
-            if record and on_bad_record == "skip":
-                open_image(record).close()
-            records += [record] if record else []
-        except ValueError as error:
-            if on_bad_record == "raise":
-                raise
-            bad.append(str(error))
-    if bad:
-        lines = "\n  ".join(bad)
-        logging.getLogger(__name__).warning("%d bad records are left out:\n  %s", len(bad), lines)
-    if not records:
-        raise ValueError(f"no record is left, {len(bad)} of them are bad; check the source")
-    return records
+    skip = gate.check().on_bad_record == "skip"
+    kept: list[tuple[_Origin, T]] = []  # not the rows: their fields would double the memory
+    losses: list[_Loss] = []
+    sound = _read_sound(read)
+    for row in rows:
+        origin = _Origin("" if row.fault else subset(row.fields), row.name, row.place)
+        found = _attempt(origin, sound, row)
+        if isinstance(found, _Loss):
+            if not skip:
+                raise BadRecord(found.message)
+            losses.append(found)
+        elif found is not None:
+            kept.append((origin, found))
+    if skip:
+        with ThreadPoolExecutor() as threads:
+            checked = list(threads.map(lambda x: _attempt(x[0], check, x[1]), kept))
+        losses += [loss for loss in checked if isinstance(loss, _Loss)]
+        kept = [x for x, loss in zip(kept, checked, strict=True) if not isinstance(loss, _Loss)]
+        _report(losses, Counter(origin.subset for origin, _ in kept), gate.max_bad)
+    if not kept:
+        raise ValueError("no record is left, and none of them is bad; check the source")
+    return [found for _, found in kept]
 
 
-def _read(name: str, fields: Fields, read: Callable[[str, Fields], Record | None]) -> Record | None:
+def _read_sound(read: Callable[[Raw], T]) -> Callable[[Raw], T]:
+    def read_row(row: Raw) -> T:
+        if row.fault:
+            raise BadRecord(row.fault, "not given as a JSON object")
+        return read(row)
+
+    return read_row
+
+
+def _attempt(origin: _Origin, function: Callable[[U], Any], argument: U) -> Any:
     try:
-        record = read(name, fields)
-    except KeyError as error:
+        return function(argument)
+    except BadRecord as error:
+        line = name_fault(origin.name, origin.place, error)
+        return _Loss(origin.subset, error.reason, line)
+
+
+def name_fault(name: str, place: str, error: BadRecord) -> str:
+    """Returns the one line of an error: the record, its file, its fault."""
+    if str(error).startswith("record "):
+        return str(error)
+    line = " ".join(f"record {schema.show(name)}{f' of {place}' if place else ''} {error}".split())
+    return line if len(line) <= 600 else f"{line[:600]} ..."
+
+
+def _report(losses: Sequence[_Loss], kept: Counter, max_bad: float) -> None:
+    """Logs what is left out, equal reasons in one line; raises if it is too much."""
+    if not losses:
+        return
+    groups: dict[tuple[str, str], list[_Loss]] = {}
+    for loss in losses:
+        groups.setdefault((loss.subset, loss.reason), []).append(loss)
+    lines = [
+        f"{f'{part}: ' if part else ''}{len(some)} record{'s' * (len(some) > 1)} {reason}; "
+        f"{'the first: ' * (len(some) > 1)}{some[0].message}"
+        for (part, reason), some in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+    total = len(losses) + kept.total()
+    some = " | ".join(lines[:3]) + (f" | and {len(lines) - 3} more reasons" if lines[3:] else "")
+    for part, lost in Counter(loss.subset for loss in losses).items():
+        # a line that is no JSON object is of an unknown part
+        if not (kept[part] if part else kept.total()):
+            raise ValueError(
+                f"no record{f' of {part}' if part else ''} is left, {lost} of them are bad: {some}"
+            )
+    # 0.05 of 20 is 1, whatever the last bit of the product
+    if len(losses) > math.floor(max_bad * total + 1e-6):
         raise ValueError(
-            f"record {name!r} has no field {error}; it has {', '.join(fields)}"
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"record {name!r}: {error}") from None
-    if record:
-        check_record(record)
-    return record
+            f"{len(losses)} of {total} records are bad, more than the share data.max_bad="
+            f"{max_bad}: {some}"
+        )
+    logging.getLogger(__name__).warning(
+        "%d of %d records are bad and left out:\n  %s", len(losses), total, "\n  ".join(lines)
+    )
 
 
 def check_record(record: Record) -> None:
     """Checks a record without its picture.
 
     Raises:
-        ValueError: an answer that is no option, no answer, a box that is inverted or outside.
+        BadRecord: an answer that is no option, no answer, a box that is inverted or outside, a size
+            that no model takes.
     """
-    unknown = [letter for letter in record.letters if letter not in record.options]
-    if unknown or not (record.letters or record.possible_answers):
-        raise ValueError(
-            f"record {record.id!r} has the answer {list(record.letters)}, its options are "
-            f"{list(record.options)}; give letters of these"
+    if unknown := [letter for letter in record.letters if letter not in record.options]:
+        raise BadRecord(
+            f"has the answer {schema.show(unknown[0])}, its options are "
+            f"{schema.show(list(record.options))}; give letters of these",
+            "whose answer is no option",
         )
+    if not (record.letters or record.possible_answers):
+        raise BadRecord("has no answer; give a letter or a text", "without an answer")
+    if record.size:
+        _check_size(*record.size)
     for box in record.boxes:
         x0, y0, x1, y1 = box.corners
         if x0 >= x1 or y0 >= y1:
-            raise ValueError(f"record {record.id!r}: box {list(box.corners)} of {box.label!r} is "
-                             "inverted or empty; the left and upper edges come first")  # fmt: skip
+            raise BadRecord(
+                f"has the box {list(box.corners)} of {schema.show(box.label)}, which is "
+                "inverted or empty; the left and upper edges come first",
+                "with an inverted or empty box",
+            )
         # a coordinate is often rounded up at the edge
         if min(x0, y0) < -1 or x1 > box.space.width + 1 or y1 > box.space.height + 1:
-            raise ValueError(
-                f"record {record.id!r}: box {list(box.corners)} of {box.label!r} is outside its "
-                f"picture of {box.space.width} x {box.space.height} pixels"
+            raise BadRecord(
+                f"has the box {list(box.corners)} of {schema.show(box.label)}, which is "
+                f"outside its picture of {box.space.width} x {box.space.height} pixels",
+                "with a box outside its picture",
             )
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE or max(width, height) > 200 * min(width, height):
+        raise BadRecord(
+            f"has a picture of {width} x {height} pixels; at least {MIN_SIDE} each way, and at "
+            "most 200 to 1, are needed",
+            "with too thin a picture",
+        )
 
 
 # ---- pictures ------------------------------------------------------------------------------------
 
 
-def open_image(record: Record) -> Image.Image:
-    """Opens the picture without decoding its pixels.
-
-    Raises:
-        ValueError: no such file, no picture, a size that is not the record's, too thin a picture.
-    """
-    try:
-        image = record.picture()
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"record {record.id!r} has no picture: {error.filename} is not there; get it, or "
-            "leave such records out with on_bad_record=skip"
-        ) from None
-    except OSError as error:  # Pillow's error for a file that is no picture too
-        raise ValueError(f"record {record.id!r} has no readable picture: {error}") from None
-    if record.size and image.size != tuple(record.size):
-        raise ValueError(
-            f"record {record.id!r} gives its picture {' x '.join(map(str, record.size))} "
-            f"pixels and it has {' x '.join(map(str, image.size))}: boxes would be misplaced"
-        )
-    if min(image.size) < MIN_SIDE or max(image.size) > 200 * min(image.size):
-        raise ValueError(
-            f"record {record.id!r} has a picture of {image.width} x {image.height} pixels; at "
-            f"least {MIN_SIDE} each way, and at most 200 to 1, are needed"
-        )
-    return image
-
-
 def read_pixels(record: Record) -> np.ndarray:
-    """Returns the picture, uint8 [H W 3], on white where it is transparent.
+    """Returns the picture as it is displayed, uint8 [H W 3].
 
     Raises:
-        ValueError: as `open_image`, or pixels that cannot be decoded.
+        BadRecord: no such file, no picture, damaged data, too many pixels, a size that is not the
+            record's, too thin a picture; names the record.
     """
-    image = open_image(record)
+    return _with_picture(record, images.decode)
+
+
+def check_picture(record: Record) -> tuple[int, int]:
+    """Returns width and height of the picture as it is displayed; raises as `read_pixels`.
+
+    The first time it is decoded to its end, at a quarter of the cost.
+    """
+
+    def check(image: Image.Image, source: images.Source) -> tuple[int, int]:
+        size = images.displayed_size(image)
+        images.check(image, source)
+        return size
+
+    return _with_picture(record, check)
+
+
+def _with_picture(record: Record, function: Callable[[Image.Image, images.Source], T]) -> T:
     try:
-        if image.has_transparency_data:
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image.convert("RGBA"))
-        return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # Pillow's errors for a broken PNG
-        raise ValueError(f"record {record.id!r} has no readable picture: {error}") from None
+        source = record.picture()
+        with images.open_image(source, record.max_pixels) as image:
+            _check_displayed(record, image)
+            return function(image, source)
+    except BadRecord as error:
+        raise BadRecord(name_fault(record.id, record.place, error), error.reason) from None
 
 
-def image_file(path: Path) -> Callable[[], Image.Image]:
-    """Returns a function that opens the picture of a file."""
-    return partial(Image.open, path)
+def _check_displayed(record: Record, image: Image.Image) -> None:
+    size = images.displayed_size(image)
+    if record.size and size != tuple(record.size):
+        turned = " as it is displayed (EXIF)" if size != image.size else ""
+        raise BadRecord(
+            f"gives its picture {' x '.join(map(str, record.size))} pixels and it has "
+            f"{' x '.join(map(str, size))}{turned}: boxes would be misplaced",
+            "whose picture has another size",
+        )
+    _check_size(*size)

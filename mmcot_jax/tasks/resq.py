@@ -7,18 +7,24 @@ Source: arXiv 2210.16952 (the questions); prompts as in the study this package r
 """
 
 import csv
-import json
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from mmcot_jax import textfile
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
-from mmcot_jax.tasks._records import from_datasets, is_saved, limit
+from mmcot_jax.tasks import _images as pictures
+from mmcot_jax.tasks import _schema as schema
+from mmcot_jax.tasks import _sources as sources
+from mmcot_jax.tasks._images import MAX_PIXELS
+from mmcot_jax.tasks._records import MAX_BAD, RAISE, Gate, collect, limit
+from mmcot_jax.tasks._schema import BadRecord
+from mmcot_jax.tasks._sources import Raw
 from mmcot_jax.tasks._tags import DRAWN_TAGS, TEXT_TAGS
 
 EVALUATOR = "resq"
@@ -47,6 +53,20 @@ its scene; a given image replaces the scene and stands after `<think>`."""
 
 CHAINS = ("none", "form")
 
+_ANSWERED = {
+    "question": schema.text,
+    "answer": schema.texts,
+    "candidate_answers": schema.texts,
+}
+QUESTION = _ANSWERED | {"scene": schema.text}
+STORY = {
+    "story": schema.list_of(schema.text),
+    "questions": schema.list_of(
+        schema.struct(_ANSWERED | {"num_1st_context_sentences": schema.positive})
+    ),
+}
+"""The schemas of a record: a question with its scene, or a story with its questions."""
+
 PREFILL = " <think>"
 """The start of the reply that a prompt with an image holds before the image."""
 
@@ -68,6 +88,9 @@ def stream(
     count: int = 0,
     chain: str = "none",
     images: str = "",
+    on_bad_record: str = "raise",
+    max_bad: float = MAX_BAD,
+    max_image_pixels: int = MAX_PIXELS,
 ) -> Iterator[Example]:
     """Yields questions in the file's order; all faults are raised at the call.
 
@@ -82,14 +105,16 @@ def stream(
             answers it, for a model that does not know the tags.
         images: for "given_image", a CSV table with columns `scene` and `image`, the path of a file
             from the table's folder. A scene gets its first image that exists.
+        on_bad_record, max_bad, max_image_pixels: as `_records.Gate`. The questions of a story are
+            one record.
 
     Returns:
         Examples; `extra` has `scene`, `question`, `candidate_answers` and `prefill`, the start of
         the reply that the prompt already holds.
 
     Raises:
-        ValueError: an unknown name, a file that does not exist or is not ReSQ's, an incomplete
-            record, a scene without an image, too few questions.
+        ValueError: an unknown name, a file that does not exist or is not ReSQ's, a bad record, a
+            scene without an image, too few questions.
     """
     check_choice("split", split, FILES)
     check_choice("prompt", prompt, PROMPTS)
@@ -99,10 +124,13 @@ def stream(
             f"prompt {prompt!r} with images {images!r}: give the table of images with the prompt "
             "'given_image', and with no other"
         )
-    records = limit(read(source, split), count, split)
+    gate = Gate(on_bad_record, max_bad, max_image_pixels)
+    records = limit(read(source, split, gate), count, split)
     paths = _images(Path(images), records) if images else {}
     return (
-        _example(f"resq/{split}/{n:04}", record, prompt, chain, paths.get(clean(record.scene)))
+        _example(
+            f"resq/{split}/{n:04}", record, prompt, chain, paths.get(clean(record.scene)), gate
+        )
         for n, record in enumerate(records)
     )
 
@@ -112,7 +140,9 @@ def load(source: str, **options: Any) -> list[Example]:
     return list(stream(source, **options))
 
 
-def _example(id: str, record: Record, prompt: str, chain: str, image: Path | None) -> Example:
+def _example(
+    id: str, record: Record, prompt: str, chain: str, image: Path | None, gate: Gate
+) -> Example:
     scene, question, answer, candidates = record
     text = PROMPTS[prompt].format(
         candidate_answers=list(candidates), question=question if image else f"{scene} {question}"
@@ -121,7 +151,7 @@ def _example(id: str, record: Record, prompt: str, chain: str, image: Path | Non
     rationale = f"{prefill} {question}</think> <answer>{answer}</answer>"
     return Example(
         id=id,
-        prompt=(text + PREFILL, _pixels(image)) if image else (text,),
+        prompt=(text + PREFILL, _pixels(id, image, gate)) if image else (text,),
         answer=answer,
         rationale=(rationale,) if chain == "form" else (),
         extra={
@@ -136,8 +166,14 @@ def _example(id: str, record: Record, prompt: str, chain: str, image: Path | Non
 # ---- records -----------------------------------------------------------------------------------
 
 
-def read(source: str, split: str) -> list[Record]:
+def read(source: str, split: str, gate: Gate = RAISE) -> list[Record]:
     """Returns the questions of a split; raises as `stream`."""
+    stories = collect(_rows(source, split), _parse, gate)
+    return [record for story in stories for record in story]
+
+
+def _rows(source: str, split: str) -> Iterable[Raw]:
+    source = sources.find_cached(source)
     path = Path(source)
     file = path / FILES[split] if (path / FILES[split]).is_file() else path
     if not source:
@@ -146,53 +182,49 @@ def read(source: str, split: str) -> list[Record]:
             "SpaRTUN), or the name of a dataset"
         )
     if file.is_file():
-        rows = _json(file)
-    elif path.is_dir() and not is_saved(path):
+        return sources.from_items(_stories(file), str(file))
+    released = any((path / name).is_file() for name in FILES.values())
+    if path.is_dir() and (released or not sources.is_dataset(path)):
         there = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "no JSON file"
         raise ValueError(f"{path} has no {FILES[split]}; it has {there}")
-    else:
-        rows = from_datasets(source, split)
-    records = [record for number, row in enumerate(rows) for record in _parse(row, file, number)]
-    if not records:
-        raise ValueError(f"{file} holds no question; give ReSQ's {FILES[split]}")
+    return sources.rows_of(sources.from_datasets(source, split), source)
+
+
+def _stories(path: Path) -> list[Any]:
+    content = sources.read_json(path)
+    content = content.get("data") if isinstance(content, dict) else content
+    if not isinstance(content, list):
+        raise ValueError(f"{path} is not ReSQ's: a list of stories is expected under 'data'")
+    if not content:
+        raise ValueError(f"{path} holds no question; give ReSQ's file")
+    return content
+
+
+def _parse(row: Raw) -> list[Record]:
+    """Returns the questions of a row, which is a story or a single question."""
+    if row.fields.get("questions") is None:
+        found = schema.read(row.fields, QUESTION)
+        return [_record(found["scene"], found)]
+    found = schema.read(row.fields, STORY)
+    story, records = found["story"], []
+    for question in found["questions"]:
+        sentences = question["num_1st_context_sentences"]
+        if sentences > len(story):
+            raise BadRecord(
+                f"has a question that needs {sentences} of {len(story)} sentences",
+                "whose question needs more sentences than its story has",
+            )
+        records.append(_record(" ".join(story[:sentences]), question))
     return records
 
 
-def _json(path: Path) -> Sequence[Any]:
-    try:
-        rows = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); give ReSQ's file") from None
-    rows = rows.get("data") if isinstance(rows, dict) else rows
-    if not isinstance(rows, list):
-        raise ValueError(f"{path} is not ReSQ's: a list of stories is expected under 'data'")
-    return rows
-
-
-def _parse(row: Any, file: Path, number: int) -> Iterator[Record]:
-    """Yields the questions of a row, which is a story or a single question."""
-    try:
-        if "questions" not in row:
-            yield _record(row["scene"], row)
-            return
-        story = row["story"]
-        for question in row["questions"]:
-            sentences = question["num_1st_context_sentences"]
-            if not 1 <= sentences <= len(story):
-                raise ValueError(f"its question needs {sentences} of {len(story)} sentences")
-            yield _record(" ".join(story[:sentences]), question)
-    except KeyError as error:
-        raise ValueError(f"{file}: record {number} has no {error}; give ReSQ's file") from None
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file}: record {number} is broken ({error}); correct it") from None
-
-
 def _record(scene: str, question: Mapping[str, Any]) -> Record:
-    answers = question["answer"]
-    answer = answers if isinstance(answers, str) else (*answers, "")[0]
-    candidates = tuple(question["candidate_answers"])
+    answer, candidates = question["answer"][0], question["candidate_answers"]
     if answer not in candidates:
-        raise ValueError(f"the answer {answer!r} is none of {list(candidates)}")
+        raise BadRecord(
+            f"has the answer {schema.show(answer)}, which is none of {schema.show(candidates)}",
+            "whose answer is no candidate",
+        )
     return Record(scene, question["question"], answer, candidates)
 
 
@@ -228,16 +260,11 @@ def _images(table: Path, records: Sequence[Record]) -> dict[str, Path]:
     """Returns cleaned scene -> image file."""
     if not table.is_file():
         raise ValueError(f"images: there is no table {table}; give a CSV with columns scene, image")
-    with table.open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader(lines)
-        missing = {"scene", "image"} - set(rows.fieldnames or ())
-        if missing:
-            raise ValueError(f"{table} has no column {' and '.join(sorted(missing))}; give both")
-        images: dict[str, Path] = {}
-        for row in rows:
-            path = table.parent / (row["image"] or "")
-            if path.is_file():
-                images.setdefault(clean(row["scene"]), path)
+    images: dict[str, Path] = {}
+    for row in _table(table):
+        path = _find(table, row["image"])
+        if os.path.isfile(path):  # False too for words that are no name of a file
+            images.setdefault(clean(row["scene"]), path)
     for record in records:
         if clean(record.scene) not in images:
             raise ValueError(
@@ -247,6 +274,32 @@ def _images(table: Path, records: Sequence[Record]) -> dict[str, Path]:
     return images
 
 
-def _pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+def _find(table: Path, name: str) -> Path:
+    try:
+        return pictures.find(table.parent, name)
+    except BadRecord as error:
+        raise ValueError(f"{table} {error}") from None
+
+
+def _table(path: Path) -> Iterator[dict[str, str]]:
+    """Yields the rows of a table whose fields are separated as spreadsheets do."""
+    lines = textfile.read_text(path).split("\n")
+    delimiter = max(",;\t", key=lines[0].count)
+    rows = csv.DictReader((f"{line}\n" for line in lines), delimiter=delimiter)
+    missing = {"scene", "image"} - set(rows.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path} has no column {' and '.join(sorted(missing))}; give both")
+    try:
+        for row in rows:
+            yield {name: row[name] or "" for name in ("scene", "image")}
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}:{rows.line_num + 1}: no CSV ({error}); save the table anew"
+        ) from None
+
+
+def _pixels(id: str, path: Path, gate: Gate) -> np.ndarray:
+    try:
+        return pictures.read(path, gate.max_image_pixels)
+    except BadRecord as error:
+        raise BadRecord(f"record {id!r} {error}", error.reason) from None

@@ -2,21 +2,28 @@
 
     load("data")                                   # data/scaleup/data/*.jsonl, every set
     load("data", sets=("gqa", "vsr"), on_bad_record="skip")
+    load("Visual-CoT")                             # as released: metadata/*.jsonl, cot/gqa/...
 
 Source: arXiv 2403.16999 (the questions); prompts as in the study.
 """
 
+import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcot_jax.boxes import Box, Number, Sight, Space
+from mmcot_jax.boxes import Box, Sight, Space
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example
 from mmcot_jax.tasks import _grounded as grounded
-from mmcot_jax.tasks import _records as records
+from mmcot_jax.tasks import _images as images
+from mmcot_jax.tasks import _schema as schema
+from mmcot_jax.tasks import _sources as sources
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
-from mmcot_jax.tasks._records import Fields, Record
+from mmcot_jax.tasks._records import MAX_BAD, Gate, Record
+from mmcot_jax.tasks._schema import BadRecord
+from mmcot_jax.tasks._sources import Fields, Raw
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = True
@@ -34,32 +41,64 @@ ROOTS = {
     "vsr": "cot/vsr/images",
     "textcap": "textcap/train_images",
 }
-"""Set -> the folder of its pictures in `scaleup/images`."""
+"""Set -> the folder of its pictures in the study's `scaleup/images`."""
+_RELEASED = {"v7w": ("v7w", "visual7w"), "textcap": ("textcap", "textvqa", "openimages")}
+"""Set -> its folders in the released `cot/`, where they are not named as the set."""
+LAYOUTS = (
+    ("scaleup/data", ("scaleup/images",)),
+    ("metadata", (".", "images")),
+    ("viscot_dataset", (".", "images")),
+    (".", (".", "images")),
+)
+"""Folders of records and of pictures: the study's, and those of the released files."""
+SCHEMA = {
+    "question": schema.text,
+    "answer": schema.text,
+    "possible_answers": schema.optional(schema.texts, ()),
+    "image": schema.text,
+    "width": schema.positive,
+    "height": schema.positive,
+    "bboxs": schema.list_of(schema.list_of(schema.number, 4)),
+}
 
 
-def read(name: str, fields: Fields, images: Path) -> Record:
-    """Reads a record; its boxes have no labels.
+def read(name: str, fields: Fields, roots: Sequence[Path]) -> Record:
+    """Reads a record; its boxes have no labels. `roots` are the folders of all sets' pictures.
 
     Raises:
-        ValueError: a box does not have four numbers.
-        KeyError: a field is missing.
+        BadRecord: a field is absent or of another kind.
     """
-    width, height = fields["width"], fields["height"]
-    space = Space("original", width, height)
+    found, part = schema.read(fields, SCHEMA), fields["dataset"]
+    space = Space("original", found["width"], found["height"])
+    folders = _folders(part, tuple(roots))
+    images.find(folders[0], found["image"])  # a name that leads out of one leads out of all
     return Record(
-        id=f"viscot/{fields['dataset']}/{name}",
-        picture=records.image_file(images / ROOTS[fields["dataset"]] / fields["image"]),
-        size=(width, height),
-        questions=(fields["question"],),
-        possible_answers=tuple(fields.get("possible_answers") or (fields["answer"],)),
-        boxes=tuple(_box(corners, space) for corners in fields["bboxs"]),
+        id=f"viscot/{part}/{name}",
+        picture=lambda: _picture(folders, found["image"]),
+        size=(space.width, space.height),
+        questions=(found["question"],),
+        possible_answers=found["possible_answers"] or (found["answer"],),
+        boxes=tuple(Box("", *corners, space) for corners in found["bboxs"]),
     )
 
 
-def _box(corners: Sequence[Number], space: Space) -> Box:
-    if len(corners) != 4:
-        raise ValueError(f"box {list(corners)} has {len(corners)} numbers; give x0, y0, x1, y1")
-    return Box("", *corners, space)
+@functools.cache
+def _folders(part: str, roots: tuple[Path, ...]) -> list[Path]:
+    names = _RELEASED.get(part, (part,))
+    released = [f"{cot}/{name}" for cot in ("cot", "cot_image_data") for name in names]
+    return [root / folder for root in roots for folder in (ROOTS[part], *released)]
+
+
+def _picture(folders: Sequence[Path], name: str) -> Path:
+    """Returns the first file of that name in the folders of a set."""
+    for folder in folders:
+        if os.path.exists(folder / name):  # False too for a name that is too long
+            return folder / name
+    raise BadRecord(
+        f"has no picture: {folders[0] / name} is not there, nor {folders[1] / name}; get it, or "
+        "leave such records out with on_bad_record=skip",
+        f"without a picture in {folders[0]} or {folders[1]}",
+    )
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
@@ -78,17 +117,21 @@ def load(
     frame: str = "resized",
     sight: Sight = SIGHT,
     on_bad_record: str = "raise",
+    max_bad: float = MAX_BAD,
+    max_image_pixels: int = images.MAX_PIXELS,
 ) -> Examples:
     """Returns questions with a short answer; a picture is read when its example is used.
 
     Args:
-        source: the folder with `scaleup/data/*.jsonl` and `scaleup/images/`.
+        source: the folder with `scaleup/data/*.jsonl` and `scaleup/images/`, or that of the
+            released files: `*.jsonl` in it or in `metadata/`, and `cot/` or `cot_image_data/`.
         split: "train" or "validation" (kept from train).
         sets: names out of `ROOTS`; records of other sets are left out.
         form: "open": a chain with boxes and an answer; "plain": the answer alone.
         validation_count, count: as `_grounded.select`.
         frame, sight: as `_grounded.Style`.
-        on_bad_record: "raise" or "skip"; the study skipped what has no picture.
+        on_bad_record, max_bad, max_image_pixels: as `_records.Gate`.
+            The study skipped what has no picture.
 
     Returns:
         Examples; `extra` is as `_grounded.example`, and `kind` is the set.
@@ -102,15 +145,35 @@ def load(
     check_choice("split", split, ("train", "validation"))
     for name in sets:
         check_choice("a set", name, ROOTS)
-    folder = Path(source) / "scaleup"
-    files = sorted((folder / "data").glob("*.jsonl"))
-    if not files:
-        raise ValueError(f"no records: {folder / 'data'} has no .jsonl; give the folder above")
+    gate = Gate(on_bad_record, max_bad, max_image_pixels)
+    files, roots = _layout(Path(source))
 
-    def read_row(name: str, fields: Fields) -> Record | None:
-        return read(name, fields, folder / "images") if fields["dataset"] in sets else None
+    def read_row(row: Raw) -> Record | None:
+        used = schema.read(row.fields, {"dataset": schema.text})["dataset"] in sets
+        return read(row.name, row.fields, roots) if used else None
 
-    rows = ((f"{file.stem}/{n}", row) for file in files for n, row in records.from_file(file))
-    found = records.collect(rows, read_row, on_bad_record)
+    rows = (
+        row._replace(name=f"{file.stem}/{row.name}")
+        for file in files
+        for row in sources.from_file(file)
+    )
+    found = grounded.collect(rows, read_row, style, gate, _part)
     found = grounded.select(found, split=split, count=count, validation_count=validation_count)
     return Examples(found, style, lambda record: {"kind": record.id.split("/")[1]})
+
+
+def _part(fields: Fields) -> str:
+    """Returns the set of a record, "" where that is not readable."""
+    part = fields.get("dataset")
+    return part if isinstance(part, str) and part in ROOTS else ""
+
+
+def _layout(source: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the files of records, and the folders of all sets' pictures."""
+    for records, folders in LAYOUTS:
+        if files := sorted((source / records).glob("*.jsonl")):
+            return files, [source / folder for folder in folders]
+    raise ValueError(
+        f"no records: {source / 'scaleup/data'} has no .jsonl, nor has {source} or its metadata; "
+        "give the folder above"
+    )

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -72,9 +73,35 @@ def test_a_picture_is_read_when_its_example_is_used(folder):
     examples = drivingvqa.load(str(folder))
     (folder / "images/1.jpg").unlink()
     assert len(examples) == 4 and len(examples[1:]) == 3
-    with pytest.raises(ValueError, match=r"'drivingvqa/4' has no picture: .*1.jpg is not there"):
+    with pytest.raises(
+        ValueError, match=r"'drivingvqa/4' of .* has no picture: .*1.jpg is not there"
+    ):
         examples[1]
     with pytest.raises(ValueError, match="no record is left, 4 of them are bad"):
+        drivingvqa.load(str(folder), on_bad_record="skip")
+
+
+@pytest.mark.parametrize("on_bad_record", ["raise", "skip"])
+def test_a_sized_example_is_the_example_with_a_blank_picture(folder, on_bad_record):
+    examples = drivingvqa.load(str(folder), on_bad_record=on_bad_record)
+    example, sized = examples[1], examples[1:].sized(0)
+    assert sized._replace(prompt=()) == example._replace(prompt=())
+    picture, blank = example.prompt[0], sized.prompt[0]
+    assert blank.shape == picture.shape and blank.dtype == picture.dtype
+    assert blank.strides == (0, 0, 0) and not blank.any()
+    assert sized.prompt[1] == example.prompt[1]
+
+
+def test_a_damaged_picture_is_found_when_its_size_is_learned(folder):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8)
+    path = folder / "images/1.jpg"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    examples = drivingvqa.load(str(folder))
+    for use in (examples.sized, examples.__getitem__):
+        with pytest.raises(ValueError, match=r"'drivingvqa/4' of .* no readable picture: .*trunc"):
+            use(1)
+    with pytest.raises(ValueError, match="no record is left, 4 of them are bad: 4 records without"):
         drivingvqa.load(str(folder), on_bad_record="skip")
 
 
@@ -88,10 +115,17 @@ def test_the_studys_frame_is_that_of_the_picture(folder):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"relevant_entities": [{"car": [1, 2, 3]}]}, r"'1': box \[1, 2, 3\] of 'car' has 3"),
-        ({"true_answers": ["E"]}, r"'drivingvqa/1' has the answer \['E'\]"),
-        ({"relevant_entities": [{"car": [1, 2, 0, 3]}]}, "'drivingvqa/1': .* inverted or empty"),
-        ({"relevant_entities": [{"car": [90, 2, 20, 3]}]}, "'drivingvqa/1': .* outside"),
+        (
+            {"relevant_entities": [{"car": [1, 2, 3]}]},
+            r"'1' of .*json has \[1, 2, 3\] in relevant_entities\[0\].car; a list of 4",
+        ),
+        ({"true_answers": 3}, "'1' of .*json has 3 in true_answers; text, or a list of texts, is"),
+        ({"relevant_entities": [[1]]}, r"has \[1\] in relevant_entities\[0\]; an object is exp"),
+        ({"questions": ["1?", "2?", "3?"]}, "'1' of .*json has 3 questions; one or two are expec"),
+        ({"img_size": [100]}, r"has \[100\] in img_size; a list of 2 items is expected"),
+        ({"true_answers": ["E"]}, r"has the answer 'E', its options are \['A', 'B', 'C'\]"),
+        ({"relevant_entities": [{"car": [1, 2, 0, 3]}]}, "'1' of .* inverted or empty"),
+        ({"relevant_entities": [{"car": [90, 2, 20, 3]}]}, "'1' of .* outside its picture"),
     ],
 )
 def test_a_bad_record_is_named(folder, change, complaint):

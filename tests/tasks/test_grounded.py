@@ -159,7 +159,7 @@ def official(sample, explanation_type):
 
 
 def scaled(sample, min_pixels, max_pixels):
-    record = viscot.read("x", sample, pathlib.Path())
+    record = viscot.read("x", sample, [pathlib.Path()])
     words = grounded.write(record, Style("open", sight=Sight(min_pixels, max_pixels)))
     return {
         "prompt": words.prompt,

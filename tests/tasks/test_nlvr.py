@@ -45,11 +45,14 @@ def test_an_example_written_out(folder):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"label": "maybe"}, "'00000': its label is 'maybe' and it has 3 fields; NLVR's are"),
-        ({"structured_rep": [[]]}, "its label is 'true' and it has 1 fields"),
+        ({"sentence": None}, r"'00000' of .*jsonl:1 has no field 'sentence' \(it is null\)"),
+        ({"structured_rep": [[1], [], []]}, r"has 1 in structured_rep\[0\]\[0\]; an object is"),
+        ({"image": None}, "has neither the field image nor directory; give NLVR's dev.json"),
+        ({"label": "maybe"}, "'00000' of .*jsonl:1 has the label 'maybe' and 3 fields; NLVR's are"),
+        ({"structured_rep": [[]]}, "has the label 'true' and 1 fields"),
         (
             {"structured_rep": [[ITEM | {"color": "Red"}], [], []]},
-            "its object has the color 'Red'; NLVR's are",
+            "has an object of the color 'Red'; NLVR's are",
         ),
     ],
 )

@@ -56,9 +56,9 @@ def test_a_wrong_option_is_named(folder, options, words):
     ("file", "content", "words"),
     [
         ("train-labels.lst", "0\n", "has 2 questions and 1 labels"),
-        ("train-labels.lst", "0\n2\n", "piqa/train/00001 has the label '2'; 0 or 1 is expected"),
-        ("train.jsonl", "{}\n{}\n", "piqa/train/00000 has no 'goal'; PIQA's fields are"),
-        ("train.jsonl", "{}\n[\n", "train.jsonl:2: not a JSON object"),
+        ("train-labels.lst", "0\n2\n", "'00001' of .*train.jsonl:2 has the label '2'; 0 or 1 is"),
+        ("train.jsonl", "{}\n{}\n", "'00000' of .*train.jsonl:1 has no field 'goal'; it has label"),
+        ("train.jsonl", "[\n{}\n", "train.jsonl:1 is not JSON"),
     ],
 )
 def test_a_broken_record_is_named(folder, file, content, words):

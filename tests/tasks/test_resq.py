@@ -165,7 +165,12 @@ def test_a_wrong_option_is_named(folder, options, words):
 def test_a_table_without_a_column_or_an_image_is_named(folder):
     (folder / "bad.csv").write_text("scene,path\n")
     (folder / "empty.csv").write_text("scene,image\na cat is on a mat .,gone.png\n")
-    for name, words in (("bad", "has no column image; give both"), ("empty", "has no image that")):
+    (folder / "long.csv").write_text(f"scene,image\n{'a' * 200_000},one.png\n")
+    for name, words in (
+        ("bad", "has no column image; give both"),
+        ("empty", "has no image that"),
+        ("long", r"long.csv:2: no CSV .field larger than field limit .*; save the table anew"),
+    ):
         with pytest.raises(ValueError, match=words):
             resq.load(str(folder), prompt="given_image", images=str(folder / f"{name}.csv"))
 
@@ -173,15 +178,15 @@ def test_a_table_without_a_column_or_an_image_is_named(folder):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "is not JSON"),
+        ("{", "train_resq.json cannot be read: not JSON"),
         ('{"data": 3}', "a list of stories is expected under 'data'"),
         ('{"data": []}', "holds no question"),
-        ('{"data": [{"questions": []}]}', "record 0 has no 'story'"),
-        (json.dumps({"data": [STORY, {"scene": "a"}]}), "record 1 has no 'answer'"),
-        (json.dumps([{**STORY, "story": ["one"]}]), "its question needs 2 of 1 sentences"),
+        ('{"data": [{"questions": []}]}', "'00000' of .* has no field 'story'; it has questions"),
+        (json.dumps({"data": [STORY, {"scene": "a"}]}), "'00001' of .* has no field 'question'"),
+        (json.dumps([{**STORY, "story": ["one"]}]), "has a question that needs 2 of 1 sentences"),
         ('[{"scene": "a", "question": "b?", "answer": "Maybe", "candidate_answers": ["Yes"]}]',
-         "the answer 'Maybe' is none of"),
-        ("[3]", "record 0 is broken"),
+         "has the answer 'Maybe', which is none of"),
+        ("[3]", "record '00000' of .* is a JSON int, not an object"),
     ],
 )  # fmt: skip
 def test_a_broken_file_is_named_with_its_record(folder, content, words):

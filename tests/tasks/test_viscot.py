@@ -57,13 +57,22 @@ def test_other_sets_are_left_out_and_missing_pictures_too_on_request(folder, cap
     examples = viscot.load(str(folder))
     assert len(examples) == 3
     with pytest.raises(
-        ValueError, match=r"'viscot/cub/b/00003' .*cub/CUB_200_2011/gone.jpg is not"
+        ValueError, match=r"'viscot/cub/b/00003' of .*b.jsonl:4 .*CUB_200_2011/gone.jpg is not"
     ):
         examples[2]
     assert len(viscot.load(str(folder), sets=("vsr",), count=1)) == 1
+    with pytest.raises(ValueError, match="no record of cub is left, 1 of them are bad: cub: 1 rec"):
+        viscot.load(str(folder), on_bad_record="skip")
+    (folder / "scaleup/images/cot/cub").mkdir()
+    Image.new("RGB", (56, 112)).save(folder / "scaleup/images/cot/cub/8.jpg")
+    more = folder / "scaleup/data/c.jsonl"
+    more.write_text(json.dumps(RECORD | {"dataset": "cub", "image": "8.jpg"}))
+    with pytest.raises(ValueError, match=r"1 of 4 records are bad, more than .*data.max_bad=0.05"):
+        viscot.load(str(folder), on_bad_record="skip")
     with caplog.at_level(logging.WARNING):
-        assert len(viscot.load(str(folder), on_bad_record="skip")) == 2
-    assert "1 bad records are left out" in caplog.text
+        assert len(viscot.load(str(folder), on_bad_record="skip", max_bad=0.25)) == 3
+    assert "1 of 4 records are bad and left out" in caplog.text
+    assert "cub: 1 record without a picture in" in caplog.text
     kept = viscot.load(str(folder), sets=("vsr",), split="validation", validation_count=1)
     assert len(kept) == 1
 
@@ -74,7 +83,10 @@ def test_other_sets_are_left_out_and_missing_pictures_too_on_request(folder, cap
         ({"sets": ("coco",)}, "a set is 'coco'; choose from gqa, textvqa"),
         ({"split": "test"}, "split is 'test'; choose from train, validation"),
         ({"form": "options"}, "Visual-CoT has no options; form is 'open' or 'plain'"),
-        ({"source": "/nowhere"}, "no records: /nowhere/scaleup/data has no .jsonl"),
+        (
+            {"source": "/nowhere"},
+            "no records: /nowhere/scaleup/data has no .jsonl, nor has",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(folder, options, complaint):
@@ -82,10 +94,50 @@ def test_what_does_not_fit_is_refused(folder, options, complaint):
         viscot.load(**{"source": str(folder), **options})
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"bboxs": None}, r"has no field 'bboxs' \(it is null\)"),
+        ({"bboxs": [5, 5, 20, 20]}, r"has 5 in bboxs\[0\]; a list of 4 items is expected"),
+        ({"bboxs": 3}, "has 3 in bboxs; a list is expected"),
+        ({"bboxs": [["1", 2, 3, 4]]}, r"has '1' in bboxs\[0\]\[0\]; a number is expected"),
+        ({"bboxs": [[float("nan"), 28, 28, 56]]}, r"has nan in bboxs\[0\]\[0\]; a number is exp"),
+        ({"width": "300"}, "has '300' in width; a whole number, 1 or more, is expected"),
+        ({"width": None}, r"has no field 'width' \(it is null\)"),
+        ({"image": None}, r"has no field 'image' \(it is null\)"),
+        ({"image": ["a"]}, r"has \['a'\] in image; text is expected"),
+        ({"image": "../../secret.png"}, "names a picture outside its data set: '../../secret.png'"),
+        ({"image": "/abs/private.png"}, "names a picture outside its data set: '/abs/private.png'"),
+        ({"question": None}, r"has no field 'question' \(it is null\)"),
+        ({"possible_answers": [3]}, r"has 3 in possible_answers\[0\]; text is expected"),
+        ({"width": 5628, "height": 28}, "has a picture of 5628 x 28 pixels; .* at most 200 to 1"),
+    ],
+)
+def test_a_field_of_another_type_is_one_line_and_is_skipped(folder, change, complaint, caplog):
+    lines = [json.dumps(RECORD)] * 20 + [json.dumps(RECORD | change)]
+    (folder / "scaleup/data/b.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=rf"record 'b/00020' of .*b.jsonl:21 {complaint}"):
+        viscot.load(str(folder))
+    assert len(viscot.load(str(folder), on_bad_record="skip")) == 20
+    assert "1 of 21 records are bad and left out" in caplog.text
+
+
+def test_one_answer_is_one_answer(folder):
+    (folder / "scaleup/data/b.jsonl").write_text(json.dumps(RECORD | {"possible_answers": "yes"}))
+    assert viscot.load(str(folder))[0].extra["possible_answers"] == ("yes",)
+
+
+def test_a_line_with_other_line_separators_in_a_text_is_one_line(folder):
+    text = "one\u2028two\u2029three\x85four?"
+    line = json.dumps(RECORD | {"question": text}, ensure_ascii=False)
+    (folder / "scaleup/data/b.jsonl").write_text(line, "utf-8")
+    assert text in viscot.load(str(folder))[0].prompt[1]
+
+
 def test_a_box_of_three_numbers_is_refused(folder):
     bad = json.dumps(RECORD | {"bboxs": [[1, 2, 3]]})
     (folder / "scaleup/data/b.jsonl").write_text(bad)
-    with pytest.raises(ValueError, match=r"'b/00000': box \[1, 2, 3\] has 3 numbers; give x0"):
+    with pytest.raises(ValueError, match=r"'b/00000' of .*b.jsonl:1 has \[1, 2, 3\] in bboxs\[0\]"):
         viscot.load(str(folder))
 
 
@@ -95,5 +147,5 @@ def test_the_released_records_are_read_and_misplaced_boxes_are_found(reference, 
     (tmp_path / "scaleup/data").symlink_to(reference / "data/viscot/train")
     assert len(viscot.load(str(tmp_path), sets=("cub", "sroie", "vsr"))) == 900
     # of 300 records of dude, 20 have boxes of another resolution
-    with pytest.raises(ValueError, match=r"'viscot/dude/.* is outside its picture of"):
+    with pytest.raises(ValueError, match=r"'dude_cot_train/00008' .* is outside its picture of"):
         viscot.load(str(tmp_path), sets=("dude",))

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from mmcot_jax.errors import check_choice
-from mmcot_jax.nn.pixels import has_alpha, on_white, to_pillow
+from mmcot_jax.nn.pixels import has_alpha, is_blank, on_white, to_pillow
 
 VARIANTS = ("native", "hf")
 
@@ -23,6 +23,8 @@ def preprocess(
         ValueError: an unknown variant, or an array that is not uint8 [H W], [H W 3] or [H W 4].
     """
     check_choice("model.preprocess", variant, VARIANTS)
+    if is_blank(image):
+        return np.broadcast_to(image[0, 0, 0], (size, size, 3))
     image = to_pillow(image)
     image = _on_white(image) if variant == "native" else on_white(image)
     whole = round if variant == "native" else int

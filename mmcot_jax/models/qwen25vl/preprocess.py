@@ -12,7 +12,7 @@ from PIL import Image
 from mmcot_jax.boxes import smart_resize
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Windows
-from mmcot_jax.nn.pixels import on_white, to_pillow
+from mmcot_jax.nn.pixels import is_blank, on_white, to_pillow
 
 VARIANTS = ("processor", "utils")
 """transformers' processor refuses an image thinner than a cell; qwen_vl_utils widens it."""
@@ -33,8 +33,8 @@ def preprocess(
             one whose sides are more than 200 to 1.
     """
     check_choice("model.preprocess", variant, VARIANTS)
-    picture = on_white(to_pillow(image))
-    width, height = picture.size
+    picture = None if is_blank(image) else on_white(to_pillow(image))
+    width, height = picture.size if picture else image.shape[1::-1]
     if variant == "processor" and min(height, width) < factor:
         raise ValueError(
             f"an image of {height} x {width} pixels is thinner than {factor}; leave it out, or "
@@ -48,6 +48,8 @@ def preprocess(
         multiple=factor,
         widen=variant == "utils",
     )
+    if picture is None:
+        return np.broadcast_to(image[0, 0, 0], (height, width, 3))
     return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
 
 
@@ -67,19 +69,24 @@ def to_windows(images: Sequence[np.ndarray], starts: Sequence[int], length: int,
         down, across = -(-h // c), -(-w // c)
         places = np.stack(np.indices((down * c, across * c)), axis=-1)
         places[(places >= (h, w)).any(axis=-1)] = -1
-        wider = [(0, down * c * s - h * s), (0, across * c * s - w * s), (0, 0)]
-        picture = np.pad(image, wider)
-        cells.append(
-            rearrange(picture, "(i a y) (j b x) c -> (i j) (a b) y x c", a=c, b=c, y=s, x=s)
-        )
+        cells.append(_cells(image, down, across, c, s))
         at.append(rearrange(places, "(i a) (j b) n -> (i j) (a b) n", a=c, b=c))
         row, column = at[-1].reshape(-1, 2).T
         inside = np.flatnonzero(row >= 0)
         source[start + row[inside] * w + column[inside]] = len(owner) * c * c + inside
         owner += [number] * (down * across)
     return Windows(
-        np.concatenate(cells),
+        cells[0] if len(cells) == 1 else np.concatenate(cells),
         np.concatenate(at).astype(np.int32),
         np.array(owner, np.int32),
         source,
     )
+
+
+def _cells(image: np.ndarray, down: int, across: int, c: int, s: int) -> np.ndarray:
+    """Returns the pixels of an image's windows, uint8 [W K s s 3]; black past its edges."""
+    if is_blank(image):
+        return np.broadcast_to(image[0, 0, 0], (down * across, c * c, s, s, 3))
+    height, width, _ = image.shape
+    picture = np.pad(image, [(0, down * c * s - height), (0, across * c * s - width), (0, 0)])
+    return rearrange(picture, "(i a y) (j b x) c -> (i j) (a b) y x c", a=c, b=c, y=s, x=s)

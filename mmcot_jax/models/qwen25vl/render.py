@@ -5,6 +5,7 @@ Host only, no jax. Axes: T time, V vocabulary, A = 3 position axes (frame, row, 
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import groupby, takewhile
 
 import numpy as np
@@ -15,6 +16,7 @@ from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example, Picture, Reply, Row, Segment
 from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.models.qwen25vl.preprocess import VARIANTS, preprocess, to_windows
+from mmcot_jax.nn.words import TextEncoder
 
 LEARN = ("chain", "all")
 SYSTEM = "You are a helpful assistant."
@@ -70,7 +72,6 @@ class Qwen25VLRenderer:
                 "Qwen2.5-VL's release"
             )
         object.__setattr__(self, "ids", ids)
-        self.tokenizer.encode_special_tokens = True  # marks in a text are its letters
 
     @property
     def eos_ids(self) -> tuple[int, int]:
@@ -157,8 +158,10 @@ class Qwen25VLRenderer:
         tokens += [*self._words(text), end, *self._words("\n"), begin, *self._words("assistant\n")]
         return tokens, images, starts
 
-    def _words(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False).ids if text else []
+    @cached_property
+    def _words(self) -> TextEncoder:
+        ids = self.tokenizer.get_vocab(with_added_tokens=True).values()
+        return TextEncoder(self.tokenizer, self.is_text(max(ids) + 1))
 
     def _image(self, example: Example, segment: Segment) -> np.ndarray:
         if isinstance(segment, Picture):

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from mmcot_jax.errors import check_choice
-from mmcot_jax.nn.pixels import to_pillow
+from mmcot_jax.nn.pixels import is_blank, to_pillow
 
 VARIANTS = {
     "crop": Image.Resampling.BILINEAR,
@@ -25,6 +25,8 @@ def preprocess(image: Image.Image | np.ndarray, size: int, *, variant: str = "cr
         ValueError: an unknown variant, or an array that is not uint8 [H W], [H W 3] or [H W 4].
     """
     check_choice("model.preprocess", variant, VARIANTS)
+    if is_blank(image):
+        return np.broadcast_to(image[0, 0, 0], (size, size, 3))
     image = to_pillow(image).convert("RGB")
     # torchvision truncates the longer side to whole pixels, and rounds the crop's offset
     short, crop = min(image.size), variant == "crop"

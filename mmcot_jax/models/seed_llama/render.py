@@ -25,7 +25,7 @@ class SeedRenderer(ImageIdRenderer):
 
     A row begins with `<s>` where the tokenizer has it. Each stretch of text is tokenised by itself,
     so that it begins with a space where the tokenizer puts one before words, as the original's does
-    after every image. Image ids and tags spelled in a text are read as those ids.
+    after every image. Marks, tags and image ids spelled in a text are its letters.
     """
 
     tokenizer: Tokenizer

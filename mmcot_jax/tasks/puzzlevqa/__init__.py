@@ -24,6 +24,9 @@ from rich.progress import track
 from mmcot_jax import signals
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
+from mmcot_jax.tasks._images import MAX_PIXELS
+from mmcot_jax.tasks._records import MAX_BAD, RAISE, Gate
+from mmcot_jax.tasks._schema import BadRecord
 from mmcot_jax.tasks.puzzlevqa import chain as chains
 from mmcot_jax.tasks.puzzlevqa import splits
 from mmcot_jax.tasks.puzzlevqa.kind import Kind
@@ -95,6 +98,7 @@ def plan(
     validation_count: int = 0,
     trained: Sequence[str] | None = None,
     transfer_count: int | None = None,
+    gate: Gate = RAISE,
 ) -> list[Puzzle]:
     """Returns the puzzles that `load` would draw, in its order, without drawing a picture.
 
@@ -118,12 +122,12 @@ def plan(
     for name, number in counts.items():
         kind = KINDS[name]
         if split == "test" and folder:
-            puzzles += _first_released(kind, folder, number)
+            puzzles += _first_released(kind, folder, number, gate)
             continue
         if split == "test":
             puzzles += splits.sampled_test_set(kind, number)
             continue
-        test = splits.test_set(kind, test_count, folder)
+        test = splits.test_set(kind, test_count, folder, gate)
         if split == "validation":
             puzzles += splits.validation_set(kind, number, test)
             continue
@@ -146,8 +150,8 @@ def _check_count(count: int | None, split: str, folder: Path | None, test_count:
         )
 
 
-def _first_released(kind: Kind, folder: Path, count: int | None) -> list[Puzzle]:
-    puzzles = splits.released(kind, folder)
+def _first_released(kind: Kind, folder: Path, count: int | None, gate: Gate) -> list[Puzzle]:
+    puzzles = splits.released(kind, folder, gate, decode=True)
     if count is not None and count > len(puzzles):
         raise ValueError(
             f"{folder} has {len(puzzles)} released records of kind {kind.name!r}, fewer than the "
@@ -171,9 +175,8 @@ def make_example(
     """
     word = puzzle.word
     if puzzle.picture:
-        with Image.open(puzzle.picture) as picture:
-            side = (size, size)
-            image = np.asarray(picture.convert("RGB").resize(side, Image.Resampling.LANCZOS))
+        picture = Image.fromarray(splits.read_picture(puzzle))
+        image = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
     else:
         image = puzzle.kind.draw(puzzle.scene, size)
     if chain == "none" or puzzle.picture:
@@ -216,6 +219,9 @@ def stream(
     validation_count: int = 0,
     trained: Sequence[str] | None = None,
     transfer_count: int | None = None,
+    on_bad_record: str = "raise",
+    max_bad: float = MAX_BAD,
+    max_image_pixels: int = MAX_PIXELS,
     processes: int = 0,
     progress: bool = False,
 ) -> Iterator[Example]:
@@ -240,6 +246,7 @@ def stream(
         validation_count: validation puzzles a kind that training leaves out.
         trained: kinds that are "in" domain; `IN_DOMAIN` by default.
         transfer_count: puzzles a kind not in `trained`, which come last; `count` by default.
+        on_bad_record, max_bad, max_image_pixels: for released records, as `_records.Gate`.
         processes: worker processes that draw; 0 draws in this one.
         progress: shows a bar.
 
@@ -248,8 +255,8 @@ def stream(
         `caption`, `explanation`, `deduction`.
 
     Raises:
-        ValueError: an unknown name, fewer distinct puzzles than `count`, a released record without
-            its picture, a multimodal chain of a kind that has none, `guesses` outside 0..1.
+        ValueError: an unknown name, fewer distinct puzzles than `count`, a bad
+            released record, a multimodal chain of a kind that has none, `guesses` outside 0..1.
     """
     _choose("chain", chain, get_args(Chain))
     _choose("wording", wording, get_args(WordingName))
@@ -266,6 +273,7 @@ def stream(
         validation_count=validation_count,
         trained=trained,
         transfer_count=transfer_count,
+        gate=Gate(on_bad_record, max_bad, max_image_pixels),
     )
     if split == "train" and chain == "multimodal":
         for name in kinds:
@@ -300,7 +308,10 @@ def _pooled(
         for number in range(len(blocks)):
             if number + 1 < len(blocks):
                 ahead.append(start(blocks[number + 1]))
-            yield from ahead.popleft()
+            try:
+                yield from ahead.popleft()
+            except BadRecord as error:  # raised here, it is an error of the input, not of a worker
+                raise BadRecord(str(error), error.reason) from None
 
 
 def load(kinds: Sequence[str], **options: Any) -> list[Example]:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmcot_jax.tasks.puzzlevqa import KINDS
 from mmcot_jax.tasks.puzzlevqa.kind import Kind
-from mmcot_jax.tasks.puzzlevqa.splits import released
+from mmcot_jax.tasks.puzzlevqa.splits import read_picture, released
 
 CELL = 180
 """Side of a picture on the sheet, pixels."""
@@ -31,8 +31,7 @@ def pair(kind: Kind, size: int, folder: Path | None = None) -> tuple[np.ndarray,
     if folder:
         record = released(kind, folder)[0]
         scene = kind.parse(record.word._asdict())
-        with Image.open(record.picture) as picture:
-            return kind.draw(scene, size), np.asarray(picture.convert("RGB"))
+        return kind.draw(scene, size), read_picture(record)
     scene = kind.sample(random.Random(0))
     filled = scene.fill(scene.answer) if kind.multimodal else scene
     return kind.draw(scene, size), kind.draw(filled, size)

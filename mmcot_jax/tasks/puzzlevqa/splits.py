@@ -1,13 +1,31 @@
 """The puzzles of a split: distinct scenes sampled by a seed, or the released records."""
 
-import json
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from mmcot_jax.tasks import _images as images
+from mmcot_jax.tasks import _records as records
+from mmcot_jax.tasks import _schema as schema
+from mmcot_jax.tasks import _sources as sources
+from mmcot_jax.tasks._records import RAISE, Gate
+from mmcot_jax.tasks._schema import BadRecord
+from mmcot_jax.tasks._sources import Raw
 from mmcot_jax.tasks.puzzlevqa.kind import Kind, Scene, Wording
 
+SCHEMA = {
+    "question": schema.text,
+    "options": schema.list_of(schema.text_or_number),
+    "answer": schema.text_or_number,
+    "caption": schema.text,
+    "explanation": schema.text,
+    "deduction": schema.text,
+}
+"""The texts of a released record; it also has an `image`."""
 Key = tuple[str, tuple[str, ...]]
 """Caption and sorted options: two puzzles with equal keys are the same question to a reader."""
 
@@ -21,6 +39,10 @@ class Puzzle(NamedTuple):
     scene: Scene | None = None
     picture: Path | None = None
     """The released picture, if the puzzle is a released record."""
+    place: str = ""
+    """The file of the released record, and its line there."""
+    max_pixels: int = images.MAX_PIXELS
+    """The largest picture that is decoded."""
 
 
 def key(word: Wording) -> Key:
@@ -29,39 +51,66 @@ def key(word: Wording) -> Key:
 
 
 def record_wording(record: Mapping[str, Any]) -> Wording:
-    """Returns the texts of a released record, options and answer as strings."""
-    return Wording(
-        question=record["question"],
-        options=tuple(str(option) for option in record["options"]),
-        answer=str(record["answer"]),
-        caption=record["caption"],
-        explanation=record["explanation"],
-        deduction=record["deduction"],
-    )
-
-
-def released(kind: Kind, folder: Path) -> list[Puzzle]:
-    """Reads the released records of a kind: `folder/<kind>.json`, one object a line.
+    """Returns the texts of a released record, options and answer as strings.
 
     Raises:
-        ValueError: no such file, a record without its picture, or an answer that is no option.
+        BadRecord: a field is absent or of another kind, or the answer is no option.
+    """
+    found = schema.read(record, SCHEMA)
+    word = Wording(**found | {"options": tuple(found["options"])})
+    if word.answer not in word.options:
+        raise BadRecord(
+            f"has the answer {schema.show(word.answer)}, which is not among its options "
+            f"{schema.show(list(word.options))}",
+            "whose answer is no option",
+        )
+    return word
+
+
+def released(
+    kind: Kind,
+    folder: Path,
+    gate: Gate = RAISE,
+    *,
+    decode: bool = False,
+) -> list[Puzzle]:
+    """Reads the released records of a kind: `folder/<kind>.json`, one object a line.
+
+    With `decode`, a gate that skips decodes every picture.
+
+    Raises:
+        ValueError: no such file, a bad record, or as `_records.collect`.
     """
     path = folder / f"{kind.name}.json"
     if not path.is_file():
         raise ValueError(f"no released records of kind {kind.name!r}: {path} does not exist")
-    puzzles = []
-    for i, line in enumerate(path.read_text().splitlines()):
-        record = json.loads(line)
-        picture, word = folder / record["image"], record_wording(record)
-        if not picture.is_file():
-            raise ValueError(f"released record {kind.name} {i} has no picture: {picture} missing")
-        if word.answer not in word.options:
-            raise ValueError(
-                f"released record {kind.name} {i}: answer {word.answer!r} is not among its "
-                f"options {list(word.options)}"
+
+    def read(row: Raw) -> Puzzle:
+        name = schema.read(row.fields, {"image": schema.text})["image"]
+        picture, word = images.find(folder, name), record_wording(row.fields)
+        if not os.path.isfile(picture):  # False too for a name that is too long
+            raise BadRecord(
+                f"has no picture: {picture} is missing", f"without a picture in {folder}"
             )
-        puzzles.append(Puzzle(f"{kind.name}/test/{i:05}", kind, word, picture=picture))
-    return puzzles
+        id = f"{kind.name}/test/{row.name}"
+        pixels = gate.max_image_pixels
+        return Puzzle(id, kind, word, picture=picture, place=row.place, max_pixels=pixels)
+
+    rows, check = sources.from_file(path, lines=True), read_picture if decode else lambda _: None
+    return records.collect(rows, read, gate, check=check, subset=lambda _: kind.name)
+
+
+def read_picture(puzzle: Puzzle) -> np.ndarray:
+    """Returns the picture of a released record, uint8 [H W 3].
+
+    Raises:
+        BadRecord: a picture that cannot be read; names the record.
+    """
+    try:
+        return images.read(puzzle.picture, puzzle.max_pixels)
+    except BadRecord as error:
+        line = records.name_fault(puzzle.id, puzzle.place, error)
+        raise BadRecord(line, error.reason) from None
 
 
 def _distinct(kind: Kind, seed: str) -> Iterator[tuple[Scene, Wording]]:
@@ -111,9 +160,9 @@ def sampled_test_set(kind: Kind, count: int) -> list[Puzzle]:
     return sample_puzzles(kind, "test", count, seed=f"{kind.name}/test")
 
 
-def test_set(kind: Kind, count: int, folder: Path | None) -> list[Puzzle]:
+def test_set(kind: Kind, count: int, folder: Path | None, gate: Gate = RAISE) -> list[Puzzle]:
     """Returns the released records, or a sampled test set where there is no `folder`."""
-    return released(kind, folder) if folder else sampled_test_set(kind, count)
+    return released(kind, folder, gate) if folder else sampled_test_set(kind, count)
 
 
 def validation_set(kind: Kind, count: int, test: Sequence[Puzzle]) -> list[Puzzle]:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from assets.make_chameleon_tokenizer import train
 from mmcot_jax.example import Example, Picture
@@ -90,6 +91,18 @@ def test_any_text_round_trips_byte_by_byte(renderer):
     text = "naïve ☃ <b>\t'?' (A)\n\n\n# Nothing known: ,  , 7"
     row = renderer.supervise(Example("u", (), "", (text,)))
     assert renderer.read(row.tokens).segments == (text,)
+
+
+def test_marks_in_a_text_are_its_letters(tokenizer):
+    text = "what does </s> do, the tag <racm3:break>, <pad> or IMGIMGCZ?"
+    declared = Tokenizer.from_str(tokenizer.to_str())
+    declared.add_special_tokens(["</s>", "<racm3:break>", "<pad>"])
+    assert EOS in ids(declared, text) and BOI in ids(declared, text)
+    for given in (tokenizer, declared):
+        marked = ChameleonRenderer(given, codes=12, image_len=4, resolution=4)
+        row = marked.prompt(Example("u", (text,), "B"))
+        assert marked.is_text(given.get_vocab_size())[row.tokens].all()
+        assert marked.read(row.tokens).segments == (text,)
 
 
 def read(renderer, *tokens):

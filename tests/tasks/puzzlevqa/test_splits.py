@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmcot_jax.errors import is_input_error
+from mmcot_jax.tasks import puzzlevqa
+from mmcot_jax.tasks._records import Gate
 from mmcot_jax.tasks.puzzlevqa import KINDS, splits
 
 TRIANGLE, MORPH, CYCLE = (KINDS[name] for name in ("triangle", "shape_morph", "size_cycle"))
@@ -39,14 +42,38 @@ def test_a_released_record_is_a_puzzle_with_a_picture(tmp_path):
 
 def test_a_released_record_without_its_picture_is_named(tmp_path):
     release(tmp_path, RECORD, picture=False)
-    with pytest.raises(ValueError, match=r"record triangle 0 has no picture: .*triangle_0000.png"):
+    with pytest.raises(ValueError, match=r"'00000' of .*le.json:1 has no picture: .*_0000.png"):
         splits.released(TRIANGLE, tmp_path)
 
 
 def test_a_released_answer_that_is_no_option_is_named(tmp_path):
     release(tmp_path, RECORD | {"answer": 21})
-    with pytest.raises(ValueError, match="record triangle 0: answer '21' is not among its options"):
+    with pytest.raises(ValueError, match="json:1 has the answer '21', which is not among its opt"):
         splits.released(TRIANGLE, tmp_path)
+
+
+def test_lines_of_released_records_end_at_line_feeds_and_broken_ones_are_skipped(tmp_path, caplog):
+    release(tmp_path, RECORD)
+    lines = [json.dumps(RECORD | {"caption": "a\u2028b"}, ensure_ascii=False)] * 20
+    (tmp_path / "triangle.json").write_text("\n".join([*lines, lines[0][:-9]]), "utf-8")
+    with pytest.raises(ValueError, match=r"record '00020' of .*triangle.json:21 is not JSON"):
+        splits.released(TRIANGLE, tmp_path)
+    puzzles = splits.released(TRIANGLE, tmp_path, Gate("skip"), decode=True)
+    assert len(puzzles) == 20 and puzzles[0].word.caption == "a\u2028b"
+    assert "1 of 21 records are bad" in caplog.text
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_damaged_picture_of_a_released_record_is_an_error_of_the_input(tmp_path, processes):
+    path = release(tmp_path, RECORD) / RECORD["image"]
+    path.write_bytes(path.read_bytes()[:200])
+    options = {"count": None, "split": "test", "released": tmp_path, "processes": processes}
+    complaint = r"'triangle/test/00000' of .*json:1 has no readable picture: .*0000.png"
+    with pytest.raises(ValueError, match=complaint) as fault:
+        puzzlevqa.load(["triangle"], size=32, **options)
+    assert is_input_error(fault.value)
+    with pytest.raises(ValueError, match="no record of triangle is left, 1 of them are bad"):
+        puzzlevqa.load(["triangle"], size=32, on_bad_record="skip", **options)
 
 
 def test_a_kind_that_was_not_released_is_named(tmp_path):
