@@ -15,11 +15,95 @@ import numpy as np
 from jaxtyping import PyTree
 from tokenizers import Tokenizer
 
-from mmcot_jax import safetensors_io
+from mmcot_jax import safetensors_io, torch_io
+from mmcot_jax.file_kind import file_kind
 from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
 
 Tensors = Mapping[str, np.ndarray]
 """Upstream name -> memory-mapped array; its bytes are read when it is copied."""
+
+
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+"""Files of a folder's weights; the first that is there, or of which there is an index, is read."""
+
+
+def read_file(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns all tensors of a file of safetensors or torch's, by name.
+
+    Raises:
+        ValueError: a file of another kind, or a damaged one.
+    """
+    if torch_io.is_torch(path) or pathlib.Path(path).suffix in (".bin", ".ckpt", ".pt", ".pth"):
+        return torch_io.read(path)
+    return safetensors_io.read(path)
+
+
+def read_folder(path: str | pathlib.Path, names: Sequence[str] = WHOLE) -> dict[str, np.ndarray]:
+    """Returns all tensors of a file, or of a folder with one of `names` or its shards and index.
+
+    Raises:
+        ValueError: no weights there, an index that does not agree with its shards, or as
+            `read_file`.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        return read_file(path)
+    if not path.is_dir():
+        nearest = next(p for p in path.absolute().parents if p.is_dir())
+        raise ValueError(f"no weights at {path}: {_holds(nearest)}; {_FETCH}")
+    for name in names:
+        if (path / name).is_file():
+            return read_file(path / name)
+        if (path / f"{name}.index.json").is_file():
+            return _read_shards(path / f"{name}.index.json")
+    raise ValueError(
+        f"no {' or '.join(names)}, whole or in shards with an index, in {path}: {_holds(path)}; "
+        f"{_FETCH}"
+    )
+
+
+_FETCH = "download a checkpoint there (`hf download NAME --local-dir FOLDER`) or give its folder"
+
+
+def _read_shards(index: pathlib.Path) -> dict[str, np.ndarray]:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise ValueError(f"{index} has no weight_map of names to files; fetch it again")
+    shards, folder = sorted(set(places.values())), index.parent
+    if absent := [name for name in shards if not (folder / name).is_file()]:
+        listed = ", ".join(absent)
+        raise ValueError(f"{index} names {listed}, not in {folder}; fetch what is missing")
+    read = {file: read_file(folder / file) for file in shards}
+    if lost := [name for name, file in places.items() if name not in read[file]]:
+        raise ValueError(
+            f"{index} says that {lost[0]} is in {places[lost[0]]}, which lacks it"
+            f"{f' and {len(lost) - 1} more' if lost[1:] else ''}; fetch both again"
+        )
+    every = {name: tensor for tensors in read.values() for name, tensor in tensors.items()}
+    return every | {name: read[file][name] for name, file in places.items()}
+
+
+def read_json(path: str | pathlib.Path) -> dict[str, Any]:
+    """Returns the object in a JSON file.
+
+    Raises:
+        ValueError: the file is not JSON, or holds no object.
+    """
+    try:
+        value = json.loads(pathlib.Path(path).read_text())
+    except ValueError:
+        kind = file_kind(path)
+        reason = "damaged" if "JSON" in kind else kind
+        raise ValueError(f"{path} is {reason}, not JSON that can be read; fetch it again") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no JSON object; fetch it again")
+    return value
+
+
+def _holds(folder: pathlib.Path, most: int = 10) -> str:
+    names = sorted(p.name for p in folder.iterdir())
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{folder} holds {', '.join(names[:most]) or 'nothing'}{more}"
 
 
 def load(
@@ -34,7 +118,7 @@ def load(
     Raises:
         ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed.
     """
-    tensors = source if isinstance(source, Mapping) else safetensors_io.read_folder(source)
+    tensors = source if isinstance(source, Mapping) else read_folder(source)
     leaves = flatten(like)
     wanted = slots(table, {path: leaf.shape for path, leaf in leaves.items()})
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -140,10 +224,14 @@ def read_tokenizer(
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exceptions
-        raise ValueError(f"model.tokenizer: {file} is not a tokenizer.json ({error})") from None
+        kind = file_kind(file)
+        reason = error if "JSON" in kind else kind
+        raise ValueError(f"model.tokenizer: {file} is not a tokenizer.json ({reason})") from None
 
 
 # --- adapters in PEFT's format ---------------------------------------------------------------
+
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def save_adapter(
@@ -215,7 +303,7 @@ def load_adapter(
             f"model.lora.alpha={theirs[1]:g}, or give another adapter"
         )
     names = adapter_table(table, tuple(flatten(like)))
-    tensors = safetensors_io.read_folder(folder / "adapter_model.safetensors")
+    tensors = read_folder(folder, ADAPTERS)
     theirs, ours = (_modules(found) for found in (tensors, (r.upstream for r in names.rules)))
     if theirs != ours:
         raise ValueError(

@@ -84,11 +84,36 @@ def test_what_is_no_gguf_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.gguf"
     path.write_bytes(b"nothing of the kind")
     if importlib.util.find_spec("gguf"):
-        with pytest.raises(ValueError, match=r"a\.gguf is no GGUF file \(.*; fetch it again"):
+        with pytest.raises(ValueError, match=r"a\.gguf is a text file .*, no GGUF file; fe"):
             gguf.GGUF(path)
+    path.write_bytes(b"GGUF")
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ValueError, match=r"is a GGUF file: `pip install 'mmcot_jax\[smol\]'`"):
         gguf.GGUF(path)
+
+
+def test_a_damaged_file_is_one_line(written, tmp_path):
+    whole, path, random = written[0].read_bytes(), tmp_path / "a.gguf", np.random.default_rng(0)
+    header = whole.index(b"tokenizer.ggml.model")
+
+    def refused(content):
+        path.write_bytes(content)
+        try:
+            gguf.GGUF(path).tensors()
+        except ValueError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+            return True
+        return False
+
+    assert all(refused(whole[:length]) for length in (5, 24, header, len(whole) // 2))
+    for place in (8, 16):  # numbers of tensors and of fields
+        assert refused(whole[:place] + (2**60).to_bytes(8, "little") + whole[place + 8 :])
+    for place in random.integers(4, header + 200, 100):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        refused(damaged)
+    with pytest.raises(ValueError, match=r"no GGUF file at .*b\.gguf; give the path of one"):
+        gguf.GGUF(tmp_path / "b.gguf")
 
 
 def test_a_file_is_found_by_its_path_or_its_package(tmp_path, monkeypatch):
