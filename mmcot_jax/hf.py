@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from mmcot_jax import safetensors_io, torch_io
 from mmcot_jax.file_kind import file_kind
+from mmcot_jax.hf_config import read_json
 from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
 
 Tensors = Mapping[str, np.ndarray]
@@ -81,23 +82,6 @@ def _read_shards(index: pathlib.Path) -> dict[str, np.ndarray]:
         )
     every = {name: tensor for tensors in read.values() for name, tensor in tensors.items()}
     return every | {name: read[file][name] for name, file in places.items()}
-
-
-def read_json(path: str | pathlib.Path) -> dict[str, Any]:
-    """Returns the object in a JSON file.
-
-    Raises:
-        ValueError: the file is not JSON, or holds no object.
-    """
-    try:
-        value = json.loads(pathlib.Path(path).read_text())
-    except ValueError:
-        kind = file_kind(path)
-        reason = "damaged" if "JSON" in kind else kind
-        raise ValueError(f"{path} is {reason}, not JSON that can be read; fetch it again") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object; fetch it again")
-    return value
 
 
 def _holds(folder: pathlib.Path, most: int = 10) -> str:

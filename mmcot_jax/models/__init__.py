@@ -6,7 +6,7 @@ A folder has `build(c)`, `load(backbone, c, key, mesh)`, `picture_identity(c)` a
 """
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -14,8 +14,9 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, modules, rules
+from mmcot_jax import hf, hf_config, modules, rules
 from mmcot_jax import mesh as meshes
+from mmcot_jax.hf_config import Setting
 from mmcot_jax.keytable import Table
 from mmcot_jax.types import Backbone, Variables
 
@@ -40,6 +41,26 @@ def resolve(path: str, module_file: str) -> pathlib.Path:
     """Returns a config's path; `packaged:NAME` is a file beside the backbone's `module_file`."""
     name = path.removeprefix("packaged:")
     return pathlib.Path(path) if name == path else pathlib.Path(module_file).parent / name
+
+
+def check_config_json(
+    weights: str,
+    settings: Sequence[Setting],
+    module_file: str,
+    original: Callable[[pathlib.Path], Mapping[str, Any] | None] | None = None,
+) -> None:
+    """Compares config.json in the folder `weights`, if there is one, with the config's model.
+
+    `original(path)` reads the same values from another form of weights.
+
+    Raises:
+        ValueError: lists all values that differ, and the config keys to set.
+    """
+    if not weights:
+        return
+    path = resolve(weights, module_file)
+    found = hf_config.read(path) or (original(path) if original else None)
+    hf_config.check(settings, found, path)
 
 
 def load_variables(

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from mmcot_jax import hf, models
 from mmcot_jax.models.seed_llama import gguf, weights
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
-from mmcot_jax.models.seed_llama.config import SeedConfig
+from mmcot_jax.models.seed_llama.config import SeedConfig, hf_settings
 from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
@@ -28,8 +28,8 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
     `decoder`, `lora`, `context` and `draws`.
 
     Raises:
-        ValueError: no tokenizer, a vocabulary too small for it, or a way of learning that this
-            backbone does not have.
+        ValueError: no tokenizer, a vocabulary too small for it, a way of learning that this
+            backbone does not have, or weights whose config.json describes another model.
     """
     if learn != "chain" or not eos:
         raise ValueError(
@@ -48,12 +48,16 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
             f"model.decoder.vocab is {decoder.vocab}; the tokenizer has "
             f"{tokenizer.get_vocab_size()} ids, those of images included"
         )
+    file = gguf.find(c["weights"])
+    original = (lambda _: gguf.read(file).config_json()) if file else None
+    source = str(file or c["weights"])
+    models.check_config_json(source, hf_settings(decoder), __file__, original=original)
     return SeedLlama(decoder, seed, renderer, c["context"], c["draws"])
 
 
 def _tokenizer(name: str):
     if file := gguf.find(name):
-        return gguf.GGUF(file).tokenizer()
+        return gguf.read(file).tokenizer()
     return hf.read_tokenizer(
         models.resolve(name, __file__),
         "SEED-LLaMA's words are Llama 2's: give that tokenizer.json (its release has only "

@@ -3,8 +3,10 @@
 Source of the format: github.com/ggml-org/ggml, docs/gguf.md.
 """
 
+import functools
 import importlib.util
 import pathlib
+from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
@@ -12,6 +14,16 @@ from tokenizers.models import BPE
 
 from mmcot_jax.file_kind import file_kind
 
+METADATA = {
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "intermediate_size": "feed_forward_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+}
+"""config.json's names -> GGUF's, without the architecture before them."""
 CONTROL = 3
 """The token type of marks."""
 
@@ -59,6 +71,26 @@ class GGUF:
                 f"read ({error}); fetch it again, or in F16, BF16 or Q8_0"
             ) from None
 
+    def config_json(self) -> dict[str, Any]:
+        """Returns the metadata under config.json's names.
+
+        Raises:
+            ValueError: the rotation's frequencies are scaled one by one, as Llama 3.1's are.
+        """
+        kind = self.fields.get("general.architecture", "")
+        found = {ours: self.fields.get(f"{kind}.{theirs}") for ours, theirs in METADATA.items()}
+        scaling = self.fields.get(f"{kind}.rope.scaling.type", "none")
+        tensors = {t.name: t.data for t in self._reader.tensors}
+        factors = tensors.get("rope_freqs.weight")
+        if factors is not None and (factors != 1).any():
+            raise ValueError(
+                f"{self.path} scales the rotation's frequencies (rope_freqs.weight), which this "
+                "backbone does not; give other weights"
+            )
+        rope = {"rope_type": "default" if scaling == "none" else scaling}
+        more = {"tie_word_embeddings": "output.weight" not in tensors, "rope_parameters": rope}
+        return {"model_type": kind, **found, **more}
+
     def tokenizer(self) -> Tokenizer:
         """Returns the byte-level BPE tokenizer of the metadata, with its marks.
 
@@ -82,6 +114,16 @@ class GGUF:
         marks = [t for t, kind in zip(tokens, types, strict=True) if kind == CONTROL]
         made.add_special_tokens([AddedToken(mark, normalized=False) for mark in marks])
         return made
+
+
+@functools.lru_cache(maxsize=1)
+def read(path: pathlib.Path) -> GGUF:
+    """Opens a file, once for all its readers: a vocabulary of 49,152 takes two seconds.
+
+    Raises:
+        ValueError: as `GGUF`.
+    """
+    return GGUF(path)
 
 
 def find(name: str) -> pathlib.Path | None:

@@ -33,7 +33,7 @@ def load_decoder(backbone: SeedLlama, source: str | pathlib.Path, like: PyTree) 
     if file is None:
         return hf.load(table(backbone), source, {"decoder": like})["decoder"]
     names = keys.gguf_table(c.heads, c.kv_heads, c.tied)
-    return hf.load(names, gguf.GGUF(file).tensors(), {"decoder": like}, str(file))["decoder"]
+    return hf.load(names, gguf.read(file).tensors(), {"decoder": like}, str(file))["decoder"]
 
 
 def load_seed(c: SeedConfig, source: str | pathlib.Path, like: PyTree) -> PyTree:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import tiny
 
 from mmcot_jax import data, hf
 from mmcot_jax import mesh as meshes
@@ -114,6 +115,30 @@ def test_a_damaged_file_is_one_line(written, tmp_path):
         refused(damaged)
     with pytest.raises(ValueError, match=r"no GGUF file at .*b\.gguf; give the path of one"):
         gguf.GGUF(tmp_path / "b.gguf")
+
+
+def test_the_metadata_is_compared_as_a_config_json_is(seed_llama, tmp_path):
+    library = pytest.importorskip("gguf")
+
+    def write(name, theta, factors=()):
+        writer = library.GGUFWriter(tmp_path / name, "llama")
+        writer.add_rope_freq_base(theta)
+        writer.add_layer_norm_rms_eps(1e-6)
+        writer.add_tensor("output.weight", np.ones((2, 32), np.float32))
+        if factors:
+            writer.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
+        for step in ("header", "kv_data", "tensors"):
+            getattr(writer, f"write_{step}_to_file")()
+        writer.close()
+        c = tiny.config("seed_llama", seed_llama.backbone, tmp_path)
+        return module.build(c | {"weights": str(tmp_path / name)})
+
+    assert write("a.gguf", 1e4).c.rope_theta == 1e4
+    with pytest.raises(ValueError, match=r"rope_theta is 500000 there, model.decoder.rope_theta"):
+        write("b.gguf", 5e5)
+    write("c.gguf", 1e4, [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"scales the rotation's frequencies \(rope_freqs.weight"):
+        write("d.gguf", 1e4, [1.0, 8.0])
 
 
 def test_a_file_is_found_by_its_path_or_its_package(tmp_path, monkeypatch):
