@@ -7,7 +7,6 @@ python -m mmcot_jax.export runs/m2m --to merged model/ --dtype float32
 import argparse
 import json
 import pathlib
-import shutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -15,16 +14,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, models
+from mmcot_jax import export_files, hf, models
 from mmcot_jax import mesh as meshes
 
+READERS = "PEFT reads it on top of the base; so does mmcot_jax, by `model.adapter`."
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
-# files of a Hugging Face folder that are copied: all but its weights
-_BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")
 
 
 def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16") -> list[str]:
@@ -47,6 +46,10 @@ def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16
         _write_adapter(module, c, trained, out)
     else:
         _write_merged(module, c, trained, out, mesh, DTYPES[dtype])
+    readers = READERS if to == "peft" or not hasattr(module, "describe") else ""
+    readers = readers or module.describe(module.build(c), c).readers
+    base = base_folder(module, c["weights"])
+    export_files.write_card(run, config, to, out, readers, base)
     return sorted(path.name for path in out.iterdir())
 
 
@@ -76,11 +79,21 @@ def _write_merged(
     else:
         params = params | {"decoder": trained}
     module.weights.save(backbone, params, out, dtype)
-    base = pathlib.Path(c["weights"])
-    if c["weights"] and base.is_dir():
-        for path in sorted(p for pattern in _BESIDE for p in base.glob(pattern)):
-            if not path.name.endswith(".index.json"):
-                shutil.copyfile(path, out / path.name)
+    if hasattr(module, "describe"):  # a user's own backbone may have none
+        folders = {name: base_folder(module, c[name]) for name in ("weights", "tokenizer")}
+        export_files.write_beside(
+            module.describe(backbone, c),
+            out,
+            np.dtype(dtype).name,
+            base=folders["weights"],
+            tokenizer=folders["tokenizer"] or folders["weights"],
+        )
+
+
+def base_folder(module: ModuleType, name: str) -> pathlib.Path | None:
+    """Returns the folder that a config's `weights` or `tokenizer` names, or None."""
+    path = models.resolve(name, module.__file__) if name else None
+    return path if path and path.is_dir() else None
 
 
 def is_adapter(trained: PyTree) -> bool:
@@ -138,13 +151,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
     parser.add_argument("--to", required=True, choices=("peft", "merged"))
     parser.add_argument("--dtype", default="bfloat16", choices=tuple(DTYPES), help="of --to merged")
+    parser.add_argument("--push", metavar="NAME/REPOSITORY", help="upload it to the hub as well")
+    parser.add_argument("--dry-run", action="store_true", help="of --push: list, upload nothing")
     args = parser.parse_args(argv)
     try:
         names = export(args.run, args.to, args.out, args.dtype)
+        pushed = export_files.push(args.out, args.push, args.dry_run) if args.push else []
     except ValueError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
     print(f"{args.out}: {', '.join(names)}")
+    print("\n".join(pushed), end="\n" if pushed else "")
     return 0
 
 

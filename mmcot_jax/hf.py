@@ -192,19 +192,31 @@ def _names(path: tuple) -> Path:
 # --- tokenizers ------------------------------------------------------------------------------
 
 
-def read_tokenizer(
+def find_tokenizer(
     path: str | pathlib.Path, advice: str, names: Sequence[str] = ("tokenizer.json",)
-) -> Tokenizer:
-    """Reads a tokenizer.json, or the first of `names` that a folder holds.
+) -> pathlib.Path:
+    """Returns the file at `path`, or the first of `names` that a folder holds.
 
     Raises:
-        ValueError: no such file, followed by `advice`; or a file that is not a tokenizer.
+        ValueError: no such file, followed by `advice`.
     """
     path = pathlib.Path(path)
     files = [path / name for name in names] if path.is_dir() else [path]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         raise ValueError(f"model.tokenizer: no tokenizer.json at {path}; {advice}")
+    return file
+
+
+def read_tokenizer(
+    path: str | pathlib.Path, advice: str, names: Sequence[str] = ("tokenizer.json",)
+) -> Tokenizer:
+    """Reads a tokenizer.json, found as by `find_tokenizer`.
+
+    Raises:
+        ValueError: no such file, followed by `advice`; or a file that is not a tokenizer.
+    """
+    file = find_tokenizer(path, advice, names)
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exceptions

@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 from mmcot_jax.file_kind import file_kind
 
+OWN = "mmcot_"
+"""Prefix of a `model_type` of which transformers lacks layers, so that it refuses the weights and
+does not leave those layers out."""
+
 
 class Setting(NamedTuple):
     """A value of config.json that the model depends on."""
@@ -157,3 +161,20 @@ def decoder_settings(c: Any, *, eps: float, theta: float = 1e4) -> list[Setting]
         Setting("hidden_act", "silu"),
         Setting("quantization_config", None),
     ]
+
+
+class Files(NamedTuple):
+    """The files that describe a model to transformers, beside its weights."""
+
+    settings: Sequence[Setting]
+    """config.json's values, for a base without that file."""
+    tokenizer: str
+    """The text of tokenizer.json."""
+    defaults: Mapping[str, Mapping[str, Any]]
+    """JSON files by name, for a base without them; config.json's are added to `settings`."""
+    always: Mapping[str, Mapping[str, Any]]
+    """Values of this run by file; they replace the base's."""
+    texts: Mapping[str, str]
+    """Other files by name, for a base without them."""
+    readers: str
+    """A sentence that says which programs read the export."""

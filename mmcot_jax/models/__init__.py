@@ -1,8 +1,8 @@
 """Backbones, one folder each, and how a config's weights are loaded into one.
 
 A folder has `build(c)`, `load(backbone, c, key, mesh)`, `picture_identity(c)` and a module
-`weights` with `table(backbone)` and `save(...)`. A user's own may have `PARAMS`: rows for
-`rules.PARAMS`.
+`weights` with `table(backbone)` and `save(...)`; `describe(backbone, c)` returns the files that an
+export has beside its weights. A user's own may have `PARAMS`: rows for `rules.PARAMS`.
 """
 
 import pathlib

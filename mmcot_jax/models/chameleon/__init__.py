@@ -12,11 +12,10 @@ from mmcot_jax import hf, hf_config, models
 from mmcot_jax.models.chameleon import weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.config import VQGANConfig, hf_settings, read_params
-from mmcot_jax.models.chameleon.render import FIRST_IMAGE, ChameleonRenderer
+from mmcot_jax.models.chameleon.export import describe as describe
+from mmcot_jax.models.chameleon.render import FIRST_IMAGE, TOKENIZERS, ChameleonRenderer
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
-
-TOKENIZERS = ("tokenizer.json", "tokenizer/text_tokenizer.json", "text_tokenizer.json")
 
 
 def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Chameleon:

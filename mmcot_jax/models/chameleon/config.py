@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mmcot_jax.hf_config import Setting, decoder_settings
+from mmcot_jax.hf_config import OWN, Setting, decoder_settings
 
 
 class VQGANConfig(NamedTuple):
@@ -79,7 +79,8 @@ def hf_settings(decoder: Any, vqgan: VQGANConfig) -> list[Setting]:
         "resolution": "resolution",
     }
     return [
-        Setting("model_type", "chameleon"),
+        # transformers' VQGAN has 32 groups
+        Setting("model_type", "chameleon" if vqgan.groups == 32 else f"{OWN}chameleon"),
         *decoder_settings(decoder, eps=1e-5),
         Setting("attention_bias", False),
         Setting("swin_norm", decoder.norm_after, "model.decoder.norm_after", False),

@@ -11,6 +11,7 @@ from mmcot_jax import hf, models
 from mmcot_jax.models.qwen25vl import weights
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
 from mmcot_jax.models.qwen25vl.config import VisionConfig, hf_settings
+from mmcot_jax.models.qwen25vl.export import describe as describe
 from mmcot_jax.models.qwen25vl.render import Qwen25VLRenderer
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables

@@ -6,7 +6,7 @@ A cell is `merge` x `merge` patches: one placeholder, one feature.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mmcot_jax.hf_config import Setting, decoder_settings
+from mmcot_jax.hf_config import OWN, Setting, decoder_settings
 
 
 class VisionConfig(NamedTuple):
@@ -76,8 +76,9 @@ def hf_settings(decoder: Any, vision: VisionConfig, ids: Mapping[str, int]) -> l
         "spatial_merge_size": "merge",
         "temporal_patch_size": "frames",
     }
+    plain = not decoder.qk_norm and (vision.eps, vision.rope_theta) == (1e-6, 1e4)
     return [
-        Setting("model_type", "qwen2_5_vl"),
+        Setting("model_type", "qwen2_5_vl" if plain else f"{OWN}qwen2_5_vl"),
         *decoder_settings(decoder, eps=1e-5, theta=1e6),
         Setting("mrope_section", decoder.rope_sections, "model.decoder.rope_sections"),
         Setting("use_sliding_window", False),

@@ -15,6 +15,7 @@ from mmcot_jax import hf, models
 from mmcot_jax.models.seed_llama import gguf, weights
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
 from mmcot_jax.models.seed_llama.config import SeedConfig, hf_settings
+from mmcot_jax.models.seed_llama.export import describe as describe
 from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from mmcot_jax.hf_config import Setting, decoder_settings
+from mmcot_jax.hf_config import OWN, Setting, decoder_settings
 
 
 class SeedConfig(NamedTuple):
@@ -69,7 +69,7 @@ def hf_settings(decoder: Any) -> list[Setting]:
     tokenizer has at 2.
     """
     return [
-        Setting("model_type", "llama"),
+        Setting("model_type", f"{OWN}llama" if decoder.qk_norm else "llama"),
         *decoder_settings(decoder, eps=1e-6),
         Setting("attention_bias", False),
         Setting("mlp_bias", False),
