@@ -4,6 +4,7 @@ Axes: L layers, R adapter rank; kernels are [in out].
 """
 
 import json
+import math
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -292,14 +293,17 @@ def load_adapter(
     folder = pathlib.Path(folder)
     config = _read_adapter_config(folder / "adapter_config.json")
     theirs, ours = (config["r"], config["lora_alpha"]), (rank(like), alpha)
-    if theirs != ours:
+    if theirs[0] != ours[0] or not math.isclose(theirs[1], ours[1], rel_tol=1e-6):
+        stabilised = " (use_rslora: its own times the root of the rank)"
         raise ValueError(
-            f"adapter {folder} has rank {theirs[0]} and alpha {theirs[1]:g}, model.lora has rank "
-            f"{ours[0]} and alpha {ours[1]:g}; set model.lora.rank={theirs[0]} and "
-            f"model.lora.alpha={theirs[1]:g}, or give another adapter"
+            f"adapter {folder} has rank {theirs[0]} and alpha {theirs[1]:.9g}"
+            f"{stabilised if config.get('use_rslora') else ''}, model.lora has rank {ours[0]} and "
+            f"alpha {ours[1]:.9g}; set model.lora.rank={theirs[0]} and "
+            f"model.lora.alpha={theirs[1]:.9g}, or give another adapter"
         )
     names = adapter_table(table, tuple(flatten(like)))
-    tensors = read_folder(folder, ADAPTERS)
+    found = read_folder(folder, ADAPTERS)
+    tensors = {_renamed(name, table.older): tensor for name, tensor in found.items()}
     theirs, ours = (_modules(found) for found in (tensors, (r.upstream for r in names.rules)))
     if theirs != ours:
         raise ValueError(
@@ -309,26 +313,52 @@ def load_adapter(
     return load(names, tensors, like, str(folder))
 
 
+PLAIN = (
+    "peft_type", "r", "lora_alpha", "use_rslora", "init_lora_weights", "bias", "task_type",
+    "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "target_modules", "exclude_modules", "lora_dropout", "megatron_core", "qalora_group_size",
+    "eva_config", "runtime_config",
+)  # fmt: skip
+"""Keys of adapter_config.json that a plain LoRA adapter may have set; others make another model."""
+INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Initialisations that leave the base as it is; "pissa", "olora", "corda" and "loftq" change it."""
+
+
 def _read_adapter_config(path: pathlib.Path) -> dict[str, Any]:
+    """Returns adapter_config.json, its alpha that of the scale alpha / r."""
     if not path.is_file():
         raise ValueError(
             f"no adapter in {path.parent}: give a folder with adapter_config.json and "
             "adapter_model.safetensors, as PEFT writes it"
         )
-    try:
-        config = json.loads(path.read_text())
-        kind = {name: config[name] for name in ("peft_type", "r", "lora_alpha")}["peft_type"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is no PEFT config of a LoRA adapter; export it again") from None
-    other = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern")
-    used = [name for name in other if config.get(name)]
-    if config.get("bias", "none") != "none":
-        used.append("bias")
-    if kind != "LORA":
-        used.append(f"peft_type {kind}")
+    config = read_json(path)
+    kind, size, alpha = (config.get(name) for name in ("peft_type", "r", "lora_alpha"))
+    if kind is None or type(size) is not int or size < 1 or type(alpha) not in (int, float):
+        raise ValueError(f"{path} is no PEFT config of a LoRA adapter; export it again")
+    used = [f"peft_type {kind}"] if kind != "LORA" else []
+    used += [name for name, value in config.items() if value and name not in PLAIN]
+    used += ["bias"] if config.get("bias", "none") != "none" else []
     if used:
         raise ValueError(f"{path} uses {', '.join(used)}; only plain LoRA fits, without them")
-    return config
+    start = config.get("init_lora_weights")
+    if start not in INITIAL:
+        raise ValueError(
+            f"{path} has init_lora_weights {start!r}, which changed the base that the adapter "
+            "belongs to; save it as a plain adapter of the first base "
+            "(path_initial_model_for_weight_conversion of PEFT's save_pretrained)"
+        )
+    return config | {"lora_alpha": alpha * math.sqrt(size) if config.get("use_rslora") else alpha}
+
+
+def _renamed(name: str, older: Mapping[str, str]) -> str:
+    """Returns an adapter's name with today's prefix."""
+    first = "base_model.model."
+    own = name.removeprefix(first)
+    if not own.startswith(tuple(older.values())):
+        for old, new in older.items():
+            if own.startswith(old):
+                return first + new + own.removeprefix(old)
+    return name
 
 
 def _modules(names: Iterable[str]) -> set[str]:

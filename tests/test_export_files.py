@@ -1,5 +1,6 @@
 """The files of an export, and exports from each kind of base, read by transformers and peft."""
 
+import dataclasses
 import functools
 import http.server
 import json
@@ -24,6 +25,7 @@ from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.config import VQGANConfig
 from mmcot_jax.models.chameleon.export import with_placeholder
 from mmcot_jax.models.chameleon.render import ChameleonRenderer
+from mmcot_jax.nn.linear import Lora
 from mmcot_jax.types import Batch, TrainState
 
 NAMES = ("chameleon", "seed_llama", "qwen25vl")
@@ -487,6 +489,41 @@ def test_an_adapter_loads_in_peft_with_no_key_missing_or_left_over(name, request
     assert all(torch.equal(x, torch.tensor(np.array(saved[n]))) for n, x in held.items())
     equal(their_logits(adapted), logits(own.backbone, params, lora))
     assert "PEFT reads it" in (out / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_adapters_of_pefts_kinds_are_refused_or_have_pefts_logits(request, tmp_path):
+    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
+    own = small("seed_llama", request)
+    _, params = make_base("transformers", "seed_llama", own, tmp_path)
+    table, layers = models.get("seed_llama").weights.table(own.backbone), ["q_proj", "down_proj"]
+
+    def adapter(name, **options):
+        torch.manual_seed(0)
+        lora = peft.LoraConfig(r=4, lora_alpha=6, target_modules=layers, **options)
+        model = peft.get_peft_model(theirs(tmp_path / "saved"), lora)
+        for weight in model.parameters():
+            if weight.requires_grad:
+                torch.nn.init.normal_(weight, std=0.3)
+        model.save_pretrained(tmp_path / name)
+        return model.eval()
+
+    lora = Lora(rank=4, alpha=12.0, targets=("q", "down"))  # 6 times the root of 4
+    backbone = dataclasses.replace(own.backbone, c=own.backbone.c._replace(lora=lora))
+    like = jax.eval_shape(backbone.init, jax.random.key(0))["lora"]
+    model = adapter("rslora", use_rslora=True)
+    read = hf.load_adapter(table, tmp_path / "rslora", like, alpha=12.0)
+    equal(their_logits(model), logits(backbone, params, read))
+    for name, options, message in (
+        ("pissa", {"init_lora_weights": "pissa"}, "init_lora_weights 'pissa', which changed"),
+        ("dora", {"use_dora": True}, "uses use_dora; only plain LoRA fits"),
+        ("head", {"modules_to_save": ["lm_head"]}, "uses modules_to_save; only plain LoRA"),
+        ("ranks", {"rank_pattern": {"q_proj": 2}}, "uses rank_pattern; only plain LoRA"),
+        ("biases", {"lora_bias": True}, "uses lora_bias; only plain LoRA"),
+    ):
+        adapter(name, **options)
+        with pytest.raises(ValueError, match=message):
+            hf.load_adapter(table, tmp_path / name, like, alpha=12.0)
 
 
 @pytest.mark.slow

@@ -251,6 +251,17 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path):
         ),
         ({"lora_alpha": 8}, r"has rank 2 and alpha 8, .*; set .* and model.lora.alpha=8, or give"),
         ({"peft_type": "IA3"}, r"uses peft_type IA3; only plain LoRA fits"),
+        ({"modules_to_save": ["lm_head"]}, "uses modules_to_save; only plain"),
+        ({"rank_pattern": {"q": 4}, "alpha_pattern": {"q": 2}}, "uses rank_pattern, alpha_pattern"),
+        ({"fan_in_fan_out": True}, "uses fan_in_fan_out; only plain"),
+        ({"layers_to_transform": [0]}, "uses layers_to_transform; only plain"),
+        ({"an_option_of_tomorrow": 1}, "uses an_option_of_tomorrow; only plain"),
+        ({"init_lora_weights": "pissa_niter_4"}, "has init_lora_weights 'pissa_niter_4', which ch"),
+        ({"init_lora_weights": "olora"}, "has init_lora_weights 'olora', which changed the base"),
+        (
+            {"use_rslora": True},
+            r"has rank 2 and alpha 5.65685425 \(use_rslora.*set .*lora.alpha=5.65685425, or",
+        ),
     ],
 )
 def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
@@ -261,10 +272,26 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
         hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "not json"])
-def test_a_config_that_is_not_pefts_is_refused(tmp_path, text):
+def test_an_adapter_scaled_by_the_root_of_its_rank_is_read_with_the_alpha_that_equals_it(tmp_path):
+    hf.save_adapter(TABLE, lora(), tmp_path, alpha=4, dropout=0.0, base="anole")
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_rslora": True}))
+    assert_same(hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=5.65685425), lora())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "is no PEFT config of a LoRA"),
+        ('{"peft_type": "LORA", "r": "8", "lora_alpha": 8}', "is no PEFT config of a LoRA"),
+        ('{"peft_type": "LORA", "r": 0, "lora_alpha": 8}', "is no PEFT config of a LoRA"),
+        ("[]", "holds no JSON object"),
+        ("not json", "is a text file that begins 'not json'"),
+    ],
+)
+def test_a_config_that_is_not_pefts_is_refused(tmp_path, text, message):
     (tmp_path / "adapter_config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"adapter_config.json is no PEFT config of a LoRA"):
+    with pytest.raises(ValueError, match=f"adapter_config.json {message}"):
         hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
 
 

@@ -33,7 +33,8 @@ def _prefix(part: str, names: Iterable[str]) -> str:
 
 def table(backbone: Qwen25VL) -> Table:
     """Returns Hugging Face's names of the layers that adapters may be added to, as in memory."""
-    return _table(backbone, keys.LOADED)
+    older = {keys.SAVED[part]: keys.LOADED[part] for part in keys.SAVED}
+    return _table(backbone, keys.LOADED)._replace(older=older)
 
 
 def save(

@@ -102,3 +102,10 @@ def test_an_adapter_is_named_for_the_model_in_memory_and_leaves_the_tower_alone(
     assert excluded.fullmatch("model.visual.blocks.11.mlp.up_proj")
     assert not excluded.fullmatch("model.language_model.layers.1.mlp.up_proj")
     same(hf.load_adapter(table, tmp_path, like(lora), alpha=8), lora)
+    # as transformers before 4.52 named the layers
+    file = tmp_path / "adapter_model.safetensors"
+    file.rename(tmp_path / "model.safetensors")
+    released.rename(tmp_path, lambda name: name.replace("model.language_model.", "model."))
+    (tmp_path / "model.safetensors").rename(file)
+    assert "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight" in safetensors_io.read(file)
+    same(hf.load_adapter(table, tmp_path, like(lora), alpha=8), lora)
