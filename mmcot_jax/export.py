@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import export_files, hf, models
+from mmcot_jax import export_files, hf, hub, models
 from mmcot_jax import mesh as meshes
 
 READERS = "PEFT reads it on top of the base; so does mmcot_jax, by `model.adapter`."
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         names = export(args.run, args.to, args.out, args.dtype)
-        pushed = export_files.push(args.out, args.push, args.dry_run) if args.push else []
+        pushed = hub.push(args.out, args.push, args.dry_run) if args.push else []
     except ValueError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2

@@ -8,8 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import huggingface_hub
-
+from mmcot_jax import hub
 from mmcot_jax.hf_config import Files, read_json, to_json
 
 TOKENIZER = (
@@ -116,8 +115,9 @@ def write_card(
     _write(out / TRAINING, config)
     model = config["model"]
     weights, licence = model["weights"], _licence(base)
+    from_hub = hub.is_name(weights) and not pathlib.Path(weights).exists()
     front = {
-        **({"base_model": weights} if is_hub_name(weights) else {}),
+        **({"base_model": weights} if from_hub else {}),
         "library_name": "peft" if to == "peft" else "transformers",
         "license": licence or "other",
         "pipeline_tag": "image-text-to-text",
@@ -154,11 +154,6 @@ def _paragraphs(lines: Sequence[str]) -> str:
     return "\n".join(out) + "\n"
 
 
-def is_hub_name(name: str) -> bool:
-    """Returns whether a name has the form ORGANISATION/REPOSITORY, and is no path that exists."""
-    return bool(re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name)) and not pathlib.Path(name).exists()
-
-
 def _licence(base: pathlib.Path | None) -> str:
     card = base / "README.md" if base else None
     if not card or not card.is_file():
@@ -191,35 +186,3 @@ def _numbers(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, f
             yield from _numbers(value, f"{prefix}{name} ")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{name}", value
-
-
-# --- to the hub -------------------------------------------------------------------------------
-
-
-def push(out: pathlib.Path, repo: str, dry_run: bool = False) -> list[str]:
-    """Uploads a folder to a repository of the Hugging Face hub, private if it is new.
-
-    Returns a line per file, its size and name, and the address; with `dry_run` nothing is sent.
-
-    Raises:
-        ValueError: a name that is no repository's, or the hub refuses.
-    """
-    if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", repo):
-        raise ValueError(f"--push is {repo!r}; give NAME/REPOSITORY, as on huggingface.co")
-    files = sorted(path for path in out.rglob("*") if path.is_file())
-    lines = [f"{path.stat().st_size:>14,}  {path.relative_to(out)}" for path in files]
-    if dry_run:
-        return [*lines, f"would be uploaded to {repo}"]
-    api = huggingface_hub.HfApi()
-    try:
-        api.create_repo(repo, private=True, exist_ok=True)
-        address = api.upload_folder(
-            repo_id=repo, folder_path=out, commit_message="Exported by mmcot_jax"
-        ).commit_url
-    except Exception as error:  # its own errors, and its HTTP library's
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{repo} was not uploaded ({reason}); log in with `hf auth login`, then "
-            f"`hf upload {repo} {out}` repeats this step"
-        ) from None
-    return [*lines, f"uploaded to {address}"]

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import http.server
 import json
-import threading
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,6 @@ import numpy as np
 import optax
 import pytest
 from helpers import released, tiny
-from huggingface_hub import constants
 from PIL import Image
 
 from mmcot_jax import export, export_files, hf, models, safetensors_io
@@ -241,74 +238,6 @@ def test_a_card_of_a_folder_or_of_random_weights_names_no_repository(tmp_path):
     assert "base_model" not in text and 'license: "other"' in text
     assert 'library_name: "peft"' in text and "A LoRA adapter of a run" in text
     assert "- base: none, the weights were random at first\n" in card(tmp_path, weights="")
-
-
-# --- to the hub --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A hub on this machine that keeps what is committed; its list of (path, body)."""
-    got = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            got.append((self.path, body))
-            if "repos/create" in self.path:
-                answer = {"url": f"{url}/me/model", "name": "me/model", "id": "me/model"}
-            elif "preupload" in self.path:
-                names = [file["path"] for file in json.loads(body)["files"]]
-                files = [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]
-                answer = {"files": files}
-            else:
-                answer = {"commitUrl": f"{url}/me/model/commit/1", "commitOid": "1"}
-            text = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(text)))
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
-    yield got
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_folder_is_pushed(hub, tmp_path):
-    (tmp_path / "README.md").write_text("# a card\n")
-    (tmp_path / "config.json").write_text("{}\n")
-    lines = export_files.push(tmp_path, "me/model")
-    assert lines[0].endswith("9  README.md") and lines[-1].startswith("uploaded to http://127.0.0")
-    created, commit = hub[0], hub[-1]
-    assert created[0] == "/api/repos/create" and json.loads(created[1])["visibility"] == "private"
-    assert commit[0].startswith("/api/models/me/model/commit/main")
-    sent = [json.loads(line)["value"] for line in commit[1].splitlines()]
-    assert [value.get("path") for value in sent] == [None, "README.md", "config.json"]
-
-
-def test_a_dry_run_lists_and_sends_nothing(hub, tmp_path):
-    (tmp_path / "README.md").write_text("# a card\n")
-    lines = export_files.push(tmp_path, "me/model", dry_run=True)
-    assert lines == ["             9  README.md", "would be uploaded to me/model"]
-    assert hub == []
-
-
-def test_what_cannot_be_pushed_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="--push is 'model'; give NAME/REPOSITORY"):
-        export_files.push(tmp_path, "model")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"me/model was not uploaded \(.*offline.*; log in with"):
-        export_files.push(tmp_path, "me/model")
 
 
 # --- read by transformers and peft -------------------------------------------------------------

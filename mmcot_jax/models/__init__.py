@@ -5,6 +5,7 @@ A folder has `build(c)`, `load(backbone, c, key, mesh)`, `picture_identity(c)` a
 export has beside its weights. A user's own may have `PARAMS`: rows for `rules.PARAMS`.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -14,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, hf_config, modules, rules
+from mmcot_jax import hf, hf_config, hub, modules, rules
 from mmcot_jax import mesh as meshes
 from mmcot_jax.hf_config import Setting
 from mmcot_jax.keytable import Table
@@ -38,9 +39,44 @@ def get(name: str) -> ModuleType:
 
 
 def resolve(path: str, module_file: str) -> pathlib.Path:
-    """Returns a config's path; `packaged:NAME` is a file beside the backbone's `module_file`."""
+    """Returns a config's path.
+
+    `packaged:NAME` is a file beside the backbone's `module_file`; `ORGANISATION/REPOSITORY`, if
+    there is no such path, is that repository of the Hugging Face hub, found in the local cache or
+    downloaded.
+
+    Raises:
+        ValueError: there is no such repository, or the hub cannot be reached.
+    """
     name = path.removeprefix("packaged:")
-    return pathlib.Path(path) if name == path else pathlib.Path(module_file).parent / name
+    if name != path:
+        return pathlib.Path(module_file).parent / name
+    return _snapshot(path) if hub.is_name(path) else pathlib.Path(path)
+
+
+@functools.cache
+def _snapshot(name: str) -> pathlib.Path:
+    """Returns the folder of a path or a repository; all processes take the first one's revision."""
+    here = pathlib.Path(name).exists()
+    own = [here, *_tried(lambda: "" if here else hub.newest(name))]
+    here, revision, error = meshes.all_gather_objects(own)[0]
+    if error:
+        raise ValueError(error)
+    if here:
+        return pathlib.Path(name)
+    each = meshes.all_gather_objects(_tried(lambda: str(hub.download(name, revision))))
+    for process, (_, error) in enumerate(each):
+        if error:
+            raise ValueError(f"process {process}: {error}" if len(each) > 1 else error)
+    return pathlib.Path(each[jax.process_index()][0])
+
+
+def _tried(find: Callable[[], str]) -> list[str]:
+    """Returns what `find` returns and its error, so that every process enters the exchange."""
+    try:
+        return [find(), ""]
+    except ValueError as error:
+        return ["", str(error)]
 
 
 def check_config_json(
@@ -104,4 +140,4 @@ def _read_adapter(c: Mapping[str, Any], shapes: PyTree | None, table: Table) -> 
             f"model.adapter is {folder!r}, but model.lora.rank is 0: this model has no adapters; "
             "set model.lora to the adapter's rank, alpha and targets"
         )
-    return hf.load_adapter(table, folder, shapes, alpha=c["lora"]["alpha"])
+    return hf.load_adapter(table, resolve(folder, __file__), shapes, alpha=c["lora"]["alpha"])
