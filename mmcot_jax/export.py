@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
@@ -22,7 +21,6 @@ from jaxtyping import PyTree
 from mmcot_jax import export_files, hf, hub, models
 from mmcot_jax import mesh as meshes
 
-READERS = "PEFT reads it on top of the base; so does mmcot_jax, by `model.adapter`."
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
 
 
@@ -46,10 +44,7 @@ def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16
         _write_adapter(module, c, trained, out)
     else:
         _write_merged(module, c, trained, out, mesh, DTYPES[dtype])
-    readers = READERS if to == "peft" or not hasattr(module, "describe") else ""
-    readers = readers or module.describe(module.build(c), c).readers
-    base = base_folder(module, c["weights"])
-    export_files.write_card(run, config, to, out, readers, base)
+    export_files.write(module, run, config, to, out, dtype)
     return sorted(path.name for path in out.iterdir())
 
 
@@ -79,21 +74,6 @@ def _write_merged(
     else:
         params = params | {"decoder": trained}
     module.weights.save(backbone, params, out, dtype)
-    if hasattr(module, "describe"):  # a user's own backbone may have none
-        folders = {name: base_folder(module, c[name]) for name in ("weights", "tokenizer")}
-        export_files.write_beside(
-            module.describe(backbone, c),
-            out,
-            np.dtype(dtype).name,
-            base=folders["weights"],
-            tokenizer=folders["tokenizer"] or folders["weights"],
-        )
-
-
-def base_folder(module: ModuleType, name: str) -> pathlib.Path | None:
-    """Returns the folder that a config's `weights` or `tokenizer` names, or None."""
-    path = models.resolve(name, module.__file__) if name else None
-    return path if path and path.is_dir() else None
 
 
 def is_adapter(trained: PyTree) -> bool:
@@ -156,12 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         names = export(args.run, args.to, args.out, args.dtype)
-        pushed = hub.push(args.out, args.push, args.dry_run) if args.push else []
+        print(f"{args.out}: {', '.join(names)}")
+        for line in hub.push(args.out, args.push, args.dry_run) if args.push else ():
+            print(line)
     except ValueError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
-    print(f"{args.out}: {', '.join(names)}")
-    print("\n".join(pushed), end="\n" if pushed else "")
     return 0
 
 

@@ -6,9 +6,10 @@ import pathlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-from mmcot_jax import hub
+from mmcot_jax import hub, models
 from mmcot_jax.hf_config import Files, read_json, to_json
 
 TOKENIZER = (
@@ -23,6 +24,45 @@ BASE = (
 """Files of the base that are copied."""
 TRAINING = "training_config.json"
 """The run's resolved config."""
+
+
+ADAPTER_READERS = "PEFT reads it on top of the base; so does mmcot_jax, by `model.adapter`."
+
+
+def write(
+    module: ModuleType,
+    run: pathlib.Path,
+    config: Mapping[str, Any],
+    to: str,
+    folder: pathlib.Path,
+    dtype: str,
+    *,
+    out: pathlib.Path | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes all files of an export but its weights into `folder`.
+
+    `module` is the backbone's, `config` the run's; `to` is "peft" or "merged". `out` is the
+    export's own place, if it is not yet `folder`; `checkpoint` has the exported `stage`, `step` and
+    `checkpoint`.
+
+    Raises:
+        ValueError: a file of the base, or the run's results.json, is no JSON.
+    """
+    c = config["model"]
+    base, tokenizer = (_folder(module, c[name]) for name in ("weights", "tokenizer"))
+    readers = ADAPTER_READERS if to == "peft" else "mmcot_jax reads it."
+    if to == "merged" and hasattr(module, "describe"):  # a user's own backbone may have none
+        files = module.describe(module.build(c), c)
+        write_beside(files, folder, dtype, base, tokenizer or base)
+        readers = files.readers
+    write_card(run, config, to, folder, readers, base, out=out, checkpoint=checkpoint)
+
+
+def _folder(module: ModuleType, name: str) -> pathlib.Path | None:
+    """Returns the folder that a config's `weights` or `tokenizer` names, or None."""
+    path = models.resolve(name, module.__file__) if name else None
+    return path if path and path.is_dir() else None
 
 
 def write_beside(
@@ -100,19 +140,23 @@ def write_card(
     run: pathlib.Path,
     config: Mapping[str, Any],
     to: str,
-    out: pathlib.Path,
+    folder: pathlib.Path,
     readers: str,
     base: pathlib.Path | None = None,
+    *,
+    out: pathlib.Path | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes README.md, a model card of the run, and training_config.json.
 
     `readers` says which programs read the export; `base` is the folder of the run's first weights,
-    whose card names its licence.
+    whose card names its licence. `out` and `checkpoint` are as `write` takes them.
 
     Raises:
         ValueError: the run's results.json is no JSON.
     """
-    _write(out / TRAINING, config)
+    _write(folder / TRAINING, config)
+    out = out or folder
     model = config["model"]
     weights, licence = model["weights"], _licence(base)
     from_hub = hub.is_name(weights) and not pathlib.Path(weights).exists()
@@ -124,7 +168,8 @@ def write_card(
         "tags": ["mmcot_jax", model["backbone"], *dict.fromkeys(config["stages"])],
     }
     kind = {"peft": "A LoRA adapter", "merged": "The merged model"}[to]
-    made_of = _made_of(out)
+    named = checkpoint or {}
+    made_of = f", {named['stage']} step {named['step']} ({named['checkpoint']})" if named else ""
     results = run / "results.json"
     numbers = _numbers(read_json(results)) if results.is_file() else ()
     scores = [f"| {name} | {value:g} |" for name, value in numbers]
@@ -143,7 +188,7 @@ def write_card(
         f"- licence: {licence or 'that of the base and of the data; name it here'}",
         *(["## Results", "| metric | value |", "|---|---|", *scores] if scores else []),
     ]
-    (out / "README.md").write_text(_paragraphs(text), encoding="utf-8")
+    (folder / "README.md").write_text(_paragraphs(text), encoding="utf-8")
 
 
 def _paragraphs(lines: Sequence[str]) -> str:
@@ -161,14 +206,6 @@ def _licence(base: pathlib.Path | None) -> str:
     front = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
     found = re.search(r"^license: *(\S+)", front[1], re.M) if front else None
     return found[1] if found else ""
-
-
-def _made_of(out: pathlib.Path) -> str:
-    path = out / "export.json"
-    if not path.is_file():
-        return ""
-    named = read_json(path)
-    return f", {named['stage']} step {named['step']} ({named['checkpoint']} checkpoint)"
 
 
 def _tasks(config: Mapping[str, Any]) -> list[str]:

@@ -198,14 +198,14 @@ def card(tmp_path, to="merged", base=None, **model):
         path.mkdir(exist_ok=True)
     scores = {"shapes": {"strict": {"accuracy": 41.5}}, "eval": {"n": 12}}
     (folder / "results.json").write_text(json.dumps(scores))
-    (out / "export.json").write_text('{"stage": "grpo", "step": 4, "checkpoint": "best"}')
     c = {
         "stages": ["sft", "grpo", "eval"],
         "model": {"backbone": "qwen25vl", "weights": "Qwen/Qwen2.5-VL-3B-Instruct", **model},
         "data": {"task": "aokvqa", "train": {}, "grpo": {"task": "viscot"}},
         "eval": {"sets": {"a": {"task": "drivingvqa"}}},
     }
-    export_files.write_card(folder, c, to, out, "Some program reads it.", base)
+    named = {"stage": "grpo", "step": 4, "checkpoint": "best"}
+    export_files.write_card(folder, c, to, out, "Some program reads it.", base, checkpoint=named)
     assert read(out / "training_config.json") == c
     return (out / "README.md").read_text()
 
@@ -223,7 +223,7 @@ def test_a_card_says_base_data_stages_metrics_command_and_licence(tmp_path):
     )
     for part in (
         "# my-model\n",
-        "The merged model of a run of mmcot_jax, grpo step 4 (best checkpoint). Some program",
+        "The merged model of a run of mmcot_jax, grpo step 4 (best). Some program",
         "- base: Qwen/Qwen2.5-VL-3B-Instruct, with the adapter first-adapter\n",
         "- data: aokvqa, viscot, drivingvqa\n",
         f"- written by: `python -m mmcot_jax.export {tmp_path}/run --to merged {tmp_path}/my-model",
