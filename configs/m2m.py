@@ -139,6 +139,9 @@ def tiny() -> ConfigDict:
     )
     config.model.decoder = {
         "vocab": 1792,
+        "eps": 1e-5,
+        "rope_theta": 1e4,
+        "tied": False,
         "width": 192,
         "layers": 4,
         "heads": 2,

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from mmcot_jax import hub, models
-from mmcot_jax.hf_config import Files, read_json, to_json
+from mmcot_jax.hf_config import Files, is_own, read_json, to_json
 
 TOKENIZER = (
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -51,12 +51,15 @@ def write(
     """
     c = config["model"]
     base, tokenizer = (_folder(module, c[name]) for name in ("weights", "tokenizer"))
-    readers = ADAPTER_READERS if to == "peft" else "mmcot_jax reads it."
+    readers, library = "mmcot_jax reads it.", "mmcot_jax"
+    if to == "peft":
+        readers, library = ADAPTER_READERS, "peft"
     if to == "merged" and hasattr(module, "describe"):  # a user's own backbone may have none
         files = module.describe(module.build(c), c)
         write_beside(files, folder, dtype, base, tokenizer or base)
         readers = files.readers
-    write_card(run, config, to, folder, readers, base, out=out, checkpoint=checkpoint)
+        library = "mmcot_jax" if is_own(files.settings) else "transformers"
+    write_card(run, config, to, folder, (library, readers), base, out=out, checkpoint=checkpoint)
 
 
 def _folder(module: ModuleType, name: str) -> pathlib.Path | None:
@@ -141,7 +144,7 @@ def write_card(
     config: Mapping[str, Any],
     to: str,
     folder: pathlib.Path,
-    readers: str,
+    readers: tuple[str, str],
     base: pathlib.Path | None = None,
     *,
     out: pathlib.Path | None = None,
@@ -149,8 +152,9 @@ def write_card(
 ) -> None:
     """Writes README.md, a model card of the run, and training_config.json.
 
-    `readers` says which programs read the export; `base` is the folder of the run's first weights,
-    whose card names its licence. `out` and `checkpoint` are as `write` takes them.
+    `readers` are the library that reads the export and a sentence about it; `base` is the folder of
+    the run's first weights, whose card names its licence. `out` and `checkpoint` are as `write`
+    takes them.
 
     Raises:
         ValueError: the run's results.json is no JSON.
@@ -162,7 +166,7 @@ def write_card(
     from_hub = hub.is_name(weights) and not pathlib.Path(weights).exists()
     front = {
         **({"base_model": weights} if from_hub else {}),
-        "library_name": "peft" if to == "peft" else "transformers",
+        "library_name": readers[0],
         "license": licence or "other",
         "pipeline_tag": "image-text-to-text",
         "tags": ["mmcot_jax", model["backbone"], *dict.fromkeys(config["stages"])],
@@ -178,7 +182,7 @@ def write_card(
         *(f"{name}: {json.dumps(value)}" for name, value in front.items()),
         "---",
         f"# {out.name}",
-        f"{kind} of a run of mmcot_jax{made_of}. {readers}",
+        f"{kind} of a run of mmcot_jax{made_of}. {readers[1]}",
         "## Training",
         f"- base: {weights or 'none, the weights were random at first'}"
         + (f", with the adapter {model['adapter']}" if model.get("adapter") else ""),
@@ -205,7 +209,8 @@ def _licence(base: pathlib.Path | None) -> str:
         return ""
     front = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
     found = re.search(r"^license: *(\S+)", front[1], re.M) if front else None
-    return found[1] if found else ""
+    licence = found[1].strip("\"'") if found else ""
+    return "" if licence == "other" else licence
 
 
 def _tasks(config: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,11 @@ class Setting(NamedTuple):
     """The value where config.json lacks it, as transformers reads it; None: not compared then."""
 
 
+def is_own(settings: Sequence[Setting]) -> bool:
+    """Returns whether a model has layers that transformers lacks."""
+    return any(s.name == "model_type" and s.value.startswith(OWN) for s in settings)
+
+
 def read(folder: pathlib.Path) -> dict[str, Any] | None:
     """Returns a folder's config.json, or None.
 
@@ -74,7 +79,7 @@ def check(settings: Sequence[Setting], found: Mapping[str, Any] | None, source: 
         f"{s.name} is {_shown(x)} there, {s.key or 'of this backbone'} is {_shown(s.value)}"
         for s, x in differing
     )
-    flags = " ".join(f"--config.{s.key}={_shown(x)}" for s, x in differing if s.key)
+    flags = " and ".join(f"{s.key}={_shown(x)}" for s, x in differing if s.key)
     fixed = any(not s.key for s, _ in differing)
     advice = "give weights of this backbone" if fixed else f"set {flags}, or give other weights"
     raise ValueError(f"weights {source} are of another model by their config: {listed}; {advice}")

@@ -86,8 +86,8 @@ def test_all_that_differs_is_listed_with_the_flags_that_take_it_over():
         "weights FOLDER are of another model by their config: rms_norm_eps is 0.01 there, "
         "model.decoder.eps is 1e-06; rope_theta is 10000 there, model.decoder.rope_theta is "
         "1000000; tie_word_embeddings is True there, model.decoder.tied is False; set "
-        "--config.model.decoder.eps=0.01 --config.model.decoder.rope_theta=10000 "
-        "--config.model.decoder.tied=True, or give other weights"
+        "model.decoder.eps=0.01 and model.decoder.rope_theta=10000 and model.decoder.tied=True, or "
+        "give other weights"
     )
 
 
@@ -119,7 +119,7 @@ def test_all_that_differs_is_listed_with_the_flags_that_take_it_over():
             "window_size is 224 there, model.vision.wi",
         ),
         ({"vision_config": {"num_heads": 8}}, "num_heads is 8 there, model.vision.heads is 16"),
-        ({"vision_config": {"fullatt_block_indexes": [3]}}, "--config.model.vision.full=3"),
+        ({"vision_config": {"fullatt_block_indexes": [3]}}, "; set model.vision.full=3, or give"),
         ({"vision_config": {"hidden_act": "quick_gelu"}}, "vision_config.hidden_act is quick_gelu"),
     ],
 )

@@ -116,9 +116,7 @@ def test_weights_whose_config_says_another_rotation_are_refused_before_they_are_
     c = tiny.config(name, backbone, tmp_path) | {"weights": str(tmp_path), "vqgan_weights": ""}
     found = {"rope_theta": 1234.0, "rms_norm_eps": backbone.c.eps}
     (tmp_path / "config.json").write_text(json.dumps(found))
-    with pytest.raises(
-        ValueError, match=r"rope_theta is 1234 there, .*--config.model.decoder.rope"
-    ):
+    with pytest.raises(ValueError, match=r"rope_theta is 1234 there, .*; set model.decoder.rope_t"):
         models.get(name).build(c)
     found["rope_theta"] = backbone.c.rope_theta
     (tmp_path / "config.json").write_text(json.dumps(found))

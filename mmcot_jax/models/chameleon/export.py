@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from mmcot_jax import hf, models
-from mmcot_jax.hf_config import OWN, Files
+from mmcot_jax.hf_config import Files, is_own
 from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.config import hf_settings
 from mmcot_jax.models.chameleon.render import EOS, TOKENIZERS
@@ -94,7 +94,7 @@ def with_placeholder(text: str) -> str:
 
 
 def _readers(settings) -> str:
-    if settings[0].value.startswith(OWN):
+    if is_own(settings):
         return "mmcot_jax reads it. transformers does not: its VQGAN has norms of 32 groups only."
     return (
         "transformers (ChameleonForConditionalGeneration) reads its words and the images that it "

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmcot_jax import hf, models
-from mmcot_jax.hf_config import OWN, Files
+from mmcot_jax.hf_config import Files, is_own
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
 from mmcot_jax.models.qwen25vl.config import hf_settings
 from mmcot_jax.models.qwen25vl.render import MARKS, SYSTEM
@@ -69,7 +69,7 @@ def describe(backbone: Qwen25VL, c: Mapping[str, Any]) -> Files:
 
 
 def _readers(settings) -> str:
-    if settings[0].value.startswith(OWN):
+    if is_own(settings):
         return "mmcot_jax reads it. transformers does not: its class lacks this model's qk-norm."
     return (
         "transformers (Qwen2_5_VLForConditionalGeneration with AutoProcessor), what builds on it, "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mmcot_jax.hf_config import OWN, Files
+from mmcot_jax.hf_config import Files, is_own
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
 from mmcot_jax.models.seed_llama.config import hf_settings
 
@@ -44,7 +44,7 @@ def describe(backbone: SeedLlama, c: Mapping[str, Any]) -> Files:
 
 
 def _readers(settings, images: bool) -> str:
-    if settings[0].value.startswith(OWN):
+    if is_own(settings):
         return "mmcot_jax reads it. transformers does not: its class lacks this model's qk-norm."
     pictures = (
         " The image tokenizer, seed_tokenizer.safetensors, is read by mmcot_jax; its names are "
