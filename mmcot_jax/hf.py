@@ -101,13 +101,21 @@ def load(
     has a `ShapeDtypeStruct` per parameter; without a sharding it is put on one device.
 
     Raises:
-        ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed.
+        ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed; or
+            tensors that are no floats.
     """
     tensors = source if isinstance(source, Mapping) else read_folder(source)
     leaves = flatten(like)
     wanted = slots(table, {path: leaf.shape for path, leaf in leaves.items()})
     found = {name: tensor.shape for name, tensor in tensors.items()}
     check(table, wanted, found, name or str(source))
+    named = (slot.name for group in wanted.values() for slot in group)
+    if odd := [n for n in named if not jnp.issubdtype(tensors[n].dtype, jnp.floating)]:
+        raise ValueError(
+            f"weights {name or source}: {odd[0]} is {tensors[odd[0]].dtype}"
+            f"{f', as {len(odd) - 1} more are' if odd[1:] else ''}; give weights in float32, "
+            "float16 or bfloat16, not quantised ones"
+        )
     placed = {path: _place(wanted[path], tensors, leaf) for path, leaf in leaves.items()}
     return jax.tree.unflatten(jax.tree.structure(like), list(placed.values()))
 

@@ -34,13 +34,13 @@ def is_own(settings: Sequence[Setting]) -> bool:
     return any(s.name == "model_type" and s.value.startswith(OWN) for s in settings)
 
 
-def read(folder: pathlib.Path) -> dict[str, Any] | None:
-    """Returns a folder's config.json, or None.
+def read(folder: pathlib.Path, name: str = "config.json") -> dict[str, Any] | None:
+    """Returns a folder's config.json, or another such file, or None.
 
     Raises:
         ValueError: the file is not JSON, or holds no object.
     """
-    path = folder / "config.json"
+    path = folder / name
     return read_json(path) if path.is_file() else None
 
 

@@ -132,6 +132,16 @@ def test_a_checkpoint_of_another_model_lists_every_fault(tmp_path):
     )
 
 
+def test_quantised_weights_are_refused(tmp_path):
+    tensors = {
+        "emb.weight": np.zeros((8, 4), np.int8),
+        **{f"h.{i}.q_proj.weight": np.zeros((8, 4), np.float16) for i in range(2)},
+        **{f"h.{i}.norm.bias": np.zeros(2, np.float16) for i in range(2)},
+    }
+    with pytest.raises(ValueError, match=r"weights x: emb.weight is int8; give weights in float32"):
+        hf.load(TABLE, tensors, shapes(tree()), "x")
+
+
 # --- where weights are ------------------------------------------------------------------------
 
 

@@ -146,6 +146,24 @@ def test_a_header_without_a_field_or_with_overlapping_tensors_is_refused(tmp_pat
         safetensors_io.read(raw(tmp_path, {"w": GOOD, "v": GOOD}))
 
 
+def test_a_damaged_file_is_one_line(tmp_path):
+    entries = [Entry("a", (2, 3), F32), Entry("b", (4,), np.dtype(np.int64))]
+    path = tmp_path / "x.safetensors"
+    safetensors_io.write(path, entries, [np.zeros((2, 3), np.float32), np.zeros(4, np.int64)])
+    whole, random, refused = path.read_bytes(), np.random.default_rng(0), 0
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[random.integers(header)] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            safetensors_io.read(path)
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+    assert refused > 200  # a changed name or a bit of the padding may go unseen
+
+
 def raw(folder, header):
     """A file of this header and 24 bytes."""
     text = json.dumps(header).encode()

@@ -84,8 +84,9 @@ def check_config_json(
     settings: Sequence[Setting],
     module_file: str,
     original: Callable[[pathlib.Path], Mapping[str, Any] | None] | None = None,
+    file: str = "config.json",
 ) -> None:
-    """Compares config.json in the folder `weights`, if there is one, with the config's model.
+    """Compares a file in the folder `weights`, if there is one, with the config's model.
 
     `original(path)` reads the same values from another form of weights.
 
@@ -95,7 +96,7 @@ def check_config_json(
     if not weights:
         return
     path = resolve(weights, module_file)
-    found = hf_config.read(path) or (original(path) if original else None)
+    found = hf_config.read(path, file) or (original(path) if original else None)
     hf_config.check(settings, found, path)
 
 

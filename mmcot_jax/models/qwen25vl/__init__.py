@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from mmcot_jax import hf, models
 from mmcot_jax.models.qwen25vl import weights
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
-from mmcot_jax.models.qwen25vl.config import VisionConfig, hf_settings
+from mmcot_jax.models.qwen25vl.config import VisionConfig, hf_settings, processor_settings
 from mmcot_jax.models.qwen25vl.export import describe as describe
 from mmcot_jax.models.qwen25vl.render import Qwen25VLRenderer
 from mmcot_jax.nn.decoder_only import decoder_config
@@ -54,7 +54,11 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Qw
         learn=learn,
         eos=eos,
     )
-    models.check_config_json(c["weights"], hf_settings(decoder, vision, renderer.ids), __file__)
+    settings = hf_settings(decoder, vision, renderer.ids)
+    models.check_config_json(c["weights"], settings, __file__)
+    models.check_config_json(
+        c["weights"], processor_settings(vision), __file__, file="preprocessor_config.json"
+    )
     return Qwen25VL(decoder, vision, renderer, c["context"])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mmcot_jax.hf_config import OWN, Setting, decoder_settings
+from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 
 
 class VisionConfig(NamedTuple):
@@ -90,6 +91,17 @@ def hf_settings(decoder: Any, vision: VisionConfig, ids: Mapping[str, int]) -> l
         Setting("image_token_id", ids["pad"]),
         Setting("vision_start_token_id", ids["open"]),
         Setting("vision_end_token_id", ids["close"]),
+    ]
+
+
+def processor_settings(vision: VisionConfig) -> list[Setting]:
+    """Returns preprocessor_config.json's values; its bounds are not compared, a run has its own."""
+    return [
+        Setting("patch_size", vision.patch, "model.vision.patch"),
+        Setting("temporal_patch_size", vision.frames, "model.vision.frames"),
+        Setting("merge_size", vision.merge, "model.vision.merge"),
+        Setting("image_mean", CLIP_MEAN),
+        Setting("image_std", CLIP_STD),
     ]
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmcot_jax import hf, models
-from mmcot_jax.hf_config import Files, is_own
+from mmcot_jax.hf_config import Files, is_own, to_json
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
-from mmcot_jax.models.qwen25vl.config import hf_settings
+from mmcot_jax.models.qwen25vl.config import hf_settings, processor_settings
 from mmcot_jax.models.qwen25vl.render import MARKS, SYSTEM
 
 # the release's, without videos
@@ -19,7 +19,6 @@ CHAT_TEMPLATE = (
     "{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def describe(backbone: Qwen25VL, c: Mapping[str, Any]) -> Files:
@@ -35,11 +34,7 @@ def describe(backbone: Qwen25VL, c: Mapping[str, Any]) -> Files:
     processor = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5_VLProcessor",
-        "patch_size": v.patch,
-        "temporal_patch_size": v.frames,
-        "merge_size": v.merge,
-        "image_mean": list(MEAN),
-        "image_std": list(STD),
+        **to_json(processor_settings(v)),
     }
     tokenizer = {
         "tokenizer_class": "PreTrainedTokenizerFast",
