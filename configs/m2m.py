@@ -59,6 +59,9 @@ def full() -> ConfigDict:
                 "heads": 32,
                 "kv_heads": 32,
                 "mlp": 11008,
+                "eps": 1e-5,
+                "rope_theta": 1e4,
+                "tied": False,
                 "dtype": "bfloat16",
                 "param_dtype": "bfloat16",
                 "remat_policy": "nothing",
@@ -139,6 +142,9 @@ def tiny() -> ConfigDict:
     )
     config.model.decoder = {
         "vocab": 1792,
+        "eps": 1e-5,
+        "rope_theta": 1e4,
+        "tied": False,
         "width": 192,
         "layers": 4,
         "heads": 2,

@@ -165,6 +165,8 @@ def tiny() -> ConfigDict:
         "rope_sections": (8, 8, 8),
         # rows and columns rotate the slower channels: at 1e4 six columns differ by 0.01 radians
         "rope_theta": 10.0,
+        "eps": 1e-5,
+        "tied": False,
         "qk_norm": True,
         "remat": False,
         "remat_policy": "nothing",

@@ -83,6 +83,8 @@ def full() -> ConfigDict:
                 "kv_heads": 32,
                 "mlp": 11008,
                 "eps": 1e-6,
+                "rope_theta": 1e4,
+                "tied": False,
                 "dtype": "bfloat16",
                 "param_dtype": "bfloat16",
                 "remat_policy": "nothing",
@@ -177,6 +179,9 @@ def tiny() -> ConfigDict:
     }
     config.model.decoder = {
         "vocab": 384,
+        "eps": 1e-5,
+        "rope_theta": 1e4,
+        "tied": False,
         "width": 192,
         "layers": 4,
         "heads": 4,
@@ -270,6 +275,7 @@ def smol() -> ConfigDict:
         "heads": 9,
         "kv_heads": 3,
         "mlp": 1536,
+        "eps": 1e-5,
         "rope_theta": 1e5,
         "tied": True,
         "remat": False,

@@ -7,7 +7,6 @@ python -m mmcot_jax.export runs/m2m --to merged model/ --dtype float32
 import argparse
 import json
 import pathlib
-import shutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -19,12 +18,10 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import ckpt, errors, files, hf, models
+from mmcot_jax import ckpt, errors, export_files, files, hf, hub, models
 from mmcot_jax import mesh as meshes
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
-# files of a Hugging Face folder that are copied: all but its weights
-_BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")
 
 
 def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16") -> list[str]:
@@ -49,6 +46,7 @@ def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16
             _write_adapter(module, c, trained, folder)
         else:
             _write_merged(module, c, trained, folder, mesh, DTYPES[dtype])
+        export_files.write(module, run, config, to, folder, dtype)
     return sorted(path.name for path in out.iterdir())
 
 
@@ -78,11 +76,6 @@ def _write_merged(
     else:
         params = params | {"decoder": trained}
     module.weights.save(backbone, params, out, dtype)
-    base = pathlib.Path(c["weights"])
-    if c["weights"] and base.is_dir():
-        for path in sorted(p for pattern in _BESIDE for p in base.glob(pattern)):
-            if not path.name.endswith(".index.json"):
-                shutil.copyfile(path, out / path.name)
 
 
 def is_adapter(trained: PyTree) -> bool:
@@ -142,11 +135,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
     parser.add_argument("--to", required=True, choices=("peft", "merged"))
     parser.add_argument("--dtype", default="bfloat16", choices=tuple(DTYPES), help="of --to merged")
+    parser.add_argument("--push", metavar="NAME/REPOSITORY", help="upload it to the hub as well")
+    parser.add_argument("--dry-run", action="store_true", help="of --push: list, upload nothing")
     args = parser.parse_args(argv)
 
     def command() -> None:
         names = export(args.run, args.to, args.out, args.dtype)
         print(f"{args.out}: {', '.join(names)}")
+        for line in hub.push(args.out, args.push, args.dry_run) if args.push else ():
+            print(line)
 
     return errors.run_command(command, "export")
 

@@ -4,6 +4,7 @@ Axes: L layers, R adapter rank; kernels are [in out].
 """
 
 import json
+import math
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +16,79 @@ import numpy as np
 from jaxtyping import PyTree
 from tokenizers import Tokenizer
 
-from mmcot_jax import files, safetensors_io
+from mmcot_jax import files, safetensors_io, torch_io
+from mmcot_jax.file_kind import file_kind
+from mmcot_jax.hf_config import read_json
 from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
 
 Tensors = Mapping[str, np.ndarray]
 """Upstream name -> memory-mapped array; its bytes are read when it is copied."""
+
+
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+"""Files of a folder's weights; the first that is there, or of which there is an index, is read."""
+
+
+def read_file(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns all tensors of a file of safetensors or torch's, by name.
+
+    Raises:
+        ValueError: a file of another kind, or a damaged one.
+    """
+    if torch_io.is_torch(path) or pathlib.Path(path).suffix in (".bin", ".ckpt", ".pt", ".pth"):
+        return torch_io.read(path)
+    return safetensors_io.read(path)
+
+
+def read_folder(path: str | pathlib.Path, names: Sequence[str] = WHOLE) -> dict[str, np.ndarray]:
+    """Returns all tensors of a file, or of a folder with one of `names` or its shards and index.
+
+    Raises:
+        ValueError: no weights there, an index that does not agree with its shards, or as
+            `read_file`.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        return read_file(path)
+    if not path.is_dir():
+        nearest = next(p for p in path.absolute().parents if p.is_dir())
+        raise ValueError(f"no weights at {path}: {_holds(nearest)}; {_FETCH}")
+    for name in names:
+        if (path / name).is_file():
+            return read_file(path / name)
+        if (path / f"{name}.index.json").is_file():
+            return _read_shards(path / f"{name}.index.json")
+    raise ValueError(
+        f"no {' or '.join(names)}, whole or in shards with an index, in {path}: {_holds(path)}; "
+        f"{_FETCH}"
+    )
+
+
+_FETCH = "download a checkpoint there (`hf download NAME --local-dir FOLDER`) or give its folder"
+
+
+def _read_shards(index: pathlib.Path) -> dict[str, np.ndarray]:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise ValueError(f"{index} has no weight_map of names to files; fetch it again")
+    shards, folder = sorted(set(places.values())), index.parent
+    if absent := [name for name in shards if not (folder / name).is_file()]:
+        listed = ", ".join(absent)
+        raise ValueError(f"{index} names {listed}, not in {folder}; fetch what is missing")
+    read = {file: read_file(folder / file) for file in shards}
+    if lost := [name for name, file in places.items() if name not in read[file]]:
+        raise ValueError(
+            f"{index} says that {lost[0]} is in {places[lost[0]]}, which lacks it"
+            f"{f' and {len(lost) - 1} more' if lost[1:] else ''}; fetch both again"
+        )
+    every = {name: tensor for tensors in read.values() for name, tensor in tensors.items()}
+    return every | {name: read[file][name] for name, file in places.items()}
+
+
+def _holds(folder: pathlib.Path, most: int = 10) -> str:
+    names = sorted(p.name for p in folder.iterdir())
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{folder} holds {', '.join(names[:most]) or 'nothing'}{more}"
 
 
 def load(
@@ -32,13 +101,21 @@ def load(
     has a `ShapeDtypeStruct` per parameter; without a sharding it is put on one device.
 
     Raises:
-        ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed.
+        ValueError: nothing at `source`; missing, unexpected and misshapen tensors, all listed; or
+            tensors that are no floats.
     """
-    tensors = source if isinstance(source, Mapping) else safetensors_io.read_folder(source)
+    tensors = source if isinstance(source, Mapping) else read_folder(source)
     leaves = flatten(like)
     wanted = slots(table, {path: leaf.shape for path, leaf in leaves.items()})
     found = {name: tensor.shape for name, tensor in tensors.items()}
     check(table, wanted, found, name or str(source))
+    named = (slot.name for group in wanted.values() for slot in group)
+    if odd := [n for n in named if not jnp.issubdtype(tensors[n].dtype, jnp.floating)]:
+        raise ValueError(
+            f"weights {name or source}: {odd[0]} is {tensors[odd[0]].dtype}"
+            f"{f', as {len(odd) - 1} more are' if odd[1:] else ''}; give weights in float32, "
+            "float16 or bfloat16, not quantised ones"
+        )
     placed = {path: _place(wanted[path], tensors, leaf) for path, leaf in leaves.items()}
     return jax.tree.unflatten(jax.tree.structure(like), list(placed.values()))
 
@@ -122,26 +199,42 @@ def _names(path: tuple) -> Path:
 # --- tokenizers ------------------------------------------------------------------------------
 
 
-def read_tokenizer(
+def find_tokenizer(
     path: str | pathlib.Path, advice: str, names: Sequence[str] = ("tokenizer.json",)
-) -> Tokenizer:
-    """Reads a tokenizer.json, or the first of `names` that a folder holds.
+) -> pathlib.Path:
+    """Returns the file at `path`, or the first of `names` that a folder holds.
 
     Raises:
-        ValueError: no such file, followed by `advice`; or a file that is not a tokenizer.
+        ValueError: no such file, followed by `advice`.
     """
     path = pathlib.Path(path)
     files = [path / name for name in names] if path.is_dir() else [path]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         raise ValueError(f"model.tokenizer: no tokenizer.json at {path}; {advice}")
+    return file
+
+
+def read_tokenizer(
+    path: str | pathlib.Path, advice: str, names: Sequence[str] = ("tokenizer.json",)
+) -> Tokenizer:
+    """Reads a tokenizer.json, found as by `find_tokenizer`.
+
+    Raises:
+        ValueError: no such file, followed by `advice`; or a file that is not a tokenizer.
+    """
+    file = find_tokenizer(path, advice, names)
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exceptions
-        raise ValueError(f"model.tokenizer: {file} is not a tokenizer.json ({error})") from None
+        kind = file_kind(file)
+        reason = error if "JSON" in kind else kind
+        raise ValueError(f"model.tokenizer: {file} is not a tokenizer.json ({reason})") from None
 
 
 # --- adapters in PEFT's format ---------------------------------------------------------------
+
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def save_adapter(
@@ -206,14 +299,17 @@ def load_adapter(
     folder = pathlib.Path(folder)
     config = _read_adapter_config(folder / "adapter_config.json")
     theirs, ours = (config["r"], config["lora_alpha"]), (rank(like), alpha)
-    if theirs != ours:
+    if theirs[0] != ours[0] or not math.isclose(theirs[1], ours[1], rel_tol=1e-6):
+        stabilised = " (use_rslora: its own times the root of the rank)"
         raise ValueError(
-            f"adapter {folder} has rank {theirs[0]} and alpha {theirs[1]:g}, model.lora has rank "
-            f"{ours[0]} and alpha {ours[1]:g}; set model.lora.rank={theirs[0]} and "
-            f"model.lora.alpha={theirs[1]:g}, or give another adapter"
+            f"adapter {folder} has rank {theirs[0]} and alpha {theirs[1]:.9g}"
+            f"{stabilised if config.get('use_rslora') else ''}, model.lora has rank {ours[0]} and "
+            f"alpha {ours[1]:.9g}; set model.lora.rank={theirs[0]} and "
+            f"model.lora.alpha={theirs[1]:.9g}, or give another adapter"
         )
     names = adapter_table(table, tuple(flatten(like)))
-    tensors = safetensors_io.read_folder(folder / "adapter_model.safetensors")
+    found = read_folder(folder, ADAPTERS)
+    tensors = {_renamed(name, table.older): tensor for name, tensor in found.items()}
     theirs, ours = (_modules(found) for found in (tensors, (r.upstream for r in names.rules)))
     if theirs != ours:
         raise ValueError(
@@ -223,26 +319,52 @@ def load_adapter(
     return load(names, tensors, like, str(folder))
 
 
+PLAIN = (
+    "peft_type", "r", "lora_alpha", "use_rslora", "init_lora_weights", "bias", "task_type",
+    "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "target_modules", "exclude_modules", "lora_dropout", "megatron_core", "qalora_group_size",
+    "eva_config", "runtime_config",
+)  # fmt: skip
+"""Keys of adapter_config.json that a plain LoRA adapter may have set; others make another model."""
+INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Initialisations that leave the base as it is; "pissa", "olora", "corda" and "loftq" change it."""
+
+
 def _read_adapter_config(path: pathlib.Path) -> dict[str, Any]:
+    """Returns adapter_config.json, its alpha that of the scale alpha / r."""
     if not path.is_file():
         raise ValueError(
             f"no adapter in {path.parent}: give a folder with adapter_config.json and "
             "adapter_model.safetensors, as PEFT writes it"
         )
-    try:
-        config = json.loads(path.read_text())
-        kind = {name: config[name] for name in ("peft_type", "r", "lora_alpha")}["peft_type"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is no PEFT config of a LoRA adapter; export it again") from None
-    other = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern")
-    used = [name for name in other if config.get(name)]
-    if config.get("bias", "none") != "none":
-        used.append("bias")
-    if kind != "LORA":
-        used.append(f"peft_type {kind}")
+    config = read_json(path)
+    kind, size, alpha = (config.get(name) for name in ("peft_type", "r", "lora_alpha"))
+    if kind is None or type(size) is not int or size < 1 or type(alpha) not in (int, float):
+        raise ValueError(f"{path} is no PEFT config of a LoRA adapter; export it again")
+    used = [f"peft_type {kind}"] if kind != "LORA" else []
+    used += [name for name, value in config.items() if value and name not in PLAIN]
+    used += ["bias"] if config.get("bias", "none") != "none" else []
     if used:
         raise ValueError(f"{path} uses {', '.join(used)}; only plain LoRA fits, without them")
-    return config
+    start = config.get("init_lora_weights")
+    if start not in INITIAL:
+        raise ValueError(
+            f"{path} has init_lora_weights {start!r}, which changed the base that the adapter "
+            "belongs to; save it as a plain adapter of the first base "
+            "(path_initial_model_for_weight_conversion of PEFT's save_pretrained)"
+        )
+    return config | {"lora_alpha": alpha * math.sqrt(size) if config.get("use_rslora") else alpha}
+
+
+def _renamed(name: str, older: Mapping[str, str]) -> str:
+    """Returns an adapter's name with today's prefix."""
+    first = "base_model.model."
+    own = name.removeprefix(first)
+    if not own.startswith(tuple(older.values())):
+        for old, new in older.items():
+            if own.startswith(old):
+                return first + new + own.removeprefix(old)
+    return name
 
 
 def _modules(names: Iterable[str]) -> set[str]:

@@ -6,6 +6,7 @@ heads, C head channels, D width; kernels are [in out] here and [out in] upstream
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ class Table(NamedTuple):
     rules: tuple[Rule, ...]
     ignorable: tuple[str, ...] = ()
     """Shell patterns: `*.rotary_emb.inv_freq`."""
+    older: Mapping[str, str] = MappingProxyType({})
+    """Prefixes in adapters of older versions -> those of `rules`."""
 
 
 def parse_path(path: str) -> Path:

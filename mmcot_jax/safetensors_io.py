@@ -1,19 +1,21 @@
-"""Reads safetensors memory-mapped, writes them tensor by tensor; reads torch pickles. No jax.
+"""Reads safetensors memory-mapped, writes them tensor by tensor. No jax.
 
 Source of the format: https://huggingface.co/docs/safetensors, "Format".
 """
 
 import json
+import math
 import mmap
 import pathlib
-import pickle
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from mmcot_jax import files
+from mmcot_jax.file_kind import file_kind
 
 DTYPES = {
     "F64": np.dtype(np.float64),
@@ -24,6 +26,9 @@ DTYPES = {
     "I32": np.dtype(np.int32),
     "I16": np.dtype(np.int16),
     "I8": np.dtype(np.int8),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
@@ -49,7 +54,8 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Returns views into a mapped file, by name; bytes are read when a view is copied.
 
     Raises:
-        ValueError: no safetensors file, a truncated one, or a dtype numpy lacks.
+        ValueError: no safetensors file, a truncated one, a dtype that numpy lacks, or tensors whose
+            shape, dtype and place in the file do not fit together.
     """
     path = pathlib.Path(path)
     size = path.stat().st_size
@@ -58,52 +64,48 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     try:
         header = json.loads(data[8 : min(start, _LONGEST_HEADER)].tobytes())
         header.pop("__metadata__", None)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        kind = file_kind(path)
+        reason = "its header is cut short or damaged" if "safetensors" in kind else f"it is {kind}"
         raise ValueError(
-            f"{path} is no safetensors file (header unreadable); fetch it again"
+            f"{path} is no safetensors file ({reason}); fetch the weights as safetensors"
         ) from None
-    return {name: _view(data[start:], name, info, path) for name, info in header.items()}
+    views = {name: _view(data[start:], name, info, path) for name, info in header.items()}
+    places = sorted((*info["data_offsets"], name) for name, info in header.items())
+    for (_, end, first), (begin, _, second) in pairwise(places):
+        if begin < end:
+            raise ValueError(
+                f"{path} is damaged: {second} begins at byte {begin}, within {first}, which ends "
+                f"at {end}; fetch it again"
+            )
+    return views
 
 
-def _view(data: np.ndarray, name: str, info: Mapping, path: pathlib.Path) -> np.ndarray:
-    if info["dtype"] not in DTYPES:
+def _view(data: np.ndarray, name: str, info: Any, path: pathlib.Path) -> np.ndarray:
+    damaged = f"{path} has a damaged header: {name}"
+    fields = ("dtype", "shape", "data_offsets")
+    if not isinstance(info, dict) or any(field not in info for field in fields):
+        raise ValueError(f"{damaged} needs {', '.join(fields)}; fetch it again")
+    dtype, shape, offsets = (info[field] for field in fields)
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"{path}: {name} has dtype {dtype}; convert to one of {list(DTYPES)}")
+    if not (_are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2):
+        raise ValueError(f"{damaged} has shape {shape} and data_offsets {offsets}; fetch it again")
+    begin, end = offsets
+    needed = math.prod(shape) * DTYPES[dtype].itemsize
+    if end - begin != needed:
         raise ValueError(
-            f"{path}: {name} has dtype {info['dtype']}; convert to one of {list(DTYPES)}"
+            f"{damaged} has {end - begin} bytes, {shape} of {dtype} need {needed}; fetch it again"
         )
-    begin, end = info["data_offsets"]
     if end > data.size:
         raise ValueError(
             f"{path} is cut short: {name} ends at byte {end} of {data.size}; fetch it again"
         )
-    return data[begin:end].view(DTYPES[info["dtype"]]).reshape(info["shape"])
+    return data[begin:end].view(DTYPES[dtype]).reshape(shape)
 
 
-def read_pickle(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns views into a mapped torch pickle, by name; no code of the pickle is run.
-
-    Raises:
-        ValueError: torch is not installed, or the file is no torch checkpoint.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise ValueError(
-            f"{path} is a torch pickle: `pip install 'mmcot_jax[convert]'` to read it"
-        ) from None
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is no torch checkpoint ({reason}); fetch it again") from None
-    state = loaded.get("state_dict", loaded)
-    tensors = {name: x for name, x in state.items() if isinstance(x, torch.Tensor)}
-    return {
-        # numpy has no bfloat16 of its own, so its bytes are viewed as integers
-        name: x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-        if x.dtype == torch.bfloat16
-        else x.numpy()
-        for name, x in tensors.items()
-    }
+def _are_sizes(x: Any) -> bool:
+    return isinstance(x, list) and all(type(n) is int and n >= 0 for n in x)
 
 
 def forget(view: np.ndarray) -> None:
@@ -113,39 +115,6 @@ def forget(view: np.ndarray) -> None:
         base = base.base
     if isinstance(base, mmap.mmap):
         base.madvise(mmap.MADV_DONTNEED)
-
-
-def read_folder(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns all tensors of a file, or of a folder with model.safetensors or its .index.json.
-
-    Raises:
-        ValueError: no weights there.
-    """
-    path = pathlib.Path(path)
-    if path.is_file():
-        return read(path)
-    if not path.is_dir():
-        nearest = next(p for p in path.absolute().parents if p.is_dir())
-        raise ValueError(f"no weights at {path}: {_holds(nearest)}; {_FETCH}")
-    index = path / "model.safetensors.index.json"
-    if not index.is_file():
-        if (path / "model.safetensors").is_file():
-            return read(path / "model.safetensors")
-        raise ValueError(f"no model.safetensors or its index in {path}: {_holds(path)}; {_FETCH}")
-    files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    absent = [name for name in files if not (path / name).is_file()]
-    if absent:
-        raise ValueError(f"{index} names {', '.join(absent)}, not in {path}; fetch what is missing")
-    return {name: tensor for file in files for name, tensor in read(path / file).items()}
-
-
-_FETCH = "download a checkpoint there (`hf download NAME --local-dir FOLDER`) or give its folder"
-
-
-def _holds(folder: pathlib.Path, most: int = 10) -> str:
-    names = sorted(p.name for p in folder.iterdir())
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{folder} holds {', '.join(names[:most]) or 'nothing'}{more}"
 
 
 def write(path: pathlib.Path, entries: Sequence[Entry], arrays: Iterable[np.ndarray]) -> None:

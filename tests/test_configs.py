@@ -118,6 +118,16 @@ def test_full_and_tiny_models_have_the_same_keys(paradigm):
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
+@pytest.mark.parametrize("size", ["", ":tiny"])
+def test_what_weights_are_compared_with_is_a_flag(paradigm, size):
+    """An error about weights of another rotation, norm or head names these keys."""
+    c = config.load(f"{CONFIGS}/{paradigm}.py{size}").model
+    assert {"eps", "rope_theta", "tied", "heads", "kv_heads"} <= set(c.decoder)
+    if paradigm == "m2t" and not size:
+        assert {"window", "patch", "merge", "frames", "full", "heads"} <= set(c.vision)
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_the_remat_policy_is_a_flag(paradigm):
     c = tiny(paradigm, "model.decoder.remat_policy=dots")
     backbone = models.get(PARADIGMS[paradigm]).build(c.model.to_dict())

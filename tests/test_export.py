@@ -65,7 +65,9 @@ def run(tmp_path, base):
 def test_adapters_are_exported_from_the_last_step(run, variables, tmp_path, base, capsys):
     out = tmp_path / "adapter"
     assert export.main([str(run(variables["lora"])), "--to", "peft", str(out)]) == 0
-    assert capsys.readouterr().out == f"{out}: adapter_config.json, adapter_model.safetensors\n"
+    assert capsys.readouterr().out == (
+        f"{out}: README.md, adapter_config.json, adapter_model.safetensors, training_config.json\n"
+    )
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables["lora"])
     loaded = hf.load_adapter(weights.table(BACKBONE), out, like, alpha=4.0)
     jax.tree.map(np.testing.assert_array_equal, loaded, variables["lora"])
@@ -76,7 +78,11 @@ def test_adapters_are_exported_from_the_last_step(run, variables, tmp_path, base
 
 def test_merged_weights_hold_base_and_adapter(run, variables, tmp_path):
     names = export.export(run(variables["lora"], "grpo"), "merged", tmp_path / "out", "float32")
-    assert names == ["config.json", "model.safetensors", "tokenizer.json", "vqgan.safetensors"]
+    assert names == [
+        "README.md", "config.json", "generation_config.json", "model.safetensors",
+        "preprocessor_config.json", "processor_config.json", "tokenizer.json",
+        "tokenizer_config.json", "training_config.json", "vqgan.safetensors",
+    ]  # fmt: skip
     tensors = safetensors_io.read(tmp_path / "out" / "model.safetensors")
     layer = jax.tree.map(lambda x: np.asarray(x[1]), variables["lora"]["decoder"]["layers"])
     q = layer["attention"]["q"]
@@ -150,6 +156,18 @@ def test_an_export_without_room_leaves_nothing_and_can_be_repeated(
     assert line.startswith("export: ") and "safetensors: File too large: raise the limit" in line
     assert list((tmp_path / "to").iterdir()) == []
     assert export.main(given) == 0
+
+
+def test_an_export_may_be_pushed_and_a_dry_run_lists_its_files(run, variables, tmp_path, capsys):
+    out = tmp_path / "adapter"
+    command = [str(run(variables["lora"])), "--to", "peft", str(out), "--push", "me/anole"]
+    assert export.main([*command, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == [
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "training_config.json",
+        "me/anole",
+    ]  # fmt: skip
+    assert lines[-1] == "would be uploaded to me/anole"
 
 
 def test_nothing_is_overwritten(run, variables, tmp_path, base):

@@ -57,7 +57,7 @@ def test_loading_and_saving_again_writes_the_same_bytes(tmp_path):
 
 def test_files_hold_upstream_names_and_layouts(tmp_path):
     hf.save(TABLE, tree(), tmp_path)
-    tensors = safetensors_io.read_folder(tmp_path)
+    tensors = hf.read_folder(tmp_path)
     assert list(tensors) == [
         "emb.weight",
         "h.0.q_proj.weight",
@@ -72,7 +72,7 @@ def test_files_hold_upstream_names_and_layouts(tmp_path):
 
 def test_dtypes_are_those_asked_for(tmp_path):
     hf.save(TABLE, tree(), tmp_path, dtype=jnp.bfloat16)
-    assert safetensors_io.read_folder(tmp_path)["emb.weight"].dtype == jnp.bfloat16
+    assert hf.read_folder(tmp_path)["emb.weight"].dtype == jnp.bfloat16
     loaded = hf.load(TABLE, tmp_path, shapes(tree(jnp.float32)))
     assert_same(loaded, tree(jnp.float32))  # whole numbers below 256 are exact in bfloat16
 
@@ -132,6 +132,81 @@ def test_a_checkpoint_of_another_model_lists_every_fault(tmp_path):
     )
 
 
+def test_quantised_weights_are_refused(tmp_path):
+    tensors = {
+        "emb.weight": np.zeros((8, 4), np.int8),
+        **{f"h.{i}.q_proj.weight": np.zeros((8, 4), np.float16) for i in range(2)},
+        **{f"h.{i}.norm.bias": np.zeros(2, np.float16) for i in range(2)},
+    }
+    with pytest.raises(ValueError, match=r"weights x: emb.weight is int8; give weights in float32"):
+        hf.load(TABLE, tensors, shapes(tree()), "x")
+
+
+# --- where weights are ------------------------------------------------------------------------
+
+
+def test_a_missing_folder_says_what_is_there_instead(tmp_path):
+    (tmp_path / "anole").mkdir()
+    with pytest.raises(ValueError, match=r"no weights at .*7b: .* holds anole; download"):
+        hf.read_folder(tmp_path / "anoll" / "7b")
+
+
+def test_a_folder_without_weights_says_what_it_holds(tmp_path):
+    (tmp_path / "weights.bin").touch()
+    with pytest.raises(
+        ValueError, match=r"no model\.safetensors or pytorch_model\.bin.* holds weights\.bin; down"
+    ):
+        hf.read_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"no model.*and 2 more"):
+        for i in range(11):
+            (tmp_path / f"{i}.json").touch()
+        hf.read_folder(tmp_path)
+
+
+def test_an_index_whose_shards_are_not_there_names_them(tmp_path):
+    index = {"weight_map": {"a": "model-00002-of-00002.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"names model-00002-of-00002\.safetensors, not in"):
+        hf.read_folder(tmp_path)
+
+
+def index(folder, weight_map, name="model.safetensors"):
+    (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_an_index_that_disagrees_with_its_shards_is_refused(tmp_path):
+    entry = safetensors_io.Entry("a", (1,), np.dtype(np.float32))
+    safetensors_io.write(tmp_path / "s1.safetensors", [entry], [np.ones(1, np.float32)])
+    index(tmp_path, {"a": "s1.safetensors"})
+    assert hf.read_folder(tmp_path)["a"].tolist() == [1.0]
+    index(tmp_path, {"a": "s1.safetensors", "b": "s1.safetensors"})
+    with pytest.raises(ValueError, match=r"index.json says that b is in s1.safetensors, which la"):
+        hf.read_folder(tmp_path)
+    for broken in ([], "a", {"a": 3}):
+        index(tmp_path, broken)
+        with pytest.raises(ValueError, match=r"index.json has no weight_map of names to files"):
+            hf.read_folder(tmp_path)
+    for text, kind in (("[]", "holds no JSON object"), ("{", "is damaged"), ("", "is an empty fi")):
+        (tmp_path / "model.safetensors.index.json").write_text(text)
+        with pytest.raises(ValueError, match=f"index.json {kind}.*; fetch it again"):
+            hf.read_folder(tmp_path)
+
+
+def test_torchs_shards_are_read_by_their_index(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.ones(2)}, tmp_path / "pytorch_model-00001-of-00002.bin")
+    torch.save({"b": torch.zeros(1)}, tmp_path / "pytorch_model-00002-of-00002.bin")
+    places = {name: f"pytorch_model-0000{i}-of-00002.bin" for name, i in (("a", 1), ("b", 2))}
+    index(tmp_path, places, "pytorch_model.bin")
+    read = hf.read_folder(tmp_path)
+    assert {name: x.tolist() for name, x in read.items()} == {"a": [1.0, 1.0], "b": [0.0]}
+    torch.save({"c": torch.ones(1)}, tmp_path / "pytorch_model.bin")
+    assert hf.read_folder(tmp_path).keys() == {"c"}  # one file goes before shards
+
+
+# --- adapters ---------------------------------------------------------------------------------
+
+
 def lora():
     return {
         "layers": {
@@ -186,6 +261,17 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path):
         ),
         ({"lora_alpha": 8}, r"has rank 2 and alpha 8, .*; set .* and model.lora.alpha=8, or give"),
         ({"peft_type": "IA3"}, r"uses peft_type IA3; only plain LoRA fits"),
+        ({"modules_to_save": ["lm_head"]}, "uses modules_to_save; only plain"),
+        ({"rank_pattern": {"q": 4}, "alpha_pattern": {"q": 2}}, "uses rank_pattern, alpha_pattern"),
+        ({"fan_in_fan_out": True}, "uses fan_in_fan_out; only plain"),
+        ({"layers_to_transform": [0]}, "uses layers_to_transform; only plain"),
+        ({"an_option_of_tomorrow": 1}, "uses an_option_of_tomorrow; only plain"),
+        ({"init_lora_weights": "pissa_niter_4"}, "has init_lora_weights 'pissa_niter_4', which ch"),
+        ({"init_lora_weights": "olora"}, "has init_lora_weights 'olora', which changed the base"),
+        (
+            {"use_rslora": True},
+            r"has rank 2 and alpha 5.65685425 \(use_rslora.*set .*lora.alpha=5.65685425, or",
+        ),
     ],
 )
 def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
@@ -196,10 +282,26 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path, change, message):
         hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "not json"])
-def test_a_config_that_is_not_pefts_is_refused(tmp_path, text):
+def test_an_adapter_scaled_by_the_root_of_its_rank_is_read_with_the_alpha_that_equals_it(tmp_path):
+    hf.save_adapter(TABLE, lora(), tmp_path, alpha=4, dropout=0.0, base="anole")
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_rslora": True}))
+    assert_same(hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=5.65685425), lora())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "is no PEFT config of a LoRA"),
+        ('{"peft_type": "LORA", "r": "8", "lora_alpha": 8}', "is no PEFT config of a LoRA"),
+        ('{"peft_type": "LORA", "r": 0, "lora_alpha": 8}', "is no PEFT config of a LoRA"),
+        ("[]", "holds no JSON object"),
+        ("not json", "is a text file that begins 'not json'"),
+    ],
+)
+def test_a_config_that_is_not_pefts_is_refused(tmp_path, text, message):
     (tmp_path / "adapter_config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"adapter_config.json is no PEFT config of a LoRA"):
+    with pytest.raises(ValueError, match=f"adapter_config.json {message}"):
         hf.load_adapter(TABLE, tmp_path, shapes(lora()), alpha=4)
 
 

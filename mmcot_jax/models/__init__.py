@@ -1,12 +1,13 @@
 """Backbones, one folder each, and how a config's weights are loaded into one.
 
 A folder has `build(c)`, `load(backbone, c, key, mesh)`, `picture_identity(c)` and a module
-`weights` with `table(backbone)` and `save(...)`. A user's own may have `PARAMS`: rows for
-`rules.PARAMS`.
+`weights` with `table(backbone)` and `save(...)`; `describe(backbone, c)` returns the files that an
+export has beside its weights. A user's own may have `PARAMS`: rows for `rules.PARAMS`.
 """
 
+import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -14,8 +15,9 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, modules, rules
+from mmcot_jax import hf, hf_config, hub, modules, rules
 from mmcot_jax import mesh as meshes
+from mmcot_jax.hf_config import Setting
 from mmcot_jax.keytable import Table
 from mmcot_jax.types import Backbone, Variables
 
@@ -42,9 +44,65 @@ def get(name: str, *more: str) -> ModuleType:
 
 
 def resolve(path: str, module_file: str) -> pathlib.Path:
-    """Returns a config's path; `packaged:NAME` is a file beside the backbone's `module_file`."""
+    """Returns a config's path.
+
+    `packaged:NAME` is a file beside the backbone's `module_file`; `ORGANISATION/REPOSITORY`, if
+    there is no such path, is that repository of the Hugging Face hub, found in the local cache or
+    downloaded.
+
+    Raises:
+        ValueError: there is no such repository, or the hub cannot be reached.
+    """
     name = path.removeprefix("packaged:")
-    return pathlib.Path(path) if name == path else pathlib.Path(module_file).parent / name
+    if name != path:
+        return pathlib.Path(module_file).parent / name
+    return _snapshot(path) if hub.is_name(path) else pathlib.Path(path)
+
+
+@functools.cache
+def _snapshot(name: str) -> pathlib.Path:
+    """Returns the folder of a path or a repository; all processes take the first one's revision."""
+    here = pathlib.Path(name).exists()
+    own = [here, *_tried(lambda: "" if here else hub.newest(name))]
+    here, revision, error = meshes.all_gather_objects(own)[0]
+    if error:
+        raise ValueError(error)
+    if here:
+        return pathlib.Path(name)
+    each = meshes.all_gather_objects(_tried(lambda: str(hub.download(name, revision))))
+    for process, (_, error) in enumerate(each):
+        if error:
+            raise ValueError(f"process {process}: {error}" if len(each) > 1 else error)
+    return pathlib.Path(each[jax.process_index()][0])
+
+
+def _tried(find: Callable[[], str]) -> list[str]:
+    """Returns what `find` returns and its error, so that every process enters the exchange."""
+    try:
+        return [find(), ""]
+    except ValueError as error:
+        return ["", str(error)]
+
+
+def check_config_json(
+    weights: str,
+    settings: Sequence[Setting],
+    module_file: str,
+    original: Callable[[pathlib.Path], Mapping[str, Any] | None] | None = None,
+    file: str = "config.json",
+) -> None:
+    """Compares a file in the folder `weights`, if there is one, with the config's model.
+
+    `original(path)` reads the same values from another form of weights.
+
+    Raises:
+        ValueError: lists all values that differ, and the config keys to set.
+    """
+    if not weights:
+        return
+    path = resolve(weights, module_file)
+    found = hf_config.read(path, file) or (original(path) if original else None)
+    hf_config.check(settings, found, path)
 
 
 def load_variables(
@@ -88,4 +146,4 @@ def _read_adapter(c: Mapping[str, Any], shapes: PyTree | None, table: Table) -> 
             f"model.adapter is {folder!r}, but model.lora.rank is 0: this model has no adapters; "
             "set model.lora to the adapter's rank, alpha and targets"
         )
-    return hf.load_adapter(table, folder, shapes, alpha=c["lora"]["alpha"])
+    return hf.load_adapter(table, resolve(folder, __file__), shapes, alpha=c["lora"]["alpha"])

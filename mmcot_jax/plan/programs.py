@@ -53,7 +53,8 @@ def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
     make = models.get(model["backbone"]).build
     name = model["tokenizer"] or model["weights"]
     if not name.startswith("packaged:") and not os.path.exists(name):
-        model = {**model, "tokenizer": "packaged:tiny_tokenizer.json"}
+        # and a repository's weights are not downloaded for their config.json
+        model = {**model, "tokenizer": "packaged:tiny_tokenizer.json", "weights": ""}
     return make(model, learn=learn, eos=eos)
 
 

@@ -1,3 +1,5 @@
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -129,3 +131,19 @@ def test_a_vqgan_of_its_own_may_lie_elsewhere(chameleon, config, mesh, tmp_path)
 def test_packaged_names_a_file_beside_the_backbone():
     assert models.resolve("packaged:a.json", "/x/y/__init__.py").as_posix() == "/x/y/a.json"
     assert models.resolve("runs/packaged:a", "/x/y/__init__.py").as_posix() == "runs/packaged:a"
+
+
+@pytest.mark.parametrize("name", ["chameleon", "seed_llama", "qwen25vl"])
+def test_weights_whose_config_says_another_rotation_are_refused_before_they_are_read(
+    name, request, tmp_path
+):
+    """Their names and shapes fit; transformers' logits of them would be others."""
+    backbone = request.getfixturevalue({"qwen25vl": "qwen"}.get(name, name)).backbone
+    c = tiny.config(name, backbone, tmp_path) | {"weights": str(tmp_path), "vqgan_weights": ""}
+    found = {"rope_theta": 1234.0, "rms_norm_eps": backbone.c.eps}
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=r"rope_theta is 1234 there, .*; set model.decoder.rope_t"):
+        models.get(name).build(c)
+    found["rope_theta"] = backbone.c.rope_theta
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    models.get(name).build(c)

@@ -1,5 +1,6 @@
 """Chameleon-7B and Anole-7B: text and images in one vocabulary."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,22 +8,22 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, models
+from mmcot_jax import hf, hf_config, models
 from mmcot_jax.models.chameleon import weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
-from mmcot_jax.models.chameleon.config import VQGANConfig
-from mmcot_jax.models.chameleon.render import FIRST_IMAGE, ChameleonRenderer
+from mmcot_jax.models.chameleon.config import VQGANConfig, hf_settings, read_params
+from mmcot_jax.models.chameleon.export import describe as describe
+from mmcot_jax.models.chameleon.render import FIRST_IMAGE, TOKENIZERS, ChameleonRenderer
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
-
-TOKENIZERS = ("tokenizer.json", "tokenizer/text_tokenizer.json", "text_tokenizer.json")
 
 
 def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Chameleon:
     """Returns the backbone of a config's `model`, without weights.
 
     Raises:
-        ValueError: no tokenizer at `c.tokenizer`, or a vocabulary too small for it.
+        ValueError: no tokenizer at `c.tokenizer`, a vocabulary too small for it, or weights whose
+            config.json or params.json describes another model.
     """
     vqgan = VQGANConfig(**c["vqgan"]).check()
     tokenizer = hf.read_tokenizer(
@@ -39,7 +40,16 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Ch
     renderer = ChameleonRenderer(
         tokenizer, vqgan.codes, vqgan.image_len, vqgan.resolution, c["preprocess"], learn, eos
     )
+    settings = hf_settings(decoder, vqgan)
+    models.check_config_json(c["weights"], settings, __file__, original=_original_params)
     return Chameleon(decoder, vqgan, renderer, c["context"], c["draws"])
+
+
+def _original_params(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Reads params.json beside the original release's weights, if they are in the folder."""
+    original = weights.find_original(folder)
+    path = original.with_name("params.json") if original else None
+    return read_params(hf_config.read_json(path)) if path and path.is_file() else None
 
 
 def load(backbone: Chameleon, c: Mapping[str, Any], key: jax.Array, mesh: Mesh) -> Variables:

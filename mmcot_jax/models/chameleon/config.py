@@ -1,6 +1,9 @@
 """The sizes of Chameleon's VQGAN. Host only, no jax."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mmcot_jax.hf_config import OWN, Setting, decoder_settings
 
 
 class VQGANConfig(NamedTuple):
@@ -62,3 +65,42 @@ class VQGANConfig(NamedTuple):
                 f"choose a multiple of {self.factor}"
             )
         return self
+
+
+def hf_settings(decoder: Any, vqgan: VQGANConfig) -> list[Setting]:
+    """Returns config.json's values of a model."""
+    sizes = {
+        "base_channels": "ch",
+        "channel_multiplier": "ch_mult",
+        "num_res_blocks": "num_res_blocks",
+        "latent_channels": "z_channels",
+        "embed_dim": "embed_dim",
+        "num_embeddings": "codes",
+        "resolution": "resolution",
+    }
+    return [
+        # transformers' VQGAN has 32 groups
+        Setting("model_type", "chameleon" if vqgan.groups == 32 else f"{OWN}chameleon"),
+        *decoder_settings(decoder, eps=1e-5),
+        Setting("attention_bias", False),
+        Setting("swin_norm", decoder.norm_after, "model.decoder.norm_after", False),
+        *(
+            Setting(f"vq_config.{theirs}", getattr(vqgan, ours), f"model.vqgan.{ours}")
+            for theirs, ours in sizes.items()
+        ),
+    ]
+
+
+def read_params(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the original release's params.json under config.json's names."""
+    names = {
+        "dim": "hidden_size",
+        "n_layers": "num_hidden_layers",
+        "n_heads": "num_attention_heads",
+        "n_kv_heads": "num_key_value_heads",
+        "norm_eps": "rms_norm_eps",
+        "rope_theta": "rope_theta",
+        "swin_norm": "swin_norm",
+    }
+    params = found.get("model", found)
+    return {ours: params[theirs] for theirs, ours in names.items() if theirs in params}

@@ -17,6 +17,8 @@ EOS = 2
 FIRST_IMAGE = 4
 """Token id of code 0: ids 0..3 are begin, pad, end and unknown."""
 LEARN = ("chain", "all")
+TOKENIZERS = ("tokenizer.json", "tokenizer/text_tokenizer.json", "text_tokenizer.json")
+"""Names of the tokenizer's file in a folder of weights."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, safetensors_io
+from mmcot_jax import hf
 from mmcot_jax.keytable import Table
 from mmcot_jax.models.chameleon import keys
 from mmcot_jax.models.chameleon.backbone import Chameleon
@@ -26,7 +26,7 @@ def load(
 ) -> PyTree:
     """Reads a folder of weights into parameters on their devices.
 
-    The folder is Hugging Face's (model.safetensors or its index, and beside it vqgan.safetensors
+    The folder is Hugging Face's (as `hf.read_folder` reads it, and beside it vqgan.safetensors
     or vqgan.ckpt, since Hugging Face's port has no VQGAN decoder) or the original's
     (models/7b/consolidated.pth, tokenizer/vqgan.ckpt). `vqgan_file` is a VQGAN stored elsewhere.
 
@@ -36,17 +36,17 @@ def load(
     folder, c = pathlib.Path(folder), backbone.c
     original = find_original(folder)
     if original is None:
-        tensors = safetensors_io.read_folder(folder)
+        tensors = hf.read_folder(folder)
         names = keys.hf_table(backbone.vqgan, vqgan_decoder=True)
     else:
-        tensors = safetensors_io.read_pickle(original)
+        tensors = hf.read_file(original)
         names = keys.original_table(backbone.vqgan, c.heads, c.kv_heads)
     path = pathlib.Path(vqgan_file) if vqgan_file else find_vqgan(folder)
     return hf.load(names, tensors | _vqgan(path, folder, tensors), like, str(folder))
 
 
 def load_vqgan(c: VQGANConfig, file: str | pathlib.Path, like: PyTree) -> dict[str, PyTree]:
-    """Reads a VQGAN of its own, a safetensors file, into {"vqgan": ...}.
+    """Reads a VQGAN of its own, as safetensors or vqgan.ckpt, into {"vqgan": ...}.
 
     Raises:
         ValueError: no such file, or any tensors that do not fit, all listed.
@@ -88,8 +88,7 @@ def _vqgan(
         )
     if not path.is_file():
         raise ValueError(f"no VQGAN at {path}: give the file vqgan.ckpt or vqgan.safetensors")
-    read = safetensors_io.read if path.suffix == ".safetensors" else safetensors_io.read_pickle
-    return {keys.VQGAN_PREFIX + name: tensor for name, tensor in read(path).items()}
+    return {keys.VQGAN_PREFIX + name: tensor for name, tensor in hf.read_file(path).items()}
 
 
 def table(backbone: Chameleon) -> Table:

@@ -10,7 +10,8 @@ from jaxtyping import PyTree
 from mmcot_jax import hf, models
 from mmcot_jax.models.qwen25vl import weights
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
-from mmcot_jax.models.qwen25vl.config import VisionConfig
+from mmcot_jax.models.qwen25vl.config import VisionConfig, hf_settings, processor_settings
+from mmcot_jax.models.qwen25vl.export import describe as describe
 from mmcot_jax.models.qwen25vl.render import Qwen25VLRenderer
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
@@ -22,8 +23,8 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Qw
     `c.decoder` and `c.vision` are sizes (`config.SIZES` has the released ones).
 
     Raises:
-        ValueError: no tokenizer at `c.tokenizer`, a vocabulary too small for it, or sizes that do
-            not fit one another.
+        ValueError: no tokenizer at `c.tokenizer`, a vocabulary too small for it, sizes that do not
+            fit one another, or weights whose config.json describes another model.
     """
     vision = VisionConfig(**c["vision"]).check()
     tokenizer = hf.read_tokenizer(
@@ -52,6 +53,11 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Qw
         system=c["system"],
         learn=learn,
         eos=eos,
+    )
+    settings = hf_settings(decoder, vision, renderer.ids)
+    models.check_config_json(c["weights"], settings, __file__)
+    models.check_config_json(
+        c["weights"], processor_settings(vision), __file__, file="preprocessor_config.json"
     )
     return Qwen25VL(decoder, vision, renderer, c["context"])
 

@@ -3,7 +3,11 @@
 A cell is `merge` x `merge` patches: one placeholder, one feature.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from mmcot_jax.hf_config import OWN, Setting, decoder_settings
+from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 
 
 class VisionConfig(NamedTuple):
@@ -60,7 +64,51 @@ class VisionConfig(NamedTuple):
         return self
 
 
-_VISION = {"width": 1280, "depth": 32, "heads": 16, "mlp": 3420, "full": (7, 15, 23, 31)}
+def hf_settings(decoder: Any, vision: VisionConfig, ids: Mapping[str, int]) -> list[Setting]:
+    """Returns config.json's values of a model; `ids` are those of the renderer's marks."""
+    sizes = {
+        "depth": "depth",
+        "hidden_size": "width",
+        "intermediate_size": "mlp",
+        "num_heads": "heads",
+        "fullatt_block_indexes": "full",
+        "window_size": "window",
+        "patch_size": "patch",
+        "spatial_merge_size": "merge",
+        "temporal_patch_size": "frames",
+    }
+    plain = not decoder.qk_norm and (vision.eps, vision.rope_theta) == (1e-6, 1e4)
+    return [
+        Setting("model_type", "qwen2_5_vl" if plain else f"{OWN}qwen2_5_vl"),
+        *decoder_settings(decoder, eps=1e-5, theta=1e6),
+        Setting("mrope_section", decoder.rope_sections, "model.decoder.rope_sections"),
+        Setting("use_sliding_window", False),
+        *(
+            Setting(f"vision_config.{theirs}", getattr(vision, ours), f"model.vision.{ours}")
+            for theirs, ours in sizes.items()
+        ),
+        Setting("vision_config.hidden_act", "silu"),
+        Setting("image_token_id", ids["pad"]),
+        Setting("vision_start_token_id", ids["open"]),
+        Setting("vision_end_token_id", ids["close"]),
+    ]
+
+
+def processor_settings(vision: VisionConfig) -> list[Setting]:
+    """Returns preprocessor_config.json's values; its bounds are not compared, a run has its own."""
+    return [
+        Setting("patch_size", vision.patch, "model.vision.patch"),
+        Setting("temporal_patch_size", vision.frames, "model.vision.frames"),
+        Setting("merge_size", vision.merge, "model.vision.merge"),
+        Setting("image_mean", CLIP_MEAN),
+        Setting("image_std", CLIP_STD),
+    ]
+
+
+_VISION = {
+    "width": 1280, "depth": 32, "heads": 16, "mlp": 3420, "full": (7, 15, 23, 31), "window": 112,
+    "patch": 14, "merge": 2, "frames": 2,
+}  # fmt: skip
 _WORDS = {
     "eps": 1e-6,
     "rope_theta": 1e6,

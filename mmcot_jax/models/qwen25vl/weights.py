@@ -1,34 +1,40 @@
-"""Reads and writes Qwen2.5-VL's weights: Hugging Face's safetensors, one file or shards.
+"""Reads and writes Qwen2.5-VL's weights in Hugging Face's layout, under names of both its ages.
 
 Parameters are {"decoder": ..., "vision": ...}.
 """
 
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, safetensors_io
+from mmcot_jax import hf
 from mmcot_jax.keytable import Table
 from mmcot_jax.models.qwen25vl import keys
 from mmcot_jax.models.qwen25vl.backbone import Qwen25VL
 
 
 def load(backbone: Qwen25VL, folder: str | pathlib.Path, like: PyTree) -> PyTree:
-    """Reads model.safetensors, or its index and shards, into parameters on their devices.
+    """Reads a folder, as `hf.read_folder`, into parameters on their devices.
 
     Raises:
         ValueError: no weights there, or any tensors that do not fit, all listed.
     """
-    tensors = safetensors_io.read_folder(folder)
-    loaded = any(name.startswith(keys.LOADED["decoder"]) for name in tensors)
-    names = _table(backbone, keys.LOADED if loaded else keys.SAVED)
-    return hf.load(names, tensors, like, str(folder))
+    tensors = hf.read_folder(folder)
+    prefixes = {part: _prefix(part, tensors) for part in keys.SAVED}
+    return hf.load(_table(backbone, prefixes), tensors, like, str(folder))
+
+
+def _prefix(part: str, names: Iterable[str]) -> str:
+    loaded = any(name.startswith(keys.LOADED[part]) for name in names)
+    return (keys.LOADED if loaded else keys.SAVED)[part]
 
 
 def table(backbone: Qwen25VL) -> Table:
     """Returns Hugging Face's names of the layers that adapters may be added to, as in memory."""
-    return _table(backbone, keys.LOADED)
+    older = {keys.SAVED[part]: keys.LOADED[part] for part in keys.SAVED}
+    return _table(backbone, keys.LOADED)._replace(older=older)
 
 
 def save(

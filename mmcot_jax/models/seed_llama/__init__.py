@@ -10,14 +10,19 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
+from tokenizers import Tokenizer
 
 from mmcot_jax import hf, models
-from mmcot_jax.models.seed_llama import gguf, weights
+from mmcot_jax.models.seed_llama import gguf, spm, weights
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
-from mmcot_jax.models.seed_llama.config import SeedConfig
+from mmcot_jax.models.seed_llama.config import SeedConfig, hf_settings
+from mmcot_jax.models.seed_llama.export import describe as describe
 from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+"""Names of the tokenizer's file in a folder of weights."""
 
 
 def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> SeedLlama:
@@ -28,8 +33,8 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
     `decoder`, `lora`, `context` and `draws`.
 
     Raises:
-        ValueError: no tokenizer, a vocabulary too small for it, or a way of learning that this
-            backbone does not have.
+        ValueError: no tokenizer, a vocabulary too small for it, a way of learning that this
+            backbone does not have, or weights whose config.json describes another model.
     """
     if learn != "chain" or not eos:
         raise ValueError(
@@ -37,7 +42,7 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
             "set sft.learn=chain and sft.eos=true"
         )
     seed = None if c["seed"] is None else SeedConfig(**c["seed"]).check()
-    tokenizer = _tokenizer(c["tokenizer"] or c["weights"])
+    tokenizer = _tokenizer(c)
     if seed:
         tokenizer = with_pictures(tokenizer, seed.codes)
         pictures = (seed.codes, seed.queries, seed.resolution, c["preprocess"])
@@ -48,17 +53,26 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
             f"model.decoder.vocab is {decoder.vocab}; the tokenizer has "
             f"{tokenizer.get_vocab_size()} ids, those of images included"
         )
+    file = gguf.find(c["weights"])
+    original = (lambda _: gguf.read(file).config_json()) if file else None
+    source = str(file or c["weights"])
+    models.check_config_json(source, hf_settings(decoder), __file__, original=original)
     return SeedLlama(decoder, seed, renderer, c["context"], c["draws"])
 
 
-def _tokenizer(name: str):
+def _tokenizer(c: Mapping[str, Any]) -> Tokenizer:
+    """Reads the tokenizer; SEED's release has it with the image tokenizer."""
+    name = c["tokenizer"] or c["weights"]
     if file := gguf.find(name):
-        return gguf.GGUF(file).tokenizer()
-    return hf.read_tokenizer(
-        models.resolve(name, __file__),
-        "SEED-LLaMA's words are Llama 2's: give that tokenizer.json (its release has only "
-        "tokenizer.model)",
-    )
+        return gguf.read(file).tokenizer()
+    places = [models.resolve(name, __file__)]
+    if not c["tokenizer"] and c["seed_weights"]:
+        places.append(models.resolve(c["seed_weights"], __file__))
+    there = [place / name for place in places for name in TOKENIZERS if (place / name).is_file()]
+    path = there[0] if there else places[0]
+    if path.suffix == ".model" and path.is_file():
+        return spm.read(path)
+    return hf.read_tokenizer(path, "give Llama 2's tokenizer.json or tokenizer.model")
 
 
 def load(backbone: SeedLlama, c: Mapping[str, Any], key: jax.Array, mesh: Mesh) -> Variables:

@@ -1,6 +1,8 @@
-"""The sizes of SEED's image tokenizer. Host only, no jax."""
+"""The sizes of SEED's image tokenizer, and config.json of a LLaMA. Host only, no jax."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from mmcot_jax.hf_config import OWN, Setting, decoder_settings
 
 
 class SeedConfig(NamedTuple):
@@ -58,3 +60,17 @@ class SeedConfig(NamedTuple):
     def crosses(self, layer: int) -> bool:
         """Returns whether a Q-Former layer attends to the image: layers 0, 2, 4, ... do."""
         return layer % 2 == 0
+
+
+def hf_settings(decoder: Any) -> list[Setting]:
+    """Returns config.json's values of a LLaMA.
+
+    Its ids of marks are not compared: SEED-LLaMA's release says 1 for the end of text, which its
+    tokenizer has at 2.
+    """
+    return [
+        Setting("model_type", f"{OWN}llama" if decoder.qk_norm else "llama"),
+        *decoder_settings(decoder, eps=1e-6),
+        Setting("attention_bias", False),
+        Setting("mlp_bias", False),
+    ]

@@ -3,13 +3,27 @@
 Source of the format: github.com/ggml-org/ggml, docs/gguf.md.
 """
 
+import functools
 import importlib.util
 import pathlib
+from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
+from mmcot_jax.file_kind import file_kind
+
+METADATA = {
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "intermediate_size": "feed_forward_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+}
+"""config.json's names -> GGUF's, without the architecture before them."""
 CONTROL = 3
 """The token type of marks."""
 
@@ -18,27 +32,64 @@ class GGUF:
     """An open file; a tensor's bytes are read when it is requested."""
 
     def __init__(self, path: pathlib.Path):
-        """Raises ValueError if the reader is not installed, or the file is no GGUF."""
+        """Raises ValueError if the reader is not installed, or the file is no GGUF or damaged."""
         try:
             import gguf
         except ImportError:
             raise ValueError(
                 f"{path} is a GGUF file: `pip install 'mmcot_jax[smol]'` to read it"
             ) from None
+        if not path.is_file():
+            raise ValueError(f"no GGUF file at {path}; give the path of one")
+        if (kind := file_kind(path)) != "a GGUF file":
+            raise ValueError(f"{path} is {kind}, no GGUF file; fetch it again")
         try:
             self._reader = gguf.GGUFReader(path)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path} is no GGUF file ({error}); fetch it again") from None
+            self.fields = {name: field.contents() for name, field in self._reader.fields.items()}
+        except Exception as error:  # it takes a damaged header's counts and offsets as they are
+            raise ValueError(
+                f"{path} is a damaged GGUF file ({type(error).__name__}: {error}); fetch it again"
+            ) from None
         self._dequantize, self.path = gguf.dequantize, path
-        self.fields = {name: field.contents() for name, field in self._reader.fields.items()}
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Returns all tensors by name, dequantised to float32, [out in]: the whole model."""
-        return {
-            # the file's shapes have inputs first
-            t.name: self._dequantize(t.data, t.tensor_type).reshape([int(n) for n in t.shape[::-1]])
-            for t in self._reader.tensors
-        }
+        """Returns all tensors by name, dequantised to float32, [out in]: the whole model.
+
+        Raises:
+            ValueError: a tensor that is damaged or quantised in a way that is not read.
+        """
+        return {tensor.name: self._array(tensor) for tensor in self._reader.tensors}
+
+    def _array(self, tensor) -> np.ndarray:
+        # the file's shapes have inputs first
+        shape = [int(n) for n in tensor.shape[::-1]]
+        try:
+            return self._dequantize(tensor.data, tensor.tensor_type).reshape(shape)
+        except (ValueError, NotImplementedError) as error:
+            raise ValueError(
+                f"{self.path}: {tensor.name} is {tensor.tensor_type.name} {shape}, which is not "
+                f"read ({error}); fetch it again, or in F16, BF16 or Q8_0"
+            ) from None
+
+    def config_json(self) -> dict[str, Any]:
+        """Returns the metadata under config.json's names.
+
+        Raises:
+            ValueError: the rotation's frequencies are scaled one by one, as Llama 3.1's are.
+        """
+        kind = self.fields.get("general.architecture", "")
+        found = {ours: self.fields.get(f"{kind}.{theirs}") for ours, theirs in METADATA.items()}
+        scaling = self.fields.get(f"{kind}.rope.scaling.type", "none")
+        tensors = {t.name: t.data for t in self._reader.tensors}
+        factors = tensors.get("rope_freqs.weight")
+        if factors is not None and (factors != 1).any():
+            raise ValueError(
+                f"{self.path} scales the rotation's frequencies (rope_freqs.weight), which this "
+                "backbone does not; give other weights"
+            )
+        rope = {"rope_type": "default" if scaling == "none" else scaling}
+        more = {"tie_word_embeddings": "output.weight" not in tensors, "rope_parameters": rope}
+        return {"model_type": kind, **found, **more}
 
     def tokenizer(self) -> Tokenizer:
         """Returns the byte-level BPE tokenizer of the metadata, with its marks.
@@ -63,6 +114,16 @@ class GGUF:
         marks = [t for t, kind in zip(tokens, types, strict=True) if kind == CONTROL]
         made.add_special_tokens([AddedToken(mark, normalized=False) for mark in marks])
         return made
+
+
+@functools.lru_cache(maxsize=1)
+def read(path: pathlib.Path) -> GGUF:
+    """Opens a file, once for all its readers: a vocabulary of 49,152 takes two seconds.
+
+    Raises:
+        ValueError: as `GGUF`.
+    """
+    return GGUF(path)
 
 
 def find(name: str) -> pathlib.Path | None:

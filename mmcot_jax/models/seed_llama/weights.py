@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, safetensors_io
+from mmcot_jax import hf, torch_io
 from mmcot_jax.keytable import Table
 from mmcot_jax.models.seed_llama import gguf, keys
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
@@ -33,7 +33,7 @@ def load_decoder(backbone: SeedLlama, source: str | pathlib.Path, like: PyTree) 
     if file is None:
         return hf.load(table(backbone), source, {"decoder": like})["decoder"]
     names = keys.gguf_table(c.heads, c.kv_heads, c.tied)
-    return hf.load(names, gguf.GGUF(file).tensors(), {"decoder": like}, str(file))["decoder"]
+    return hf.load(names, gguf.read(file).tensors(), {"decoder": like}, str(file))["decoder"]
 
 
 def load_seed(c: SeedConfig, source: str | pathlib.Path, like: PyTree) -> PyTree:
@@ -47,7 +47,7 @@ def load_seed(c: SeedConfig, source: str | pathlib.Path, like: PyTree) -> PyTree
     """
     source = pathlib.Path(source)
     file = source / SEED_FILE if source.is_dir() else source
-    tensors = safetensors_io.read(file) if file.is_file() else _originals(source)
+    tensors = hf.read_file(file) if file.is_file() else _originals(source)
     return hf.load(keys.seed_table(c), tensors, {"seed": like}, str(source))["seed"]
 
 
@@ -58,8 +58,8 @@ def _originals(folder: pathlib.Path) -> Mapping[str, np.ndarray]:
             f"no {' and no '.join(absent)} in {folder}: an image tokenizer is {SEED_FILE}, or "
             f"{QUANTIZER} of seed-tokenizer-2 beside {VIT} of LAVIS's BLIP-2"
         )
-    tensors = safetensors_io.read_pickle(folder / QUANTIZER)
-    vit = safetensors_io.read_pickle(folder / VIT)
+    tensors = torch_io.read(folder / QUANTIZER)
+    vit = torch_io.read(folder / VIT)
     tensors = {n: x for n, x in tensors.items() if not n.startswith(keys.VIT_PREFIX)}
     tensors |= {keys.VIT_PREFIX + name: x for name, x in vit.items()}
     return {name: tensors[name] for name in sorted(keys.used(tensors))}

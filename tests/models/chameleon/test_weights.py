@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import released
 from helpers.tiny import VQGAN, letters, loud
 
-from mmcot_jax import safetensors_io
+from mmcot_jax import safetensors_io, torch_io
 from mmcot_jax.keytable import slots
 from mmcot_jax.models.chameleon import keys, weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
@@ -45,6 +46,13 @@ def test_the_hugging_face_layout_goes_out_and_in(tmp_path, params):
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
 
 
+def test_torchs_shards_are_read(tmp_path, params):
+    pytest.importorskip("torch")
+    weights.save(BACKBONE, params, tmp_path)
+    released.as_bin(tmp_path, shards=3)
+    jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
+
+
 def original(params):
     """What the original release would hold: interleaved q and k, one norm for all heads."""
     table = keys.original_table(BACKBONE.vqgan, heads=2, kv_heads=1)
@@ -65,7 +73,7 @@ def test_the_original_layout_is_read_through_its_pickles(tmp_path, params, monke
     }
     for name in files:
         (tmp_path / name).touch()
-    monkeypatch.setattr(safetensors_io, "read_pickle", lambda path: files[path.name])
+    monkeypatch.setattr(torch_io, "read", lambda path: files[path.name])
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path, params), params)
 
 

@@ -1,5 +1,7 @@
 """A config's `model` makes Qwen2.5-VL and reads its weights."""
 
+import json
+
 import jax
 import pytest
 from helpers import tiny
@@ -57,3 +59,18 @@ def test_without_weights_they_are_random_and_on_their_shards(qwen, config, mesh)
     assert attention["qkv"]["kernel"].sharding.spec == jax.P(None, "fsdp", None)
     assert attention["o"]["kernel"].sharding.spec == jax.P(None, "tensor", "fsdp")
     assert attention["qkv"]["kernel"].any()
+
+
+def test_a_processor_of_other_patches_or_colours_is_refused(config, tmp_path):
+    (tmp_path / "weights").mkdir()
+    path = tmp_path / "weights" / "preprocessor_config.json"
+    config["weights"] = str(path.parent)
+    bounds = {"min_pixels": 1, "max_pixels": 2}  # a run has its own
+    path.write_text(json.dumps(bounds | {"patch_size": 14, "merge_size": 2}))
+    build(config)
+    path.write_text(json.dumps(bounds | {"patch_size": 16}))
+    with pytest.raises(ValueError, match=r"patch_size is 16 there, model.vision.patch is 14; set"):
+        build(config)
+    path.write_text(json.dumps({"image_mean": [0.5, 0.5, 0.5]}))
+    with pytest.raises(ValueError, match=r"image_mean is 0.5,0.5,0.5 there, of this backbone is"):
+        build(config)

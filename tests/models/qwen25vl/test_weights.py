@@ -4,7 +4,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from helpers import qwen_golden
+from helpers import qwen_golden, released
 
 from mmcot_jax import hf, safetensors_io
 from mmcot_jax.models.qwen25vl import keys, weights
@@ -48,13 +48,23 @@ def test_shards_are_read_by_their_index(tmp_path, golden):
 def test_the_names_in_memory_are_read_too_and_a_tied_head_may_lie_there(tmp_path, golden):
     params, tied = golden.variables["params"], golden.backbone.c.tied
     hf.save(keys.hf_table(tied=tied, prefixes=keys.LOADED), params, tmp_path)
-    tensors = safetensors_io.read_folder(tmp_path)
+    tensors = hf.read_folder(tmp_path)
     if tied:
         tensors["lm_head.weight"] = tensors["model.language_model.embed_tokens.weight"]
     entries = [safetensors_io.Entry(n, x.shape, x.dtype) for n, x in tensors.items()]
     (tmp_path / "all").mkdir()
     safetensors_io.write(tmp_path / "all" / "model.safetensors", entries, tensors.values())
     same(weights.load(golden.backbone, tmp_path / "all", like(params)), params)
+
+
+def test_torchs_shards_are_read_and_each_part_may_have_names_of_another_age(tmp_path, golden):
+    params = golden.variables["params"]
+    weights.save(golden.backbone, params, tmp_path)
+    released.rename(tmp_path, lambda name: name.replace("model.", "model.language_model."))
+    same(weights.load(golden.backbone, tmp_path, like(params)), params)
+    pytest.importorskip("torch")
+    released.as_bin(tmp_path)
+    same(weights.load(golden.backbone, tmp_path, like(params)), params)
 
 
 def test_a_small_models_qk_norm_goes_out_and_comes_in(tmp_path, qwen):
@@ -91,4 +101,11 @@ def test_an_adapter_is_named_for_the_model_in_memory_and_leaves_the_tower_alone(
     excluded = re.compile(config["exclude_modules"])
     assert excluded.fullmatch("model.visual.blocks.11.mlp.up_proj")
     assert not excluded.fullmatch("model.language_model.layers.1.mlp.up_proj")
+    same(hf.load_adapter(table, tmp_path, like(lora), alpha=8), lora)
+    # as transformers before 4.52 named the layers
+    file = tmp_path / "adapter_model.safetensors"
+    file.rename(tmp_path / "model.safetensors")
+    released.rename(tmp_path, lambda name: name.replace("model.language_model.", "model."))
+    (tmp_path / "model.safetensors").rename(file)
+    assert "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight" in safetensors_io.read(file)
     same(hf.load_adapter(table, tmp_path, like(lora), alpha=8), lora)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import tiny
 
 from mmcot_jax import data, hf
 from mmcot_jax import mesh as meshes
@@ -84,11 +85,60 @@ def test_what_is_no_gguf_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.gguf"
     path.write_bytes(b"nothing of the kind")
     if importlib.util.find_spec("gguf"):
-        with pytest.raises(ValueError, match=r"a\.gguf is no GGUF file \(.*; fetch it again"):
+        with pytest.raises(ValueError, match=r"a\.gguf is a text file .*, no GGUF file; fe"):
             gguf.GGUF(path)
+    path.write_bytes(b"GGUF")
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ValueError, match=r"is a GGUF file: `pip install 'mmcot_jax\[smol\]'`"):
         gguf.GGUF(path)
+
+
+def test_a_damaged_file_is_one_line(written, tmp_path):
+    whole, path, random = written[0].read_bytes(), tmp_path / "a.gguf", np.random.default_rng(0)
+    header = whole.index(b"tokenizer.ggml.model")
+
+    def refused(content):
+        path.write_bytes(content)
+        try:
+            gguf.GGUF(path).tensors()
+        except ValueError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+            return True
+        return False
+
+    assert all(refused(whole[:length]) for length in (5, 24, header, len(whole) // 2))
+    for place in (8, 16):  # numbers of tensors and of fields
+        assert refused(whole[:place] + (2**60).to_bytes(8, "little") + whole[place + 8 :])
+    for place in random.integers(4, header + 200, 100):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        refused(damaged)
+    with pytest.raises(ValueError, match=r"no GGUF file at .*b\.gguf; give the path of one"):
+        gguf.GGUF(tmp_path / "b.gguf")
+
+
+def test_the_metadata_is_compared_as_a_config_json_is(seed_llama, tmp_path):
+    library = pytest.importorskip("gguf")
+
+    def write(name, theta, factors=()):
+        writer = library.GGUFWriter(tmp_path / name, "llama")
+        writer.add_rope_freq_base(theta)
+        writer.add_layer_norm_rms_eps(1e-6)
+        writer.add_tensor("output.weight", np.ones((2, 32), np.float32))
+        if factors:
+            writer.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
+        for step in ("header", "kv_data", "tensors"):
+            getattr(writer, f"write_{step}_to_file")()
+        writer.close()
+        c = tiny.config("seed_llama", seed_llama.backbone, tmp_path)
+        return module.build(c | {"weights": str(tmp_path / name)})
+
+    assert write("a.gguf", 1e4).c.rope_theta == 1e4
+    with pytest.raises(ValueError, match=r"rope_theta is 500000 there, model.decoder.rope_theta"):
+        write("b.gguf", 5e5)
+    write("c.gguf", 1e4, [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"scales the rotation's frequencies \(rope_freqs.weight"):
+        write("d.gguf", 1e4, [1.0, 8.0])
 
 
 def test_a_file_is_found_by_its_path_or_its_package(tmp_path, monkeypatch):

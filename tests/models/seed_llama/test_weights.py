@@ -1,10 +1,13 @@
 import jax
 import numpy as np
 import pytest
+from helpers import released, tiny
 from helpers.tiny import SEED
 
-from mmcot_jax import hf, safetensors_io
+from mmcot_jax import hf, safetensors_io, torch_io
+from mmcot_jax import mesh as meshes
 from mmcot_jax.keytable import slots
+from mmcot_jax.models import seed_llama as module
 from mmcot_jax.models.seed_llama import keys, weights
 
 
@@ -64,7 +67,7 @@ def test_the_picture_tokenizer_comes_from_the_two_places_of_its_release(
     files = originals({"seed": params["seed"]})
     for name in files:
         (tmp_path / name).touch()
-    monkeypatch.setattr(safetensors_io, "read_pickle", lambda path: files[path.name])
+    monkeypatch.setattr(torch_io, "read", lambda path: files[path.name])
     equal(weights.load_seed(SEED, tmp_path, like(params["seed"])), params["seed"])
     del files[weights.VIT]["blocks.1.attn.q_bias"]
     files[weights.QUANTIZER]["image_down.1.weight"] = np.zeros(1)
@@ -79,6 +82,23 @@ def test_the_two_pickles_are_read_with_torch(params, tmp_path):
     for name, tensors in originals({"seed": params["seed"]}).items():
         torch.save({n: torch.tensor(np.array(x)) for n, x in tensors.items()}, tmp_path / name)
     equal(weights.load_seed(SEED, tmp_path, like(params["seed"])), params["seed"])
+
+
+def test_the_released_folders_load_as_the_documented_command_names_them(seed_llama, tmp_path):
+    """torch's shards and their index; SEED's two pickles in a folder of their own."""
+    torch = pytest.importorskip("torch")
+    params, llama, seed = seed_llama.variables["params"], tmp_path / "llama", tmp_path / "seed"
+    weights.save(seed_llama.backbone, params, llama)
+    released.as_bin(llama)
+    (llama / weights.SEED_FILE).unlink()
+    seed.mkdir()
+    for name, tensors in originals({"seed": params["seed"]}).items():
+        torch.save({n: torch.tensor(np.array(x)) for n, x in tensors.items()}, seed / name)
+    c = tiny.config("seed_llama", seed_llama.backbone, llama)
+    c |= {"weights": str(llama), "tokenizer": "", "seed_weights": str(seed), "lora": {"rank": 0}}
+    backbone = module.build(c)
+    loaded = module.load(backbone, c, jax.random.key(0), meshes.make(data=1, fsdp=-1))
+    equal(loaded["params"], params)
 
 
 def test_the_file_that_is_not_there_is_named(params, tmp_path):
