@@ -4,6 +4,7 @@ Frozen weights are not saved; they are imported again. A checkpoint is written t
 and renamed, so a run killed at any moment resumes from the last complete one.
 """
 
+import json
 import pathlib
 from typing import Any, ClassVar, NamedTuple
 
@@ -117,3 +118,17 @@ def _arrays(tree: Any) -> dict[str, str]:
         for path, leaf in leaves
         if hasattr(leaf, "shape")
     }
+
+
+def saved_steps(folder: pathlib.Path) -> list[int]:
+    """Returns the steps that a folder of checkpoints holds, in order."""
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
+def read_data(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
+    """Returns the `data` of a checkpoint without its arrays; None if it cannot be read."""
+    try:
+        found = json.loads((folder / str(step) / "data" / "metadata").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

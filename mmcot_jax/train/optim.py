@@ -23,20 +23,18 @@ def check_options(c: Mapping[str, Any], stage: str) -> None:
     check_choice(f"{stage}.lr_scheduler_type", c["lr_scheduler_type"], SCHEDULES)
 
 
-def check_what(what: Mapping[str, str], adapter: str) -> None:
-    """Checks that the stages, name -> its `what`, train the same variables.
-
-    A stage hands on what it trained. Adapters are lost by a stage that trains the decoder.
+def check_what(what: Mapping[str, str], rank: int, adapter: str) -> None:
+    """Checks that the model has the adapters that the stages, name -> its `what`, train.
 
     Raises:
-        ValueError: stages that differ, or an `adapter` to start from where the decoder is trained.
+        ValueError: a stage trains adapters of rank 0, or an `adapter` to start from has rank 0.
     """
-    given = " and ".join(f"{stage}.what is {value!r}" for stage, value in what.items())
-    if len(set(what.values())) > 1:
-        raise ValueError(f"{given}: set the same in all stages, or what one learned is lost")
-    if adapter and "all" in what.values():
+    trained = [f"{stage}.what is 'lora'" for stage, value in what.items() if value == "lora"]
+    if not rank and (trained or adapter):
+        given = " and ".join(trained) or f"model.adapter is {adapter!r}"
         raise ValueError(
-            f"model.adapter is {adapter!r} and {given}: the adapter would be lost; set what=lora"
+            f"{given}, and model.lora.rank is 0: the model has no adapters; set model.lora.rank "
+            f"and model.lora.targets{', or what=all' * bool(trained)}"
         )
 
 
