@@ -62,15 +62,11 @@ def export(
         raise ValueError(f"{out} is there already; give a folder that is new or empty")
     found = find_checkpoint(run, config, checkpoint)
     decoder = _decoder_below(run, found)
-    if to == "peft" and decoder:
-        raise ValueError(
-            f"the adapters of {found.stage} step {found.step} belong to the decoder that stage "
-            f"{decoder.stage} trained, not to {config['model']['weights']!r}; export --to merged"
-        )
     module = models.get(config["model"]["backbone"])  # it may bring sharding rules
     mesh = meshes.make(data=1, fsdp=-1)
     trained = restore_trained(found.folder, mesh)
     if to == "peft":
+        _check_base(config["model"], trained, decoder)
         _write_adapter(module, config["model"], trained, out)
     else:
         below = restore_trained(decoder.folder, mesh) if decoder else None
@@ -80,11 +76,25 @@ def export(
     return sorted(path.name for path in out.iterdir())
 
 
+def _check_base(c: dict[str, Any], trained: PyTree, decoder: Checkpoint | None) -> None:
+    """Raises a `ValueError` if these are no adapters of `c.weights`."""
+    if not is_adapter(trained):
+        raise ValueError("this stage trained all weights, it has no adapter; export --to merged")
+    if decoder:
+        raise ValueError(
+            f"the adapter belongs to the decoder that stage {decoder.stage} trained, not to "
+            f"{c['weights']!r}; export --to merged"
+        )
+    if not c["weights"]:
+        raise ValueError(
+            "the adapter belongs to a decoder that was drawn at random, model.weights is empty; "
+            "export --to merged"
+        )
+
+
 def _write_adapter(
     module: ModuleType, c: dict[str, Any], trained: PyTree, out: pathlib.Path
 ) -> None:
-    if not is_adapter(trained):
-        raise ValueError("this stage trained all weights, it has no adapter; export --to merged")
     hf.save_adapter(
         module.weights.table(module.build(c)),
         trained,

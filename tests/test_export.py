@@ -193,7 +193,7 @@ def test_adapters_on_a_trained_decoder_are_exported_with_it(run, variables, tmp_
     assert (said["stage"], said["step"], said["checkpoint"]) == ("grpo", 12, "last")
     assert export.main([str(folder), "--to", "peft", str(tmp_path / "adapter")]) == 2
     assert capsys.readouterr().err == (
-        "export: the adapters of grpo step 12 belong to the decoder that stage sft trained, not to "
+        "export: the adapter belongs to the decoder that stage sft trained, not to "
         f"'{tmp_path}/base'; export --to merged\n"
     )
     shutil.rmtree(folder / "checkpoints" / "sft")
@@ -201,11 +201,13 @@ def test_adapters_on_a_trained_decoder_are_exported_with_it(run, variables, tmp_
         export.export(folder, "merged", tmp_path / "other")
 
 
-def test_what_has_no_file_is_drawn_again_as_the_run_drew_it(run, variables, tmp_path, monkeypatch):
+def test_what_has_no_file_is_drawn_again_as_the_run_drew_it(run, variables, tmp_path):
     folder = run(variables["lora"])
     config = json.loads((folder / "config.json").read_text())
     config["model"] |= {"weights": ""}
     (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"adapter belongs to a decoder that was drawn at random"):
+        export.export(folder, "peft", tmp_path / "adapter")
     export.export(folder, "merged", tmp_path / "out", "float32")
     tensors = safetensors_io.read(tmp_path / "out" / "model.safetensors")
     made = BACKBONE.init(jax.random.fold_in(jax.random.key(42), 0))  # `Run.key(0)` of seed 42

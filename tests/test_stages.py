@@ -209,6 +209,8 @@ def test_results_of_another_checkpoint_are_measured_again(tmp_path):
     (tmp_path / "results_sft.json").write_text(json.dumps({"policy": policy}))
     assert evaluate.is_done(tmp_path, "_sft", policy)
     assert not evaluate.is_done(tmp_path, "_sft", policy | {"step": 8})
+    (tmp_path / "results_sft.json").write_text("")  # as a power cut leaves it
+    assert not evaluate.is_done(tmp_path, "_sft", policy)
 
 
 @pytest.mark.parametrize("group", ["grpo", "eval"])

@@ -70,9 +70,11 @@ def evaluate(
 
 def is_done(workdir: pathlib.Path, after: str, policy: Mapping[str, Any]) -> bool:
     """True if the results of an evaluation of `policy` are there; all processes return the same."""
-    path = _path(workdir, after)
-    found = path.exists() and json.loads(path.read_text()).get("policy", policy) == policy
-    return meshes.all_gather_objects(found)[0]
+    try:
+        results = json.loads(_path(workdir, after).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        results = {"policy": None}
+    return meshes.all_gather_objects(results.get("policy", policy) == policy)[0]
 
 
 def show(

@@ -120,7 +120,8 @@ def run(
 
     Raises:
         Preempted: `preempted()` returned True; the state is saved.
-        ValueError: the loss or the gradient's norm is not finite.
+        ValueError: the loss or the gradient's norm is not finite, or the checkpoints are those of a
+            stage that began from another policy.
     """
     c, folder = stage.c, workdir / "checkpoints"
     begin = partial(steps.start, optimizer=stage.optimizer)
@@ -131,6 +132,8 @@ def run(
         if c.get("eval_steps"):
             best = stack.enter_context(Checkpoints(folder / f"{stage.name}_best", keep=1))
         restored = last.restore(like)
+        if restored:
+            _check_start(stage, restored.data)
         if restored and is_finished(c, restored.data):
             _free(trained)
             state, number = restored.state, restored.data["step"]
@@ -152,6 +155,16 @@ def run(
             number = restored.data["step"]
             return restored.state.trained, Snapshot(stage.name, number, "best", c["what"])
     return trained, Snapshot(stage.name, number, "last", c["what"])
+
+
+def _check_start(stage: Stage, saved: Mapping[str, Any]) -> None:
+    then, now = Snapshot(**saved.get("start", stage.start._asdict())), stage.start
+    if then != now:
+        raise ValueError(
+            f"the checkpoints of {stage.name} began from {then.stage} step {then.step} "
+            f"({then.checkpoint}), and it would now begin from {now.stage} step {now.step} "
+            f"({now.checkpoint}): bring the former back, or give another --workdir"
+        )
 
 
 def _free(tree: PyTree) -> None:

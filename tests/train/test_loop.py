@@ -121,6 +121,13 @@ def test_a_checkpoint_names_its_weights_and_those_it_started_from(run, tmp_path)
         assert wanted.items() <= found.items()
 
 
+def test_checkpoints_of_a_stage_that_began_from_another_policy_are_refused(run):
+    run(start=loop.Snapshot("r", 3, "last", "all"))
+    message = r"of s began from r step 3 \(last\), and it would now begin from r step 4 \(best\)"
+    with pytest.raises(ValueError, match=message):
+        run(start=loop.Snapshot("r", 4, "best", "all"))
+
+
 def test_the_weights_that_a_stage_began_with_are_freed(run):
     counts = []
 
