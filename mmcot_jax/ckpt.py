@@ -352,3 +352,13 @@ def _arrays(tree: Any) -> dict[str, str]:
         for path, leaf in leaves
         if hasattr(leaf, "shape")
     }
+
+
+def saved_steps(folder: pathlib.Path) -> list[int]:
+    """Returns the steps that a folder of checkpoints holds, whole or not, in order."""
+    return [int(path.name) for path in _steps(folder)]
+
+
+def read_data(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """Returns the `data` of a whole checkpoint without its arrays."""
+    return json.loads((folder / str(step) / "data" / "metadata").read_text())

@@ -1,16 +1,18 @@
 """Exports a run's weights: a PEFT adapter, or all merged as Hugging Face safetensors.
 
 python -m mmcot_jax.export runs/m2m --to peft adapter/
-python -m mmcot_jax.export runs/m2m --to merged model/ --dtype float32
+python -m mmcot_jax.export runs/m2m --to merged model/ --dtype float32 --checkpoint grpo:50
+
+By default it exports what results.json was measured on, and export.json names it.
 """
 
 import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,39 +24,78 @@ from mmcot_jax import ckpt, errors, export_files, files, hf, hub, models
 from mmcot_jax import mesh as meshes
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
+EXPORT = "export.json"
+"""Names the checkpoint that an export was made of."""
 
 
-def export(run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16") -> list[str]:
-    """Writes `out` from the last checkpoint of a run; returns the names of its files.
+class Checkpoint(NamedTuple):
+    """A checkpoint of a run."""
+
+    stage: str
+    step: int
+    checkpoint: str
+    """"last", or "best": the step with the best evaluation."""
+    folder: pathlib.Path
+
+    def named(self) -> dict[str, Any]:
+        """Stage, step and checkpoint, as in results.json."""
+        return {"stage": self.stage, "step": self.step, "checkpoint": self.checkpoint}
+
+
+def export(
+    run: pathlib.Path, to: str, out: pathlib.Path, dtype: str = "bfloat16", checkpoint: str = ""
+) -> list[str]:
+    """Writes `out` from a checkpoint of a run; returns the names of its files.
 
     `to` is "peft" or "merged"; `dtype` is that of merged weights, adapters stay float32.
+    `checkpoint` is as `find_checkpoint` takes it. `export.json` names what was exported.
 
     Raises:
-        ValueError: no run or no checkpoint at `run`, files at `out`, or "peft" of a run that
-            trained no adapters.
+        ValueError: no run or no such checkpoint at `run`, files at `out`, or "peft" of weights that
+            are no adapters of the model that the run began with.
     """
     config = read_config(run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; give a folder that is new or empty")
-    c = config["model"]
-    # before the checkpoint: it may bring sharding rules
-    module = models.get(c["backbone"], "weights.table", "weights.save")
+    found = find_checkpoint(run, config, checkpoint)
+    decoder = _decoder_below(run, found)
+    # before the checkpoint is read: it may bring sharding rules
+    module = models.get(config["model"]["backbone"], "weights.table", "weights.save")
     mesh = meshes.make(data=1, fsdp=-1)
-    trained = restore_trained(last_checkpoint(run, config["stages"]), mesh)
+    trained = restore_trained(found.folder, mesh)
+    named = {"run": str(run), "to": to, **found.named()}
     with files.atomic_folder(out) as folder:
         if to == "peft":
-            _write_adapter(module, c, trained, folder)
+            _check_base(config["model"], trained, decoder)
+            _write_adapter(module, config["model"], trained, folder)
         else:
-            _write_merged(module, c, trained, folder, mesh, DTYPES[dtype])
-        export_files.write(module, run, config, to, folder, dtype)
+            below = restore_trained(decoder.folder, mesh) if decoder else None
+            _write_merged(module, config, trained, below, folder, mesh, DTYPES[dtype])
+        given = module, run, config, to, folder, dtype
+        export_files.write(*given, out=out, checkpoint=found.named())
+        (folder / EXPORT).write_text(json.dumps(named, indent=2) + "\n")
     return sorted(path.name for path in out.iterdir())
+
+
+def _check_base(c: dict[str, Any], trained: PyTree, decoder: Checkpoint | None) -> None:
+    """Raises a `ValueError` if these are no adapters of `c.weights`."""
+    if not is_adapter(trained):
+        raise ValueError("this stage trained all weights, it has no adapter; export --to merged")
+    if decoder:
+        raise ValueError(
+            f"the adapter belongs to the decoder that stage {decoder.stage} trained, not to "
+            f"{c['weights']!r}; export --to merged"
+        )
+    if not c["weights"]:
+        raise ValueError(
+            "the adapter belongs to a decoder that was drawn at random, model.weights is empty; "
+            "export --to merged"
+        )
 
 
 def _write_adapter(
     module: ModuleType, c: dict[str, Any], trained: PyTree, out: pathlib.Path
 ) -> None:
-    if not is_adapter(trained):
-        raise ValueError("this run trained all weights, it has no adapter; export it --to merged")
     hf.save_adapter(
         module.weights.table(module.build(c)),
         trained,
@@ -66,11 +107,22 @@ def _write_adapter(
 
 
 def _write_merged(
-    module: ModuleType, c: dict[str, Any], trained: PyTree, out: pathlib.Path, mesh: Mesh, dtype
+    module: ModuleType,
+    config: dict[str, Any],
+    trained: PyTree,
+    decoder: PyTree | None,
+    out: pathlib.Path,
+    mesh: Mesh,
+    dtype,
 ) -> None:
-    c = c | {"adapter": ""}  # the trained ones replace those the run started from
+    """Writes the trained decoder, or adapters merged into `decoder`, by default the run's first."""
+    c = config["model"] | {"adapter": ""}  # the trained ones replace those the run started from
     backbone = module.build(c)
-    params = module.load(backbone, c, jax.random.key(0), mesh)["params"]
+    # the run's own key: parts without a file, such as a new vision tower, are drawn again
+    key = jax.random.fold_in(jax.random.key(config["seed"]), 0)
+    params = module.load(backbone, c, key, mesh)["params"]
+    if decoder is not None:
+        params = params | {"decoder": decoder}
     if is_adapter(trained):
         params = hf.merge(params, trained, c["lora"]["alpha"], dtype)
     else:
@@ -101,20 +153,93 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def last_checkpoint(run: pathlib.Path, stages: Sequence[str]) -> pathlib.Path:
-    """Returns the folder of the last whole step of the last stage that saved one.
+def find_checkpoint(run: pathlib.Path, config: Mapping[str, Any], choice: str = "") -> Checkpoint:
+    """Returns a checkpoint of a run: last, best, STAGE:last, STAGE:best or STAGE:STEP.
+
+    Without a stage it is that of the last stage that has one. By default it is the checkpoint that
+    results.json was measured on, or without results the one that the last stage would hand on.
 
     Raises:
-        ValueError: no stage did, or none of its steps is whole.
+        ValueError: there is no such checkpoint; lists those there are.
     """
-    for stage in reversed(stages):
-        folder = run / "checkpoints" / stage
-        step, passed_over = ckpt.latest_whole(folder)
-        for name, fault in passed_over.items():
-            print(f"{folder / name} is passed over for step {step}: {fault}", file=sys.stderr)
-        if step is not None:
-            return folder / str(step)
-    raise ValueError(f"no checkpoint in {run / 'checkpoints'}; train it first")
+    every = checkpoints(run, config["stages"])
+    if not every:
+        raise ValueError(f"no checkpoint in {run / 'checkpoints'}; train it first")
+    named = choice or _measured(run) or _handed_on(every, config)
+    stage, _, which = named.rpartition(":")
+    which, _, kind = which.partition(" ")
+    found = [c for c in every if stage in ("", c.stage) and which in (c.checkpoint, str(c.step))]
+    if not found:
+        asked = f"--checkpoint {choice} is" if choice else f"results.json is of {named}, which is"
+        there = ", ".join(f"{c.stage}:{c.step} {c.checkpoint}" for c in every)
+        raise ValueError(f"{asked} not in {run / 'checkpoints'}; there are: {there}")
+    found = [c for c in found if c.stage == found[-1].stage]
+    return _whole(sorted(found, key=lambda c: (c.checkpoint == (kind or "last"), c.step)))
+
+
+def _whole(found: Sequence[Checkpoint]) -> Checkpoint:
+    """Returns the last checkpoint that is whole, and prints which are passed over.
+
+    Raises:
+        ValueError: none is.
+    """
+    faults = []
+    for chosen in reversed(found):
+        fault = ckpt.find_fault(chosen.folder)
+        if not fault:
+            for line in faults:
+                print(f"{line}; passed over for {chosen.folder}", file=sys.stderr)
+            return chosen
+        faults.append(f"{chosen.folder} is damaged: {fault}")
+    raise ValueError(f"{'; '.join(faults)}; give another --checkpoint")
+
+
+def _measured(run: pathlib.Path) -> str:
+    """The trained weights that results.json was measured on, like "grpo:4 best", or ""."""
+    path = run / "results.json"
+    policy = json.loads(path.read_text()).get("policy") if path.is_file() else None
+    if not policy or not policy["checkpoint"]:
+        return ""
+    return f"{policy['stage']}:{policy['step']} {policy['checkpoint']}"
+
+
+def _handed_on(every: Sequence[Checkpoint], config: Mapping[str, Any]) -> str:
+    stage = every[-1].stage
+    best = config.get(stage, {}).get("load_best_model_at_end")
+    best = best and any(c.checkpoint == "best" for c in every if c.stage == stage)
+    return f"{stage}:{'best' if best else 'last'}"
+
+
+def checkpoints(run: pathlib.Path, stages: Sequence[str]) -> list[Checkpoint]:
+    """Returns all checkpoints of a run: stages in order, their steps in order, then their best."""
+    return [
+        Checkpoint(stage, step, kind, folder / str(step))
+        for stage in dict.fromkeys(stages)
+        for kind, suffix in (("best", "_best"), ("last", ""))
+        for folder in [run / "checkpoints" / f"{stage}{suffix}"]
+        for step in ckpt.saved_steps(folder)
+    ]
+
+
+def _decoder_below(run: pathlib.Path, found: Checkpoint) -> Checkpoint | None:
+    """The checkpoint of the decoder that adapters were trained on, or None: the run's first.
+
+    Raises:
+        ValueError: it is no longer there.
+    """
+    saved = ckpt.read_data(found.folder.parent, found.step)
+    start = saved.get("start") or {}
+    if saved.get("what") != "lora" or start.get("what") != "all":
+        return None
+    suffix = "_best" if start["checkpoint"] == "best" else ""
+    folder = run / "checkpoints" / f"{start['stage']}{suffix}" / str(start["step"])
+    fault = ckpt.find_fault(folder) if folder.is_dir() else "it is not there"
+    if fault:
+        raise ValueError(
+            f"the adapters of {found.stage} step {found.step} were trained on the decoder of "
+            f"{folder}: {fault}; bring it back"
+        )
+    return Checkpoint(start["stage"], start["step"], start["checkpoint"], folder)
 
 
 def restore_trained(step: pathlib.Path, mesh: Mesh) -> PyTree:
@@ -135,12 +260,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
     parser.add_argument("--to", required=True, choices=("peft", "merged"))
     parser.add_argument("--dtype", default="bfloat16", choices=tuple(DTYPES), help="of --to merged")
+    parser.add_argument(
+        "--checkpoint",
+        default="",
+        metavar="best|last|STAGE:STEP|STAGE:best",
+        help="by default what results.json was measured on",
+    )
     parser.add_argument("--push", metavar="NAME/REPOSITORY", help="upload it to the hub as well")
     parser.add_argument("--dry-run", action="store_true", help="of --push: list, upload nothing")
     args = parser.parse_args(argv)
 
     def command() -> None:
-        names = export(args.run, args.to, args.out, args.dtype)
+        names = export(args.run, args.to, args.out, args.dtype, args.checkpoint)
+        named = json.loads((args.out / EXPORT).read_text())
+        print(f"{named['stage']} step {named['step']}, {named['checkpoint']}")
         print(f"{args.out}: {', '.join(names)}")
         for line in hub.push(args.out, args.push, args.dry_run) if args.push else ():
             print(line)

@@ -1,5 +1,6 @@
 """The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
 
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -19,8 +20,7 @@ from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
 from mmcot_jax.rollout import encode
-from mmcot_jax.train import grpo, preflight, sft
-from mmcot_jax.train.optim import check_what
+from mmcot_jax.train import grpo, loop, policy, preflight, sft
 from mmcot_jax.types import Variables
 
 Render = Callable[[Example], Row]
@@ -33,18 +33,41 @@ def check(c: ConfigDict) -> None:
         ValueError: an unknown name, or options that are out of range or do not fit together.
     """
     check_options(c)
-    for name in c.stages:
-        if name not in STAGES:
-            raise ValueError(f"stages has {name!r}; there are: {', '.join(STAGES)}")
+    _check_order(c)
     groups = [c.data.get(group, {}) for group in ("train", "grpo")]
     for name in {task_name(c, options): None for options in (*groups, *eval_sets(c).values())}:
         evaluator(tasks.get(name))
     for stage, group in (("sft", "train"), ("grpo", "grpo")):
         if stage in c.stages:
             tasks.resolve(task_name(c, c.data[group]), dict(c.data[group]), {})
-    trained = {stage: c[stage].what for stage in ("sft", "grpo") if stage in c.stages}
-    check_what(trained, c.model.get("adapter", ""))
     models.get(c.model.backbone)
+
+
+def _check_order(c: ConfigDict) -> None:
+    known = ", ".join(STAGES)
+    if not c.stages:
+        raise ValueError(f"stages is empty; give some of {known}")
+    for name, after in itertools.zip_longest(c.stages, c.stages[1:]):
+        if name not in STAGES:
+            raise ValueError(f"stages has {name!r}; there are: {known}")
+        if name == after == "eval":
+            raise ValueError("stages has eval twice in a row: both would be the same; leave one")
+    for name in _trained(c):
+        if c.stages.count(name) > 1:
+            raise ValueError(
+                f"stages has {name} twice: a run trains each stage once; make {name} longer, or "
+                "continue in another --workdir from an export, model.weights=FOLDER"
+            )
+    if not _trained(c) and c.model.get("weights", None) == "":
+        raise ValueError(
+            "stages only evaluates and model.weights is empty: the model would be random; give "
+            "model.weights, or a stage that trains"
+        )
+
+
+def _trained(c: ConfigDict) -> list[str]:
+    """The stages that train, in order."""
+    return [name for name in dict.fromkeys(c.stages) if name in DATA]
 
 
 def make_meshes(c: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, Mesh]:
@@ -89,7 +112,10 @@ def eval_sets(c: ConfigDict) -> dict[str, Tree]:
 
 
 class Run:
-    """State shared by the stages; examples are read before weights, weights before a step."""
+    """State shared by the stages; examples are read before weights, weights before a step.
+
+    Data of a stage that its checkpoints complete is not read.
+    """
 
     def __init__(
         self,
@@ -103,10 +129,16 @@ class Run:
         )
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
+        self._check_longer()
         self.eval_sets = self._eval_sets()
+        self._data: dict[str, Any] = {}
+        if "grpo" in c.stages:
+            self.read_early("grpo")
         self.done: list[str] = []  # completed stages
         self.variables: Variables | None = None
         """The weights as the completed stages left them; loaded when they are first used."""
+        self.snapshot = loop.START
+        """The name of these weights."""
 
     def key(self, number: int) -> jax.Array:
         """A random key of the run: 0 weights, 1 sft, 2 eval, 3 grpo, 4 its evaluation."""
@@ -146,6 +178,30 @@ class Run:
         encode.check_lengths([rendered[int(rendered.lengths.argmax())]], self.backbone.context)
         return rendered
 
+    def _check_longer(self) -> None:
+        """Raises a `ValueError` if a stage has more steps now than when the next one began."""
+        saved = {stage: loop.saved_data(self.workdir, stage) for stage in _trained(self.c)}
+        for stage, later in itertools.pairwise(saved):
+            before = saved[stage]
+            if saved[later] and before and "total_steps" in before:
+                now = loop.total_steps(self.c[stage].to_dict(), before["epoch_steps"])
+                if now > before["total_steps"]:
+                    raise ValueError(
+                        f"{stage} has {now} steps, and {later} of this run began after "
+                        f"{before['total_steps']} of them: take back {stage}.max_steps or "
+                        f"{stage}.num_train_epochs, or give another --workdir"
+                    )
+
+    def read_early(self, stage: str) -> None:
+        """Reads the data of a stage that is not finished, so that its faults are found now."""
+        saved = loop.saved_data(self.workdir, stage)
+        if not (saved and loop.is_finished(self.c[stage].to_dict(), saved)):
+            self._data[stage] = DATA[stage](self)
+
+    def data_of(self, stage: str) -> Any:
+        """The data of a stage, for its own use: as `read_early` read it, or read now."""
+        return self._data.pop(stage) if stage in self._data else DATA[stage](self)
+
     def variables_on(self, mesh: Mesh) -> Variables:
         """The weights, resharded to `mesh`."""
         if self.variables is None:
@@ -154,10 +210,22 @@ class Run:
         self.variables = meshes.move(self.variables, mesh, donate=True)
         return self.variables
 
+    def variables_for(self, stage: str) -> Variables:
+        """The weights on the mesh that trains, with adapters or without, as the stage needs."""
+        self.variables = policy.prepare(
+            self.variables_on(self.mesh),
+            self.c[stage].what,
+            backbone=self.backbone,
+            alpha=self.c.model.lora.alpha,
+            key=self.key(0),
+            mesh=self.mesh,
+        )
+        return self.variables
+
     def shared_arguments(self, key: int) -> dict[str, Any]:
         """The arguments that all training stages share."""
         where = {"mesh": self.mesh, "workdir": self.workdir, "preempted": self.preempted}
-        return where | {"key": self.key(key), "seed": self.c.seed}
+        return where | {"key": self.key(key), "seed": self.c.seed, "start": self.snapshot}
 
     def train_rows(self) -> data.Source:
         """Supervised rows: from the prepared store, or made now with images as ids.
@@ -178,37 +246,44 @@ class Run:
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 
+    def grpo_questions(self) -> grpo.Questions:
+        """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
+        c, options = self.c, self.c.data.grpo
+        rows = data.Rendered(self.load(options), self.backbone.renderer.prompt)
+        preflight.check_room(rows, self.backbone.context, c.grpo.max_completion_length)
+        if not c.grpo.eval_steps:
+            return grpo.Questions(rows)
+        task = tasks.get(task_name(c, options))
+        shown = {k: v for k, v in options.items() if k not in task.COSMETIC_OPTIONS}
+        held_out = self.load(shown, split="validation", count=c.grpo.eval_count)
+        self._render(held_out, self.backbone.renderer.prompt)
+        assess = partial(
+            evaluation.assess,
+            self.backbone,
+            EvalSet(held_out, evaluator(task)),
+            mesh=self.rollout_mesh,
+            key=self.key(4),
+            eval_config=c.eval.to_dict(),
+            grpo_config=c.grpo.to_dict(),
+        )
+        return grpo.Questions(rows, assess)
+
 
 def train_sft(run: Run) -> None:
     """Trains on the chains of `data.train`."""
-    given = run.backbone, run.variables_on(run.mesh), run.train_rows(), run.c.sft.to_dict()
-    run.variables = sft.run(*given, **run.shared_arguments(key=1))
+    given = run.backbone, run.variables_for("sft"), partial(run.data_of, "sft")
+    run.variables, run.snapshot = sft.run(
+        *given, run.c.sft.to_dict(), **run.shared_arguments(key=1)
+    )
 
 
 def train_grpo(run: Run) -> None:
     """Trains on rewards of sampled replies to the questions of `data.grpo`."""
-    weights, c = run.variables_on(run.mesh), run.c.grpo.to_dict()
-    run.variables = grpo.run(
-        run.backbone,
-        weights,
-        run.load(run.c.data.grpo),
-        c,
-        assess=_assess(run) if c["eval_steps"] else None,
-        rollout_mesh=run.rollout_mesh,
-        rollout_keep=run.c.rollout_keep,
-        **run.shared_arguments(key=3),
+    given = run.backbone, run.variables_for("grpo"), partial(run.data_of, "grpo")
+    rollout = {"rollout_mesh": run.rollout_mesh, "rollout_keep": run.c.rollout_keep}
+    run.variables, run.snapshot = grpo.run(
+        *given, run.c.grpo.to_dict(), **rollout, **run.shared_arguments(key=3)
     )
-
-
-def _assess(run: Run) -> grpo.Assess:
-    """The evaluation of a policy, on validation examples, while GRPO trains it."""
-    c, task = run.c, tasks.get(task_name(run.c, run.c.data.grpo))
-    options = {k: v for k, v in c.data.grpo.items() if k not in task.COSMETIC_OPTIONS}
-    examples = run.load(options, split="validation", count=c.grpo.eval_count)
-    settings = {"eval_config": c.eval.to_dict(), "grpo_config": c.grpo.to_dict()}
-    questions = EvalSet(examples, evaluator(task))
-    mesh, key = run.rollout_mesh, run.key(4)
-    return partial(evaluation.assess, run.backbone, questions, mesh=mesh, key=key, **settings)
 
 
 def evaluate(run: Run) -> None:
@@ -219,20 +294,25 @@ def evaluate(run: Run) -> None:
     """
     before = ["start", *run.done]
     after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
-    if after and evaluation.is_done(run.workdir, after):  # the resumed run is past it
+    named = run.snapshot._asdict()
+    if after and evaluation.is_done(run.workdir, after, named):  # the resumed run is past it
         return
     given = run.backbone, run.variables_on(run.rollout_mesh), run.eval_sets, run.c.eval.to_dict()
     where = {"mesh": run.rollout_mesh, "key": run.key(2), "workdir": run.workdir, "after": after}
-    evaluation.evaluate(*given, **where, preempted=run.preempted)
+    evaluation.evaluate(*given, **where, policy=named, preempted=run.preempted)
     evaluation.show(run.workdir, before, after, run.eval_sets)
 
 
 STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
 """Stages by their name in a config."""
+DATA = {"sft": Run.train_rows, "grpo": Run.grpo_questions}
+"""The stages that train, and what reads their data."""
 
 
 def run_all(run: Run) -> None:
     """Runs all stages of the config, in order."""
+    if "sft" in run.c.stages[1:]:
+        run.read_early("sft")  # only now, because its images are encoded by the weights
     for name in run.c.stages:
         if run.preempted():
             raise Preempted(f"{run.done[-1]} is complete" if run.done else "no step was taken")

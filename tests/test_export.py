@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from helpers import tiny
 from helpers.disk import largest_file
 
 from mmcot_jax import export, hf, safetensors_io
-from mmcot_jax.ckpt import Checkpoints
+from mmcot_jax.ckpt import Checkpoints, write_manifest
 from mmcot_jax.models.chameleon import weights
 from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.nn.decoder import DecoderConfig
@@ -45,18 +46,17 @@ def run(tmp_path, base):
     """Makes a run's folder with a checkpoint of what it trained."""
     model = tiny.config("chameleon", BACKBONE, tmp_path) | {"weights": str(base)}
 
-    def make(trained, stage="sft"):
+    def make(trained, stage="sft", **data):
         folder = tmp_path / "run"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "config.json").write_text(
-            json.dumps({"stages": ["sft", "grpo", "eval"], "model": model})
+            json.dumps({"seed": 42, "stages": ["sft", "grpo", "eval"], "model": model})
         )
         opt = optax.adamw(1e-3).init(trained)
         with Checkpoints(folder / "checkpoints" / stage) as checkpoints:
-            checkpoints.save(
-                3, TrainState(jnp.asarray(2), jax.tree.map(jnp.zeros_like, trained), opt), {}
-            )
-            checkpoints.save(12, TrainState(jnp.asarray(12), trained, opt), {})
+            zeros = jax.tree.map(jnp.zeros_like, trained)
+            checkpoints.save(3, TrainState(jnp.asarray(2), zeros, opt), data)
+            checkpoints.save(12, TrainState(jnp.asarray(12), trained, opt), data)
         return folder
 
     return make
@@ -66,7 +66,8 @@ def test_adapters_are_exported_from_the_last_step(run, variables, tmp_path, base
     out = tmp_path / "adapter"
     assert export.main([str(run(variables["lora"])), "--to", "peft", str(out)]) == 0
     assert capsys.readouterr().out == (
-        f"{out}: README.md, adapter_config.json, adapter_model.safetensors, training_config.json\n"
+        f"sft step 12, last\n{out}: README.md, adapter_config.json, adapter_model.safetensors, "
+        "export.json, training_config.json\n"
     )
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables["lora"])
     loaded = hf.load_adapter(weights.table(BACKBONE), out, like, alpha=4.0)
@@ -79,7 +80,7 @@ def test_adapters_are_exported_from_the_last_step(run, variables, tmp_path, base
 def test_merged_weights_hold_base_and_adapter(run, variables, tmp_path):
     names = export.export(run(variables["lora"], "grpo"), "merged", tmp_path / "out", "float32")
     assert names == [
-        "README.md", "config.json", "generation_config.json", "model.safetensors",
+        "README.md", "config.json", "export.json", "generation_config.json", "model.safetensors",
         "preprocessor_config.json", "processor_config.json", "tokenizer.json",
         "tokenizer_config.json", "training_config.json", "vqgan.safetensors",
     ]  # fmt: skip
@@ -117,7 +118,7 @@ def test_a_run_that_trained_everything_has_no_adapter(run, variables, tmp_path, 
     folder = run(variables["params"]["decoder"])
     assert export.main([str(folder), "--to", "peft", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == (
-        "export: this run trained all weights, it has no adapter; export it --to merged\n"
+        "export: this stage trained all weights, it has no adapter; export --to merged\n"
     )
 
 
@@ -130,19 +131,114 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint in .*checkpoints; train it first"):
-        export.last_checkpoint(tmp_path, ("sft", "eval"))
+        export.find_checkpoint(tmp_path, {"stages": ("sft", "eval")})
+
+
+BEST = {"grpo": {"load_best_model_at_end": True}}
+MEASURED = {"stage": "grpo", "step": 4, "checkpoint": "best", "what": "lora"}
+
+
+def empty_checkpoint(folder):
+    folder.mkdir(parents=True)
+    write_manifest(folder, int(folder.name))
+
+
+@pytest.mark.parametrize(
+    ("choice", "config", "policy", "found"),
+    [
+        # by default what results.json was measured on
+        ("", {}, MEASURED, ("grpo", 4, "best")),
+        ("", {}, MEASURED | {"step": 8, "checkpoint": "last"}, ("grpo", 8, "last")),
+        ("", BEST, MEASURED | {"stage": "sft", "step": 3}, ("sft", 3, "last")),
+        # without trained weights in the results: what the last stage hands on
+        ("", {}, None, ("grpo", 8, "last")),
+        ("", BEST, None, ("grpo", 4, "best")),
+        ("", {}, {"stage": "start", "step": 0, "checkpoint": None}, ("grpo", 8, "last")),
+        ("last", BEST, MEASURED, ("grpo", 8, "last")),
+        ("best", {}, None, ("grpo", 4, "best")),
+        ("grpo:6", {}, None, ("grpo", 6, "last")),
+        ("grpo:4", {}, None, ("grpo", 4, "best")),  # the best is kept, its step is not
+        ("grpo:best", {}, None, ("grpo", 4, "best")),
+        ("sft:last", {}, None, ("sft", 3, "last")),
+    ],
+)
+def test_a_checkpoint_is_chosen_by_name(tmp_path, choice, config, policy, found):
+    for name in ("sft/1", "sft/3", "grpo/6", "grpo/8", "grpo_best/4"):
+        empty_checkpoint(tmp_path / "checkpoints" / name)
+    if policy:
+        (tmp_path / "results.json").write_text(json.dumps({"policy": policy}))
+    config = {"stages": ("sft", "eval", "grpo", "eval")} | config
+    chosen = export.find_checkpoint(tmp_path, config, choice)
+    assert chosen[:3] == found
+    folder = f"{found[0]}_best" if found[2] == "best" else found[0]
+    assert chosen.folder == tmp_path / "checkpoints" / folder / str(found[1])
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    for name in ("sft/3", "grpo/8", "grpo_best/4"):
+        empty_checkpoint(tmp_path / "checkpoints" / name)
+    config = {"stages": ("sft", "grpo", "eval")}
+    there = "checkpoints; there are: sft:3 last, grpo:4 best, grpo:8 last"
+    for choice in ("grpo:7", "sft:best", "gpro:8", "newest"):
+        with pytest.raises(ValueError, match=f"--checkpoint {choice} is not in .*{there}"):
+            export.find_checkpoint(tmp_path, config, choice)
+    (tmp_path / "results.json").write_text(json.dumps({"policy": MEASURED | {"step": 2}}))
+    with pytest.raises(ValueError, match=f"results.json is of grpo:2 best, which is not .*{there}"):
+        export.find_checkpoint(tmp_path, config)
+
+
+def test_adapters_on_a_trained_decoder_are_exported_with_it(run, variables, tmp_path, capsys):
+    decoder = jax.tree.map(lambda x: x + 1, variables["params"]["decoder"])
+    run(decoder, "sft", what="all")
+    start = {"stage": "sft", "step": 12, "checkpoint": "last", "what": "all"}
+    folder = run(variables["lora"], "grpo", what="lora", start=start)
+    export.export(folder, "merged", tmp_path / "out", "float32")
+    tensors = safetensors_io.read(tmp_path / "out" / "model.safetensors")
+    np.testing.assert_array_equal(tensors["model.norm.weight"], decoder["norm"]["scale"])
+    expected = hf.merge({"decoder": decoder}, variables["lora"], 4.0)["decoder"]["layers"]
+    q = np.asarray(expected["attention"]["q"]["kernel"][0])
+    np.testing.assert_array_equal(tensors["model.layers.0.self_attn.q_proj.weight"], q.T)
+    said = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert (said["stage"], said["step"], said["checkpoint"]) == ("grpo", 12, "last")
+    assert export.main([str(folder), "--to", "peft", str(tmp_path / "adapter")]) == 2
+    assert capsys.readouterr().err == (
+        "export: the adapter belongs to the decoder that stage sft trained, not to "
+        f"'{tmp_path}/base'; export --to merged\n"
+    )
+    shutil.rmtree(folder / "checkpoints" / "sft")
+    with pytest.raises(ValueError, match=r"checkpoints/sft/12: it is not there; bring it back"):
+        export.export(folder, "merged", tmp_path / "other")
+
+
+def test_what_has_no_file_is_drawn_again_as_the_run_drew_it(run, variables, tmp_path):
+    folder = run(variables["lora"])
+    config = json.loads((folder / "config.json").read_text())
+    config["model"] |= {"weights": ""}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"adapter belongs to a decoder that was drawn at random"):
+        export.export(folder, "peft", tmp_path / "adapter")
+    export.export(folder, "merged", tmp_path / "out", "float32")
+    tensors = safetensors_io.read(tmp_path / "out" / "model.safetensors")
+    made = BACKBONE.init(jax.random.fold_in(jax.random.key(42), 0))  # `Run.key(0)` of seed 42
+    np.testing.assert_allclose(
+        tensors["model.embed_tokens.weight"],
+        made["params"]["decoder"]["embed"]["embedding"],
+        rtol=1e-6,
+    )
 
 
 def test_a_damaged_checkpoint_is_passed_over(run, variables, tmp_path, capsys):
     folder = run(variables["lora"])
     (folder / "checkpoints/sft/12/data/metadata").write_bytes(b"")
     assert export.main([str(folder), "--to", "peft", str(tmp_path / "out")]) == 0
-    assert "sft/12 is passed over for step 3: data/metadata has 0 b" in capsys.readouterr().err
+    assert "sft/12 is damaged: data/metadata has 0 bytes" in capsys.readouterr().err
     weights = safetensors_io.read(tmp_path / "out/adapter_model.safetensors")
     assert all(not x.any() for x in weights.values())  # step 3 is zeros
     (folder / "checkpoints/sft/3/data/metadata").unlink()
     assert export.main([str(folder), "--to", "peft", str(tmp_path / "other")]) == 2
-    assert "is whole (12: data/metadata has 0 bytes in place of 2; 3: " in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "sft/12 is damaged: data/metadata has 0 bytes" in line
+    assert line.endswith("sft/3 is damaged: data/metadata is missing; give another --checkpoint")
 
 
 def test_an_export_without_room_leaves_nothing_and_can_be_repeated(
@@ -163,9 +259,9 @@ def test_an_export_may_be_pushed_and_a_dry_run_lists_its_files(run, variables, t
     command = [str(run(variables["lora"])), "--to", "peft", str(out), "--push", "me/anole"]
     assert export.main([*command, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[-1] for line in lines[1:]] == [
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "training_config.json",
-        "me/anole",
+    assert [line.split()[-1] for line in lines[2:]] == [
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "export.json",
+        "training_config.json", "me/anole",
     ]  # fmt: skip
     assert lines[-1] == "would be uploaded to me/anole"
 

@@ -21,7 +21,7 @@ import pytest
 from helpers.flags import ROOT, TINIEST, flags
 
 from configs import base
-from mmcot_jax import hosts
+from mmcot_jax import data, hosts
 from mmcot_jax import main as command
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
@@ -319,9 +319,10 @@ def test_losses_and_samples_are_the_same_on_every_mesh(chameleon, tmp_path):
         variables = jax.device_put(variables, meshes.shardings(variables, mesh))
         examples = [Example(f"q/{n}", ("abcdefgh"[: 1 + n % 8],), "a") for n in range(16)]
         workdir = tmp_path / "x".join(map(str, shape))
-        trained = grpo.run(
-            chameleon.backbone, variables, examples, c, mesh=mesh, key=jax.random.key(7), seed=1,
-            workdir=workdir,
+        rows = data.Rendered(examples, chameleon.backbone.renderer.prompt)
+        trained, _ = grpo.run(
+            chameleon.backbone, variables, lambda rows=rows: grpo.Questions(rows), c, mesh=mesh,
+            key=jax.random.key(7), seed=1, workdir=workdir,
         )  # fmt: skip
         replies = [
             r["reply"] for p in sorted(workdir.glob("completions/*.jsonl")) for r in lines(p)

@@ -1,5 +1,6 @@
 """What stages give to tasks, and which configs they refuse."""
 
+import itertools
 import json
 import pathlib
 from types import SimpleNamespace
@@ -11,12 +12,13 @@ from PIL import Image
 
 from mmcot_jax import config, stages, store
 from mmcot_jax.boxes import Sight
+from mmcot_jax.ckpt import write_manifest
+from mmcot_jax.evals import evaluate
 from mmcot_jax.example import Row
 from mmcot_jax.tasks import shapes
 
 M2T = f"{pathlib.Path(__file__).parents[1]}/configs/m2t.py:tiny"
 SIGHT = Sight(64, 4096, 8)
-ADAPTERS = ("model.lora.rank=4", "model.lora.targets=q,v")
 
 
 def run_of(*overrides, sight=SIGHT):
@@ -83,18 +85,140 @@ def test_a_task_that_does_not_exist_or_has_no_evaluation_is_refused(monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "given"),
     [
-        (["grpo.what=lora"], "sft.what is 'all' and grpo.what is 'lora': set the same in all"),
-        (["sft.what=lora"], "sft.what is 'lora' and grpo.what is 'all': set the same in all"),
-        (["model.adapter=runs/x"], "model.adapter is 'runs/x' and .* would be lost; set what=lora"),
+        (["grpo.what=lora"], "grpo.what is 'lora'"),
+        (["sft.what=lora", "grpo.what=lora"], "sft.what is 'lora'"),
+        (["model.adapter=runs/x"], "model.adapter is 'runs/x'"),
     ],
 )
-def test_what_one_stage_would_lose_of_another_is_refused(changes, message):
+def test_adapters_of_rank_0_are_refused_before_the_first_stage(changes, given):
+    with pytest.raises(ValueError, match=f"^{given} and the model has no adapters: model.l"):
+        stages.check(config.load(M2T, changes))
+    stages.check(config.load(M2T, [*changes, "model.lora.rank=4", "model.lora.targets=q,v"]))
+
+
+def orders(most):
+    """All lists of up to `most` stages."""
+    for count in range(most + 1):
+        yield from itertools.product(("sft", "grpo", "eval"), repeat=count)
+
+
+def test_every_order_of_stages_is_accepted_or_refused_in_one_line():
+    made, accepted = config.load(M2T), []
+    for order in orders(5):
+        with made.unlocked():
+            made.stages = order
+        try:
+            stages.check(made)
+        except ValueError as error:
+            assert str(error).startswith("stages ") and "\n" not in str(error)
+        else:
+            accepted.append(",".join(order))
+    one = ["sft", "eval,sft", "sft,eval", "eval,sft,eval"]
+    two = [
+        f"{before}sft{between}grpo{after}"
+        for before, between, after in itertools.product(
+            ("", "eval,"), (",", ",eval,"), ("", ",eval")
+        )
+    ]
+    swapped = [
+        order.replace("sft", "x").replace("grpo", "sft").replace("x", "grpo") for order in one + two
+    ]
+    assert sorted(accepted) == sorted({*one, *two, *swapped})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("", r"stages is \(\); give one name or more \(sft, grpo and eval, in order\)"),
+        ("sft,sft", "stages has sft twice: a run trains each stage once; make sft longer, or"),
+        ("grpo,sft,grpo", "stages has grpo twice"),
+        ("sft,eval,eval", "stages has eval twice in a row: both would be the same; leave one"),
+        ("sft,evaluate", "stages has 'evaluate'; there are: sft, grpo, eval"),
+        ("eval", "stages only evaluates and model.weights is empty: the model would be random"),
+    ],
+)
+def test_stages_that_cannot_run_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        stages.check(config.load(M2T, [*ADAPTERS, *changes]))
-    both = ["sft.what=lora", "grpo.what=lora", "model.adapter=runs/x"]
-    stages.check(config.load(M2T, [*ADAPTERS, *both]))
+        stages.check(config.load(M2T, [f"stages={given}"]))
+
+
+def test_weights_are_evaluated_without_training():
+    stages.check(config.load(M2T, ["stages=eval", "model.weights=FOLDER"]))
+
+
+def saved(workdir, stage, step, **data):
+    """A checkpoint as far as `Checkpoints` writes it beside the arrays."""
+    folder = workdir / "checkpoints" / stage / str(step)
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "metadata").write_text(json.dumps({"step": step, **data}))
+    write_manifest(folder, step)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The stages whose data was read."""
+    names = []
+    for name in stages.DATA:
+        monkeypatch.setitem(stages.DATA, name, lambda run, name=name: names.append(name) or name)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("overrides", "step", "read"),
+    [
+        (["grpo.max_steps=6"], 4, ["grpo"]),
+        (["grpo.max_steps=6"], 6, []),
+        (["grpo.max_steps=8"], 6, ["grpo"]),  # longer than it was
+        # as many epochs as it had: the steps of one are read from the checkpoint
+        (["grpo.max_steps=0", "grpo.num_train_epochs=2.0"], 6, []),
+        (["grpo.max_steps=0", "grpo.num_train_epochs=3.0"], 6, ["grpo"]),
+    ],
+)
+def test_data_is_read_before_the_first_stage_unless_its_stage_is_finished(
+    tmp_path, reads, overrides, step, read
+):
+    saved(tmp_path, "grpo", step, epoch_steps=3, total_steps=6)
+    stages.Run(config.load(M2T, ["stages=sft,grpo", *overrides]), tmp_path)
+    assert reads == read
+
+
+def test_data_of_a_damaged_checkpoint_is_read(tmp_path, reads):
+    saved(tmp_path, "grpo", 4, epoch_steps=3, total_steps=6)
+    saved(tmp_path, "grpo", 6, epoch_steps=3, total_steps=6)
+    (tmp_path / "checkpoints/grpo/6/data/metadata").write_text("")
+    stages.Run(config.load(M2T, ["stages=sft,grpo", "grpo.max_steps=6"]), tmp_path)
+    assert reads == ["grpo"]
+
+
+def test_a_stage_is_not_made_longer_once_the_next_one_has_begun(tmp_path, reads):
+    saved(tmp_path, "sft", 6, epoch_steps=3, total_steps=6)
+    stages.Run(config.load(M2T, ["stages=sft,grpo", "sft.max_steps=8"]), tmp_path)
+    saved(tmp_path, "grpo", 1, epoch_steps=3, total_steps=6)
+    stages.Run(config.load(M2T, ["stages=sft,grpo", "sft.max_steps=6"]), tmp_path)
+    message = "^sft has 8 steps, and grpo of this run began after 6 of them: take back sft.max_st"
+    with pytest.raises(ValueError, match=message):
+        stages.Run(config.load(M2T, ["stages=sft,grpo", "sft.max_steps=8"]), tmp_path)
+    with pytest.raises(ValueError, match=r"^sft has 9 steps"):
+        epochs = ["sft.max_steps=0", "sft.num_train_epochs=3.0"]
+        stages.Run(config.load(M2T, ["stages=sft,grpo", *epochs]), tmp_path)
+
+
+def test_a_prompt_without_room_for_its_completion_is_refused_before_the_first_stage(tmp_path):
+    few = ["data.grpo.count=8", "stages=sft,grpo", "grpo.max_completion_length=250"]
+    with pytest.raises(ValueError, match=r"record .* has a prompt of \d+ tokens; .* leaves 6"):
+        stages.Run(config.load(M2T, few), tmp_path)
+
+
+def test_results_of_another_checkpoint_are_measured_again(tmp_path):
+    policy = {"stage": "sft", "step": 6, "checkpoint": "last", "what": "all"}
+    assert not evaluate.is_done(tmp_path, "_sft", policy)
+    (tmp_path / "results_sft.json").write_text(json.dumps({"policy": policy}))
+    assert evaluate.is_done(tmp_path, "_sft", policy)
+    assert not evaluate.is_done(tmp_path, "_sft", policy | {"step": 8})
+    (tmp_path / "results_sft.json").write_text("")  # as a power cut leaves it
+    assert not evaluate.is_done(tmp_path, "_sft", policy)
 
 
 @pytest.mark.parametrize("group", ["grpo", "eval"])

@@ -37,12 +37,14 @@ def evaluate(
     mesh: Mesh,
     key: jax.Array,
     workdir: pathlib.Path,
+    policy: Mapping[str, Any],
     after: str = "",
     preempted: Callable[[], bool] = never_preempted,
 ) -> None:
     """Answers and judges all sets; writes results{after}.json and completions/eval{after}*.jsonl.
 
-    `c` is the config's group `eval`, see `answer.answer`.
+    `c` is the config's group `eval`, see `answer.answer`. The results name the weights as
+    `policy`, plain JSON: their stage, step and checkpoint.
 
     Raises:
         Preempted: `preempted()` returned True; the next run answers again.
@@ -61,13 +63,18 @@ def evaluate(
         write_completions(file, rows, pictures, process_index=jax.process_index())
         statistics[name] = lengths(answered)
     results["eval"] = statistics if c.get("sets") else next(iter(statistics.values()))
+    results["policy"] = dict(policy)
     if is_main_process():
         write_json(_path(workdir, after), results)
 
 
-def is_done(workdir: pathlib.Path, after: str) -> bool:
-    """True if the results of an evaluation are there; all processes return the same."""
-    return meshes.all_gather_objects(_path(workdir, after).exists())[0]
+def is_done(workdir: pathlib.Path, after: str, policy: Mapping[str, Any]) -> bool:
+    """True if the results of an evaluation of `policy` are there; all processes return the same."""
+    try:
+        results = json.loads(_path(workdir, after).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        results = {"policy": None}
+    return meshes.all_gather_objects(results.get("policy", policy) == policy)[0]
 
 
 def show(

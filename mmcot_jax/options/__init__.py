@@ -171,11 +171,13 @@ def _check_schedule(stage: str, c: Mapping[str, Any]) -> None:
 
 def _check_trained(stage: str, what: str, model: Mapping[str, Any]) -> None:
     lora, decoder = model.get("lora", {}), model.get("decoder", {})
-    if what == "lora" and not (lora.get("rank") and lora.get("targets")):
+    adapter = model.get("adapter", "")
+    if (what == "lora" or adapter) and not (lora.get("rank") and lora.get("targets")):
+        given = f"{stage}.what is 'lora'" if what == "lora" else f"model.adapter is {adapter!r}"
         raise ValueError(
-            f"{stage}.what is 'lora' and the model has no adapters: model.lora.rank is "
-            f"{lora.get('rank')} and model.lora.targets {lora.get('targets')}; set both, or "
-            f"{stage}.what=all"
+            f"{given} and the model has no adapters: model.lora.rank is "
+            f"{lora.get('rank')} and model.lora.targets {lora.get('targets')}; set both"
+            f"{f', or {stage}.what=all' * (what == 'lora')}"
         )
     if what == "all" and decoder.get("param_dtype", "float32") == "bfloat16":
         # 8 bits of fraction: 95 % of the weights were bit-equal after 19 updates at 1e-5

@@ -55,15 +55,15 @@ def resolve(
     )
     known = {p.name for p in (*of_load, *of_stream) if p.kind is not p.VAR_KEYWORD}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in of_stream)
+    unknown = [option for option in given if option not in known]
+    if unknown and not takes_all:
+        raise ValueError(
+            f"task {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
     required = {p.name for p in (*of_load, *of_stream) if p.default is p.empty and p.name in known}
     if missing := required - given.keys():
         raise ValueError(
             f"task {name!r} needs {', '.join(sorted(missing))}, and the config gives it "
             f"{', '.join(given) or 'no option'}; add it to the group of the task"
-        )
-    unknown = [option for option in given if option not in known]
-    if unknown and not takes_all:
-        raise ValueError(
-            f"task {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
     return task, given | {x: v for x, v in shared.items() if v is not None and x in known}

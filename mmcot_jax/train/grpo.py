@@ -18,12 +18,14 @@ Axes: N prompts, G samples per prompt, B = N G rows, R rewards, T time.
 Source: arXiv 2402.03300; names of options and metrics are TRL's.
 """
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import rich.console
@@ -32,7 +34,7 @@ from jaxtyping import PyTree
 
 from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Example, Question, Reply
+from mmcot_jax.example import Question, Reply
 from mmcot_jax.hosts import never_preempted
 from mmcot_jax.rewards import pool, resolve, short_names
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes
@@ -41,7 +43,7 @@ from mmcot_jax.train import loop, optim
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.groups import Groups, group
 from mmcot_jax.train.policy import Policy
-from mmcot_jax.train.preflight import check_room, preflight
+from mmcot_jax.train.preflight import preflight
 from mmcot_jax.train.step_log import Clock, StepLog
 from mmcot_jax.types import (
     Backbone,
@@ -60,6 +62,15 @@ Assess = Callable[[Variables], dict[str, float]]
 """Evaluates a policy on held-out questions: metrics by name."""
 
 
+class Questions(NamedTuple):
+    """The data of the stage."""
+
+    rows: data.Rendered
+    """Prompts that `preflight.check_room` accepts."""
+    assess: Assess | None = None
+    """Called every `eval_steps` steps, if given."""
+
+
 class _Run(NamedTuple):
     """The constants of a run."""
 
@@ -69,6 +80,8 @@ class _Run(NamedTuple):
     static: steps.GrpoStatic
     grammar: Grammar
     policy: Policy
+    reference: PyTree | None
+    """A copy of the trained weights as the stage began, if the loss or a metric needs it."""
     generator: Generator
     rewards: pool.Pool
     log: StepLog
@@ -77,79 +90,98 @@ class _Run(NamedTuple):
 def run(
     backbone: Backbone,
     variables: Variables,
-    examples: Sequence[Example],
+    read: Callable[[], Questions],
     c: Mapping[str, Any],
     *,
     mesh: Mesh,
     key: jax.Array,
     seed: int,
     workdir: pathlib.Path,
-    assess: Assess | None = None,
+    start: loop.Snapshot = loop.START,
     rollout_mesh: Mesh | None = None,
     rollout_keep: bool | None = None,
     preempted: Callable[[], bool] = never_preempted,
-) -> Variables:
+) -> loop.Trained:
     """Trains on rewards as the config's group `grpo` describes; returns the trained variables.
 
-    `c` is one that `preflight.check` accepts. `variables` lie on `mesh`. Completions are sampled on
-    `rollout_mesh`, the same devices in another shape: frozen weights are kept in both layouts, or
-    resharded before each phase if `rollout_keep` is false (None: `mesh.keep_both_layouts` decides);
-    trained weights are resharded in every step. Resumes from the last checkpoint in `workdir`.
-    `preempted` is called after every step; True saves and stops.
+    `c` is one that `preflight.check` accepts. `read()` returns the questions; it is not called if
+    a checkpoint completes the stage. `variables` are those of `start` and lie on `mesh`; the
+    trained ones among them are given away. Completions are sampled on `rollout_mesh`, the same
+    devices in another shape: frozen weights are kept in both layouts, or resharded before each
+    phase if `rollout_keep` is false (None: `mesh.keep_both_layouts` decides); trained weights are
+    resharded in every step. Resumes from the last checkpoint in `workdir`. `preempted` is called
+    after every step; True saves and stops.
 
     Raises:
         Preempted: `preempted()` returned True.
-        ValueError: a prompt that leaves no room for the completion, no informative group before
-            the first step, a reward that always fails, a loss that is not finite.
+        ValueError: no informative group before the first step, a reward that always fails, a loss
+            that is not finite.
     """
     rollout_mesh = rollout_mesh or mesh
-    rows = data.Rendered(examples, backbone.renderer.prompt)
-    check_room(rows, backbone.context, c["max_completion_length"])
+    trained, frozen = optim.split(variables, c["what"])
+    del variables
+    policy = Policy.of(frozen, c["what"], mesh, rollout_mesh, rollout_keep)
+
+    given = backbone, read, policy, trained, c
+    open_stage = partial(_open, *given, key=key, seed=seed, workdir=workdir)
+    stage = loop.Stage(STAGE, c, optim.optimizer(c, 1), open_stage, start)
+    found, snapshot = loop.run(stage, trained, mesh=mesh, workdir=workdir, preempted=preempted)
+    return loop.Trained(policy.for_training(found), snapshot)
+
+
+@contextlib.contextmanager
+def _open(
+    backbone: Backbone,
+    read: Callable[[], Questions],
+    policy: Policy,
+    trained: PyTree,
+    c: Mapping[str, Any],
+    *,
+    key: jax.Array,
+    seed: int,
+    workdir: pathlib.Path,
+) -> Iterator[loop.Work]:
+    """Reads the questions and starts the reward workers."""
+    rows, assess = read()
     open_stream = partial(
         data.stream,
         data.Questions(rows),
         c["prompts_per_step"],
         seed=seed,
-        mine=meshes.rows(rollout_mesh, c["prompts_per_step"]),
+        mine=meshes.rows(policy.rollout_mesh, c["prompts_per_step"]),
     )
     stream = open_stream()
     total = loop.total_steps(c, stream.epoch_steps)
     updates = total * c["num_iterations"]
     static, schedule = steps.GrpoStatic.of(backbone, c, updates), optim.schedule(c, updates)
-    trained, frozen = optim.split(variables, c["what"])
-    del variables
-    policy = Policy.of(trained, frozen, c, mesh, rollout_mesh, rollout_keep)
+    # a copy of the adapters is megabytes; with what=all it is another decoder
+    copy = jax.jit(partial(jax.tree.map, jnp.copy))
+    reference = copy(trained) if c["beta"] or c["kl_steps"] else None
     generator = Generator(
         backbone,
-        rollout_mesh,
+        policy.rollout_mesh,
         PromptShapes.of(rows, backbone.context, c["prompt_buckets"], c["length_multiple"]),
         SampleStatic.of(c, STAGE),
     )
     with _reward_pool(c, total) as rewards:
-        log = StepLog(STAGE, backbone, c, rollout_mesh, workdir)
-        grammar = meshes.replicate(backbone.grammar, mesh)
-        constants = _Run(c, key, schedule, static, grammar, policy, generator, rewards, log)
+        log = StepLog(STAGE, backbone, c, policy.rollout_mesh, workdir)
+        grammar = meshes.replicate(backbone.grammar, policy.mesh)
+        run = _Run(c, key, schedule, static, grammar, policy, reference, generator, rewards, log)
 
         def evaluate(state: TrainState) -> dict[str, float]:
             return assess(policy.for_sampling(state.trained))
 
         def sample_first(state: TrainState) -> None:
-            _preflight(constants, state, next(open_stream()))
+            _preflight(run, state, next(open_stream()))
 
-        stage = loop.Stage(
-            STAGE,
-            partial(_step, constants),
-            c,
+        yield loop.Work(
+            partial(_step, run),
             stream,
             total,
             evaluate=evaluate if assess and c["eval_steps"] else None,
             preflight=sample_first if c["preflight"] else None,
             shown=("reward", f"rewards/{short_names(c['reward_funcs'])[0]}/mean", *SHOWN),
         )
-        state = loop.run(
-            stage, trained, static.optimizer, mesh=mesh, workdir=workdir, preempted=preempted
-        )
-    return policy.for_training(state.trained)
 
 
 def _reward_pool(c: Mapping[str, Any], max_steps: int) -> pool.Pool:
@@ -185,8 +217,7 @@ def _step(
     clock.stop("train")
     if run.log.should_save(number):
         run.log.save_completions(number, questions, generations, replies, result, groups)
-    learning_rate = float(run.schedule(number * run.c["num_iterations"]))
-    metrics |= groups.metrics | failures | {"learning_rate": learning_rate}
+    metrics |= groups.metrics | failures | {"learning_rate": _learning_rate(run, number)}
     metrics |= run.log.metrics(generations, result, clock.seconds)
     return state, metrics | run.log.logged(result, metrics)
 
@@ -252,7 +283,7 @@ def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
 
     old = score(state.trained) if c["num_iterations"] > 1 else None
     compared = c["beta"] or (every and number % every == 0)
-    return old, score(run.policy.reference) if compared else None
+    return old, score(run.reference) if compared else None
 
 
 def _put_advantage(run: _Run, groups: Groups) -> jax.Array:
@@ -263,12 +294,22 @@ def _put_advantage(run: _Run, groups: Groups) -> jax.Array:
 def _update(
     run: _Run, state: TrainState, experience: Experience
 ) -> tuple[TrainState, dict[str, float]]:
-    """Makes `num_iterations` updates; metrics are those of the last."""
+    """Makes `num_iterations` updates; each metric is its mean over them, as in TRL."""
+    each = []
     with meshes.no_implicit_transfers(run.policy.mesh):
         for _ in range(run.c["num_iterations"]):
             frozen = run.policy.frozen.on(run.policy.mesh)
             state, metrics = steps.grpo_step(state, frozen, experience, run.grammar, run.static)
-    return state, {name: float(value) for name, value in jax.device_get(metrics).items()}
+            each.append(metrics)
+    read = jax.device_get(each)
+    return state, {name: float(np.mean([float(m[name]) for m in read])) for name in read[0]}
+
+
+def _learning_rate(run: _Run, number: int) -> float:
+    """The mean learning rate of a step's updates."""
+    count = run.c["num_iterations"]
+    rates = [float(run.schedule(number * count + update)) for update in range(count)]
+    return sum(rates) / count
 
 
 def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> None:

@@ -1,4 +1,4 @@
-"""The loop of every training stage: restore, step, log, evaluate, save, stop."""
+"""The loop of every training stage: restore, read data, step, log, evaluate, save, hand on."""
 
 import contextlib
 import math
@@ -13,13 +13,13 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import data
+from mmcot_jax import ckpt, data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.train import step as steps
-from mmcot_jax.types import TrainState
+from mmcot_jax.types import TrainState, Variables
 
 Metrics = Mapping[str, Any]
 """Scalars by name: of the host, or arrays of the device."""
@@ -28,13 +28,34 @@ Step = Callable[[TrainState, int, Any], tuple[TrainState, Metrics]]
 Evaluate = Callable[[TrainState], dict[str, float]]
 
 
-class Stage(NamedTuple):
-    """A training stage, as the loop sees it."""
+class Snapshot(NamedTuple):
+    """Names the weights that a checkpoint, an evaluation or an export holds."""
 
-    name: str
+    stage: str
+    """The stage that trained them; "start" before any did."""
+    step: int
+    """Number of its updates."""
+    checkpoint: str | None
+    """"last", or "best": the step with the best evaluation so far."""
+    what: str | None
+    """The variables that the stage trains: a name of `optim.WHAT`."""
+
+
+START = Snapshot("start", 0, None, None)
+"""The weights that the config names."""
+
+
+class Trained(NamedTuple):
+    """The policy that a stage hands on."""
+
+    variables: Variables
+    snapshot: Snapshot
+
+
+class Work(NamedTuple):
+    """The steps of a stage, with the data and the workers that they need."""
+
     step: Step
-    c: Mapping[str, Any]
-    """Its group of the config."""
     stream: data.Stream
     total_steps: int
     evaluate: Evaluate | None = None
@@ -43,6 +64,20 @@ class Stage(NamedTuple):
     """Called before the first step, unless the run is resumed."""
     shown: Sequence[str] = ("loss", "tokens_per_second")
     """Metrics shown beside the progress bar."""
+
+
+class Stage(NamedTuple):
+    """A training stage, as the loop sees it."""
+
+    name: str
+    c: Mapping[str, Any]
+    """Its group of the config."""
+    optimizer: optax.GradientTransformation
+    """Only its `init` is used, which does not depend on the number of steps."""
+    open: Callable[[], contextlib.AbstractContextManager[Work]]
+    """Reads the data and starts the workers; not called if a checkpoint completes the stage."""
+    start: Snapshot = START
+    """The weights that it starts from."""
 
 
 def total_steps(c: Mapping[str, Any], epoch_steps: int) -> int:
@@ -67,76 +102,151 @@ def total_steps(c: Mapping[str, Any], epoch_steps: int) -> int:
     return total
 
 
+def is_finished(c: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
+    """Returns whether `saved`, a checkpoint's `data`, is that of a stage's last step.
+
+    A stage whose config has more steps now is not finished.
+    """
+    return "epoch_steps" in saved and saved["step"] >= total_steps(c, saved["epoch_steps"])
+
+
+def saved_data(workdir: pathlib.Path, stage: str) -> dict[str, Any] | None:
+    """Returns the `data` of a stage's newest whole checkpoint, or None; reads no weights.
+
+    All processes return the same.
+
+    Raises:
+        ValueError: there are checkpoints, and none of them is whole.
+    """
+    folder = workdir / "checkpoints" / stage
+    step, _ = ckpt.latest_whole(folder, contents=False)
+    saved = None if step is None else ckpt.read_data(folder, step)
+    return meshes.all_gather_objects(saved)[0]
+
+
 def run(
     stage: Stage,
     trained: PyTree,
-    optimizer: optax.GradientTransformation,
     *,
     mesh: Mesh,
     workdir: pathlib.Path,
     preempted: Callable[[], bool] = never_preempted,
-) -> TrainState:
+) -> tuple[PyTree, Snapshot]:
     """Trains until `total_steps`, from the last checkpoint in `workdir` or from `trained`.
 
-    With `load_best_model_at_end` the returned state is the one with the best evaluation.
+    Returns the trained weights of the last step, or with `load_best_model_at_end` those of the step
+    with the best evaluation. A stage that evaluates always keeps its best step, in
+    `checkpoints/STAGE_best`. `trained` is given away: its memory is used again or freed.
 
     Raises:
         Preempted: `preempted()` returned True; the state is saved.
-        ValueError: the loss or the gradient's norm is not finite.
+        ValueError: the loss or the gradient's norm is not finite, or the checkpoints are those of a
+            stage that began from another policy.
     """
     c, folder = stage.c, workdir / "checkpoints"
-    begin = partial(steps.start, optimizer=optimizer)
+    begin = partial(steps.start, optimizer=stage.optimizer)
     like = meshes.shapes(jax.eval_shape(begin, trained), mesh)
     with contextlib.ExitStack() as stack:
         last = stack.enter_context(
             Checkpoints(folder / stage.name, keep=c["save_total_limit"] or None)
         )
         best = None
-        if stage.evaluate:
+        if c.get("eval_steps"):
             best = stack.enter_context(Checkpoints(folder / f"{stage.name}_best", keep=1))
-        first, best_value = 0, -math.inf
-        if restored := last.restore(like):
-            state, place = restored
-            stage.stream.set_state(place["stream"])
-            first = place["step"]
-            if place["best"] is not None and best and best.latest() is not None:
-                best_value = place["best"]
+        restored = last.restore(like)
+        if restored:
+            _check_start(stage, restored.data)
+        if restored and is_finished(c, restored.data):
+            _free(trained)
+            state, number = restored.state, restored.data["step"]
         else:
-            state = jax.jit(begin, out_shardings=jax.tree.map(lambda x: x.sharding, like))(trained)
-        del trained
-        with Log(
-            workdir,
-            stage.name,
-            stage.total_steps,
-            start=first,
-            shown=stage.shown,
-            process_index=jax.process_index(),
-        ) as log:
-            reader = _MetricsReader(stage, log)
-            if stage.preflight and first == 0:
-                stage.preflight(state)
-            for number in range(first, stage.total_steps):
-                state, metrics = stage.step(state, number, next(stage.stream))
-                reader.add(number, metrics)
-                if stage.evaluate and _due(number, c["eval_steps"], stage.total_steps):
-                    found = _evaluate(stage.evaluate, state)
-                    reader.read(found)
-                    value = found.get(f"eval_{c['metric_for_best_model']}", -math.inf)
-                    if value > best_value:
-                        best_value = value
-                        best.save(number + 1, state, {"step": number + 1, "best": value})
-                elif _is_timed(metrics):
-                    reader.read()
-                stop = preempted()
-                if stop or _due(number, c["save_steps"], stage.total_steps):
-                    reader.read()  # a step is logged before it is saved, so a resumed run has it
-                    place = {"stream": stage.stream.get_state(), "step": number + 1}
-                    place["best"] = best_value if math.isfinite(best_value) else None
-                    last.save(number + 1, state, place)
-                if stop:
-                    raise Preempted(f"{stage.name} is saved after step {number}")
+            work = stack.enter_context(stage.open())
+            if restored:
+                _free(trained)
+                state, saved = restored
+            else:
+                shardings = jax.tree.map(lambda x: x.sharding, like)
+                state = jax.jit(begin, out_shardings=shardings, donate_argnums=0)(trained)
+                saved = None
+            del restored
+            state = _train(stage, work, state, saved, last, best, workdir, preempted)
+            number = work.total_steps
+        trained = state.trained
+        del state  # the optimizer's moments are twice the trained weights
         if c.get("load_best_model_at_end") and best and (restored := best.restore(like)):
-            state = restored.state
+            number = restored.data["step"]
+            return restored.state.trained, Snapshot(stage.name, number, "best", c["what"])
+    return trained, Snapshot(stage.name, number, "last", c["what"])
+
+
+def _check_start(stage: Stage, saved: Mapping[str, Any]) -> None:
+    then, now = Snapshot(**saved.get("start", stage.start._asdict())), stage.start
+    if then != now:
+        raise ValueError(
+            f"the checkpoints of {stage.name} began from {then.stage} step {then.step} "
+            f"({then.checkpoint}), and it would now begin from {now.stage} step {now.step} "
+            f"({now.checkpoint}): bring the former back, or give another --workdir"
+        )
+
+
+def _free(tree: PyTree) -> None:
+    """Frees arrays on all devices, whatever still refers to them."""
+    for x in jax.tree.leaves(tree):
+        x.delete()
+
+
+def _train(
+    stage: Stage,
+    work: Work,
+    state: TrainState,
+    saved: Mapping[str, Any] | None,
+    last: Checkpoints,
+    best: Checkpoints | None,
+    workdir: pathlib.Path,
+    preempted: Callable[[], bool],
+) -> TrainState:
+    """Makes the steps from the position `saved`, or from the first, up to the last."""
+    c, total = stage.c, work.total_steps
+    first, best_value = 0, -math.inf
+    if saved:
+        work.stream.set_state(saved["stream"])
+        first = saved["step"]
+        if saved["best"] is not None and best and best.latest() is not None:
+            best_value = saved["best"]
+    same = {"what": c["what"], "start": stage.start._asdict()}
+    same |= {"epoch_steps": work.stream.epoch_steps, "total_steps": total}
+    with Log(
+        workdir,
+        stage.name,
+        total,
+        start=first,
+        shown=work.shown,
+        process_index=jax.process_index(),
+    ) as log:
+        reader = _MetricsReader(stage, total, log)
+        if work.preflight and first == 0:
+            work.preflight(state)
+        for number in range(first, total):
+            state, metrics = work.step(state, number, next(work.stream))
+            reader.add(number, metrics)
+            place = {"stage": stage.name, "step": number + 1, "checkpoint": "last"} | same
+            if work.evaluate and _due(number, c["eval_steps"], total):
+                found = _evaluate(work.evaluate, state)
+                reader.read(found)
+                value = found.get(f"eval_{c['metric_for_best_model']}", -math.inf)
+                if value > best_value:
+                    best_value = value
+                    best.save(number + 1, state, place | {"checkpoint": "best", "best": value})
+            elif _is_timed(metrics):
+                reader.read()
+            stop = preempted()
+            if stop or _due(number, c["save_steps"], total):
+                reader.read()  # a step is logged before it is saved, so a resumed run has it
+                place["stream"] = work.stream.get_state()
+                place["best"] = best_value if math.isfinite(best_value) else None
+                last.save(number + 1, state, place)
+            if stop:
+                raise Preempted(f"{stage.name} is saved after step {number}")
     return state
 
 
@@ -162,8 +272,8 @@ class _MetricsReader:
     Stops the run at a loss that is not finite.
     """
 
-    def __init__(self, stage: Stage, log: Log):
-        self._stage, self._log = stage, log
+    def __init__(self, stage: Stage, total_steps: int, log: Log):
+        self._stage, self._total, self._log = stage, total_steps, log
         self._pending: tuple[int, Metrics] | None = None
         self._tokens, self._since = 0.0, time.monotonic()
 
@@ -181,7 +291,7 @@ class _MetricsReader:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._check_finite(number, values)
         self._tokens += values["num_tokens"]
-        if more or _due(number, self._stage.c["logging_steps"], self._stage.total_steps):
+        if more or _due(number, self._stage.c["logging_steps"], self._total):
             now = time.monotonic()
             if not _is_timed(values):
                 values["tokens_per_second"] = self._tokens / (now - self._since)

@@ -22,23 +22,6 @@ DECAYS: Mapping[str, Decay] = {
 """The names of `lr_scheduler_type`, which are transformers' and mean the same."""
 
 
-def check_what(what: Mapping[str, str], adapter: str) -> None:
-    """Checks that the stages, name -> its `what`, train the same variables.
-
-    A stage hands on what it trained. Adapters are lost by a stage that trains the decoder.
-
-    Raises:
-        ValueError: stages that differ, or an `adapter` to start from where the decoder is trained.
-    """
-    given = " and ".join(f"{stage}.what is {value!r}" for stage, value in what.items())
-    if len(set(what.values())) > 1:
-        raise ValueError(f"{given}: set the same in all stages, or what one learned is lost")
-    if adapter and "all" in what.values():
-        raise ValueError(
-            f"model.adapter is {adapter!r} and {given}: the adapter would be lost; set what=lora"
-        )
-
-
 def split(variables: Variables, what: str) -> tuple[PyTree, Variables]:
     """Splits variables into (trained, frozen). "lora" trains the adapters, "all" the decoder.
 

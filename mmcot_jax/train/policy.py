@@ -1,17 +1,48 @@
-"""The weights of a GRPO run, as training and sampling need them."""
+"""The weights of a policy: as a stage takes them over, and as training and sampling need them."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from mmcot_jax import hf
 from mmcot_jax import mesh as meshes
 from mmcot_jax.train import optim
-from mmcot_jax.types import Variables
+from mmcot_jax.types import Backbone, Variables
+
+
+def prepare(
+    variables: Variables,
+    what: str,
+    *,
+    backbone: Backbone,
+    alpha: float,
+    key: jax.Array,
+    mesh: Mesh,
+) -> Variables:
+    """Returns the same policy in the variables that a stage needs to train `what`.
+
+    "all" merges adapters into the decoder; none remain. "lora" adds new adapters, drawn with `key`,
+    to a decoder that has none; their output is 0. `alpha` is that of the adapters. `variables` are
+    given away.
+    """
+    if what == "all" and "lora" in variables:
+        params, lora = variables["params"], variables["lora"]
+        merge = jax.jit(
+            partial(hf.merge, alpha=alpha),
+            donate_argnums=0,
+            out_shardings={"decoder": jax.tree.map(lambda x: x.sharding, params["decoder"])},
+        )
+        return {"params": params | merge({"decoder": params["decoder"]}, lora)}
+    if what == "lora" and "lora" not in variables:
+        shapes = meshes.shapes(jax.eval_shape(backbone.init, key), mesh).get("lora")
+        if shapes is not None:  # else `optim.split` refuses
+            shardings = jax.tree.map(lambda x: x.sharding, shapes)
+            draw = jax.jit(lambda key: backbone.init(key)["lora"], out_shardings=shardings)
+            return variables | {"lora": draw(key)}
+    return variables
 
 
 class Policy(NamedTuple):
@@ -19,29 +50,23 @@ class Policy(NamedTuple):
 
     what: str
     frozen: meshes.ReshardedWeights
-    reference: PyTree | None
-    """A copy of the trained weights as they were at the start, if the loss or a metric needs it."""
     mesh: Mesh
     rollout_mesh: Mesh
 
     @classmethod
     def of(
         cls,
-        trained: PyTree,
         frozen: Variables,
-        c: Mapping[str, Any],
+        what: str,
         mesh: Mesh,
         rollout_mesh: Mesh,
         keep: bool | None,
     ) -> "Policy":
-        """The policy at the start; `keep` says whether frozen weights stay in both layouts."""
+        """The policy on `mesh`; `keep` says whether frozen weights stay in both layouts."""
         memory = meshes.device_memory(mesh)
         keep = meshes.keep_both_layouts(keep, frozen, mesh, rollout_mesh, memory)
-        # a copy of the adapters is megabytes; with what=all it is another decoder
-        copy = jax.jit(partial(jax.tree.map, jnp.copy))
-        reference = copy(trained) if c["beta"] or c["kl_steps"] else None
         weights = meshes.ReshardedWeights(frozen, mesh, keep=keep)
-        return cls(c["what"], weights, reference, mesh, rollout_mesh)
+        return cls(what, weights, mesh, rollout_mesh)
 
     def for_training(self, trained: PyTree) -> Variables:
         """Variables on the mesh that trains."""

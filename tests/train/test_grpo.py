@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from configs import base
+from mmcot_jax import data, rules
 from mmcot_jax import mesh as meshes
-from mmcot_jax import rules
 from mmcot_jax.example import Example
 from mmcot_jax.train import grpo, preflight
+from mmcot_jax.train import step as steps
 
 FILE = pathlib.Path(__file__).parents[1] / "rewards" / "some_rewards.py"
 SHARE = f"{FILE}:share_of_a"
@@ -46,11 +47,13 @@ def train(chameleon, tmp_path):
         rollout_mesh = meshes.remesh(mesh, *rollout) if rollout else mesh
         c = base.grpo(1e-2, 12) | SMALL | changes
         preflight.check(c, mesh, rollout_mesh, ("accuracy",))
+        rows = data.Rendered(EXAMPLES, chameleon.backbone.renderer.prompt)
+        preflight.check_room(rows, chameleon.backbone.context, c["max_completion_length"])
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
         variables = jax.device_put(variables, meshes.shardings(variables, mesh))
-        variables = grpo.run(
-            chameleon.backbone, variables, EXAMPLES, c, mesh=mesh, key=jax.random.key(7), seed=1,
-            workdir=workdir, assess=assess, rollout_keep=keep,
+        variables, _ = grpo.run(
+            chameleon.backbone, variables, lambda: grpo.Questions(rows, assess), c, mesh=mesh,
+            key=jax.random.key(7), seed=1, workdir=workdir, rollout_keep=keep,
             rollout_mesh=rollout_mesh,
         )  # fmt: skip
         return lines(workdir / "metrics.jsonl"), variables
@@ -133,10 +136,26 @@ def test_rewards_written_for_trl_train_unchanged(train, tmp_path):
     assert row["trl_strict"] == row["tokens"]  # len(completion_ids) at global_step 0
 
 
-def test_a_second_iteration_is_off_policy_and_beta_brings_a_divergence(train):
-    metrics, _ = train(num_iterations=2, beta=0.1, max_steps=2, learning_rate=1e-2)
+def test_a_second_iteration_is_off_policy_and_beta_brings_a_divergence(train, monkeypatch):
+    real, updates = steps.grpo_step, []
+
+    def seen(*args):
+        state, metrics = real(*args)
+        updates.append({name: float(value) for name, value in metrics.items()})
+        return state, metrics
+
+    monkeypatch.setattr(steps, "grpo_step", seen)
+    metrics, _ = train(
+        num_iterations=2, beta=0.1, max_steps=2, learning_rate=1e-2, lr_scheduler_type="linear"
+    )
     assert metrics[0]["sampling/sampling_logp_difference/max"] < 1e-5
-    assert metrics[1]["kl"] > 0
+    assert metrics[1]["kl"] > 0 and updates[1]["kl"] > updates[0]["kl"]
+    for number, step in enumerate(metrics):  # means over the updates of the step
+        first, second = updates[2 * number : 2 * number + 2]
+        for name in first:
+            assert step[name] == pytest.approx((first[name] + second[name]) / 2)
+    # the rates of the four updates are 1, .75, .5 and .25 hundredths
+    assert [m["learning_rate"] for m in metrics] == pytest.approx([0.00875, 0.00375])
 
 
 def test_at_beta_0_the_divergence_is_computed_when_it_is_asked_for(train):

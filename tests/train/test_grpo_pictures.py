@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from configs import base
+from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.train import grpo
@@ -30,8 +31,9 @@ def test_embeddings_of_drawn_pictures_are_rewarded(seed_llama, tmp_path):
     examples = [Example(f"q{n}", ("abc"[n % 3],), "a", extra={"scene": "ab"}) for n in range(8)]
     variables = jax.tree.map(np.copy, variables)  # run gives them away
     mesh = meshes.make(data=1, fsdp=-1, tensor=1)
+    questions = grpo.Questions(data.Rendered(examples, backbone.renderer.prompt))
     grpo.run(
-        backbone, meshes.replicate(variables, mesh), examples, c, mesh=mesh,
+        backbone, meshes.replicate(variables, mesh), lambda: questions, c, mesh=mesh,
         key=jax.random.key(0), seed=0, workdir=tmp_path,
     )  # fmt: skip
     lines = (tmp_path / "completions" / "grpo_step_00000.jsonl").read_text().splitlines()

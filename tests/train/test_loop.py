@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.hosts import Preempted
 from mmcot_jax.train import loop
 
-C = {"save_total_limit": 2, "save_steps": 2, "logging_steps": 2, "max_steps": 5}
+C = {"save_total_limit": 2, "save_steps": 2, "logging_steps": 2, "what": "all"}
 
 
 @pytest.fixture
@@ -22,10 +23,19 @@ def run(tmp_path):
     """Runs the loop in one folder: (the trained number, the batches it saw, metrics.jsonl)."""
     mesh = meshes.make(data=1, fsdp=-1)
 
-    def go(loss=lambda number: float(number), metrics=(), total=5, preempted=None, **changes):
+    def go(
+        loss=lambda number: float(number),
+        metrics=(),
+        total=5,
+        preempted=None,
+        trained=None,
+        before_step=lambda: None,
+        **changes,
+    ):
         seen = []
 
         def step(state, number, batch):
+            before_step()
             seen.append(batch)
             state = state._replace(
                 step=state.step + 1, trained=jax.tree.map(lambda x: x + 1, state.trained)
@@ -34,21 +44,27 @@ def run(tmp_path):
             return state, found | dict(metrics)
 
         evaluate, preflight = changes.pop("evaluate", None), changes.pop("preflight", None)
-        stream = data.stream(list("abcdefgh"), 1, seed=3)
-        stage = loop.Stage("s", step, C | changes, stream, total, evaluate, preflight)
-        state = loop.run(
-            stage, {"norm": {"scale": jnp.zeros(2)}}, optax.sgd(0.1), mesh=mesh, workdir=tmp_path,
-            preempted=preempted or (lambda: False),
-        )  # fmt: skip
+        start = changes.pop("start", loop.START)
+        work = loop.Work(step, data.stream(list("abcdefgh"), 1, seed=3), total, evaluate, preflight)
+        open_stage = changes.pop("open", lambda: nullcontext(work))
+        stage = loop.Stage(
+            "s", C | {"max_steps": total} | changes, optax.sgd(0.1), open_stage, start
+        )
+        trained = {"norm": {"scale": jnp.zeros(2)}} if trained is None else trained
+        trained, snapshot = loop.run(
+            stage, trained, mesh=mesh, workdir=tmp_path, preempted=preempted or (lambda: False)
+        )
+        assert snapshot.stage == "s" and snapshot.what == "all"
+        go.snapshot = snapshot
         lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-        return float(state.trained["norm"]["scale"][0]), [x for (x,) in seen], lines
+        return float(trained["norm"]["scale"][0]), [x for (x,) in seen], lines
 
     return go
 
 
 def test_every_second_step_and_the_last_are_logged_with_the_speed_since_the_one_before(run):
     trained, seen, lines = run()
-    assert trained == 5 and len(seen) == 5
+    assert trained == 5 and len(seen) == 5 and run.snapshot == ("s", 5, "last", "all")
     assert [line["step"] for line in lines] == [1, 3, 4]
     assert [line["loss"] for line in lines] == [1, 3, 4]
     assert all(line["tokens_per_second"] > 0 for line in lines)
@@ -89,6 +105,57 @@ def test_a_finished_stage_does_nothing_again(run):
     assert (trained, seen) == (5, [])
 
 
+def test_the_data_of_a_finished_stage_is_not_read(run, tmp_path):
+    run()
+    saved = loop.saved_data(tmp_path, "s")
+    assert (saved["step"], saved["total_steps"], saved["epoch_steps"]) == (5, 5, 8)
+    assert run(open=None)[0] == 5
+    trained, seen, lines = run(total=7)  # longer: it goes on
+    assert trained == 7 and len(seen) == 2
+    assert [line["step"] for line in lines] == [1, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_names_its_weights_and_those_it_started_from(run, tmp_path):
+    values = iter([0.9, 0.5, 0.1])
+    run(
+        eval_steps=2, metric_for_best_model="accuracy", save_steps=1,
+        evaluate=lambda state: {"accuracy": next(values)},
+        start=loop.Snapshot("r", 3, "best", "lora"),
+    )  # fmt: skip
+    start = {"stage": "r", "step": 3, "checkpoint": "best", "what": "lora"}
+    for name, step, kind in (("s", 5, "last"), ("s_best", 2, "best")):
+        found = loop.saved_data(tmp_path, name)
+        wanted = {"stage": "s", "step": step, "checkpoint": kind, "what": "all", "start": start}
+        assert wanted.items() <= found.items()
+
+
+def test_checkpoints_of_a_stage_that_began_from_another_policy_are_refused(run):
+    run(start=loop.Snapshot("r", 3, "last", "all"))
+    message = r"of s began from r step 3 \(last\), and it would now begin from r step 4 \(best\)"
+    with pytest.raises(ValueError, match=message):
+        run(start=loop.Snapshot("r", 4, "best", "all"))
+
+
+def test_the_weights_that_a_stage_began_with_are_freed(run):
+    counts = []
+
+    def begin():
+        return meshes.replicate({"norm": {"scale": jnp.zeros(977)}}, meshes.make(data=1, fsdp=-1))
+
+    def count():
+        counts.append(sum(x.shape == (977,) for x in jax.live_arrays()))
+
+    trained = begin()
+    with pytest.raises(Preempted):
+        run(trained=trained, before_step=count, preempted=lambda: True)
+    assert trained["norm"]["scale"].is_deleted()
+    trained = begin()
+    with pytest.raises(Preempted):
+        run(trained=trained, before_step=count, preempted=lambda: True)  # from the checkpoint
+    assert trained["norm"]["scale"].is_deleted()
+    assert counts == [1, 1]
+
+
 def test_the_preflight_comes_before_the_first_step_of_a_new_run_only(run):
     states = []
     run(preflight=states.append)
@@ -106,6 +173,7 @@ def test_evaluations_are_logged_beside_their_step_and_the_best_is_returned(run, 
     found = {line["step"]: line.get("eval_accuracy") for line in lines}
     assert found == {1: 0.2, 3: 0.8, 4: 0.5}
     assert trained == 4  # after step 3
+    assert run.snapshot == ("s", 4, "best", "all")
     assert [p.name for p in (tmp_path / "checkpoints/s_best").iterdir()] == ["4"]
 
 

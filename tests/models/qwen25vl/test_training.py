@@ -56,8 +56,8 @@ def trained(qwen, mesh, tmp_path_factory):
         3e-3, what="all", max_steps=60, batch_size=16, length_multiple=16, length_buckets=2,
         gradient_accumulation_steps=2, logps_chunk=8, save_steps=1000,
     )  # fmt: skip
-    out = sft.run(
-        qwen.backbone, variables, source, c, mesh=mesh, key=jax.random.key(1), seed=0,
+    out, _ = sft.run(
+        qwen.backbone, variables, lambda: source, c, mesh=mesh, key=jax.random.key(1), seed=0,
         workdir=workdir,
     )  # fmt: skip
     return out, [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -98,8 +98,9 @@ def test_grpo_scores_rollouts_as_they_were_sampled(qwen, mesh, tmp_path):
         length_multiple=16, logps_chunk=4, reward_processes=1, preflight=False,
         lr_scheduler_type="constant",
     )  # fmt: skip
+    questions = grpo.Questions(data.Rendered(examples(16, 3), qwen.backbone.renderer.prompt))
     grpo.run(
-        qwen.backbone, variables, examples(16, 3), c, mesh=mesh, key=jax.random.key(7), seed=1,
+        qwen.backbone, variables, lambda: questions, c, mesh=mesh, key=jax.random.key(7), seed=1,
         workdir=tmp_path,
     )  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
