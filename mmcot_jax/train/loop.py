@@ -189,7 +189,8 @@ def _train(
     if saved:
         work.stream.set_state(saved["stream"])
         first = saved["step"]
-        best_value = -math.inf if saved["best"] is None else saved["best"]
+        if saved["best"] is not None and best and best.latest() is not None:
+            best_value = saved["best"]
     same = {"what": c["what"], "start": stage.start._asdict()}
     same |= {"epoch_steps": work.stream.epoch_steps, "total_steps": total}
     with Log(
