@@ -3,6 +3,7 @@
 Every order of the two stages that train, every pair of `what`, the last and the best of GRPO.
 """
 
+import gc
 import json
 import shutil
 from typing import Any, NamedTuple
@@ -90,10 +91,15 @@ TABLE = [
 ]
 
 
+def arrays(tree):
+    """Numpy copies; a view would keep the weights in memory that a stage gives away."""
+    return jax.tree.map(lambda x: np.array(jnp.copy(x)), tree)
+
+
 def effective(params, lora=None):
     """The decoder that a policy amounts to, its adapters merged, flat."""
-    found = hf.flatten(jax.tree.map(np.asarray, params["decoder"]))
-    adapters = hf.flatten(jax.tree.map(np.asarray, lora["decoder"])) if lora else {}
+    found = hf.flatten(arrays(params["decoder"]))
+    adapters = hf.flatten(arrays(lora["decoder"])) if lora else {}
     for *layer, name in [path for path in adapters if path[-1] == "a"]:
         a, b = adapters[(*layer, name)], adapters[(*layer, "b")]
         found[(*layer, "kernel")] = found[(*layer, "kernel")] + tiny.LORA.alpha / 4 * a @ b
@@ -125,12 +131,12 @@ class Table:
         patch.setattr(chameleon, "build", lambda c, **_: self.backbone)
         real, made = step.optimizer, {}
         patch.setattr(step, "optimizer", lambda c, n: made.setdefault(repr(c), real(c, n)))
-        load, loaded = chameleon.load, {}
+        load, self.loaded = chameleon.load, {}
 
         def load_once(backbone, c, key, mesh):
-            if mesh not in loaded:
-                loaded[mesh] = load(backbone, c, key, mesh)
-            return jax.tree.map(jnp.copy, loaded[mesh])
+            if mesh not in self.loaded:
+                self.loaded[mesh] = load(backbone, c, key, mesh)
+            return jax.tree.map(jnp.copy, self.loaded[mesh])
 
         patch.setattr(chameleon, "load", load_once)
 
@@ -163,7 +169,10 @@ class Table:
         stages.check(c)
         workdir.mkdir(exist_ok=True)
         (workdir / "config.json").write_text(json.dumps(c.to_dict()))
-        seen: dict[str, Any] = {"starts": [], "evaluated": [], "read": [], "exact": []}
+        seen: dict[str, Any] = {name: [] for name in ("starts", "evaluated", "read", "exact")}
+        seen["copies"] = {}
+        gc.collect()
+        before = self.copies()
         with self.patch.context() as patch:
             split, judge = optim.split, evaluate.evaluate
 
@@ -173,17 +182,30 @@ class Table:
 
             def spy_evaluate(backbone, variables, *args, **options):
                 seen["evaluated"].append(effective(**variables))
-                seen["exact"].append(jax.tree.map(np.asarray, variables))
+                seen["exact"].append(arrays(variables))
                 return judge(backbone, variables, *args, **options)
 
             patch.setattr(optim, "split", spy_split)
             patch.setattr(evaluate, "evaluate", spy_evaluate)
+            for name in ("sft", "grpo"):
+                make_step = getattr(step, f"{name}_step")
+
+                def spy_step(*args, name=name, make_step=make_step):
+                    seen["copies"].setdefault(name, self.copies() - before)
+                    return make_step(*args)
+
+                patch.setattr(step, f"{name}_step", spy_step)
             for name, read in stages.DATA.items():
                 patch.setitem(
                     stages.DATA, name, lambda run, n=name, r=read: seen["read"].append(n) or r(run)
                 )
             stages.run_all(stages.Run(c, workdir, preempted))
         return seen
+
+    def copies(self):
+        """The number of arrays on devices with the shape of the embedding, but those kept here."""
+        shape = tiny.DECODER.vocab, tiny.DECODER.width
+        return sum(x.shape == shape for x in jax.live_arrays()) - len(self.loaded)
 
     def finished(self, order, what):
         """The folder of a whole run that hands on the last step, and what was seen of it."""
@@ -239,10 +261,14 @@ def test_the_policy_that_is_trained_evaluated_exported_and_resumed(table, row, t
     policies = table.policies(row, workdir)
     assert tuple(name_of(x, policies) for x in seen["starts"]) == row.starts
     assert tuple(name_of(x, policies) for x in seen["evaluated"]) == row.evaluated
+    # before the first step there are the weights and, if trained, their two moments, nothing else
+    what = dict(zip(row.order.split(","), row.what.split(","), strict=True))
+    for stage, copies in seen["copies"].items():
+        assert copies == {"lora": 1, "all": 3}[what[stage]]
     # the results name what they were measured on
     files = ["results_start", f"results_{row.order.split(',')[0]}", "results"]
     named = [json.loads((workdir / f"{file}.json").read_text())["policy"] for file in files]
-    what = dict(zip(row.order.split(","), row.what.split(","), strict=True)) | {"start": None}
+    what["start"] = None
     for policy, name in zip(named, ("start 0 None", *row.evaluated[1:]), strict=True):
         assert f"{policy['stage']} {policy['step']} {policy['checkpoint']}" == name
         assert policy["what"] == what[policy["stage"]]
