@@ -27,7 +27,7 @@ def sft(learning_rate: float, **changes) -> dict:
             "image_weight": 1.0,
             "eos": True,
             "num_train_epochs": 1.0,
-            "max_steps": 0,
+            "max_steps": -1,
             "batch_size": 16,
             "gradient_accumulation_steps": 1,
             "length_buckets": 1,
@@ -48,7 +48,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
         | {
             "what": "lora",
             "num_train_epochs": 1.0,
-            "max_steps": 0,
+            "max_steps": -1,
             "prompts_per_step": 32,
             "num_generations": 8,
             "num_iterations": 1,

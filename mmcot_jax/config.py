@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from mmcot_jax import files, modules
 from mmcot_jax.errors import suggest
+from mmcot_jax.options import accepts, named_in_trl
 
 Tree = ConfigDict | Mapping
 
@@ -38,6 +39,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
     A value is parsed as the type of the default it replaces: `1e3` is an int if it is whole, a
     tuple is `(1, 2)` or `1,2`. If the default is None, it is a Python literal or else a string.
+    Another value that the option takes, such as None for no limit, is a literal too.
 
     Raises:
         ValueError: no such file, preset or key, or a value of another type.
@@ -115,11 +117,26 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
         inside = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
         if inside:
             raise ValueError(f"config key {key!r} is a group: set one of {', '.join(inside)}")
-        hint = suggest(key, leaves) or _namesake(key, leaves) or f"; keys are {', '.join(leaves)}"
+        last = key.rpartition(".")[2]
+        same = " or ".join(map(repr, named_in_trl(last)))
+        hint = f"; TRL's {last} is {same} here" if same else suggest(key, leaves)
+        hint = hint or _namesake(key, leaves) or f"; keys are {', '.join(leaves)}"
         raise ValueError(f"there is no config key {key!r}{hint}")
-    value = _parse(key, text, leaves[key])
+    others = _other_types(key, text, leaves[key])
+    value = others[0] if others else _parse(key, text, leaves[key])
     with config.ignore_type():
         config.update_from_flattened_dict({key: value})
+
+
+def _other_types(key: str, text: str, default: Any) -> list[Any]:
+    """The value of `text` if the option takes it though the default has another type, like None."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return []
+    whole = isinstance(default, float) and type(value) is int
+    other = not isinstance(value, type(default)) and not whole
+    return [value] if other and accepts(key, value) else []
 
 
 def _namesake(key: str, leaves: Iterable[str]) -> str:

@@ -17,10 +17,10 @@ from mmcot_jax.evals import evaluate as evaluation
 from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
+from mmcot_jax.options import check as check_options
 from mmcot_jax.rollout import encode
-from mmcot_jax.sample import distribution
 from mmcot_jax.train import grpo, preflight, sft
-from mmcot_jax.train.optim import check_options, check_what
+from mmcot_jax.train.optim import check_what
 from mmcot_jax.types import Variables
 
 Render = Callable[[Example], Row]
@@ -32,14 +32,16 @@ def check(c: ConfigDict) -> None:
     Raises:
         ValueError: an unknown name, or options that are out of range or do not fit together.
     """
+    check_options(c)
     for name in c.stages:
         if name not in STAGES:
             raise ValueError(f"stages has {name!r}; there are: {', '.join(STAGES)}")
     groups = [c.data.get(group, {}) for group in ("train", "grpo")]
     for name in {task_name(c, options): None for options in (*groups, *eval_sets(c).values())}:
         evaluator(tasks.get(name))
-    for name in {"grpo", "eval"}.intersection(c.stages):
-        distribution.sampling(c[name].to_dict(), name)
+    for stage, group in (("sft", "train"), ("grpo", "grpo")):
+        if stage in c.stages:
+            tasks.resolve(task_name(c, c.data[group]), dict(c.data[group]), {})
     trained = {stage: c[stage].what for stage in ("sft", "grpo") if stage in c.stages}
     check_what(trained, c.model.get("adapter", ""))
     models.get(c.model.backbone)
@@ -62,7 +64,6 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
         ValueError: they do not, or as `preflight.check`.
     """
     if "sft" in c.stages:
-        check_options(c.sft.to_dict(), "sft")
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
     if "grpo" in c.stages:

@@ -270,8 +270,8 @@ def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_record_length_and_limit(capfd, tmp_path):
-    line = refused(capfd, tmp_path, "model.context=70")
-    assert "'size_cycle/test/00000' is 75 tokens long" in line and "context is 70" in line
+    line = refused(capfd, tmp_path, "model.context=74")
+    assert "'size_cycle/test/00000' is 75 tokens long" in line and "context is 74" in line
 
 
 def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):
@@ -281,7 +281,7 @@ def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("grpo.num_generations=1", "give at least 2"),
+        ("grpo.num_generations=1", "give a whole number of 2 or more"),
         ("grpo.reward_weights=1.0,0.5", "2 reward_weights (1.0, 0.5) for 1 reward_funcs"),
         ("grpo.reward_funcs=acuracy", "did you mean 'accuracy'"),
         ("grpo.loss_type=ppo", "choose from grpo, bnpo, dr_grpo, dapo, cispo, sapo"),

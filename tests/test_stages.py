@@ -16,6 +16,7 @@ from mmcot_jax.tasks import shapes
 
 M2T = f"{pathlib.Path(__file__).parents[1]}/configs/m2t.py:tiny"
 SIGHT = Sight(64, 4096, 8)
+ADAPTERS = ("model.lora.rank=4", "model.lora.targets=q,v")
 
 
 def run_of(*overrides, sight=SIGHT):
@@ -85,8 +86,9 @@ def test_a_task_that_does_not_exist_or_has_no_evaluation_is_refused(monkeypatch)
 )
 def test_what_one_stage_would_lose_of_another_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        stages.check(config.load(M2T, changes))
-    stages.check(config.load(M2T, ["sft.what=lora", "grpo.what=lora", "model.adapter=runs/x"]))
+        stages.check(config.load(M2T, [*ADAPTERS, *changes]))
+    both = ["sft.what=lora", "grpo.what=lora", "model.adapter=runs/x"]
+    stages.check(config.load(M2T, [*ADAPTERS, *both]))
 
 
 @pytest.mark.parametrize("group", ["grpo", "eval"])

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from mmcot_jax.errors import check_choice
+from mmcot_jax import options
 from mmcot_jax.nn.attention import (
     AttentionMask,
     attend,
@@ -72,9 +72,10 @@ class DecoderConfig(NamedTuple):
         """Returns itself.
 
         Raises:
-            ValueError: an unknown `remat_policy`, or an adapter on a tied head.
+            ValueError: a number out of range, an unknown `remat_policy`, heads that do not divide
+                the width, or an adapter on a tied head.
         """
-        check_choice("model.decoder.remat_policy", self.remat_policy, REMAT_POLICIES)
+        options.check_decoder(self._asdict())
         if self.lora and self.tied and "head" in self.lora.targets:
             # merging would change the embedding too: another model than the one that was trained
             raise ValueError(

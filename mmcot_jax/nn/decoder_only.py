@@ -13,6 +13,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
 
+from mmcot_jax import options
 from mmcot_jax.nn import decoder
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
 from mmcot_jax.nn.linear import Lora
@@ -23,9 +24,12 @@ def decoder_config(c: Mapping[str, Any], **backbone_fields: Any) -> DecoderConfi
     """Returns the decoder of a config's `model`; its backbone sets `backbone_fields`.
 
     Raises:
-        ValueError: an unknown `remat_policy`, or an adapter on a tied head.
+        ValueError: an unknown `remat_policy` or layer, sizes that do not fit, or an adapter on a
+            tied head.
     """
     lora = Lora(**c["lora"]) if c["lora"]["rank"] else None
+    if lora:
+        lora = lora._replace(targets=options.lora_targets(lora.targets))
     return DecoderConfig(**c["decoder"], **backbone_fields, lora=lora).check()
 
 

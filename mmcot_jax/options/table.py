@@ -1,6 +1,7 @@
 """The options of a config: their values, "off" values, meanings, and names in TRL.
 
-`data.*` is `data.train`, `data.grpo`, `eval.data` or a set of `eval.sets`.
+`data.*` is `data.train`, `data.grpo`, `eval.data` or a set of `eval.sets`; `model.TOWER` is
+`model.vision`, `model.vqgan` or `model.seed`.
 """
 
 from typing import Any, NamedTuple
@@ -9,12 +10,16 @@ from mmcot_jax.options.values import (
     LARGEST,
     Values,
     flag,
+    group,
     names,
     number,
     numbers,
     one_of,
+    sizes,
+    steps_or_share,
     text,
     whole,
+    whole_numbers,
 )
 
 WHAT = ("lora", "all")
@@ -37,10 +42,10 @@ LORA_TARGETS = {
 
 # why an option may change between two starts of a run
 DURATION = "how long to train"
-RECORDS = "what is written and how often, not what is trained"
-LAYOUT = "where and in which parts the same numbers are computed"
-PADDING = "padding changes no result"
-WORKERS = "who computes, not what"
+RECORDS = "what is written, and when"
+LAYOUT = "the same numbers, computed elsewhere or in other parts"
+PADDING = "padding only"
+WORKERS = "workers"
 START = "before the first step only"
 UNUSED = "a run does not read it"
 
@@ -74,7 +79,7 @@ _OPTIMIZER = (
     Option("learning_rate", number(low=0), "peak of the schedule; 0 changes no weight"),
     Option("lr_scheduler_type", one_of(*SCHEDULES),
            "learning rate after the warm-up; constant has no warm-up"),
-    Option("warmup_steps", number(above=0),
+    Option("warmup_steps", steps_or_share(),
            "steps from 0 to learning_rate; below 1 a share of all steps", (0,), "no warm-up"),
     Option("adam_beta1", number(0, below=1), "decay of the mean of gradients"),
     Option("adam_beta2", number(0, below=1), "decay of the mean of their squares"),
@@ -141,7 +146,8 @@ _GRPO = (
            may_change=WORKERS),
     Option("reward_processes", whole(1), "processes that compute rewards", trl=ABSENT,
            may_change=WORKERS),
-    Option("chat", flag(), "TRL rewards get messages, not strings", trl=ABSENT),
+    Option("chat", one_of("auto", True, False),
+           "TRL rewards get messages (True) or strings; auto: what each reads", trl=ABSENT),
     Option("scale_rewards", one_of(*SCALES[:-1], True),
            "divides advantages by the std of the group (True) or of the batch", ("none", False),
            "not divided"),
@@ -195,7 +201,7 @@ _EVAL = (
            optional=True),
 )  # fmt: skip
 
-_AXIS = "devices along this axis; -1: the remaining ones"
+_AXIS = "devices along this axis"
 _MESH = (
     Option("data", whole(1), f"copies of the model: {_AXIS}", (-1,), "the remaining devices",
            ABSENT, LAYOUT),
@@ -206,9 +212,12 @@ _MESH = (
 )  # fmt: skip
 
 _DATA = (
-    Option("count", whole(1), "examples (puzzles, shapes: of each kind)", (0,), "all", ABSENT),
+    Option("count", whole(1), "examples (puzzles, shapes: of each kind)", (0,), "all of a data set",
+           ABSENT),
     Option("validation_count", whole(1), "examples kept for validation", (0,), "none", ABSENT),
     Option("seed", whole(0, LARGEST), "of drawn questions", trl=ABSENT),
+    Option("kinds", names(), "kinds of questions", trl=ABSENT),
+    Option("sets", names(), "viscot: data sets", trl=ABSENT),
     Option("size", whole(1), "side of drawn pictures, pixels", trl=ABSENT),
     Option("guesses", number(above=0, high=1), "share of chains that guess", (0,), "none", ABSENT),
     Option("processes", whole(1), "processes that draw", (0,), "the main process draws",
@@ -217,6 +226,11 @@ _DATA = (
 )  # fmt: skip
 
 _MODEL = (
+    Option("backbone", text(), "chameleon, seed_llama, qwen25vl, or the path of your own",
+           trl=ABSENT),
+    Option("weights", text(), "folder of a released model", ("",), "random weights",
+           "model_name_or_path"),
+    Option("adapter", text(), "PEFT adapter to start from", ("",), "a new one", ABSENT),
     Option("context", whole(1), "most tokens of a row: prompt and completion", trl="max_length"),
     Option("min_pixels", whole(1), "smaller images are enlarged", optional=True),
     Option("max_pixels", whole(1), "larger images are reduced", optional=True),
@@ -239,6 +253,8 @@ _DECODER = (
     Option("mlp", whole(1), "channels within an MLP", trl="intermediate_size"),
     Option("eps", number(above=0), "of the norms", trl="rms_norm_eps", optional=True),
     Option("rope_theta", number(above=0), "base of the rotary angles", optional=True),
+    Option("rope_sections", whole_numbers(1), "channel pairs per position axis: frame, row, column",
+           ((),), "one axis", "mrope_section", optional=True),
     Option("dtype", one_of("float32", "bfloat16"), "type of activations", trl="bf16",
            optional=True),
     Option("param_dtype", one_of("float32", "bfloat16"),
@@ -271,23 +287,33 @@ _PLAN = (
 OPTIONS: tuple[Option, ...] = (
     Option("seed", whole(0, LARGEST), "of weights, order of data, samples"),
     Option("stages", names(), "sft, grpo and eval, in order", trl=ABSENT),
+    Option("rollout_mesh", group("a group with data, fsdp and tensor"), "another mesh for sampling",
+           (None,),
+           "the same", ABSENT, LAYOUT),
+    Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
+           "both, if they need at most half of a device", ABSENT, LAYOUT),
     *_at("sft", *_OPTIMIZER, *_SFT),
     *_at("grpo", *_OPTIMIZER, *_SAMPLING, *_GRPO),
     *_at("eval", *_SAMPLING, *_EVAL),
     *_at("mesh", *_MESH),
-    Option("rollout_mesh", names(), "another mesh for sampling: data, fsdp, tensor", (None,),
-           "the same", ABSENT, LAYOUT),
     *_at("rollout_mesh", *(option._replace(optional=True) for option in _MESH)),
-    Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
-           "both, if they need at most half of a device", ABSENT, LAYOUT),
     *_at("data.*", *(option._replace(optional=True) for option in _DATA)),
+    Option("data.task", text(), "data set, by name or path/to/x.py", trl="dataset_name"),
     Option("data.store", text(), "folder of prepared rows", ("",), "rows are made now", ABSENT),
     Option("data.shards", whole(1), "files of a store", trl=ABSENT, may_change=UNUSED),
     Option("data.tokenize_batch", whole(1), "images tokenised at once", trl=ABSENT,
            may_change=LAYOUT),
     Option("data.on_bad_record", one_of("raise", "skip"), "a record that cannot be used",
            trl=ABSENT, optional=True),
+    Option("data.max_bad", number(above=0, high=1), "largest share of a set that skip leaves out",
+           (0,), "none", ABSENT, optional=True),
+    Option("data.max_image_pixels", whole(1), "a picture of more pixels cannot be used", trl=ABSENT,
+           optional=True),
     *_at("model", *_MODEL, *_at("decoder", *_DECODER)),
+    Option("model.vision.eps", number(above=0), "of the norms", trl="rms_norm_eps", optional=True),
+    Option("model.vision.rope_theta", number(above=0), "base of the rotary angles", trl=ABSENT,
+           optional=True),
+    Option("model.TOWER.*", sizes(), "sizes of an image model", trl=ABSENT, optional=True),
     *_at("plan", *_PLAN),
 )  # fmt: skip
 """All options, in the order of the config."""

@@ -64,6 +64,13 @@ def number(
     return Values(f"a number {' and '.join(words)}", has, (inside,), (*outside, math.nan, "much"))
 
 
+def steps_or_share() -> Values:
+    """Whole numbers from 1 on, or a share above 0 and below 1."""
+    steps, share = whole(1), number(above=0, below=1)
+    words = f"{steps.words}, or a share above 0 and below 1"
+    return Values(words, lambda x: steps.has(x) or share.has(x), (10, 0.1), (-1, 1.5, -0.1))
+
+
 def one_of(*values: str | bool) -> Values:
     """One of these names."""
     names = tuple(x for x in values if isinstance(x, str))
@@ -72,7 +79,7 @@ def one_of(*values: str | bool) -> Values:
     def has(x: Any) -> bool:
         return type(x) in (str, bool) and x in values
 
-    return Values(f"one of {shown}", has, values, ("nonsense", 7), names)
+    return Values(shown, has, values, ("nonsense", 7), names)
 
 
 def flag() -> Values:
@@ -85,8 +92,13 @@ def text() -> Values:
     return Values("text", lambda x: type(x) is str, ("words",), (1.5,))
 
 
+def group(words: str) -> Values:
+    """A group of options, which have values of their own."""
+    return Values(words, lambda x: False, (), (4,))
+
+
 def names() -> Values:
-    """One name or more."""
+    """One name, or several."""
 
     def has(x: Any) -> bool:
         return isinstance(x, tuple | list) and len(x) > 0 and all(type(n) is str for n in x)
@@ -94,8 +106,28 @@ def names() -> Values:
     return Values("one name or more", has, (("a", "b"),), ((), (1,)))
 
 
+def whole_numbers(low: int) -> Values:
+    """One whole number of `low` or more, or several."""
+    each = whole(low)
+
+    def has(x: Any) -> bool:
+        return isinstance(x, tuple | list) and len(x) > 0 and all(map(each.has, x))
+
+    return Values(f"whole numbers of {low} or more", has, ((1, 2),), ((low - 1,), (1.5,), 1))
+
+
+def sizes() -> Values:
+    """A whole number of 1 or more, several of 0 or more, or the name of a dtype."""
+    one, several = whole(1), whole_numbers(0)
+
+    def has(x: Any) -> bool:
+        return type(x) is str or one.has(x) or several.has(x)
+
+    return Values(f"{one.words}, or {several.words}", has, (8, (0, 3)), (0, -1, (), (-1,)))
+
+
 def numbers() -> Values:
-    """One number or more."""
+    """One finite number, or several."""
 
     def has(x: Any) -> bool:
         if not isinstance(x, tuple | list) or not len(x):

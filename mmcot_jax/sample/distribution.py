@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mmcot_jax import options
+
 _NEVER = jnp.finfo(jnp.float32).min
 
 
@@ -32,16 +34,9 @@ def sampling(c: Mapping[str, Any], group: str) -> Sampling:
     Raises:
         ValueError: a number out of range.
     """
-    s = Sampling(**{name: c[name] for name in Sampling._fields if name in c})
-    for name, fits, size in (
-        ("temperature", s.temperature > 0, "above 0; greedy=true takes the likeliest"),
-        ("top_p", 0 < s.top_p <= 1, "above 0 and at most 1"),
-        ("top_k", s.top_k >= 0, "of 0 or more; 0 keeps all tokens"),
-        ("repetition_penalty", s.repetition_penalty > 0, "above 0; 1 changes nothing"),
-    ):
-        if not fits:
-            raise ValueError(f"{group}.{name} is {getattr(s, name)}; give a number {size}")
-    return s
+    given = {name: c[name] for name in Sampling._fields if name in c}
+    options.check_group(group, given)
+    return Sampling(**given | {"top_k": given.get("top_k") or 0})
 
 
 def penalize(

@@ -46,7 +46,7 @@ def resolve(
     A task whose `stream` takes `**options` has every option.
 
     Raises:
-        ValueError: as `get`, or an option that the task does not have.
+        ValueError: as `get`, an option that the task does not have, or one that it needs.
     """
     task = get(name)
     given = {option: value for option, value in options.items() if option != "task"}
@@ -55,6 +55,12 @@ def resolve(
     )
     known = {p.name for p in (*of_load, *of_stream) if p.kind is not p.VAR_KEYWORD}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in of_stream)
+    required = {p.name for p in (*of_load, *of_stream) if p.default is p.empty and p.name in known}
+    if missing := required - given.keys():
+        raise ValueError(
+            f"task {name!r} needs {', '.join(sorted(missing))}, and the config gives it "
+            f"{', '.join(given) or 'no option'}; add it to the group of the task"
+        )
     unknown = [option for option in given if option not in known]
     if unknown and not takes_all:
         raise ValueError(

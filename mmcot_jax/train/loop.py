@@ -46,8 +46,25 @@ class Stage(NamedTuple):
 
 
 def total_steps(c: Mapping[str, Any], epoch_steps: int) -> int:
-    """Number of steps of a stage: `max_steps`, or `num_train_epochs` times the epoch's length."""
-    return c["max_steps"] or math.ceil(c["num_train_epochs"] * epoch_steps)
+    """Number of steps of a stage: `max_steps`, or `num_train_epochs` times the epoch's length.
+
+    Raises:
+        ValueError: no step, or a single update, whose learning rate is the warm-up's first, 0.
+    """
+    most, epochs = c["max_steps"], c["num_train_epochs"]
+    total = most if most > 0 else math.ceil(epochs * epoch_steps)
+    if total < 1:
+        raise ValueError(
+            f"there is no step to take: max_steps is {most} and num_train_epochs {epochs}, of "
+            f"{epoch_steps} steps each; give either a number above 0"
+        )
+    updates = total * c.get("num_iterations", 1)
+    if updates == 1 and c["warmup_steps"]:
+        raise ValueError(
+            f"the only update would change nothing: warmup_steps is {c['warmup_steps']}, and a "
+            "warm-up begins with the learning rate 0; set warmup_steps=0, or take more steps"
+        )
+    return total
 
 
 def run(
@@ -71,7 +88,9 @@ def run(
     begin = partial(steps.start, optimizer=optimizer)
     like = meshes.shapes(jax.eval_shape(begin, trained), mesh)
     with contextlib.ExitStack() as stack:
-        last = stack.enter_context(Checkpoints(folder / stage.name, keep=c["save_total_limit"]))
+        last = stack.enter_context(
+            Checkpoints(folder / stage.name, keep=c["save_total_limit"] or None)
+        )
         best = None
         if stage.evaluate:
             best = stack.enter_context(Checkpoints(folder / f"{stage.name}_best", keep=1))

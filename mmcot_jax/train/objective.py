@@ -12,11 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmcot_jax.errors import check_choice
+from mmcot_jax.options.table import AGGREGATIONS, LEVELS, LOSS_TYPES, SCALES
 
-LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
-LEVELS = ("token", "sequence")
-SCALES = ("group", "batch", "none")
-AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
 _CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo")
 _BY_ROW = ("grpo", "sapo")
 _EPS = 1e-4
@@ -119,7 +116,7 @@ def weighted(rewards: Float[Array, "N G R"], weights: Float[Array, "R"]) -> Floa
 def group_advantages(
     rewards: Float[Array, "N G R"],
     weights: Float[Array, "R"],
-    scale: str = "group",
+    scale: str | bool = "group",
     aggregation: str = "sum_then_normalize",
 ) -> Advantages:
     """Advantages of each sample over its group, by TRL's `multi_objective_aggregation`.
@@ -133,8 +130,10 @@ def group_advantages(
     return advantages(weighted(rewards, weights), scale)
 
 
-def advantages(rewards: Float[Array, "N G"], scale: str = "group") -> Advantages:
+def advantages(rewards: Float[Array, "N G"], scale: str | bool = "group") -> Advantages:
     """(r - group mean) / (std + 1e-4), with the group's or the batch's std, or undivided.
+
+    As in TRL, True is "group" and False "none".
 
     The std is unbiased (n - 1). NaN rewards are left out of means and stds. A group of equal
     rewards, or with one reward only, gets exact zeros.
@@ -143,6 +142,7 @@ def advantages(rewards: Float[Array, "N G"], scale: str = "group") -> Advantages
         ValueError: an unknown scale.
     Source: arXiv 2402.03300 section 4.1.2; scale none: arXiv 2503.20783; batch: 2508.08221.
     """
+    scale = {True: "group", False: "none"}.get(scale, scale)
     check_choice("scale_rewards", scale, SCALES)
     rewards = rewards.astype(jnp.float32)
     group, batch = _moments(rewards, axis=1), _moments(rewards, axis=None)

@@ -1,26 +1,25 @@
 """The variables that a stage trains, "lora" or "all", and its optimizer."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optax
 from jaxtyping import PyTree
 
 from mmcot_jax.errors import check_choice
+from mmcot_jax.options.table import WHAT
 from mmcot_jax.types import Variables
 
-SCHEDULES = ("constant", "linear", "cosine")
-WHAT = ("lora", "all")
-
-
-def check_options(c: Mapping[str, Any], stage: str) -> None:
-    """Checks the options of a training stage's group of the config that are names.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    check_choice(f"{stage}.what", c["what"], WHAT)
-    check_choice(f"{stage}.lr_scheduler_type", c["lr_scheduler_type"], SCHEDULES)
+Decay = Callable[[float, int], optax.Schedule]
+"""(peak, steps after the warm-up) -> learning rate by step after the warm-up."""
+DECAYS: Mapping[str, Decay] = {
+    "constant": lambda peak, _: optax.constant_schedule(peak),
+    "constant_with_warmup": lambda peak, _: optax.constant_schedule(peak),
+    "linear": lambda peak, steps: optax.linear_schedule(peak, 0.0, steps),
+    "cosine": optax.cosine_decay_schedule,
+}
+"""The names of `lr_scheduler_type`, which are transformers' and mean the same."""
 
 
 def check_what(what: Mapping[str, str], adapter: str) -> None:
@@ -63,25 +62,26 @@ def join(trained: PyTree, frozen: Variables, what: str) -> Variables:
 
 
 def schedule(c: Mapping[str, Any], steps: int) -> optax.Schedule:
-    """Learning rate by step: warm-up from 0, then by `lr_scheduler_type` ("constant" never falls).
+    """Learning rate by step: a linear warm-up from 0, then by `lr_scheduler_type`.
 
     Raises:
         ValueError: an unknown schedule.
     """
     peak, kind = c["learning_rate"], c["lr_scheduler_type"]
-    check_choice("lr_scheduler_type", kind, SCHEDULES)
-    warm = int(c["warmup_steps"])
-    rest = max(steps - warm, 1)
-    after = {
-        "constant": optax.constant_schedule(peak),
-        "linear": optax.linear_schedule(peak, 0.0, rest),
-        "cosine": optax.cosine_decay_schedule(peak, rest),
-    }[kind]
+    check_choice("lr_scheduler_type", kind, DECAYS)
+    warm = warmup_steps(c, steps)
+    after = DECAYS[kind](peak, max(steps - warm, 1))
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm])
 
 
+def warmup_steps(c: Mapping[str, Any], steps: int) -> int:
+    """Updates of the warm-up: `warmup_steps`, or that share of `steps` if it is below 1."""
+    given = c["warmup_steps"]
+    return math.ceil(given * steps) if 0 < given < 1 else int(given)
+
+
 def optimizer(c: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm."""
+    """AdamW, after clipping by the global norm if `max_grad_norm` is not 0 or None."""
     adamw = optax.adamw(
         schedule(c, steps),
         c["adam_beta1"],
@@ -89,4 +89,6 @@ def optimizer(c: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
         c["adam_epsilon"],
         weight_decay=c["weight_decay"],
     )
-    return optax.chain(optax.clip_by_global_norm(c["max_grad_norm"]), adamw)
+    most = c["max_grad_norm"]
+    clip = optax.clip_by_global_norm(most) if most else optax.identity()
+    return optax.chain(clip, adamw)

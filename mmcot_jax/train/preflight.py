@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from mmcot_jax import data
+from mmcot_jax import data, options
 from mmcot_jax import mesh as meshes
-from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Row
 from mmcot_jax.rewards import pool
 from mmcot_jax.rollout.generate import Generations
-from mmcot_jax.train import objective, optim
+from mmcot_jax.train import objective
 from mmcot_jax.train.groups import Groups, all_right_all_wrong
 
 
@@ -23,12 +22,8 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
     Raises:
         ValueError: numbers that do not fit one another, an unknown option or reward.
     """
+    options.check_group("grpo", c)
     n, g = c["prompts_per_step"], c["num_generations"]
-    if g < 2:
-        raise ValueError(
-            f"grpo.num_generations is {g}; a sample is compared with others of its prompt, so give "
-            "at least 2"
-        )
     meshes.check_rows("grpo.prompts_per_step", n, rollout_mesh, c["rollout_micro_batches"])
     meshes.check_rows(
         f"grpo.prompts_per_step x grpo.num_generations ({n} x {g})",
@@ -36,8 +31,6 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
         mesh,
         c["gradient_accumulation_steps"],
     )
-    if c["num_iterations"] < 1:
-        raise ValueError(f"grpo.num_iterations is {c['num_iterations']}; give 1 or more")
     if c["kl_steps"] and c["beta"]:
         raise ValueError(
             f"grpo.kl_steps is {c['kl_steps']} and beta is {c['beta']}: with a beta the "
@@ -56,10 +49,6 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
     pool.check_rewards(
         c["reward_funcs"], c["reward_weights"], c["reward_timeout"], c["reward_processes"]
     )
-    optim.check_options(c, "grpo")
-    check_choice("grpo.scale_rewards", c["scale_rewards"], objective.SCALES)
-    aggregation = c["multi_objective_aggregation"]
-    check_choice("grpo.multi_objective_aggregation", aggregation, objective.AGGREGATIONS)
     objective.from_config(c)
 
 

@@ -71,6 +71,9 @@ def test_a_tokenizer_that_is_not_there_is_refused(config, tmp_path):
     ("fields", "message"),
     [
         ({"remat_policy": "all"}, r"remat_policy is 'all'; choose from nothing, dots"),
+        ({"heads": 5}, r"model.decoder.heads is 5 and width 32; a head needs an even number"),
+        ({"kv_heads": 3}, r"model.decoder.kv_heads is 3 and heads 4; give a divisor of heads"),
+        ({"layers": 0}, r"model.decoder.layers is 0; give a whole number of 1 or more"),
         ({"tied": True}, r"targets has 'head', and this model's head .*leave 'head' out"),
     ],
 )
@@ -78,6 +81,17 @@ def test_a_decoder_that_does_not_fit_is_refused(config, fields, message):
     c = config | {"decoder": config["decoder"] | fields}
     with pytest.raises(ValueError, match=message):
         models.get("chameleon").build(c)
+
+
+def test_layers_with_adapters_may_have_pefts_names(config):
+    def adapted(*targets):
+        c = config | {"lora": config["lora"] | {"targets": targets}}
+        return models.get("chameleon").build(c).c.lora.targets
+
+    assert adapted("q_proj", "lm_head") == ("q", "head")
+    assert adapted("all-linear") == ("q", "k", "v", "o", "gate", "up", "down")
+    with pytest.raises(ValueError, match=r"targets has 'c_attn'; there are: q, k, v, o"):
+        adapted("q", "c_attn")
 
 
 def test_chameleon_30bs_norms_are_a_config_key(config):

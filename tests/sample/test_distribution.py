@@ -114,9 +114,9 @@ def test_a_config_says_how_to_draw():
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("temperature", 0.0, "eval.temperature is 0.0; give a number above 0; greedy=true takes"),
+        ("temperature", 0.0, "eval.temperature is 0.0; give a number above 0"),
         ("top_p", 1.5, "eval.top_p is 1.5; give a number above 0 and at most 1"),
-        ("top_k", -1, "eval.top_k is -1; give a number of 0 or more"),
+        ("top_k", -1, "eval.top_k is -1; give a whole number of 1 or more; 0 or None: keeps all"),
         ("repetition_penalty", 0.0, "eval.repetition_penalty is 0.0; give a number above 0"),
     ],
 )

@@ -214,7 +214,7 @@ def test_the_preflight_says_what_there_is_to_learn(train, capfd):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_generations": 1}, "num_generations is 1; .* give at least 2"),
+        ({"num_generations": 1}, "grpo.num_generations is 1; give a whole number of 2 or more"),
         ({"prompts_per_step": 6}, "grpo.prompts_per_step is 6, no multiple of 1 .* x 8"),
         ({"gradient_accumulation_steps": 3}, r"\(8 x 4\) is 32, no multiple of 3 .* x 8"),
         ({"num_iterations": 0}, "num_iterations is 0"),

@@ -60,6 +60,13 @@ def test_steps_of_0_log_and_save_the_last_step_only(run, tmp_path):
     assert [p.name for p in (tmp_path / "checkpoints/s").iterdir()] == ["5"]
 
 
+@pytest.mark.parametrize("off", [None, 0])
+def test_without_a_limit_all_checkpoints_are_kept(run, tmp_path, off):
+    run(save_total_limit=off, save_steps=1)
+    saved = sorted(p.name for p in (tmp_path / "checkpoints/s").iterdir())
+    assert saved == ["1", "2", "3", "4", "5"]
+
+
 def test_a_step_that_measures_its_own_time_gets_no_other_speed(run):
     _, _, lines = run(metrics={"step_time": 1.0})
     assert "tokens_per_second" not in lines[0]
@@ -135,5 +142,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(run, tmp_path,
 
 
 def test_steps_are_given_or_follow_from_the_epochs():
-    assert loop.total_steps({"max_steps": 7, "num_train_epochs": 2.0}, 10) == 7
-    assert loop.total_steps({"max_steps": 0, "num_train_epochs": 1.25}, 10) == 13
+    def total(max_steps, epochs, epoch_steps=10, warmup_steps=0):
+        c = {"max_steps": max_steps, "num_train_epochs": epochs, "warmup_steps": warmup_steps}
+        return loop.total_steps(c, epoch_steps)
+
+    assert total(7, 2.0) == 7
+    assert total(0, 1.25) == total(-1, 1.25) == 13
+    with pytest.raises(ValueError, match=r"max_steps is -1 and num_train_epochs 0\.0, of 10 steps"):
+        total(-1, 0.0)
+    with pytest.raises(ValueError, match="warmup_steps is 5, and a warm-up begins with the"):
+        total(1, 0.0, warmup_steps=5)
+    assert total(2, 0.0, warmup_steps=5) == 2

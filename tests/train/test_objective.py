@@ -54,6 +54,14 @@ def test_an_advantage_is_the_distance_from_the_group_in_stds(scale, expected):
     assert float(out.frac_reward_zero_std) == 0
 
 
+@pytest.mark.parametrize(("given", "name"), [(True, "group"), (False, "none")])
+def test_trls_true_and_false_are_names_of_scales(given, name):
+    rewards = rows([0, 0, 0, 1], [1, 0, 1, 0])
+    np.testing.assert_array_equal(
+        advantages(rewards, given).advantage, advantages(rewards, name).advantage
+    )
+
+
 def test_the_std_is_unbiased_and_1e_4_is_added_to_it():
     out = advantages(rows([0, 2]))  # n - 1: sqrt(2), n: 1
     np.testing.assert_allclose(out.advantage, [[-1 / 1.4143136, 1 / 1.4143136]], rtol=1e-6)

@@ -207,7 +207,8 @@ def test_dropout_is_drawn_anew_for_each_key(chameleon, rows, step):
     ("kind", "warm", "expected"),
     [
         ("constant", 0, [4, 4, 4, 4, 4]),
-        ("constant", 2, [0, 2, 4, 4, 4]),
+        ("constant_with_warmup", 2, [0, 2, 4, 4, 4]),
+        ("constant_with_warmup", 0.3, [0, 2, 4, 4, 4]),
         ("linear", 0, [4, 3, 2, 1, 0]),
         ("linear", 2, [0, 2, 4, 2, 0]),
         ("cosine", 0, [4, 3.414214, 2, 0.585786, 0]),
@@ -246,10 +247,31 @@ def test_decay_pulls_weights_to_zero():
     np.testing.assert_allclose(state.trained["w"], [2.0 - 0.5 * 0.1 * 2.0], rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_float32_weights_of_bfloat16_activations_take_small_updates(chameleon, rows):
+    backbone = chameleon.variant(dtype="bfloat16", lora=None)
+    tx = optimizer(SETTINGS | {"learning_rate": 1e-5}, steps=10)
+    before, frozen = split({"params": chameleon.variables["params"]}, "all")
+    state = start(jax.tree.map(jnp.copy, before), tx)
+    given = jax.tree.map(jnp.asarray, rows)
+    hidden, _ = jax.eval_shape(backbone, {"params": {"decoder": before}}, given)
+    assert hidden.dtype == jnp.bfloat16
+    static = SftStatic(backbone, tx, what="all", micro_batches=1, dropout=False, chunk=4)
+    grammar = chameleon.backbone.grammar
+    state, _ = sft_step(state, frozen, given, grammar, jax.random.key(0), static)
+    # rounded to bfloat16, nearly all would be as they were
+    old, new = (
+        before["layers"]["mlp"]["up"]["kernel"],
+        state.trained["layers"]["mlp"]["up"]["kernel"],
+    )
+    assert (old == new).mean() < 0.05
+    assert (old.astype(jnp.bfloat16) == new.astype(jnp.bfloat16)).mean() > 0.9
+
+
 def test_what_is_refused(chameleon):
     with pytest.raises(ValueError, match=r"what is 'head'; choose from lora, all"):
         split(chameleon.variables, "head")
     with pytest.raises(ValueError, match=r"'lora' and the model has no adapters; set model.lora"):
         split({"params": chameleon.variables["params"]}, "lora")
-    with pytest.raises(ValueError, match="is 'step'; choose from constant, linear, cosine"):
+    with pytest.raises(ValueError, match="is 'step'; choose from constant, constant_with_warmup"):
         schedule(SETTINGS | {"lr_scheduler_type": "step"}, 10)
