@@ -203,7 +203,8 @@ def on_main_process(action: Callable[[], T]) -> T | None:
             report = np.zeros(4096, np.uint8)
             if future is not None and wait([future], timeout=1.0).done:
                 error = future.exception()
-                text = b"=" if error is None else str(error).encode()[: len(report)]
+                said = "=" if error is None else str(error) or type(error).__name__
+                text = said.encode()[: len(report)]
                 report[: len(text)] = np.frombuffer(text, np.uint8)
             text = bytes(multihost_utils.broadcast_one_to_all(report)).rstrip(b"\0")
             if text == b"=":

@@ -51,8 +51,7 @@ class Holder(NamedTuple):
 
 @contextlib.contextmanager
 def hold(
-    folder: str | pathlib.Path,
-    ending: Callable[[], bool] = signals.is_stop_requested,
+    folder: str | pathlib.Path, ending: Callable[[], bool] = signals.is_stop_requested
 ) -> Iterator[None]:
     """Holds the lock of a folder, which may be new; a folder that stays empty is removed again.
 
@@ -103,7 +102,8 @@ def _acquire(path: pathlib.Path) -> Holder:
                 f"{path.parent} is in use by {_describe(holder)}: wait for it, stop it, or give "
                 "another folder"
             )
-        announced = _announce(path, holder, announced)
+        if holder is not None or now - began >= POLL_SECONDS:  # it may be just being written
+            announced = _announce(path, holder, announced)
         time.sleep(POLL_SECONDS)
     return ours
 
