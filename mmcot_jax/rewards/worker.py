@@ -41,6 +41,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmcot_jax import modules
+from mmcot_jax.errors import is_input_error
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards import Reward, resolve, trl
 
@@ -84,7 +85,8 @@ def main() -> None:
             resolve(name)
         frame = ["ready"]
     except BaseException as error:
-        frame = ["failed", describe(error)]
+        ours = isinstance(error, ValueError) and is_input_error(error)
+        frame = ["failed", f"in a worker {error if ours else describe(error)}"]
     with contextlib.suppress(OSError, EOFError):  # the run has ended, or a reward closed the socket
         send(connection, _encode(frame))
         _serve(connection, files, loop)

@@ -79,7 +79,7 @@ class Process:
         """
         try:
             frame = self.receive(START_TIMEOUT_S)
-            failed = None if frame == ["ready"] else f"its module cannot be imported: {frame[-1]}"
+            failed = None if frame == ["ready"] else str(frame[-1])
         except TimeoutError:
             failed = f"its module was not imported within {START_TIMEOUT_S:g} s"
         except EOFError:
