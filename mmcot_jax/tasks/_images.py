@@ -36,16 +36,18 @@ _intact: set[Hashable] = set()
 """Pictures that were decoded to their end: all stages of a run read the same."""
 # Pillow warns above half of its own limit; ours is an error before that
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_STRIP = 1 << 20
+"""Pixels that are brought to 8 bits at a time."""
+_TURN = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
 }
-"""EXIF orientation -> what turns the stored picture into the displayed one."""
+"""EXIF orientation -> what turns the stored picture, [H W 3], into the displayed one."""
 _ORIENTATION = 0x0112
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|\0")
 
@@ -245,38 +247,58 @@ def _decode(image: Image.Image, source: Source) -> np.ndarray:
     try:
         orientation = _orientation(image)
         image.load()
-        shown = _on_white(_to_8_bits(image))
-        if orientation in _TRANSPOSE:
-            shown = shown.transpose(_TRANSPOSE[orientation])
-        return np.asarray(shown)
+        width, height = image.size
+        grey = _grey_range(image)
+        pixels = np.empty((height, width, 3), np.uint8)
+        # in strips: what is transparent needs 20 bytes a pixel on its way, the whole 3
+        for rows in _strips(image):
+            strip = image if len(rows) == height else _rows_of(image, rows)
+            pixels[rows.start : rows.stop] = _to_rgb(strip, grey)
+        return np.ascontiguousarray(_TURN.get(orientation, lambda a: a)(pixels))
     except Exception as error:  # each decoder has its own
         raise _unreadable(source, error) from None
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _strips(image: Image.Image) -> list[range]:
+    step = max(1, _STRIP // image.width)
+    return [range(y, min(y + step, image.height)) for y in range(0, image.height, step)]
+
+
+def _rows_of(image: Image.Image, rows: range) -> Image.Image:
+    return image.crop((0, rows.start, image.width, rows.stop))
+
+
+def _to_rgb(image: Image.Image, grey: tuple[float, float] | None) -> np.ndarray:
+    """Returns pixels in 8 bits of red, green and blue, on white where they are transparent."""
+    if grey:
+        black, white = grey
+        scaled = (_values(image) - black) * (255 / max(white - black, 1e-12))
+        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)[..., None]
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    return np.asarray(image.convert("RGB"))
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scales grey pictures of more than 8 bits, which Pillow would clip to black and white.
+def _grey_range(image: Image.Image) -> tuple[float, float] | None:
+    """Returns the values of black and white in a grey picture of more than 8 bits, else None.
 
-    16 bits: 65535 is white. 32 bits and floats have no white of their own: it is the least of
-    1 (floats only), 255 and 65535 that no value exceeds; other values are stretched from the least
-    to the largest.
+    Pillow would clip them. 16 bits: 65535 is white. 32 bits and floats have no white of their own:
+    it is the least of 1 (floats only), 255 and 65535 that no value exceeds; other values are
+    stretched from the least to the largest.
     """
     if not image.mode.startswith(("I", "F")):
-        return image
+        return None
+    if image.mode.startswith("I;16") or image.format == "PPM":
+        return 0.0, 65535.0
+    strips = (_values(_rows_of(image, rows)) for rows in _strips(image))
+    lows, highs = zip(*((x.min(), x.max()) for x in strips), strict=True)
+    low, high = float(min(lows)), float(max(highs))
+    whites = (1.0, 255.0, 65535.0)[0 if image.mode == "F" else 1 :]
+    return next(((0.0, white) for white in whites if 0 <= low and high <= white), (low, high))
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    """Returns the values of a grey picture, float32 [H W]; those that are no numbers are 0."""
     values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-    values = np.clip(values, -1e30, 1e30, out=values)
-    white, black = 65535.0, 0.0
-    if not (image.mode.startswith("I;16") or image.format == "PPM"):
-        whites = [x for x in (1, 255, 65535) if image.mode == "F" or x > 1]
-        low, high = float(values.min()), float(values.max())
-        fitting = [x for x in whites if high <= x] if low >= 0 else []
-        white, black = (fitting[0], 0.0) if fitting else (high, low)
-    values -= black
-    values *= 255 / max(white - black, 1e-12)
-    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
+    return np.clip(values, -1e30, 1e30)

@@ -37,7 +37,7 @@ OFFICIAL = {
     "choices": schema.texts,
     "correct_choice_idx": schema.whole,
     "question_id": schema.optional(schema.text_or_number),
-    "rationales": schema.optional(schema.texts, ("",)),
+    "rationales": schema.optional(schema.list_of(schema.string), []),
 }
 """The schema of official records; those of files also have an `image_id`."""
 
@@ -68,7 +68,7 @@ def read(name: str, fields: Fields, picture: Picture, training: bool) -> Record:
         options=options,
         letters=(LETTERS[number],),
         possible_answers=(options[LETTERS[number]],),
-        explanation=found["rationales"][0] if training else "",
+        explanation=found["rationales"][0] if training and found["rationales"] else "",
     )
 
 

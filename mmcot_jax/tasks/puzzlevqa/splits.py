@@ -21,9 +21,9 @@ SCHEMA = {
     "question": schema.text,
     "options": schema.list_of(schema.text_or_number),
     "answer": schema.text_or_number,
-    "caption": schema.text,
-    "explanation": schema.text,
-    "deduction": schema.text,
+    "caption": schema.string,
+    "explanation": schema.string,
+    "deduction": schema.string,
 }
 """The texts of a released record; it also has an `image`."""
 Key = tuple[str, tuple[str, ...]]
