@@ -25,7 +25,8 @@ def describe(backbone: Qwen25VL, c: Mapping[str, Any]) -> Files:
     """Returns the files of a config's `model`: with the run's pixel bounds and system message."""
     r, v = backbone.renderer, backbone.vision
     settings = hf_settings(backbone.c, v, r.ids)
-    ids = {"eos_token_id": r.ids["end"], "pad_token_id": r.ids["end_of_text"]}
+    ids = {"eos_token_id": r.ids["end"]}
+    ids |= dict.fromkeys(("bos_token_id", "pad_token_id"), r.ids["end_of_text"])  # the release's
     bounds = {
         "min_pixels": r.min_pixels,
         "max_pixels": r.max_pixels,
