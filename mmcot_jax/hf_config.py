@@ -179,7 +179,9 @@ class Files(NamedTuple):
     """JSON files by name, for a base without them; config.json's are added to `settings`."""
     always: Mapping[str, Mapping[str, Any]]
     """Values of this run by file; they replace the base's."""
-    texts: Mapping[str, str]
-    """Other files by name, for a base without them."""
     readers: str
     """A sentence that says which programs read the export."""
+    chat_template: str = ""
+    """A template, for a base without one."""
+    replaced: tuple[str, str] = ("", "")
+    """A text of the base's template, and the run's in its place."""

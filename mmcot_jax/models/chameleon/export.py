@@ -75,7 +75,6 @@ def describe(backbone: Chameleon, c: Mapping[str, Any]) -> Files:
                 "rescale_factor": SCALES[r.variant],
             }
         },
-        texts={},
         readers=_readers(settings),
     )
 
