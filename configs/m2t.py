@@ -5,6 +5,9 @@
         --workdir runs/m2t-7b                                                         # a TPU host
     python -m mmcot_jax.main --config configs/m2t.py:3b-viscot --workdir runs/m2t-3b
 
+`model.weights` is a folder, or a repository of the Hugging Face hub, which is then downloaded:
+`Qwen/Qwen2.5-VL-7B-Instruct`.
+
 `7b`: SFT on A-OKVQA's chains, then GRPO on its questions, rewarding answer, boxes and format;
 `7b-noboxes`: the same without boxes; `3b-viscot`: SFT on open A-OKVQA questions, then GRPO on the
 ten Visual-CoT sets, with twenty checkpoints; `tiny`: from scratch on pictures of toy shapes, all in

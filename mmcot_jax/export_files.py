@@ -89,9 +89,7 @@ def write_beside(
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, out / name)
     (out / "tokenizer.json").write_text(files.tokenizer, encoding="utf-8")
-    for name, text in files.texts.items():
-        if not _has_template(out):
-            (out / name).write_text(text, encoding="utf-8")
+    _write_template(files, out)
     defaults = {name: copy.deepcopy(dict(values)) for name, values in files.defaults.items()}
     defaults["config.json"] = _merged(to_json(files.settings), defaults.get("config.json", {}))
     for name, values in defaults.items():
@@ -104,11 +102,20 @@ def write_beside(
         _write(processor, _merged(made, own))
 
 
-def _has_template(out: pathlib.Path) -> bool:
-    config = out / "tokenizer_config.json"
-    if any((out / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
-        return True
-    return config.is_file() and "chat_template" in read_json(config)
+def _write_template(files: Files, out: pathlib.Path) -> None:
+    """Writes the run's texts into the base's chat template, or the backbone's own template."""
+    old, new = files.replaced
+    path, found = out / "chat_template.jinja", False
+    if path.is_file():
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        found = True
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        made = read_json(out / name) if (out / name).is_file() else {}
+        if isinstance(made.get("chat_template"), str):
+            _write(out / name, made | {"chat_template": made["chat_template"].replace(old, new)})
+            found = True
+    if files.chat_template and not found:
+        path.write_text(files.chat_template.replace(old, new), encoding="utf-8")
 
 
 def _merged(there: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

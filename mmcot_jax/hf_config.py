@@ -22,7 +22,7 @@ class Setting(NamedTuple):
     name: str
     """Its name there; `vision_config.depth` is in a group."""
     value: Any
-    """Ours."""
+    """Ours; a frozenset is compared only, and holds all that theirs may be."""
     key: str = ""
     """The config key that sets ours; "": the backbone decides it."""
     default: Any = None
@@ -115,6 +115,8 @@ def flatten(found: Mapping[str, Any]) -> dict[str, Any]:
 def _same(theirs: Any, ours: Any) -> bool:
     if theirs is None:
         return True
+    if isinstance(ours, frozenset):
+        return ours.issuperset(theirs if isinstance(theirs, list) else [theirs])
     if isinstance(ours, tuple | list):
         return isinstance(theirs, Sequence) and list(theirs) == list(ours)
     if isinstance(theirs, float):  # GGUF's are float32
@@ -125,12 +127,15 @@ def _same(theirs: Any, ours: Any) -> bool:
 def _shown(x: Any) -> str:
     if isinstance(x, float):
         return f"{x:.9g}"
+    if isinstance(x, frozenset):
+        x = sorted(x)
     return ",".join(map(str, x)) if isinstance(x, tuple | list) else str(x)
 
 
 def to_json(settings: Sequence[Setting], **more: Any) -> dict[str, Any]:
     """Returns a config.json of these settings, with `more`, in the form of the released ones."""
-    values = {s.name: s.value for s in settings if s.value is not None} | more
+    unsaid = (type(None), frozenset)
+    values = {s.name: s.value for s in settings if not isinstance(s.value, unsaid)} | more
     sections = values.pop("mrope_section", None)
     values.pop("rope_type", None)
     made: dict[str, Any] = {}
@@ -179,7 +184,9 @@ class Files(NamedTuple):
     """JSON files by name, for a base without them; config.json's are added to `settings`."""
     always: Mapping[str, Mapping[str, Any]]
     """Values of this run by file; they replace the base's."""
-    texts: Mapping[str, str]
-    """Other files by name, for a base without them."""
     readers: str
     """A sentence that says which programs read the export."""
+    chat_template: str = ""
+    """A template, for a base without one."""
+    replaced: tuple[str, str] = ("", "")
+    """A text of the base's template, and the run's in its place."""

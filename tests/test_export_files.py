@@ -171,9 +171,19 @@ def test_seed_llamas_wrong_ids_of_marks_are_corrected(write, tmp_path):
     assert "<img_00011>" in {token["content"] for token in vocab["added_tokens"]}
 
 
-def test_the_system_message_of_the_run_is_in_its_chat_template(write):
-    out = write("qwen25vl", system="Think in boxes.")
-    assert "system\nThink in boxes.<|im_end|>" in (out / "chat_template.jinja").read_text()
+@pytest.mark.parametrize("name", ["", "chat_template.jinja", "tokenizer_config.json"])
+def test_the_system_message_of_the_run_is_in_its_chat_template(write, tmp_path, name):
+    base = tmp_path / "base"
+    base.mkdir()
+    given = "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>' }}"
+    if name:
+        text = given if name.endswith("jinja") else json.dumps({"chat_template": given})
+        (base / name).write_text(text)
+    out = write("qwen25vl", base, system='Think "in boxes".')
+    holds = (out / (name or "chat_template.jinja")).read_text()
+    made = json.loads(holds)["chat_template"] if name == "tokenizer_config.json" else holds
+    assert 'Think "in boxes".<|im_end|>' in made and "helpful" not in made
+    assert (out / "chat_template.jinja").exists() == (name != "tokenizer_config.json")
 
 
 def test_the_original_releases_placeholder_gets_transformers_name():

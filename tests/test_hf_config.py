@@ -12,7 +12,7 @@ from mmcot_jax.models.qwen25vl.config import hf_settings as qwen_settings
 from mmcot_jax.models.seed_llama.config import hf_settings as llama_settings
 from mmcot_jax.nn.decoder import DecoderConfig
 
-IDS = {"pad": 151655, "open": 151652, "close": 151653}
+IDS = {"pad": 151655, "open": 151652, "close": 151653, "end": 151645, "end_of_text": 151643}
 # the release's, without what training used
 QWEN_7B = {
     "architectures": ["Qwen2_5_VLForConditionalGeneration"],
@@ -108,6 +108,10 @@ def test_all_that_differs_is_listed_with_the_flags_that_take_it_over():
             "hidden_act is gelu there, of this backbone is silu; give",
         ),
         ({"num_attention_heads": 56}, "num_attention_heads is 56 there, model.decoder.heads is"),
+        (
+            {"eos_token_id": [151645, 3]},
+            "eos_token_id is 151645,3 there, of this",
+        ),
         ({"image_token_id": 7}, "image_token_id is 7 there, of this backbone is 151655"),
         (
             {"model_type": "qwen2_vl"},
@@ -141,6 +145,10 @@ def test_what_is_absent_is_what_transformers_takes():
     assert "rope_theta is 500000 there" in refused(
         llama(), {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}
     )
+    assert "eos_token_id is 3 there, of this backbone is 2" in refused(
+        chameleon(), {"eos_token_id": 3}
+    )
+    hf_config.check(qwen(), QWEN_7B | {"eos_token_id": [151645, 151643]}, "")
     assert "swin_norm is True there, model.decoder.norm_after is" in refused(
         chameleon(), {"swin_norm": True}
     )

@@ -335,3 +335,10 @@ def test_losses_and_samples_are_the_same_on_every_mesh(chameleon, tmp_path):
         assert own == replies
         np.testing.assert_allclose(own_losses, losses, atol=1e-5)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), own_lora, lora)
+
+
+@pytest.mark.slow
+def test_a_repository_is_the_same_commit_in_all_processes_or_is_refused_by_all(tmp_path):
+    for end in together(*[("tests/helpers/repositories.py", tmp_path)] * 2):
+        assert end.status == 2, end.output
+        assert "error: process 1: org/half is no folder here and not in the Hu" in end.output

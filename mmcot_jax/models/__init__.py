@@ -101,8 +101,9 @@ def check_config_json(
     if not weights:
         return
     path = resolve(weights, module_file)
-    found = hf_config.read(path, file) or (original(path) if original else None)
-    hf_config.check(settings, found, path)
+    found = original(path) if original else None
+    beside = path.parent if path.is_file() else path
+    hf_config.check(settings, found or hf_config.read(beside, file), path)
 
 
 def load_variables(

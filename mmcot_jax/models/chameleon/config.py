@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from mmcot_jax.hf_config import OWN, Setting, decoder_settings
 
+EOS = 2
+"""Token id of the end of text."""
+
 
 class VQGANConfig(NamedTuple):
     """An image tokenizer; the defaults are those of Chameleon-7B and Anole-7B.
@@ -83,6 +86,7 @@ def hf_settings(decoder: Any, vqgan: VQGANConfig) -> list[Setting]:
         Setting("model_type", "chameleon" if vqgan.groups == 32 else f"{OWN}chameleon"),
         *decoder_settings(decoder, eps=1e-5),
         Setting("attention_bias", False),
+        Setting("eos_token_id", frozenset((EOS,))),
         Setting("swin_norm", decoder.norm_after, "model.decoder.norm_after", False),
         *(
             Setting(f"vq_config.{theirs}", getattr(vqgan, ours), f"model.vqgan.{ours}")

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from mmcot_jax import hf, models
 from mmcot_jax.hf_config import Files, is_own
 from mmcot_jax.models.chameleon.backbone import Chameleon
-from mmcot_jax.models.chameleon.config import hf_settings
-from mmcot_jax.models.chameleon.render import EOS, TOKENIZERS
+from mmcot_jax.models.chameleon.config import EOS, hf_settings
+from mmcot_jax.models.chameleon.render import TOKENIZERS
 
 IMAGE, RESERVED = "<image>", "<reserved08707>"
 """The placeholder of an image, and the original release's token that transformers renamed to it."""
@@ -75,7 +75,6 @@ def describe(backbone: Chameleon, c: Mapping[str, Any]) -> Files:
                 "rescale_factor": SCALES[r.variant],
             }
         },
-        texts={},
         readers=_readers(settings),
     )
 

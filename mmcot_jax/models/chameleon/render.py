@@ -10,10 +10,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mmcot_jax.errors import check_choice
+from mmcot_jax.models.chameleon.config import EOS
 from mmcot_jax.models.chameleon.preprocess import preprocess
 from mmcot_jax.nn.image_ids import ImageIdRenderer
 
-EOS = 2
 FIRST_IMAGE = 4
 """Token id of code 0: ids 0..3 are begin, pad, end and unknown."""
 LEARN = ("chain", "all")

@@ -91,6 +91,7 @@ def hf_settings(decoder: Any, vision: VisionConfig, ids: Mapping[str, int]) -> l
         Setting("image_token_id", ids["pad"]),
         Setting("vision_start_token_id", ids["open"]),
         Setting("vision_end_token_id", ids["close"]),
+        Setting("eos_token_id", frozenset((ids["end"], ids["end_of_text"]))),
     ]
 
 

@@ -12,7 +12,8 @@ from mmcot_jax.models.qwen25vl.render import MARKS, SYSTEM
 # the release's, without videos
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
-    "<|im_start|>system\nSYSTEM<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}"
     "{% for content in message['content'] %}{% if content['type'] == 'image' %}"
     "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}"
@@ -25,7 +26,8 @@ def describe(backbone: Qwen25VL, c: Mapping[str, Any]) -> Files:
     """Returns the files of a config's `model`: with the run's pixel bounds and system message."""
     r, v = backbone.renderer, backbone.vision
     settings = hf_settings(backbone.c, v, r.ids)
-    ids = {"eos_token_id": r.ids["end"], "pad_token_id": r.ids["end_of_text"]}
+    ids = {"eos_token_id": r.ids["end"]}
+    ids |= dict.fromkeys(("bos_token_id", "pad_token_id"), r.ids["end_of_text"])  # the release's
     bounds = {
         "min_pixels": r.min_pixels,
         "max_pixels": r.max_pixels,
@@ -58,8 +60,9 @@ def describe(backbone: Qwen25VL, c: Mapping[str, Any]) -> Files:
             "preprocessor_config.json": processor,
         },
         always={"preprocessor_config.json": bounds},
-        texts={"chat_template.jinja": CHAT_TEMPLATE.replace("SYSTEM", r.system or SYSTEM)},
         readers=_readers(settings),
+        chat_template=CHAT_TEMPLATE,
+        replaced=(SYSTEM, r.system or SYSTEM),
     )
 
 

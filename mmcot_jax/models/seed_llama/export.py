@@ -38,7 +38,6 @@ def describe(backbone: SeedLlama, c: Mapping[str, Any]) -> Files:
             "generation_config.json": ids,
             "tokenizer_config.json": tokenizer,
         },
-        texts={},
         readers=_readers(settings, backbone.seed is not None),
     )
 
