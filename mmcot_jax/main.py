@@ -61,7 +61,7 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
                 print(f"preempted: {notice}; the same command resumes", file=sys.stderr)
             return
         if hosts.is_main_process():
-            (workdir / FINISHED).touch()
+            files.write_text(workdir / FINISHED, "")
 
 
 if __name__ == "__main__":
