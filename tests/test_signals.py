@@ -41,6 +41,19 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(autouse=True)
+def default_handlers():
+    """Restores them: a program inherits the signals that its parent ignores, as `nohup` does."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    ignored = [number for number in numbers if before[number] == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def begun(tmp_path, kind, ready):
     """The command in a group of its own, once so many files of a name are there."""
     (tmp_path / "command.py").write_text(COMMAND)

@@ -191,8 +191,9 @@ def test_the_import_of_a_file_is_not_a_samples_time(tmp_path):
 def test_a_file_that_only_a_worker_cannot_import_fails_its_own_rewards_only(tmp_path):
     file = tmp_path / "judge.py"
     file.write_text(
-        "import pathlib, sys\n"
-        "if sys.argv[0] == '-c' and not pathlib.Path(__file__).with_name('there').exists():\n"
+        "import os, pathlib\n"
+        "there = pathlib.Path(__file__).with_name('there').exists()\n"
+        f"if os.getpid() != {os.getpid()} and not there:\n"
         "    raise OSError('no weights')\n\n\n"
         "def f(example, reply):\n    return 1.0\n"
     )

@@ -15,7 +15,10 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.hosts import Preempted
 from mmcot_jax.train import loop
 
-C = {"save_total_limit": 2, "save_steps": 2, "logging_steps": 2, "what": "all"}
+C = {
+    "num_train_epochs": 0.0, "warmup_steps": 0, "save_total_limit": 2, "save_steps": 2,
+    "logging_steps": 2, "what": "all",
+}  # fmt: skip
 
 
 @pytest.fixture
