@@ -113,7 +113,15 @@ def qwen() -> Tiny:
     return Tiny(backbone, golden.variables | {"lora": lora})
 
 
-FIXED = {"chameleon": "qk_norm", "seed_llama": "", "qwen25vl": "qkv_bias"}
+FIXED = {
+    "chameleon": ("qk_norm", "qkv_bias"),
+    "seed_llama": ("qkv_bias",),
+    "qwen25vl": ("qkv_bias",),
+}
+    "chameleon": ("qk_norm", "qkv_bias"),
+    "seed_llama": ("qkv_bias",),
+    "qwen25vl": ("qkv_bias",),
+}
 """Fields of the decoder that a backbone decides, not its config."""
 
 
@@ -129,7 +137,7 @@ def config(name: str, backbone: Any, folder: pathlib.Path) -> dict[str, Any]:
         "tokenizer": str(folder / "tokenizer.json"),
         "preprocess": backbone.renderer.variant,
         "context": backbone.context,
-        "decoder": {field: x for field, x in decoder.items() if field != FIXED[name]},
+        "decoder": {field: x for field, x in decoder.items() if field not in FIXED[name]},
         "lora": lora._asdict() if lora else {"rank": 0},
     }
     if name == "chameleon":

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from configs import base
+from mmcot_jax import data, rules
 from mmcot_jax import mesh as meshes
-from mmcot_jax import rules
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards.pool import Pool
 from mmcot_jax.train import grpo
@@ -167,9 +167,10 @@ def test_a_run_is_trained_by_all_of_them_and_its_metrics_are_their_values(chamel
     }  # fmt: skip
     variables = jax.tree.map(jnp.copy, chameleon.variables)
     variables = jax.device_put(variables, meshes.shardings(variables, mesh))
+    questions = grpo.Questions(data.Rendered(examples, chameleon.backbone.renderer.prompt))
     grpo.run(
-        chameleon.backbone, variables, examples, c, mesh=mesh, key=jax.random.key(7), seed=1,
-        workdir=tmp_path, assess=None, rollout_keep=None, rollout_mesh=mesh,
+        chameleon.backbone, variables, lambda: questions, c, mesh=mesh, key=jax.random.key(7),
+        seed=1, workdir=tmp_path, rollout_keep=None, rollout_mesh=mesh,
     )  # fmt: skip
     (metrics,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     file = tmp_path / "completions" / "grpo_step_00000.jsonl"
