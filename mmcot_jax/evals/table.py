@@ -23,9 +23,14 @@ def _number(value: int | float | None) -> str:
 
 
 def flat(results: Mapping[str, Any], above: str = "") -> list[tuple[str, int | float]]:
-    """Returns every number of nested results with its path, such as `shapes/boxes/iou`."""
+    """Returns every number of nested results with its path, such as `shapes/boxes/iou`.
+
+    The group `policy` names the evaluated weights; it has no result.
+    """
     found: list[tuple[str, int | float]] = []
     for name, value in results.items():
+        if not above and name == "policy":
+            continue
         if isinstance(value, Mapping):
             found += flat(value, f"{above}{name}/")
         elif isinstance(value, int | float):

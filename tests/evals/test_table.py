@@ -40,3 +40,9 @@ def test_runs_that_cannot_be_averaged_are_errors():
         spreads(RUNS)
     with pytest.raises(ValueError, match="no number in a, b"):
         spreads({"a": {}, "b": {"name": "b"}})
+
+
+def test_the_step_of_the_evaluated_weights_is_no_result():
+    assert flat({"shapes": {"iou": 0.5}, "policy": {"stage": "sft", "step": 3}}) == [
+        ("shapes/iou", 0.5)
+    ]

@@ -118,10 +118,6 @@ FIXED = {
     "seed_llama": ("qkv_bias",),
     "qwen25vl": ("qkv_bias",),
 }
-    "chameleon": ("qk_norm", "qkv_bias"),
-    "seed_llama": ("qkv_bias",),
-    "qwen25vl": ("qkv_bias",),
-}
 """Fields of the decoder that a backbone decides, not its config."""
 
 

@@ -302,8 +302,8 @@ def test_a_run_stopped_in_its_second_stage_ends_with_the_same_weights(table, ord
     _, seen = table.finished(order, what)
     c, calls = table.config(order, what), []
     with pytest.raises(Preempted, match=f"{order.split(',')[1]} is saved after step 0"):
-        # called by the first evaluation, two steps, an evaluation, and this step
-        table.run(c, tmp_path / "run", lambda: calls.append(0) or len(calls) == 5)
+        # called before four stages, by two evaluations, by two steps, and by this one
+        table.run(c, tmp_path / "run", lambda: calls.append(0) or len(calls) == 9)
     resumed = table.run(c, tmp_path / "run")
     assert resumed["read"] == [order.split(",")[1]]
     jax.tree.map(np.testing.assert_array_equal, resumed["exact"][-1], seen["exact"][-1])
