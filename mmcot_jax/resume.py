@@ -18,6 +18,8 @@ from mmcot_jax.config import Tree
 FILE = "config.json"
 CHANGES = "changes"
 _DURATION = ("max_steps", "num_train_epochs")
+_CHOOSE_BEST = ("eval_steps", "eval_count")
+"""Options that change which step `load_best_model_at_end` finds the best."""
 
 
 class Start(NamedTuple):
@@ -47,7 +49,9 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no config ({error}): remove it or the workdir") from None
     changed = config.differing(before, c)
-    if refused := {key: pair for key, pair in changed.items() if not may_change(key)}:
+    if refused := {
+        key: pair for key, pair in changed.items() if not may_change(key) or _chooses_best(c, key)
+    }:
         differences = "; ".join(
             f"{key} is {config.shown(now)} here and {config.shown(then)} there"
             for key, (then, now) in refused.items()
@@ -85,6 +89,11 @@ def write(workdir: pathlib.Path, c: ConfigDict, start: Start) -> None:
             (workdir / f"results_{stage}.json").unlink(missing_ok=True)
     changes = [*start.earlier, *changes]
     config.write(workdir / FILE, c, {CHANGES: changes} if changes else {})
+
+
+def _chooses_best(c: ConfigDict, key: str) -> bool:
+    group, _, name = key.rpartition(".")
+    return name in _CHOOSE_BEST and bool(c.get(group, {}).get("load_best_model_at_end"))
 
 
 def _json(value: Any) -> Any:

@@ -129,7 +129,6 @@ class Run:
         )
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
-        self._check_longer()
         self.eval_sets = self._eval_sets()
         self._data: dict[str, Any] = {}
         if "grpo" in c.stages:
@@ -177,20 +176,6 @@ class Run:
         rendered = data.Rendered(examples, render)
         encode.check_lengths([rendered[int(rendered.lengths.argmax())]], self.backbone.context)
         return rendered
-
-    def _check_longer(self) -> None:
-        """Raises a `ValueError` if a stage has more steps now than when the next one began."""
-        saved = {stage: loop.saved_data(self.workdir, stage) for stage in _trained(self.c)}
-        for stage, later in itertools.pairwise(saved):
-            before = saved[stage]
-            if saved[later] and before and "total_steps" in before:
-                now = loop.total_steps(self.c[stage].to_dict(), before["epoch_steps"])
-                if now > before["total_steps"]:
-                    raise ValueError(
-                        f"{stage} has {now} steps, and {later} of this run began after "
-                        f"{before['total_steps']} of them: take back {stage}.max_steps or "
-                        f"{stage}.num_train_epochs, or give another --workdir"
-                    )
 
     def read_early(self, stage: str) -> None:
         """Reads the data of a stage that is not finished, so that its faults are found now."""

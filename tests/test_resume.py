@@ -116,6 +116,17 @@ def test_what_changes_results_is_refused_and_nothing_is_written(tmp_path, key, v
     assert json.loads((tmp_path / "config.json").read_text()) == before
 
 
+def test_when_to_evaluate_may_change_unless_it_decides_which_step_is_the_best(tmp_path):
+    for best in (False, True):
+        evaluated = {"grpo__eval_count": 20, "grpo__load_best_model_at_end": best}
+        start(tmp_path / f"{best}", **evaluated)
+        if not best:
+            assert start(tmp_path / f"{best}", **evaluated | {"grpo__eval_count": 8})["changes"]
+            continue
+        with pytest.raises(ValueError, match=r"grpo\.eval_count is 8 here and 20 there"):
+            start(tmp_path / f"{best}", **evaluated | {"grpo__eval_count": 8})
+
+
 def test_a_stage_that_another_continued_from_keeps_its_length(tmp_path):
     start(tmp_path)
     saved(tmp_path, "sft", 90)

@@ -192,19 +192,6 @@ def test_data_of_a_damaged_checkpoint_is_read(tmp_path, reads):
     assert reads == ["grpo"]
 
 
-def test_a_stage_is_not_made_longer_once_the_next_one_has_begun(tmp_path, reads):
-    saved(tmp_path, "sft", 6, epoch_steps=3, total_steps=6)
-    stages.Run(config.load(M2T, ["stages=sft,grpo", "sft.max_steps=8"]), tmp_path)
-    saved(tmp_path, "grpo", 1, epoch_steps=3, total_steps=6)
-    stages.Run(config.load(M2T, ["stages=sft,grpo", "sft.max_steps=6"]), tmp_path)
-    message = "^sft has 8 steps, and grpo of this run began after 6 of them: take back sft.max_st"
-    with pytest.raises(ValueError, match=message):
-        stages.Run(config.load(M2T, ["stages=sft,grpo", "sft.max_steps=8"]), tmp_path)
-    with pytest.raises(ValueError, match=r"^sft has 9 steps"):
-        epochs = ["sft.max_steps=0", "sft.num_train_epochs=3.0"]
-        stages.Run(config.load(M2T, ["stages=sft,grpo", *epochs]), tmp_path)
-
-
 def test_a_prompt_without_room_for_its_completion_is_refused_before_the_first_stage(tmp_path):
     few = ["data.grpo.count=8", "stages=sft,grpo", "grpo.max_completion_length=250"]
     with pytest.raises(ValueError, match=r"record .* has a prompt of \d+ tokens; .* leaves 6"):
