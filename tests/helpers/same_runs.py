@@ -132,9 +132,14 @@ def _kept(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _content(file: pathlib.Path) -> object:
+    if file.suffix not in (".jsonl", ".json"):
+        return file.read_bytes()
+    text = file.read_text().replace("rewards.py:", "")  # earlier commits name a reward's file too
     if file.name == "metrics.jsonl":
-        return [_without_times(json.loads(line)) for line in file.read_text().splitlines()]
-    return file.read_bytes()
+        return [_without_times(json.loads(line)) for line in text.splitlines()]
+    if file.suffix == ".json":  # the group that names the evaluated weights came later
+        return {name: x for name, x in json.loads(text).items() if name != "policy"}
+    return text
 
 
 def _without_times(metrics: dict) -> dict:
