@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -191,6 +192,7 @@ class Checkpoints:
         self._folder = pathlib.Path(folder).absolute()
         _ignore_closed_loops()
         self._set_aside(contents=False)
+        _on_process_0(functools.partial(_remove_old, self._folder, keep))
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep or None,
             cleanup_tmp_directories=True,
@@ -298,6 +300,12 @@ def _set_aside(folder: pathlib.Path, contents: bool) -> bool:
     if found.passed_over:
         files.sync_folder(folder)
     return bool(found.passed_over)
+
+
+def _remove_old(folder: pathlib.Path, keep: int | None) -> None:
+    """Removes all but the last `keep` checkpoints: a run may be killed before orbax does it."""
+    for step in _steps(folder)[:-keep] if keep else ():
+        shutil.rmtree(step)
 
 
 @functools.cache

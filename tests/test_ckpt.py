@@ -75,6 +75,15 @@ def test_only_the_last_are_kept(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "5"]
 
 
+def test_a_step_that_a_killed_run_left_behind_is_removed_at_the_next_start(tmp_path):
+    with Checkpoints(tmp_path / "sft", keep=None) as checkpoints:  # as before the removal
+        for step in (1, 2, 3, 4):
+            checkpoints.save(step, state(step), {})
+    with Checkpoints(tmp_path / "sft", keep=3) as checkpoints:
+        assert checkpoints.latest() == 4
+    assert ckpt.saved_steps(tmp_path / "sft") == [2, 3, 4]
+
+
 def test_saving_a_step_again_changes_nothing(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state(1), {"next": 1})

@@ -10,8 +10,8 @@ results, the arrays of the last checkpoints, and the names of all files, so that
 over. After SIGTERM the status is 0 and the last line of the output says what was saved. After
 either no process is left. Half of the moments are uniform over a run's time, half over the time
 after its first new step. Prints a line per run and one of totals; the status is 1 if there is a
-fault, and DIR keeps the runs at fault with their output. 120 interruptions take about 20 minutes
-on two idle cores.
+fault, and DIR keeps the runs at fault with their output. 120 interruptions take 33 minutes
+beside other work on two cores.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))  # for `helpers`, as a script
 MOST_INTERRUPTIONS = 4
 """Of one run."""
 END_SECONDS = 60
