@@ -43,13 +43,15 @@ if __name__ == "__main__":
 
 @pytest.fixture(autouse=True)
 def default_handlers():
-    """Restores them: a program inherits the signals that its parent ignores, as `nohup` does."""
+    """Restores them: a program inherits what its parent ignores, as `nohup` does, or blocks."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     ignored = [number for number in numbers if before[number] == signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, signal.SIG_DFL)
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
 
