@@ -1,6 +1,7 @@
-"""Attention: the plain function, one in parts, and the TPU's splash kernel.
+"""Attention: the plain function, one in parts, one over shared prompts, the TPU's splash kernel.
 
-Axes: B rows, T queries, S keys, H heads, K kv heads, C head channels.
+Axes: B rows, N prompts, G samples per prompt, T queries, S keys, P keys of a prompt, W keys of a
+sample, H heads, K kv heads, C head channels.
 """
 
 from functools import partial
@@ -66,6 +67,43 @@ def attend_in_parts(
     parts = tuple(rearrange(x, "b (n t) ... -> n b t ...", t=BLOCK) for x in (q, mask))
     y = jax.lax.map(lambda part: attend(part[0], k, v, part[1]), parts)
     return rearrange(y, "n b t h c -> b (n t) h c")[:, :t]
+
+
+def attend_shared(
+    q: Float[Array, "N G T H C"],
+    prompt_k: Float[Array, "N K P C"],
+    prompt_v: Float[Array, "N K P C"],
+    prompt_valid: Bool[Array, "N P"],
+    k: Float[Array, "N G K W C"],
+    v: Float[Array, "N G K W C"],
+    mask: Bool[Array, "N G T W"],
+) -> Float[Array, "N G T H C"]:
+    """Equals `attend` over each sample's prompt and own keys; the prompt's exist once per group.
+
+    Every query attends to all valid keys of its prompt, and to the own keys that `mask` allows.
+    """
+    g, t, kv = q.shape[1], q.shape[2], k.shape[2]
+    q = q * q.shape[-1] ** -0.5
+    # the queries of a group are the rows of one product with their prompt's keys
+    by_prompt = rearrange(q, "n g t (k h) c -> n k (g h t) c", k=kv)
+    by_sample = rearrange(q, "n g t (k h) c -> n g k (h t) c", k=kv)
+    product = partial(jnp.einsum, preferred_element_type=jnp.float32)
+    never = jnp.finfo(jnp.float32).min
+    shared = product("nkxc,nkpc->nkxp", by_prompt, prompt_k)
+    shared = jnp.where(prompt_valid[:, None, None], shared, never)
+    shared = rearrange(shared, "n k (g h t) p -> n g k h t p", g=g, t=t)
+    own = rearrange(product("ngkxc,ngkwc->ngkxw", by_sample, k), "... (h t) w -> ... h t w", t=t)
+    own = jnp.where(mask[:, :, None, None], own, never)
+    top = jnp.maximum(*(jnp.max(x, axis=-1, keepdims=True) for x in (shared, own)))
+    top = jax.lax.stop_gradient(top)
+    shared, own = jnp.exp(shared - top), jnp.exp(own - top)
+    total = sum(jnp.sum(x, axis=-1, keepdims=True) for x in (shared, own))
+    rows = rearrange(shared.astype(v.dtype), "n g k h t p -> n k (g h t) p")
+    y = rearrange(
+        jnp.einsum("nkxp,nkpc->nkxc", rows, prompt_v), "n k (g h t) c -> n g k h t c", g=g, t=t
+    )
+    y = y + jnp.einsum("ngkhtw,ngkwc->ngkhtc", own.astype(v.dtype), v)
+    return rearrange(y / total.astype(v.dtype), "n g k h t c -> n g t (k h) c")
 
 
 def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> Bool[Array, "B T S"]:

@@ -5,7 +5,14 @@ import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.nn import attention
-from mmcot_jax.nn.attention import attend, attend_fused, attend_in_parts, causal, is_fused
+from mmcot_jax.nn.attention import (
+    attend,
+    attend_fused,
+    attend_in_parts,
+    attend_shared,
+    causal,
+    is_fused,
+)
 
 
 def test_a_query_sees_its_own_slot_and_real_ones_before_it():
@@ -67,6 +74,38 @@ def test_a_long_prompt_is_attended_to_part_by_part(monkeypatch):
     np.testing.assert_allclose(
         attend_in_parts(q, k, v, mask), attend(q, k, v, mask), atol=1e-6, rtol=0
     )
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_a_shared_prompt_is_the_same_attention_as_one_of_its_own(queries):
+    n, g, p, w = 2, 3, 5, 4
+    q = random(n, g, queries, 4, 8)
+    prompt_k, prompt_v = random(n, 2, p, 8), random(n, 2, p, 8) + 1
+    k, v = random(n, g, 2, w, 8), random(n, g, 2, w, 8) - 1
+    valid = jnp.arange(p) >= jnp.array([[0], [2]])
+    mask = jnp.broadcast_to(jnp.arange(w) <= jnp.arange(queries)[:, None], (n, g, queries, w))
+
+    def alone(q, prompt_k, prompt_v, k, v):
+        rows = lambda x: x.reshape(n * g, *x.shape[2:])  # noqa: E731
+        keys, values = (
+            jnp.concatenate([jnp.repeat(shared, g, axis=0), rows(own)], axis=2)
+            for shared, own in ((prompt_k, k), (prompt_v, v))
+        )
+        prompts = jnp.repeat(valid, g, axis=0)[:, None]
+        prompts = jnp.broadcast_to(prompts, (n * g, queries, p))
+        y = attend(rows(q), keys, values, jnp.concatenate([prompts, rows(mask)], axis=2))
+        return y.reshape(q.shape)
+
+    def shared(q, prompt_k, prompt_v, k, v):
+        return attend_shared(q, prompt_k, prompt_v, valid, k, v, mask)
+
+    given = (q, prompt_k, prompt_v, k, v)
+    np.testing.assert_allclose(shared(*given), alone(*given), atol=1e-6)
+    weights = random(*q.shape) + 1
+    gradients = (
+        jax.grad(lambda *x: jnp.sum(f(*x) * weights), range(5))(*given) for f in (shared, alone)
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), *gradients)
 
 
 @pytest.mark.slow
