@@ -79,14 +79,13 @@ def split_microbatches(rows: Any, parts: int) -> Any:
     return jax.tree.map(one, rows, row_axes(rows))
 
 
-def merge_microbatches(pieces: Any, group: int = 1) -> Any:
-    """Inverse of `split_microbatches`; each row that was split has become `group` rows."""
+def merge_microbatches(pieces: Any) -> Any:
+    """Inverse of `split_microbatches`."""
     axes = row_axes(pieces)
 
     def one(x: Array, axis: int) -> Array:
         x = jnp.moveaxis(x, axis + 1, 1)  # [parts, rows, ...]
-        parts, rest = x.shape[0], x.shape[2:]
-        x = jnp.moveaxis(x.reshape(parts, -1, group, *rest), 0, 1).reshape(-1, *rest)
+        x = jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
         return jnp.moveaxis(x, 0, axis)
 
     return jax.tree.map(one, pieces, axes)
@@ -133,28 +132,41 @@ class Rollout(NamedTuple):
     """Sampled completions, with all that the loss needs to score them again."""
 
     prompt: Batch
-    tokens: Int[Array, "B T"]
-    state: Int[Array, "B T"]
+    """N rows: a prompt exists once for all of its G completions."""
+    tokens: Int[Array, "N G T"]
+    state: Int[Array, "N G T"]
     """Grammar state before each token; the loss rebuilds the grammar's mask from it."""
-    room: Int[Array, "B T"]
+    room: Int[Array, "N G T"]
     """Tokens left in the budget before each token; decides whether an image still fitted."""
-    sampled: Bool[Array, "B T"]
+    sampled: Bool[Array, "N G T"]
     """False where the grammar left no choice, and after EOS; EOS itself is True."""
-    valid: Bool[Array, "B T"]
+    valid: Bool[Array, "N G T"]
     """False after EOS."""
-    logps: Float[Array, "B T"]
+    logps: Float[Array, "N G T"]
     """Nats, under the grammar, temperature and truncation that sampled."""
+
+
+class SharedPrompt(NamedTuple):
+    """The layout of rows [prompt | completion 1 | ... | completion G]; hashable.
+
+    A completion attends to the prompt and to itself.
+    """
+
+    prompt: int
+    """P, tokens of the prompt."""
+    completion: int
+    """T, tokens of each completion."""
 
 
 class Experience(NamedTuple):
     """Rollouts with their advantages, and their log-probabilities under other policies."""
 
     rollout: Rollout
-    advantage: Float[Array, "B"]
-    """NaN where there is no reward: the row is left out of the loss."""
-    old_logps: Float[Array, "B T"] | None = None
+    advantage: Float[Array, "N G"]
+    """NaN where there is no reward: the completion is left out of the loss."""
+    old_logps: Float[Array, "N G T"] | None = None
     """Nats, of the trainer before the first of several updates; None if there is only one."""
-    ref_logps: Float[Array, "B T"] | None = None
+    ref_logps: Float[Array, "N G T"] | None = None
     """Nats, of the reference policy; None if it is not used."""
 
 
@@ -206,8 +218,12 @@ class Backbone(Protocol):
         cache: Cache | None = None,
         *,
         dropout: jax.Array | None = None,
+        shared: SharedPrompt | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Hidden states after the last norm, and the cache; `dropout` is a key, or None."""
+        """Hidden states after the last norm, and the cache.
+
+        `dropout` is a key, or None. `shared` is the layout of rows of several completions.
+        """
         ...
 
     def unembed(self, variables: Variables, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:

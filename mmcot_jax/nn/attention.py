@@ -26,6 +26,9 @@ class AttentionMask(NamedTuple):
     valid: Bool[Array, "B S"]
     mask: Bool[Array, "B T S"] | None
     """None: causal over as many slots as queries, which is all that splash attention needs."""
+    completions: Bool[Array, "B G T"] | None = None
+    """Rows [prompt | completion 1 | ... | completion G]: validity of each completion's tokens.
+    `mask` is then of the prompts alone."""
 
 
 def attend(
@@ -57,7 +60,10 @@ def attend_in_parts(
     v: Float[Array, "B K S C"],
     mask: Bool[Array, "B T S"],
 ) -> Float[Array, "B T H C"]:
-    """Equals `attend`, `BLOCK` queries at a time: never all scores of a prompt of 5,000 tokens."""
+    """Equals `attend`, `BLOCK` queries at a time: never all scores of a row of 5,000 tokens.
+
+    The backward pass computes the scores of each part again.
+    """
     t = q.shape[1]
     if t <= BLOCK:
         return attend(q, k, v, mask)
@@ -65,7 +71,7 @@ def attend_in_parts(
     q = jnp.pad(q, [(0, 0), (0, more), (0, 0), (0, 0)])
     mask = jnp.pad(mask, [(0, 0), (0, more), (0, 0)])
     parts = tuple(rearrange(x, "b (n t) ... -> n b t ...", t=BLOCK) for x in (q, mask))
-    y = jax.lax.map(lambda part: attend(part[0], k, v, part[1]), parts)
+    y = jax.lax.map(jax.checkpoint(lambda part: attend(part[0], k, v, part[1])), parts)
     return rearrange(y, "n b t h c -> b (n t) h c")[:, :t]
 
 
@@ -106,6 +112,56 @@ def attend_shared(
     return rearrange(y / total.astype(v.dtype), "n g k h t c -> n g t (k h) c")
 
 
+def attend_rows(
+    q: Float[Array, "B S H C"],
+    k: Float[Array, "B K S C"],
+    v: Float[Array, "B K S C"],
+    mask: AttentionMask,
+) -> Float[Array, "B S H C"]:
+    """Attention of rows [prompt | completion 1 | ... | completion G], without a cache.
+
+    Prompts attend causally; a completion attends to the prompt, and causally to itself.
+    """
+    g, t = mask.completions.shape[1:]
+    p = q.shape[1] - g * t
+    prompt_k, prompt_v = k[:, :, :p], v[:, :, :p]
+    prompt = attend_in_parts(q[:, :p], prompt_k, prompt_v, mask.mask)
+    own_k, own_v = (rearrange(x[:, :, p:], "b k (g t) c -> b g k t c", g=g) for x in (k, v))
+    own_q = rearrange(q[:, p:], "b (g t) h c -> b g t h c", g=g)
+    given = (prompt_k, prompt_v, mask.valid[:, :p])
+    own = _attend_completions(own_q, *given, own_k, own_v, mask.completions)
+    return jnp.concatenate([prompt, rearrange(own, "b g t h c -> b (g t) h c")], axis=1)
+
+
+def _attend_completions(q, prompt_k, prompt_v, prompt_valid, k, v, valid):
+    """[B G T H C], the prompt's keys, [B G K T C] twice, [B G T] -> [B G T H C].
+
+    At most `BLOCK` queries at a time; the backward pass computes their scores again.
+    """
+    t = q.shape[2]
+
+    def attend_part(q, k, v, valid, start):
+        own = start + jnp.arange(q.shape[2])
+        mask = valid[:, :, None] & (jnp.arange(t) <= own[:, None])
+        return attend_shared(q, prompt_k, prompt_v, prompt_valid, k, v, mask)
+
+    if q.shape[1] * t <= BLOCK:
+        return attend_part(q, k, v, valid, 0)
+    size = min(t, BLOCK)
+    q = jnp.pad(q, [(0, 0), (0, 0), (0, -t % size), (0, 0), (0, 0)])
+    q = rearrange(q, "b g (n s) h c -> g n b 1 s h c", s=size)
+    starts = jnp.arange(q.shape[1]) * size
+    attend_part = jax.checkpoint(attend_part)
+
+    def attend_completion(completion):
+        q, k, v, valid = completion
+        return jax.lax.map(lambda part: attend_part(part[0], k, v, valid, part[1]), (q, starts))
+
+    rest = (rearrange(x, "b g ... -> g b 1 ...") for x in (k, v, valid))
+    y = jax.lax.map(attend_completion, (q, *rest))
+    return rearrange(y, "g n b 1 s h c -> b g (n s) h c")[:, :, :t]
+
+
 def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> Bool[Array, "B T S"]:
     """Returns which slots each of `queries` queries attends to; the first is in slot `start`.
 
@@ -128,19 +184,23 @@ def attend_fused(
     k: Float[Array, "B K T C"],
     v: Float[Array, "B K T C"],
     valid: Bool[Array, "B T"],
+    completions: Bool[Array, "B G W"] | None = None,
     *,
     interpret: bool = False,
 ) -> Float[Array, "B T H C"]:
     """Causal self-attention by the TPU's splash kernel, without scores in memory.
 
-    Equals `attend` under `causal(valid, 0, T)` wherever a query is valid. Each device computes its
-    own rows and heads.
+    Equals `attend` under `causal(valid, 0, T)`, or `attend_rows` if rows hold `completions`,
+    wherever a query is valid. Each device computes its own rows and heads.
     """
     q = rearrange(q * q.shape[-1] ** -0.5, "b t h c -> b h t c")
     t = q.shape[2]
     more = [(0, 0), (0, 0), (0, -t % LANES), (0, 0)]
     given = (*(jnp.pad(x, more) for x in (q, k, v)), jnp.pad(valid, more[:1] + more[2:3]))
-    run = partial(_splash, interpret=interpret)
+    # imported only where it runs: Pallas takes a second
+    from mmcot_jax.nn import splash
+
+    run = partial(splash.run, shared=_shared(t, completions), interpret=interpret)
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.empty:
         heads = [rules.spec("bh", x.shape, mesh) for x in (q, k)]
@@ -151,22 +211,9 @@ def attend_fused(
     return rearrange(run(*given)[:, :, :t], "b h t c -> b t h c")
 
 
-def _splash(q, k, v, valid, *, interpret: bool):
-    """[B H T C], [B K T C] twice, [B T] -> [B H T C]; T is whole lanes."""
-    # imported only where it runs: Pallas takes a second
-    from jax.experimental.pallas.ops.tpu import splash_attention as splash
-
-    heads, t = q.shape[1:3]
-    size = max(n for n in range(LANES, min(BLOCK, t) + 1, LANES) if t % n == 0)
-    names = ("block_q", "block_kv", "block_kv_compute")
-    names += ("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute", "block_q_dq", "block_kv_dq")
-    kernel = splash.make_splash_mha(
-        splash.MultiHeadMask([splash.CausalMask((t, t))] * heads),
-        head_shards=1,
-        q_seq_shards=1,
-        block_sizes=splash.BlockSizes(**dict.fromkeys(names, size)),
-        interpret=interpret,
-    )
-    # padding attends to padding, words to words
-    segments = valid.astype(jnp.int32)
-    return jax.vmap(kernel)(q, k, v, splash.SegmentIds(segments, segments))
+def _shared(t: int, completions: jax.Array | None) -> tuple[int, int, int] | None:
+    """P, W, G of rows of `t` tokens; None without completions."""
+    if completions is None:
+        return None
+    g, w = completions.shape[1:]
+    return t - g * w, w, g

@@ -15,9 +15,9 @@ from einops import rearrange
 from mmcot_jax import options
 from mmcot_jax.nn.attention import (
     AttentionMask,
-    attend,
     attend_fused,
     attend_in_parts,
+    attend_rows,
     attend_shared,
     causal,
     is_fused,
@@ -25,7 +25,7 @@ from mmcot_jax.nn.attention import (
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
 from mmcot_jax.rules import constrain
-from mmcot_jax.types import Batch, Cache, PromptCache
+from mmcot_jax.types import Batch, Cache, PromptCache, SharedPrompt
 
 
 class DecoderConfig(NamedTuple):
@@ -125,9 +125,11 @@ class Attention(nn.Module):
             else:
                 y = _attend_after(prompt, slots.prompt_valid, q, k, v, mask.mask)
         elif mask.mask is None:
-            y = attend_fused(q, k, v, mask.valid)
+            y = attend_fused(q, k, v, mask.valid, mask.completions)
+        elif mask.completions is not None:
+            y = attend_rows(q, k, v, mask)
         else:
-            y = attend(q, k, v, mask.mask)
+            y = attend_in_parts(q, k, v, mask.mask)
         y = constrain(y.reshape(b, t, c.heads * c.channels), "b.h")
         return _linear(c, "o", c.width, init=c.out_init)(y), slots
 
@@ -200,23 +202,23 @@ class Decoder(nn.Module):
         if not c.tied:
             self.head = _linear(c, None, c.vocab, out=jnp.float32)
 
-    def __call__(self, batch: Batch, cache: Cache | None = None):
+    def __call__(
+        self, batch: Batch, cache: Cache | None = None, shared: SharedPrompt | None = None
+    ):
         """Batch -> (hidden [B T D] after the last norm, the cache with the batch written)."""
         c = self.c
         x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
         if cache is None:
-            valid, start, slots, prompt = batch.valid, 0, None, None
-            fused = is_fused(c.channels)
+            slots = prompt = None
+            mask = _mask(batch.valid, shared, is_fused(c.channels))
         else:
-            start = cache.length
+            start, prompts = cache.length, cache.prompt
             valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
-            shared = cache.prompt
-            prompt = None if shared is None else (shared.k, shared.v)
-            prompt_valid = None if shared is None else shared.valid
+            prompt = None if prompts is None else (prompts.k, prompts.v)
+            prompt_valid = None if prompts is None else prompts.valid
             slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start, prompt_valid)
-            fused = False
-        mask = AttentionMask(valid, None if fused else causal(valid, start, x.shape[1]))
+            mask = AttentionMask(valid, causal(valid, start, x.shape[1]))
         (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask, prompt)
         if cache is not None:
             cache = cache._replace(k=slots.k, v=slots.v, valid=valid, length=start + x.shape[1])
@@ -232,6 +234,15 @@ class Decoder(nn.Module):
     def init_all(self, batch: Batch) -> jax.Array:
         """Returns the logits of a batch; uses every parameter, for initialisation."""
         return self.unembed(self(batch)[0])
+
+
+def _mask(valid: jax.Array, shared: SharedPrompt | None, fused: bool) -> AttentionMask:
+    """The mask of rows without a cache; a fused kernel computes it from `valid` alone."""
+    p = valid.shape[1] if shared is None else shared.prompt
+    mask = None if fused else causal(valid[:, :p], 0, p)
+    if shared is None:
+        return AttentionMask(valid, mask)
+    return AttentionMask(valid, mask, valid[:, p:].reshape(len(valid), -1, shared.completion))
 
 
 def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None = None) -> Cache:

@@ -17,7 +17,7 @@ from mmcot_jax import options
 from mmcot_jax.nn import decoder
 from mmcot_jax.nn.decoder import Decoder, DecoderConfig
 from mmcot_jax.nn.linear import Lora
-from mmcot_jax.types import Batch, Cache, Grammar, Pixels, Variables, fill_image_ids
+from mmcot_jax.types import Batch, Cache, Grammar, Pixels, SharedPrompt, Variables, fill_image_ids
 
 
 def decoder_config(c: Mapping[str, Any], **backbone_fields: Any) -> DecoderConfig:
@@ -87,11 +87,13 @@ class DecoderOnly:
         cache: Cache | None = None,
         *,
         dropout: jax.Array | None = None,
+        shared: SharedPrompt | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """Returns hidden states after the last norm, and the cache with the batch written."""
         batch = self.fill_embeds(variables, batch)
         rngs = None if dropout is None else {"dropout": dropout}
-        return Decoder(self.c).apply(decoder_variables(variables), batch, cache, rngs=rngs)
+        decoder = decoder_variables(variables)
+        return Decoder(self.c).apply(decoder, batch, cache, shared=shared, rngs=rngs)
 
     def fill_embeds(self, variables: Variables, batch: Batch) -> Batch:
         """Returns the batch with `embeds` of all its tokens, or of none."""

@@ -153,13 +153,14 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     if s.rollout == mesh:  # sampling and training share the adapters
         residents -= meshes.bytes_per_device(state.trained)
     rolled = yield from _rollout(s, "", n, SampleStatic.of(c, "grpo"), residents)
-    written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
-    rollout = s.rows(written, mesh)
-    floats = s.rows(jax.ShapeDtypeStruct((n * g, length), np.float32), mesh)
-    advantage = s.rows(jax.ShapeDtypeStruct((n * g,), np.float32), mesh)
+    parts = c["gradient_accumulation_steps"]
+    shared = steps.generations_per_row(n, g, parts * rules.size(mesh, rules.ROWS))
+    rows = jax.eval_shape(partial(steps.regroup, generations=shared), rolled)
+    rollout = s.rows(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows), mesh)
+    floats = s.rows(jax.ShapeDtypeStruct((n * g // shared, shared, length), np.float32), mesh)
+    advantage = s.rows(jax.ShapeDtypeStruct((n * g // shared, shared), np.float32), mesh)
     old = floats if c["num_iterations"] > 1 else None
     experience = Experience(rollout, advantage, old, floats if reference else None)
-    parts = c["gradient_accumulation_steps"]
     live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _frozen_copy(
         s, frozen, s.rollout
     )

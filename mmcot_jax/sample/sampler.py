@@ -78,7 +78,7 @@ def sample(
         return write(prompt, keys)
     groups = split_microbatches(keys.reshape(-1, g), parts)
     pieces = split_microbatches(prompt, parts), groups.reshape(parts, -1)
-    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces), g)
+    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
 
 
 def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic) -> Rollout:
@@ -86,20 +86,20 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
     stages = windows(static.length)
     n, p = prompt.tokens.shape
     hidden, prompts = backbone(variables, prompt, backbone.init_cache(n, p))
-    prompt = _repeat(prompt, g)
+    prompt = prompt._replace(pixels=None)  # embeds stay: the loss runs no vision tower
     cache = backbone.init_cache(n * g, stages[0], prompts)
-    state = _initial_state(prompt, jnp.repeat(hidden[:, -1], g, axis=0), cache, stages[-1])
+    state = _initial_state(prompt, hidden[:, -1], cache, stages[-1], g)
     if sampling.repetition_penalty != 1:
         places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))
-        state = state._replace(seen=places < p)
+        state = state._replace(seen=jnp.repeat(places < p, g, axis=0))
     one_token = partial(_decode, backbone, variables, grammar, keys, static)
     several = lambda s: jax.lax.fori_loop(0, TOKENS_PER_CHECK, lambda _, s: one_token(s), s)  # noqa: E731
     for slots in stages:
         state = state._replace(cache=_grow(state.cache, slots))
         goes_on = lambda s, slots=slots: (s.t < slots) & jnp.any(s.unfinished)  # noqa: E731
         state = jax.lax.while_loop(goes_on, several, state)
-    rows = jax.tree.map(lambda x: x[:, : static.length], state.out._replace(prompt=None))
-    return rows._replace(prompt=prompt)
+    groups = jax.tree.map(lambda x: x[:, : static.length].reshape(n, g, -1), state.out)
+    return groups._replace(prompt=prompt)
 
 
 TOKENS_PER_CHECK = 8
@@ -177,18 +177,12 @@ def _grow(cache: Cache, slots: int) -> Cache:
     return cache._replace(k=pad(cache.k, 3), v=pad(cache.v, 3), valid=pad(cache.valid, 1))
 
 
-def _repeat(prompt: Batch, g: int) -> Batch:
-    """Repeats each prompt G times, next to itself: rows a a b b.
-
-    Keeps image embeddings, so the loss need not re-run the vision tower.
-    """
-    prompt = prompt._replace(pixels=None)
-    rows = lambda axis: partial(jnp.repeat, repeats=g, axis=axis)  # noqa: E731
-    return jax.tree.map(rows(0), prompt)._replace(positions=rows(1)(prompt.positions))
-
-
-def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeState:
-    b = hidden.shape[0]
+def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int, g: int) -> DecodeState:
+    """The state before the first tokens of G completions to each prompt; rows a a b b."""
+    # a completion goes on after the largest position on any axis
+    after = jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2)) + 1
+    hidden, after = jnp.repeat(hidden, g, axis=0), jnp.repeat(after, g)
+    b = len(hidden)
     ints, flags = jnp.zeros((b, length), jnp.int32), jnp.zeros((b, length), bool)
     logps = jnp.zeros((b, length), jnp.float32)
     return DecodeState(
@@ -196,11 +190,7 @@ def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int) -> D
         state=jnp.zeros(b, jnp.int32),
         unfinished=jnp.ones(b, bool),
         hidden=hidden,
-        # the reply goes on after the largest position on any axis
-        position=jnp.broadcast_to(
-            jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2)) + 1,
-            prompt.positions.shape[:2],
-        ),
+        position=jnp.broadcast_to(after, (prompt.positions.shape[0], b)),
         cache=cache,
         out=Rollout(None, ints, ints, ints, flags, flags, logps),
     )

@@ -32,7 +32,7 @@ import rich.console
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import data, hosts
+from mmcot_jax import data, hosts, rules
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Question, Reply
 from mmcot_jax.hosts import never_preempted
@@ -254,7 +254,7 @@ def _submit_rewards(
 
 
 def _trim(run: _Run, generations: Generations) -> Rollout:
-    """The rollout on the training mesh, without the columns that no row reached.
+    """The rollout as the trainer's rows on its mesh, without the columns that no row reached.
 
     The length is rounded up, so that few shapes are compiled.
     """
@@ -262,14 +262,20 @@ def _trim(run: _Run, generations: Generations) -> Rollout:
     longest = meshes.all_reduce_max(int(generations.tokens.max()))
     length = min(-(-longest // multiple) * multiple, most)
     with meshes.no_implicit_transfers(run.policy.rollout_mesh):
-        rollout = _first_columns(generations.rollout, length)
+        rollout = _first_columns(generations.rollout, length, _generations_per_row(run))
     return meshes.move_rows(rollout, run.policy.mesh, row_axes(rollout))
 
 
-@partial(jax.jit, static_argnames=("length",))
-def _first_columns(rollout: Rollout, length: int) -> Rollout:
-    trimmed = jax.tree.map(lambda x: x[:, :length], rollout._replace(prompt=None))
-    return trimmed._replace(prompt=rollout.prompt)
+@partial(jax.jit, static_argnames=("length", "generations"))
+def _first_columns(rollout: Rollout, length: int, generations: int) -> Rollout:
+    trimmed = jax.tree.map(lambda x: x[..., :length], rollout._replace(prompt=None))
+    return steps.regroup(trimmed._replace(prompt=rollout.prompt), generations)
+
+
+def _generations_per_row(run: _Run) -> int:
+    c, devices = run.c, rules.size(run.policy.mesh, rules.ROWS)
+    rows = devices * c["gradient_accumulation_steps"]
+    return steps.generations_per_row(c["prompts_per_step"], c["num_generations"], rows)
 
 
 def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
@@ -288,7 +294,8 @@ def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
 
 def _put_advantage(run: _Run, groups: Groups) -> jax.Array:
     mesh = run.policy.mesh
-    return meshes.put(groups.advantage[meshes.rows(mesh, groups.advantage.size)], mesh)
+    advantage = groups.advantage.reshape(-1, _generations_per_row(run))
+    return meshes.put(advantage[meshes.rows(mesh, len(advantage))], mesh)
 
 
 def _update(

@@ -1,6 +1,6 @@
 """Log-probabilities of given tokens from hidden states, in chunks: no float32 [B T V] exists.
 
-Axes: B rows, T time, D width, V vocabulary.
+Axes: B rows, N prompts, G completions of each, P prompt tokens, T time, D width, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmcot_jax.rules import HEAD, constrain
 from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables
+from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, SharedPrompt, Variables
 
 
 class Scores(NamedTuple):
@@ -50,9 +50,9 @@ def score(
 class PolicyScores(NamedTuple):
     """Scores of a completion's tokens under the sampling distribution; 0 where not `valid`."""
 
-    logps: Float[Array, "B T"]
+    logps: Float[Array, "N G T"]
     """Nats."""
-    entropy: Float[Array, "B T"]
+    entropy: Float[Array, "N G T"]
     """Nats, of the distribution the token was drawn from; without gradient."""
 
 
@@ -66,6 +66,8 @@ def score_rollout(
 ) -> PolicyScores:
     """Scores a rollout's tokens with one forward pass over prompts and completions, no cache.
 
+    A prompt and all of its completions are one row, so each prompt is computed once.
+
     Grammar, penalty, temperature and truncation are the sampler's, so these are its
     log-probabilities as long as the weights are the same.
 
@@ -75,11 +77,14 @@ def score_rollout(
     forbids gets float32's minimum: the rollout was sampled under another grammar.
     """
     variables = _gather_head(variables)
-    width = rollout.prompt.tokens.shape[1]
-    rows = concat_prompt_completions(rollout)
-    hidden, _ = backbone(variables, rows)
+    (n, g, t), p = rollout.tokens.shape, rollout.prompt.tokens.shape[1]
+    hidden, _ = backbone(variables, concat_prompt_completions(rollout), shared=SharedPrompt(p, t))
+    # hidden t predicts token t + 1: of [p p a a b b] the hidden states of p a, and of p b
+    last = jnp.broadcast_to(hidden[:, None, p - 1 : p], (n, g, 1, hidden.shape[-1]))
+    own = hidden[:, p:].reshape(n, g, t, -1)
+    hidden = jnp.concatenate([last, own[:, :, :-1]], axis=2)
     penalized = sampling.repetition_penalty != 1
-    first = first_occurrence(rows.tokens, rows.valid, len(grammar.is_text)) if penalized else None
+    first = _first_occurrence(rollout, len(grammar.is_text)) if penalized else None
 
     def one(hidden, targets, state, room, index):
         seen = first[:, None] < index[..., None] if penalized else None
@@ -90,10 +95,11 @@ def score_rollout(
         logps = _logp_despite_truncation(log_probs, logits, legal, targets, sampling)
         return PolicyScores(logps, entropy)
 
-    # hidden t predicts token t + 1: [p p t t t] -> the hidden states of p t t
-    indices = jnp.broadcast_to(width + jnp.arange(rollout.tokens.shape[1]), rollout.tokens.shape)
-    given = (hidden[:, width - 1 : -1], rollout.tokens, rollout.state, rollout.room, indices)
+    indices = jnp.broadcast_to(p + jnp.arange(t), rollout.tokens.shape)
+    given = (hidden, rollout.tokens, rollout.state, rollout.room, indices)
+    given = tuple(x.reshape(n * g, *x.shape[2:]) for x in given)
     policy = _by_chunks(one, given, chunk)
+    policy = jax.tree.map(lambda x: x.reshape(n, g, t), policy)
     return PolicyScores(
         jnp.where(rollout.valid, policy.logps, 0.0),
         jax.lax.stop_gradient(jnp.where(rollout.valid, policy.entropy, 0.0)),
@@ -101,18 +107,34 @@ def score_rollout(
 
 
 def concat_prompt_completions(rollout: Rollout) -> Batch:
-    """Joins prompts and completions; a completion's positions follow its prompt's largest."""
-    prompt = rollout.prompt
+    """Joins each prompt and its completions, [N, P + G T], as `SharedPrompt(P, T)` describes.
+
+    The positions of every completion follow its prompt's largest.
+    """
+    prompt, (n, g, t) = rollout.prompt, rollout.tokens.shape
+    tokens, valid, sampled = (
+        x.reshape(n, g * t) for x in (rollout.tokens, rollout.valid, rollout.sampled)
+    )
     largest = jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2))
-    after = largest[:, None] + 1 + jnp.arange(rollout.tokens.shape[1])
+    after = largest[:, None] + 1 + jnp.tile(jnp.arange(t), g)
     after = jnp.broadcast_to(after, (prompt.positions.shape[0], *after.shape))
     return Batch(
-        tokens=jnp.concatenate([prompt.tokens, rollout.tokens], axis=1),
+        tokens=jnp.concatenate([prompt.tokens, tokens], axis=1),
         positions=jnp.concatenate([prompt.positions, after], axis=2),
-        valid=jnp.concatenate([prompt.valid, rollout.valid], axis=1),
-        loss=jnp.concatenate([jnp.zeros_like(prompt.valid), rollout.sampled], axis=1),
+        valid=jnp.concatenate([prompt.valid, valid], axis=1),
+        loss=jnp.concatenate([jnp.zeros_like(prompt.valid), sampled], axis=1),
         embeds=prompt.embeds,
     )
+
+
+def _first_occurrence(rollout: Rollout, vocabulary: int) -> Int[Array, "NG V"]:
+    """Where each token first occurs in a prompt and its completion; P + T where it does not."""
+    (n, g, t), p = rollout.tokens.shape, rollout.prompt.tokens.shape[1]
+    prompt = first_occurrence(rollout.prompt.tokens, rollout.prompt.valid, vocabulary)
+    rows = rollout.tokens.reshape(n * g, t), rollout.valid.reshape(n * g, t)
+    own = p + first_occurrence(*rows, vocabulary)
+    prompt = jnp.repeat(jnp.where(prompt < p, prompt, p + t), g, axis=0)
+    return jnp.minimum(prompt, own)
 
 
 def _logp_despite_truncation(

@@ -1,6 +1,6 @@
 """Jitted training steps: gradients summed over micro-batches, then one optimizer update.
 
-Axes: B rows, T time.
+Axes: B rows, N prompts, G completions of each, T time.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,6 +28,7 @@ from mmcot_jax.types import (
     TrainState,
     Variables,
     merge_microbatches,
+    row_axes,
     split_microbatches,
 )
 
@@ -183,41 +184,62 @@ def grpo_sums(
     policy = score_rollout(
         static.backbone, variables, grammar, rollout, static.sampling, static.chunk
     )
-    image = grammar.is_image[rollout.tokens]
-    weight = formulas.token_weights(
-        static.objective, rollout.sampled, image, ended(grammar, rollout), experience.advantage
+    done, advantage = ended(grammar, rollout).reshape(-1), experience.advantage.reshape(-1)
+    tokens, sampled, sampler_logps, logps, entropy, old_logps, ref_logps = jax.tree.map(
+        lambda x: x.reshape(-1, x.shape[-1]),
+        (rollout.tokens, rollout.sampled, rollout.logps, *policy, *experience[2:]),
     )
-    sums = formulas.loss_sums(
-        static.objective,
-        policy.logps,
-        experience.old_logps,
-        experience.ref_logps,
-        experience.advantage,
-        weight,
-    )
+    image = grammar.is_image[tokens]
+    weight = formulas.token_weights(static.objective, sampled, image, done, advantage)
+    sums = formulas.loss_sums(static.objective, logps, old_logps, ref_logps, advantage, weight)
     # before any update on these rollouts the trainer differs from the sampler by rounding only
-    trainer = policy.logps if experience.old_logps is None else experience.old_logps
-    gap = jnp.where(rollout.sampled, jax.lax.stop_gradient(trainer) - rollout.logps, 0.0)
-    total = partial(jnp.sum, where=rollout.sampled, dtype=jnp.float32)
+    trainer = logps if old_logps is None else old_logps
+    gap = jnp.where(sampled, jax.lax.stop_gradient(trainer) - sampler_logps, 0.0)
+    total = partial(jnp.sum, where=sampled, dtype=jnp.float32)
     more = {
         "choices": total(jnp.ones_like(gap)),
         "image_choices": total(image),
-        "entropy": total(policy.entropy),
-        "image_entropy": total(policy.entropy * image),
+        "entropy": total(entropy),
+        "image_entropy": total(entropy * image),
         "gap": total(jnp.abs(gap)),
         "ratio": total(jnp.exp(gap)),
     }
     largest = {
         "gap": jnp.max(jnp.abs(gap)),
-        "ratio": jnp.max(jnp.exp(gap), where=rollout.sampled, initial=0.0),
-        "inverse_ratio": jnp.max(jnp.exp(-gap), where=rollout.sampled, initial=0.0),
+        "ratio": jnp.max(jnp.exp(gap), where=sampled, initial=0.0),
+        "inverse_ratio": jnp.max(jnp.exp(-gap), where=sampled, initial=0.0),
     }
     return sums._replace(sums=sums.sums | more, largest=sums.largest | largest)
 
 
-def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "B"]:
-    """True for rows that end in EOS; the token budget truncated the others."""
-    return jnp.any(rollout.valid & is_eos(grammar, rollout.tokens), axis=1)
+def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "N G"]:
+    """True for completions that end in EOS; the token budget truncated the others."""
+    return jnp.any(rollout.valid & is_eos(grammar, rollout.tokens), axis=-1)
+
+
+def generations_per_row(prompts: int, generations: int, rows: int) -> int:
+    """Completions that share a row of the trainer, and its prompt: a divisor of `generations`.
+
+    The largest with which the rows are a multiple of `rows`, devices times micro-batches.
+    """
+    total = prompts * generations
+    divisors = [n for n in range(1, generations + 1) if generations % n == 0]
+    return max(n for n in divisors if n == 1 or (total // n) % rows == 0)
+
+
+def regroup(rollout: Rollout, generations: int) -> Rollout:
+    """Splits groups into rows of `generations` completions, each with its prompt."""
+    n, g, _ = rollout.tokens.shape
+    prompt, more = rollout.prompt, g // generations
+
+    def repeat(x, axis):
+        return jnp.repeat(x, more, axis=axis)
+
+    prompt = jax.tree.map(repeat, prompt, row_axes(prompt))
+    rest = jax.tree.map(
+        lambda x: x.reshape(n * more, generations, -1), rollout._replace(prompt=None)
+    )
+    return rest._replace(prompt=prompt)
 
 
 @partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
@@ -228,7 +250,7 @@ def grpo_step(
     grammar: Grammar,
     static: GrpoStatic,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Makes one update from B sampled rows, without dropout.
+    """Makes one update from N G sampled completions, without dropout.
 
     Returns the state and scalars by TRL's names: `loss`, `grad_norm` before clipping, `entropy` in
     nats of the tokens that were sampled, the same for text and image tokens apart, the metrics of
@@ -266,7 +288,7 @@ def grpo_step(
 @partial(jax.jit, static_argnames=("static",))
 def rollout_logps(
     variables: Variables, rollout: Rollout, grammar: Grammar, static: GrpoStatic
-) -> Float[Array, "B T"]:
+) -> Float[Array, "N G T"]:
     """Computes log-probabilities, in nats, of sampled tokens, for `Experience`.
 
     `variables` are those of the policy before its updates (`old_logps`), or of the reference

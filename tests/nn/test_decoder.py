@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.rollouts import sample_rows
 from safetensors.numpy import load_file
 
 from mmcot_jax import hf
@@ -17,7 +18,7 @@ from mmcot_jax.nn.decoder import Decoder, DecoderConfig
 from mmcot_jax.nn.decoder_keys import LAYER_NORMS, QK_NORMS, decoder_rules
 from mmcot_jax.nn.linear import Lora
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import SampleStatic, sample
+from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.types import Batch, Grammar
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -76,7 +77,7 @@ def continues(g, expected, forbidden=()):
     legal = ~np.isin(np.arange(vocab), list(forbidden))
     grammar = Grammar(jnp.zeros(vocab, bool), jnp.asarray(legal))
     keys = jax.random.split(jax.random.key(0), len(g.ids))
-    out = sample(
+    out = sample_rows(
         g.backbone, g.variables, grammar, batch(g.ids, g.mask), keys,
         SampleStatic(Sampling(greedy=True), count),
     )  # fmt: skip

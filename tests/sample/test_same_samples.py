@@ -32,7 +32,7 @@ def test_a_completion_ends_anywhere_in_a_window(chameleon, monkeypatch, length):
 
     assert sampler.windows(length)[-1] % 8 == 0
     several, one = drawn(4), drawn(1024)
-    assert several.tokens.shape == (9, length)
+    assert several.tokens.shape == (3, 3, length)
     check(several, {field: getattr(one, field) for field in FIELDS})
     assert (np.asarray(several.tokens)[~np.asarray(several.valid)] == 0).all()
     assert (np.asarray(several.logps)[~np.asarray(several.valid)] == 0).all()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import tiny
+from helpers.rollouts import sample_rows
 
 from mmcot_jax import data, hf
 from mmcot_jax import mesh as meshes
@@ -17,7 +18,7 @@ from mmcot_jax.keytable import slots
 from mmcot_jax.models import seed_llama as module
 from mmcot_jax.models.seed_llama import gguf, keys
 from mmcot_jax.sample.distribution import Sampling
-from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
+from mmcot_jax.sample.sampler import SampleStatic, row_keys
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "smollm2.npz"
 PROMPTS = (
@@ -193,7 +194,7 @@ def test_smollm2_has_transformers_logits_and_knows_paris(smol):
         theirs = golden[f"logits{i}"]
         ours = run(variables, batch)[0, ::97]
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
-        out = sample(
+        out = sample_rows(
             backbone, variables, backbone.grammar, batch, key,
             SampleStatic(Sampling(greedy=True), 12),
         )  # fmt: skip
