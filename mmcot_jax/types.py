@@ -111,6 +111,9 @@ class Cache(NamedTuple):
     """Number of written slots."""
     prompt: PromptCache | None = None
     """Before the slots of rows n G .. n G + G - 1 is prompt n, which exists once."""
+    rows: Int[Array, "S B/S"] | None = None
+    """If rows are no longer in the order of their prompts: which of its shard's rows each row was.
+    Then a batch may be the first rows of each of the S shards, and only those are computed."""
 
 
 class Grammar(NamedTuple):
@@ -217,12 +220,15 @@ class Backbone(Protocol):
         batch: Batch,
         cache: Cache | None = None,
         *,
+        window: int | None = None,
         dropout: jax.Array | None = None,
         shared: SharedPrompt | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Hidden states after the last norm, and the cache.
+        """Hidden states after the last norm, and the cache with the batch written.
 
-        `dropout` is a key, or None. `shared` is the layout of rows of several completions.
+        Only the first `window` slots of the cache are read, a number that holds all written ones;
+        None: all slots. `dropout` is a key, or None. `shared` is the layout of rows of several
+        completions.
         """
         ...
 

@@ -19,6 +19,7 @@ from mmcot_jax.nn.attention import (
     attend_in_parts,
     attend_rows,
     attend_shared,
+    attend_shared_some,
     causal,
     is_fused,
 )
@@ -119,11 +120,11 @@ class Attention(nn.Module):
         k, v = (constrain(rearrange(x, "b t k c -> b k t c"), "bh") for x in (k, v))
         q = constrain(q, "b.h")
         if slots is not None:
-            slots, k, v = _write(slots, k, v)
+            slots, k, v = _write(slots, k, v, mask.mask.shape[-1])
             if prompt is None:
                 y = attend_in_parts(q, k, v, mask.mask)
             else:
-                y = _attend_after(prompt, slots.prompt_valid, q, k, v, mask.mask)
+                y = _attend_after(prompt, slots, q, k, v, mask.mask)
         elif mask.mask is None:
             y = attend_fused(q, k, v, mask.valid, mask.completions)
         elif mask.completions is not None:
@@ -203,9 +204,17 @@ class Decoder(nn.Module):
             self.head = _linear(c, None, c.vocab, out=jnp.float32)
 
     def __call__(
-        self, batch: Batch, cache: Cache | None = None, shared: SharedPrompt | None = None
+        self,
+        batch: Batch,
+        cache: Cache | None = None,
+        *,
+        window: int | None = None,
+        shared: SharedPrompt | None = None,
     ):
-        """Batch -> (hidden [B T D] after the last norm, the cache with the batch written)."""
+        """Batch -> (hidden [B T D] after the last norm, the cache with the batch written).
+
+        Only the first `window` slots of the cache are read; None: all.
+        """
         c = self.c
         x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
@@ -214,11 +223,17 @@ class Decoder(nn.Module):
             mask = _mask(batch.valid, shared, is_fused(c.channels))
         else:
             start, prompts = cache.length, cache.prompt
-            valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
+            shards = 1 if cache.rows is None else len(cache.rows)
+            new = batch.valid.reshape(shards, -1, x.shape[1])
+            valid = cache.valid.reshape(shards, -1, cache.valid.shape[1])
+            valid = jax.lax.dynamic_update_slice(valid, new, (0, 0, start))
+            read = valid[:, : new.shape[1]].reshape(x.shape[0], -1)[:, :window]
+            valid = valid.reshape(cache.valid.shape)
             prompt = None if prompts is None else (prompts.k, prompts.v)
             prompt_valid = None if prompts is None else prompts.valid
-            slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start, prompt_valid)
-            mask = AttentionMask(valid, causal(valid, start, x.shape[1]))
+            layer = jnp.zeros((), jnp.int32)
+            slots = _Slots(cache.k, cache.v, layer, start, prompt_valid, cache.rows)
+            mask = AttentionMask(read, causal(read, start, x.shape[1]))
         (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask, prompt)
         if cache is not None:
             cache = cache._replace(k=slots.k, v=slots.v, valid=valid, length=start + x.shape[1])
@@ -268,23 +283,34 @@ class _Slots(NamedTuple):
     layer: jax.Array
     start: jax.Array
     prompt_valid: jax.Array | None
+    rows: jax.Array | None
 
 
-def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array, jax.Array]:
-    """Writes a layer's new keys and values; returns all of the layer's."""
-    at = (slots.layer, 0, 0, slots.start, 0)
-    all_k = jax.lax.dynamic_update_slice(slots.k, k[None].astype(slots.k.dtype), at)
-    all_v = jax.lax.dynamic_update_slice(slots.v, v[None].astype(slots.v.dtype), at)
-    slots = slots._replace(k=all_k, v=all_v)
-    own = [jax.lax.dynamic_index_in_dim(x, slots.layer, keepdims=False) for x in (all_k, all_v)]
-    return slots, *own
+def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
+    """Writes a layer's new keys and values; returns the first `window` of the layer's."""
+    shards = 1 if slots.rows is None else len(slots.rows)
+    rows, (heads, time, channels) = k.shape[0] // shards, k.shape[1:]
+
+    def one(cache, new):
+        x = cache.reshape(cache.shape[0], shards, -1, *cache.shape[2:])
+        new = new.reshape(1, shards, rows, heads, time, channels).astype(x.dtype)
+        x = jax.lax.dynamic_update_slice(x, new, (slots.layer, 0, 0, 0, slots.start, 0))
+        size = (1, shards, rows, heads, window, channels)
+        own = jax.lax.dynamic_slice(x, (slots.layer, 0, 0, 0, 0, 0), size)
+        return x.reshape(cache.shape), own.reshape(-1, heads, window, channels)
+
+    (all_k, k), (all_v, v) = one(slots.k, k), one(slots.v, v)
+    return slots._replace(k=all_k, v=all_v), k, v
 
 
-def _attend_after(prompt, prompt_valid, q, k, v, mask):
-    """Attends to prompts ([N K P C] twice, [N P]) and to own slots; [B T H C] -> [B T H C]."""
-    n = prompt_valid.shape[0]
-    q, k, v, mask = (x.reshape(n, -1, *x.shape[1:]) for x in (q, k, v, mask))
-    return attend_shared(q, *prompt, prompt_valid, k, v, mask).reshape(-1, *q.shape[2:])
+def _attend_after(prompt, slots: _Slots, q, k, v, mask):
+    """Attends to prompts ([N K P C] twice) and to own slots; [B T H C] -> [B T H C]."""
+    shape, valid, rows = q.shape, slots.prompt_valid, slots.rows
+    groups = len(valid) if rows is None else len(rows)
+    q, k, v, mask = (x.reshape(groups, -1, *x.shape[1:]) for x in (q, k, v, mask))
+    if rows is None:
+        return attend_shared(q, *prompt, valid, k, v, mask).reshape(shape)
+    return attend_shared_some(q, *prompt, valid, k, v, mask, rows).reshape(shape)
 
 
 def _linear(

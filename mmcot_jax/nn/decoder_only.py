@@ -86,6 +86,7 @@ class DecoderOnly:
         batch: Batch,
         cache: Cache | None = None,
         *,
+        window: int | None = None,
         dropout: jax.Array | None = None,
         shared: SharedPrompt | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
@@ -93,7 +94,8 @@ class DecoderOnly:
         batch = self.fill_embeds(variables, batch)
         rngs = None if dropout is None else {"dropout": dropout}
         decoder = decoder_variables(variables)
-        return Decoder(self.c).apply(decoder, batch, cache, shared=shared, rngs=rngs)
+        options = {"window": window, "shared": shared}
+        return Decoder(self.c).apply(decoder, batch, cache, **options, rngs=rngs)
 
     def fill_embeds(self, variables: Variables, batch: Batch) -> Batch:
         """Returns the batch with `embeds` of all its tokens, or of none."""
