@@ -6,8 +6,9 @@ Same shapes: a decoder of 4 layers, width 256 and 2,048 ids, adapters of rank 8 
 projections, 2 prompts x 8 completions of 64 tokens that never end early, float32, one thread.
 `text` is a LLaMA with prompts of 32 tokens; `112` and `336` are Qwen2.5-VL with a vision tower of 4
 layers and width 128, one square image of so many pixels and prompts of 64 and 192 tokens. Seconds
-are CPU seconds (user and system) of a step, medians after the steps that warm up. The first step is
-timed from the start of Python: with an empty cache of programs, and with the one that this fills.
+are CPU seconds (user and system) of a step, medians after the steps that warm up. Those of
+the first step count from the start of Python: with an empty cache of programs, and with the one
+that this fills.
 """
 
 import argparse
@@ -100,9 +101,9 @@ def measure(case: str, args: argparse.Namespace, cache: str) -> dict[str, float]
         "trl": median(x["cpu_s"] for x in trl),
         "rollout": median(x["rollout_s"] for x in mine),
         "train": median(x["train_s"] for x in mine),
-        "cold": mine[0]["ready_s"],
-        "warm": min((x["ready_s"] for x in mine[1:]), default=float("nan")),
-        "trl_first": median(x["first_s"] for x in trl),
+        "cold": mine[0]["ready_cpu_s"],
+        "warm": min((x["ready_cpu_s"] for x in mine[1:]), default=float("nan")),
+        "trl_first": median(x["ready_cpu_s"] for x in trl),
     }
 
 

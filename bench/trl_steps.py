@@ -117,7 +117,8 @@ def run(args: argparse.Namespace, model: torch.nn.Module, processor, prompts: li
     result = {
         "cpu_s": median(cpu),
         "wall_s": median(wall),
-        "first_s": clock.marks[0][0] - BEGAN,
+        "ready_s": clock.marks[0][0] - BEGAN,
+        "ready_cpu_s": clock.marks[0][1],
         "completion_tokens": logged[-1]["completions/mean_length"],
         "tokens": tokens / len(clock.marks),
         "threads": torch.get_num_threads(),

@@ -16,14 +16,15 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import log, stages
-from mmcot_jax import mesh as meshes
+from mmcot_jax import log, models, stages
 from mmcot_jax.bench import questions
 from mmcot_jax.plan import programs
 from mmcot_jax.train import grpo, policy, preflight
 from mmcot_jax.types import Backbone, Variables
 
 REWARD = "mmcot_jax.bench.reward:checksum"
+FILES = ("weights", "adapter")
+"""Ends of the keys of `model` that name files of weights."""
 CACHE_HIT = "/jax/compilation_cache/cache_hits"
 COMPILED = "/jax/core/compile/backend_compile_duration"
 TRACED = (
@@ -50,6 +51,8 @@ class Steps(NamedTuple):
 
     ready_s: float
     """Seconds from the start of the process to the end of the first step."""
+    ready_cpu_s: float
+    """CPU seconds of this process up to there: on one core its seconds without other load."""
     first_s: float
     """Seconds of weights, questions and the first step."""
     first_compilation: Compilation
@@ -133,6 +136,7 @@ class _Watch:
         )
         return Steps(
             ready_s=self.marks[1][0] - self._began,
+            ready_cpu_s=self.marks[1][1],
             first_s=wall[0],
             first_compilation=self._compilation(self.compilations[:1]),
             wall_s=wall[1:],
@@ -187,13 +191,14 @@ def run(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh, steps: int, began: float)
 
 
 def _random_weights(c: ConfigDict, backbone: Backbone, mesh: Mesh, key: jax.Array) -> Variables:
-    """Draws the weights on the devices, each on its shards."""
-    shapes = meshes.shapes(jax.eval_shape(backbone.init, key), mesh)
-    shardings = jax.tree.map(lambda x: x.sharding, shapes)
-    variables = jax.jit(backbone.init, out_shardings=shardings)(key)
-    alpha = c.model.lora.alpha
+    """Draws the weights on the devices, each on its shards; only packaged files are read."""
+    model = {
+        name: "" if name.endswith(FILES) and not str(value).startswith("packaged:") else value
+        for name, value in c.model.to_dict().items()
+    }
+    variables = models.get(c.model.backbone).load(backbone, model, key, mesh)
     return policy.prepare(
-        variables, c.grpo.what, backbone=backbone, alpha=alpha, key=key, mesh=mesh
+        variables, c.grpo.what, backbone=backbone, alpha=c.model.lora.alpha, key=key, mesh=mesh
     )
 
 

@@ -86,6 +86,7 @@ def summarize(c: ConfigDict, steps: Steps, needed: dict[str, float], rates: Rate
         "rollout_over_floor": times["rollout"] / floor,
         "peak_bytes": steps.peak_bytes,
         "ready_s": steps.ready_s,
+        "ready_cpu_s": steps.ready_cpu_s,
         "first_step_s": steps.first_s,
         "first_step_compilation": steps.first_compilation._asdict(),
         "later_compilation": steps.compilation._asdict(),
