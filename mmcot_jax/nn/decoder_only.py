@@ -86,12 +86,14 @@ class DecoderOnly:
         batch: Batch,
         cache: Cache | None = None,
         *,
+        window: int | None = None,
         dropout: jax.Array | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """Returns hidden states after the last norm, and the cache with the batch written."""
         batch = self.fill_embeds(variables, batch)
         rngs = None if dropout is None else {"dropout": dropout}
-        return Decoder(self.c).apply(decoder_variables(variables), batch, cache, rngs=rngs)
+        variables = decoder_variables(variables)
+        return Decoder(self.c).apply(variables, batch, cache, window, rngs=rngs)
 
     def fill_embeds(self, variables: Variables, batch: Batch) -> Batch:
         """Returns the batch with `embeds` of all its tokens, or of none."""
@@ -101,9 +103,9 @@ class DecoderOnly:
         """Returns float32 logits over all ids; the grammar masks, not the head."""
         return Decoder(self.c).apply(decoder_variables(variables), hidden, method="unembed")
 
-    def init_cache(self, batch: int, slots: int) -> Cache:
-        """Returns an empty cache."""
-        return decoder.init_cache(self.c, batch, slots)
+    def init_cache(self, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
+        """Returns an empty cache, for rows that continue the N `prompts`, batch / N each."""
+        return decoder.init_cache(self.c, batch, slots, prompts)
 
     def paint(
         self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array | None = None
