@@ -84,6 +84,9 @@ def _configure_process() -> None:
 
     Programs are kept in JAX_COMPILATION_CACHE_DIR, by default in ~/.cache/mmcot_jax/xla.
     """
+    # jax keeps what compiles for a second or more; the small ones of a start are 50, seconds in all
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = pathlib.Path.home() / ".cache" / "mmcot_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,0 +1,1 @@
+"""Measures GRPO steps of a config on the devices that are here."""
