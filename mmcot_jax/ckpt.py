@@ -10,6 +10,7 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import os
 import pathlib
 import re
@@ -24,7 +25,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.path import atomicity
 
-from mmcot_jax import files
+from mmcot_jax import errors, files
 from mmcot_jax.types import TrainState
 
 MANIFEST = "manifest.json"
@@ -190,7 +191,7 @@ class Checkpoints:
 
     def __init__(self, folder: str | pathlib.Path, keep: int | None = 3):
         self._folder = pathlib.Path(folder).absolute()
-        _ignore_closed_loops()
+        _report_one_failure()
         self._set_aside(contents=False)
         _on_process_0(functools.partial(_remove_old, self._folder, keep))
         options = ocp.CheckpointManagerOptions(
@@ -309,12 +310,15 @@ def _remove_old(folder: pathlib.Path, keep: int | None) -> None:
 
 
 @functools.cache
-def _ignore_closed_loops() -> None:
+@functools.cache  # once: each call would wrap the hook again
+def _report_one_failure() -> None:
     """Drops the reports of arrays that were still being written when another one failed.
 
-    Orbax then closes the event loop that they are reported to: a traceback of each array, printed
-    by tensorstore's threads, would hide the line that says why it failed.
+    Orbax raises the first failure and closes the event loop. Python then logs the failure of every
+    other array, and tensorstore's threads print that the loop is closed: a traceback of each would
+    hide the line that says why the first one failed.
     """
+    logging.getLogger("asyncio").addFilter(_is_not_of_disk)
     report = sys.unraisablehook
 
     def filtered(unraisable: Any) -> None:
@@ -322,6 +326,11 @@ def _ignore_closed_loops() -> None:
             report(unraisable)
 
     sys.unraisablehook = filtered
+
+
+def _is_not_of_disk(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or errors.find_disk_error(error) is None
 
 
 _calls = itertools.count()
