@@ -241,8 +241,11 @@ def write(path: pathlib.Path, config: ConfigDict, more: Mapping[str, Any]) -> No
     files.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are a `ValueError`, one line without the usage."""
+
     def error(self, message: str) -> NoReturn:
+        """Raises the message."""
         raise ValueError(message)
 
 
@@ -252,7 +255,7 @@ def parse_args(argv: Sequence[str]) -> Args:
     Raises:
         ValueError: an unknown or missing flag, or what `load` raises.
     """
-    parser = _Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
+    parser = Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", help="what to run")
     parser.add_argument("--workdir", help="folder of the run's results")
     parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
