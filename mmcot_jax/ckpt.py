@@ -8,7 +8,6 @@ machine loses power, at any moment resumes from the last complete one.
 import concurrent.futures
 import functools
 import hashlib
-import itertools
 import json
 import logging
 import os
@@ -16,7 +15,6 @@ import pathlib
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -26,6 +24,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.path import atomicity
 
 from mmcot_jax import errors, files
+from mmcot_jax.main_process import on_main_process
 from mmcot_jax.types import TrainState
 
 MANIFEST = "manifest.json"
@@ -193,7 +192,7 @@ class Checkpoints:
         self._folder = pathlib.Path(folder).absolute()
         _report_one_failure()
         self._set_aside(contents=False)
-        _on_process_0(functools.partial(_remove_old, self._folder, keep))
+        on_main_process(functools.partial(_remove_old, self._folder, keep))
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep or None,
             cleanup_tmp_directories=True,
@@ -266,7 +265,8 @@ class Checkpoints:
 
     def _set_aside(self, contents: bool) -> bool:
         """Renames the checkpoints that are not whole; returns whether there were any."""
-        return _on_process_0(functools.partial(_set_aside, self._folder, contents))
+        found = on_main_process(functools.partial(_set_aside, self._folder, contents))
+        return bool(multihost_utils.broadcast_one_to_all(np.bool_(found)))
 
     def _check(self, step: int, like: TrainState) -> None:
         saved = _arrays(self._manager.item_metadata(step)["state"].tree)
@@ -309,7 +309,6 @@ def _remove_old(folder: pathlib.Path, keep: int | None) -> None:
         shutil.rmtree(step)
 
 
-@functools.cache
 @functools.cache  # once: each call would wrap the hook again
 def _report_one_failure() -> None:
     """Drops the reports of arrays that were still being written when another one failed.
@@ -331,32 +330,6 @@ def _report_one_failure() -> None:
 def _is_not_of_disk(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     return error is None or errors.find_disk_error(error) is None
-
-
-_calls = itertools.count()
-
-
-def _on_process_0(call: Callable[[], Any]) -> Any:
-    """Returns in all processes what `call`, of JSON's types, returns in process 0; or raises."""
-    if jax.process_count() == 1:
-        return call()
-    text, raised = b"", None
-    if jax.process_index() == 0:
-        try:
-            text = json.dumps([call(), None]).encode()
-        except (ValueError, OSError) as error:
-            text, raised = json.dumps([None, str(error)]).encode(), error
-    # hashing takes minutes, and a collective of CPUs waits 30 s only
-    barrier = ocp.multihost.get_barrier_sync_fn()
-    barrier(key=f"mmcot_jax.ckpt:{next(_calls)}", timeout_ms=_TIMEOUT_SECONDS * 1000)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    padded = np.frombuffer(text.ljust(length), np.uint8)
-    value, message = json.loads(bytes(multihost_utils.broadcast_one_to_all(padded)))
-    if raised:
-        raise raised
-    if message:
-        raise ValueError(message)
-    return value
 
 
 def _arrays(tree: Any) -> dict[str, str]:

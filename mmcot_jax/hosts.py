@@ -12,8 +12,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +20,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mmcot_jax import signals
-
-T = TypeVar("T")
 
 ENV_VARS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Address of process 0 (host:port), number of processes, index of this process."""
@@ -187,30 +184,6 @@ class PreemptionNotice:
 def is_main_process() -> bool:
     """True in the process that prints, and writes what is written once."""
     return jax.process_index() == 0
-
-
-def on_main_process(action: Callable[[], T]) -> T | None:
-    """Runs `action` on the main process while the others wait; they return None.
-
-    Raises:
-        ValueError: the action raised an error; all processes do.
-    """
-    if jax.process_count() == 1:
-        return action()
-    with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(action) if is_main_process() else None
-        while True:  # a collective must not wait for minutes: one a second
-            report = np.zeros(4096, np.uint8)
-            if future is not None and wait([future], timeout=1.0).done:
-                error = future.exception()
-                said = "=" if error is None else str(error) or type(error).__name__
-                text = said.encode()[: len(report)]
-                report[: len(text)] = np.frombuffer(text, np.uint8)
-            text = bytes(multihost_utils.broadcast_one_to_all(report)).rstrip(b"\0")
-            if text == b"=":
-                return future and future.result()
-            if text:
-                raise ValueError(text.decode(errors="replace"))
 
 
 def check_same_config(config: str) -> None:

@@ -36,6 +36,7 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
         ValueError: a fault of the config, the data or the weights, in one line.
     """
     from mmcot_jax import hosts, lock, resume, stages
+    from mmcot_jax.main_process import on_main_process
 
     stages.check(c)
     hosts.initialize()
@@ -49,7 +50,7 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
             files.clean_leftovers(workdir)
             return start
 
-        start = hosts.on_main_process(take_workdir)
+        start = on_main_process(take_workdir)
         try:
             run = stages.Run(c, workdir, preempted)
             if start:  # in one process, now that it can be run
