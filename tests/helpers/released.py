@@ -23,7 +23,9 @@ def as_bin(folder: pathlib.Path, shards: int = 2) -> None:
         own = {n: torch.tensor(np.array(x)) for n, x in list(tensors.items())[i::shards]}
         torch.save(own, folder / file)
         places |= dict.fromkeys(own, file)
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    size = sum(x.nbytes for x in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     (folder / "model.safetensors").unlink()
 
 
