@@ -64,13 +64,20 @@ def initialize() -> None:
     process.
 
     Raises:
-        ValueError: as `read_environment`.
+        ValueError: as `read_environment`; or jax has no such devices as JAX_PLATFORMS names.
     """
     _configure_process()
     given = read_environment(os.environ)
     if given or _on_tpu():
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         signals.install(forward=jax.process_count() > 1)  # the runtime has replaced the handler
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(
+            f"jax finds no device (JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}): "
+            f"{str(error).splitlines()[0]}; install jax for these devices, or unset the variable"
+        ) from None
     if jax.process_count() > 1:
         _connect_devices()
         _start_watchdog()
