@@ -18,6 +18,8 @@ from mmcot_jax.config import Tree
 FILE = "config.json"
 CHANGES, COMMAND = "changes", "command"
 """Keys of the file beside those of the config."""
+_LISTED = 8
+"""Differences that a refusal names; a config of another paradigm has sixty."""
 _DURATION = ("max_steps", "num_train_epochs")
 _CHOOSE_BEST = ("eval_steps", "eval_count")
 """Options that change which step `load_best_model_at_end` finds the best."""
@@ -54,10 +56,12 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
     if refused := {
         key: pair for key, pair in changed.items() if not may_change(key) or _chooses_best(c, key)
     }:
-        differences = "; ".join(
+        listed = [
             f"{key} is {config.shown(now)} here and {config.shown(then)} there"
             for key, (then, now) in refused.items()
-        )
+        ]
+        left = len(listed) - _LISTED
+        differences = "; ".join(listed[:_LISTED]) + (f"; and {left} more" if left > 0 else "")
         raise ValueError(
             f"{workdir} holds a run of another config: {differences}: give another --workdir, or "
             "remove this one"

@@ -69,6 +69,16 @@ def test_the_command_is_recorded_and_may_be_written_in_another_way(tmp_path):
         assert json.loads((tmp_path / "config.json").read_text()).get("command") == recorded
 
 
+def test_a_refusal_names_some_of_many_differences(tmp_path):
+    start(tmp_path)
+    other = made(seed=1)
+    other.data = {str(number): number for number in range(20)}
+    with pytest.raises(
+        ValueError, match=r"data.0 is 0 here and missing there; .*; and 14 more: give"
+    ):
+        resume.check(tmp_path, other, options.may_change)
+
+
 def test_a_run_that_took_no_step_may_become_another(tmp_path):
     start(tmp_path)
     (tmp_path / "metrics.jsonl").unlink()
