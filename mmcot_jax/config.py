@@ -81,7 +81,7 @@ def _presets(path: str, presets: Any) -> list[str]:
 
 def _module(path: pathlib.Path) -> Any:
     if not path.is_file():
-        near = sorted(p.as_posix() for p in path.parent.glob("*.py"))
+        near = sorted(p.as_posix() for p in (path if path.is_dir() else path.parent).glob("*.py"))
         known = f"; there are {', '.join(near)}" if near else ""
         raise ValueError(f"there is no config file {path}{suggest(path.as_posix(), near)}{known}")
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
@@ -291,7 +291,9 @@ def overrides(rest: Sequence[str]) -> list[str]:
     for word in words:
         flag, equals, value = word.partition("=")
         if not flag.startswith("--config."):
-            hint = suggest(flag, ("--config", "--workdir")) or f": {_USAGE}"
+            key = flag.removeprefix("--")
+            named = f", did you mean '--config.{key}'?" if "." in key else ""
+            hint = named or suggest(flag, ("--config", "--workdir")) or f": {_USAGE}"
             raise ValueError(f"there is no flag {flag!r}{hint}")
         if not equals and (value := next(words, None)) is None:
             raise ValueError(f"{flag} has no value: write {flag}=VALUE")

@@ -248,7 +248,8 @@ def restore_trained(step: pathlib.Path, mesh: Mesh) -> PyTree:
         path = step.absolute() / "state"
         there = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-            reader.metadata(path).item_metadata.tree,
+            # the reader's own would print that the folder of a run has this file, not the state
+            ocp.StandardCheckpointHandler().metadata(path).tree,
         )
         return reader.restore(path, meshes.shapes(there, mesh))["trained"]
 
