@@ -8,14 +8,13 @@ machine loses power, at any moment resumes from the last complete one.
 import concurrent.futures
 import functools
 import hashlib
-import itertools
 import json
+import logging
 import os
 import pathlib
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -24,7 +23,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.path import atomicity
 
-from mmcot_jax import files
+from mmcot_jax import errors, files
+from mmcot_jax.main_process import on_main_process
 from mmcot_jax.types import TrainState
 
 MANIFEST = "manifest.json"
@@ -190,9 +190,9 @@ class Checkpoints:
 
     def __init__(self, folder: str | pathlib.Path, keep: int | None = 3):
         self._folder = pathlib.Path(folder).absolute()
-        _ignore_closed_loops()
+        _report_one_failure()
         self._set_aside(contents=False)
-        _on_process_0(functools.partial(_remove_old, self._folder, keep))
+        on_main_process(functools.partial(_remove_old, self._folder, keep))
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep or None,
             cleanup_tmp_directories=True,
@@ -265,7 +265,8 @@ class Checkpoints:
 
     def _set_aside(self, contents: bool) -> bool:
         """Renames the checkpoints that are not whole; returns whether there were any."""
-        return _on_process_0(functools.partial(_set_aside, self._folder, contents))
+        found = on_main_process(functools.partial(_set_aside, self._folder, contents))
+        return bool(multihost_utils.broadcast_one_to_all(np.bool_(found)))
 
     def _check(self, step: int, like: TrainState) -> None:
         saved = _arrays(self._manager.item_metadata(step)["state"].tree)
@@ -308,13 +309,15 @@ def _remove_old(folder: pathlib.Path, keep: int | None) -> None:
         shutil.rmtree(step)
 
 
-@functools.cache
-def _ignore_closed_loops() -> None:
+@functools.cache  # once: each call would wrap the hook again
+def _report_one_failure() -> None:
     """Drops the reports of arrays that were still being written when another one failed.
 
-    Orbax then closes the event loop that they are reported to: a traceback of each array, printed
-    by tensorstore's threads, would hide the line that says why it failed.
+    Orbax raises the first failure and closes the event loop. Python then logs the failure of every
+    other array, and tensorstore's threads print that the loop is closed: a traceback of each would
+    hide the line that says why the first one failed.
     """
+    logging.getLogger("asyncio").addFilter(_is_not_of_disk)
     report = sys.unraisablehook
 
     def filtered(unraisable: Any) -> None:
@@ -324,30 +327,9 @@ def _ignore_closed_loops() -> None:
     sys.unraisablehook = filtered
 
 
-_calls = itertools.count()
-
-
-def _on_process_0(call: Callable[[], Any]) -> Any:
-    """Returns in all processes what `call`, of JSON's types, returns in process 0; or raises."""
-    if jax.process_count() == 1:
-        return call()
-    text, raised = b"", None
-    if jax.process_index() == 0:
-        try:
-            text = json.dumps([call(), None]).encode()
-        except (ValueError, OSError) as error:
-            text, raised = json.dumps([None, str(error)]).encode(), error
-    # hashing takes minutes, and a collective of CPUs waits 30 s only
-    barrier = ocp.multihost.get_barrier_sync_fn()
-    barrier(key=f"mmcot_jax.ckpt:{next(_calls)}", timeout_ms=_TIMEOUT_SECONDS * 1000)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    padded = np.frombuffer(text.ljust(length), np.uint8)
-    value, message = json.loads(bytes(multihost_utils.broadcast_one_to_all(padded)))
-    if raised:
-        raise raised
-    if message:
-        raise ValueError(message)
-    return value
+def _is_not_of_disk(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or errors.find_disk_error(error) is None
 
 
 def _arrays(tree: Any) -> dict[str, str]:

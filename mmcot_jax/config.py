@@ -81,7 +81,7 @@ def _presets(path: str, presets: Any) -> list[str]:
 
 def _module(path: pathlib.Path) -> Any:
     if not path.is_file():
-        near = sorted(p.as_posix() for p in path.parent.glob("*.py"))
+        near = sorted(p.as_posix() for p in (path if path.is_dir() else path.parent).glob("*.py"))
         known = f"; there are {', '.join(near)}" if near else ""
         raise ValueError(f"there is no config file {path}{suggest(path.as_posix(), near)}{known}")
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
@@ -241,8 +241,11 @@ def write(path: pathlib.Path, config: ConfigDict, more: Mapping[str, Any]) -> No
     files.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are a `ValueError`, one line without the usage."""
+
     def error(self, message: str) -> NoReturn:
+        """Raises the message."""
         raise ValueError(message)
 
 
@@ -252,7 +255,7 @@ def parse_args(argv: Sequence[str]) -> Args:
     Raises:
         ValueError: an unknown or missing flag, or what `load` raises.
     """
-    parser = _Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
+    parser = Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", help="what to run")
     parser.add_argument("--workdir", help="folder of the run's results")
     parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
@@ -288,7 +291,9 @@ def overrides(rest: Sequence[str]) -> list[str]:
     for word in words:
         flag, equals, value = word.partition("=")
         if not flag.startswith("--config."):
-            hint = suggest(flag, ("--config", "--workdir")) or f": {_USAGE}"
+            key = flag.removeprefix("--")
+            named = f", did you mean '--config.{key}'?" if "." in key else ""
+            hint = named or suggest(flag, ("--config", "--workdir")) or f": {_USAGE}"
             raise ValueError(f"there is no flag {flag!r}{hint}")
         if not equals and (value := next(words, None)) is None:
             raise ValueError(f"{flag} has no value: write {flag}=VALUE")

@@ -6,7 +6,6 @@ python -m mmcot_jax.export runs/m2m --to merged model/ --dtype float32 --checkpo
 By default it exports what results.json was measured on, and export.json names it.
 """
 
-import argparse
 import json
 import pathlib
 import sys
@@ -22,6 +21,7 @@ from jaxtyping import PyTree
 
 from mmcot_jax import ckpt, errors, export_files, files, hf, hub, models
 from mmcot_jax import mesh as meshes
+from mmcot_jax.config import Parser, check_folder
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
 EXPORT = "export.json"
@@ -54,24 +54,24 @@ def export(
         ValueError: no run or no such checkpoint at `run`, files at `out`, or "peft" of weights that
             are no adapters of the model that the run began with.
     """
-    config = read_config(run)
+    c = read_config(run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; give a folder that is new or empty")
-    found = find_checkpoint(run, config, checkpoint)
+    found = find_checkpoint(run, c, checkpoint)
     decoder = _decoder_below(run, found)
     # before the checkpoint is read: it may bring sharding rules
-    module = models.get(config["model"]["backbone"], "weights.table", "weights.save")
+    module = models.get(c["model"]["backbone"], "weights.table", "weights.save")
     mesh = meshes.make(data=1, fsdp=-1)
     trained = restore_trained(found.folder, mesh)
     named = {"run": str(run), "to": to, **found.named()}
     with files.atomic_folder(out) as folder:
         if to == "peft":
-            _check_base(config["model"], trained, decoder)
-            _write_adapter(module, config["model"], trained, folder)
+            _check_base(c["model"], trained, decoder)
+            _write_adapter(module, c["model"], trained, folder)
         else:
             below = restore_trained(decoder.folder, mesh) if decoder else None
-            _write_merged(module, config, trained, below, folder, mesh, DTYPES[dtype])
-        given = module, run, config, to, folder, dtype
+            _write_merged(module, c, trained, below, folder, mesh, DTYPES[dtype])
+        given = module, run, c, to, folder, dtype
         export_files.write(*given, out=out, checkpoint=found.named())
         (folder / EXPORT).write_text(json.dumps(named, indent=2) + "\n")
     return sorted(path.name for path in out.iterdir())
@@ -248,37 +248,44 @@ def restore_trained(step: pathlib.Path, mesh: Mesh) -> PyTree:
         path = step.absolute() / "state"
         there = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-            reader.metadata(path).item_metadata.tree,
+            # the reader's own would print that the folder of a run has this file, not the state
+            ocp.StandardCheckpointHandler().metadata(path).tree,
         )
         return reader.restore(path, meshes.shapes(there, mesh))["trained"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 2 after one line on standard error if it cannot."""
-    parser = argparse.ArgumentParser(prog="python -m mmcot_jax.export", allow_abbrev=False)
-    parser.add_argument("run", type=pathlib.Path, metavar="RUN", help="the --workdir of a run")
-    parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
+    return errors.run_command(lambda: _export(sys.argv[1:] if argv is None else argv), "export")
+
+
+def _export(argv: Sequence[str]) -> None:
+    parser = Parser(prog="python -m mmcot_jax.export", allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN", help="the --workdir of a run")
+    parser.add_argument("out", metavar="OUT", help="a new folder")
     parser.add_argument("--to", required=True, choices=("peft", "merged"))
     parser.add_argument("--dtype", default="bfloat16", choices=tuple(DTYPES), help="of --to merged")
     parser.add_argument(
         "--checkpoint",
-        default="",
         metavar="best|last|STAGE:STEP|STAGE:best",
         help="by default what results.json was measured on",
     )
     parser.add_argument("--push", metavar="NAME/REPOSITORY", help="upload it to the hub as well")
     parser.add_argument("--dry-run", action="store_true", help="of --push: list, upload nothing")
     args = parser.parse_args(argv)
-
-    def command() -> None:
-        names = export(args.run, args.to, args.out, args.dtype, args.checkpoint)
-        named = json.loads((args.out / EXPORT).read_text())
-        print(f"{named['stage']} step {named['step']}, {named['checkpoint']}")
-        print(f"{args.out}: {', '.join(names)}")
-        for line in hub.push(args.out, args.push, args.dry_run) if args.push else ():
-            print(line)
-
-    return errors.run_command(command, "export")
+    run, out = (check_folder(name, getattr(args, name.lower())) for name in ("RUN", "OUT"))
+    if args.checkpoint == "":
+        raise ValueError("--checkpoint is empty; give one, or leave the flag out for the default")
+    if args.push is not None:
+        hub.check_name(args.push)
+    elif args.dry_run:
+        raise ValueError("--dry-run is of --push, which is not given")
+    names = export(run, args.to, out, args.dtype, args.checkpoint or "")
+    named = json.loads((out / EXPORT).read_text())
+    print(f"{named['stage']} step {named['step']}, {named['checkpoint']}")
+    print(f"{out}: {', '.join(names)}")
+    for line in hub.push(out, args.push, args.dry_run) if args.push else ():
+        print(line)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from mmcot_jax import hub, models
+from mmcot_jax import hub, models, modules
 from mmcot_jax.hf_config import Files, is_own, read_json, to_json
 
 TOKENIZER = (
@@ -195,6 +195,7 @@ def write_card(
         + (f", with the adapter {model['adapter']}" if model.get("adapter") else ""),
         f"- data: {', '.join(_tasks(config))}",
         f"- stages: {', '.join(config['stages'])}; every value is in `{TRAINING}`",
+        *([f"- trained by: `{config['command']}`"] if config.get("command") else []),
         f"- written by: `python -m mmcot_jax.export {run} --to {to} {out}`",
         f"- licence: {licence or 'that of the base and of the data; name it here'}",
         *(["## Results", "| metric | value |", "|---|---|", *scores] if scores else []),
@@ -226,7 +227,7 @@ def _tasks(config: Mapping[str, Any]) -> list[str]:
     groups = [data[name] for name in ("train", "grpo") if name in data]
     sets = dict(config.get("eval", {}).get("sets", {})).values()
     named = (group.get("task", data.get("task")) for group in (*groups, *sets))
-    return list(dict.fromkeys(name for name in named if name))
+    return list(dict.fromkeys(modules.short_name(name) for name in named if name))
 
 
 def _numbers(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -12,8 +12,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +20,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mmcot_jax import signals
-
-T = TypeVar("T")
 
 ENV_VARS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Address of process 0 (host:port), number of processes, index of this process."""
@@ -67,13 +64,20 @@ def initialize() -> None:
     process.
 
     Raises:
-        ValueError: as `read_environment`.
+        ValueError: as `read_environment`; or jax has no such devices as JAX_PLATFORMS names.
     """
     _configure_process()
     given = read_environment(os.environ)
     if given or _on_tpu():
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         signals.install(forward=jax.process_count() > 1)  # the runtime has replaced the handler
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(
+            f"jax finds no device (JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}): "
+            f"{str(error).splitlines()[0]}; install jax for these devices, or unset the variable"
+        ) from None
     if jax.process_count() > 1:
         _connect_devices()
         _start_watchdog()
@@ -190,30 +194,6 @@ class PreemptionNotice:
 def is_main_process() -> bool:
     """True in the process that prints, and writes what is written once."""
     return jax.process_index() == 0
-
-
-def on_main_process(action: Callable[[], T]) -> T | None:
-    """Runs `action` on the main process while the others wait; they return None.
-
-    Raises:
-        ValueError: the action raised an error; all processes do.
-    """
-    if jax.process_count() == 1:
-        return action()
-    with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(action) if is_main_process() else None
-        while True:  # a collective must not wait for minutes: one a second
-            report = np.zeros(4096, np.uint8)
-            if future is not None and wait([future], timeout=1.0).done:
-                error = future.exception()
-                said = "=" if error is None else str(error) or type(error).__name__
-                text = said.encode()[: len(report)]
-                report[: len(text)] = np.frombuffer(text, np.uint8)
-            text = bytes(multihost_utils.broadcast_one_to_all(report)).rstrip(b"\0")
-            if text == b"=":
-                return future and future.result()
-            if text:
-                raise ValueError(text.decode(errors="replace"))
 
 
 def check_same_config(config: str) -> None:

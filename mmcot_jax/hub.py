@@ -92,6 +92,12 @@ def _refusal(repo: str, error: Exception) -> str:
     )
 
 
+def check_name(repo: str) -> None:
+    """Raises a `ValueError` if no repository can have the name."""
+    if not is_name(repo):
+        raise ValueError(f"--push is {repo!r}; give NAME/REPOSITORY, as on huggingface.co")
+
+
 def push(out: pathlib.Path, repo: str, dry_run: bool = False) -> list[str]:
     """Uploads a folder to a repository, private if it is new.
 
@@ -100,8 +106,7 @@ def push(out: pathlib.Path, repo: str, dry_run: bool = False) -> list[str]:
     Raises:
         ValueError: a name that is no repository's, or the hub refuses.
     """
-    if not is_name(repo):
-        raise ValueError(f"--push is {repo!r}; give NAME/REPOSITORY, as on huggingface.co")
+    check_name(repo)
     files = sorted(path for path in out.rglob("*") if path.is_file())
     lines = [f"{path.stat().st_size:>14,}  {path.relative_to(out)}" for path in files]
     if dry_run:

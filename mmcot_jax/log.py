@@ -25,6 +25,8 @@ from mmcot_jax.files import write_text
 METRICS = "metrics.jsonl"
 PLAIN_SECONDS = 30.0
 """Time between two lines of progress without a terminal."""
+_SHOWN_LINES, _SHOWN_CHARACTERS = 24, 2000
+"""Of a prompt or a completion in a printed table; completions/*.jsonl has all of it."""
 _SYNCS = 16  # at once: 256 pictures take 14 ms, one after the other 55 ms
 
 
@@ -220,7 +222,10 @@ class _Lines:
 def completions_table(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str
 ) -> rich.table.Table:
-    """A table of prompt, completion and the numbers of `columns`, as TRL prints it."""
+    """A table of prompt, completion and the numbers of `columns`, as TRL prints it.
+
+    Of a long text it has the first lines and characters.
+    """
     table = rich.table.Table(title=title, title_style="bold white", show_lines=True)
     table.add_column("Prompt", ratio=2)
     table.add_column("Completion", ratio=5)
@@ -229,9 +234,15 @@ def completions_table(
     for row in rows:
         values = (row[name] for name in columns)
         numbers = ("-" if value is None else f"{value:.2f}" for value in values)
-        words = (rich.text.Text(row[name]) for name in ("prompt", "reply"))
+        words = (rich.text.Text(_beginning(row[name])) for name in ("prompt", "reply"))
         table.add_row(*words, *numbers)
     return table
+
+
+def _beginning(text: str) -> str:
+    shown = "\n".join(text[:_SHOWN_CHARACTERS].split("\n")[:_SHOWN_LINES])
+    left = len(text) - len(shown)
+    return f"{shown} ... {left:,} more characters" if left else text
 
 
 def write_json(path: str | pathlib.Path, value: Any) -> None:

@@ -7,6 +7,7 @@ The processes that draw puzzles import this file again, so it imports heavy modu
 
 import contextlib
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -22,20 +23,22 @@ NOTHING_TO_SAVE = "preempted: there was nothing to save; the same command resume
 
 def main(argv: Sequence[str]) -> int:
     """Runs a config; returns 2, with one line on standard error, if the input is at fault."""
-    return errors.run_command(lambda: run(*config.parse_args(argv)))
+    command = shlex.join(("python", "-m", "mmcot_jax.main", *argv))
+    return errors.run_command(lambda: run(*config.parse_args(argv), command))
 
 
-def run(c: ConfigDict, workdir: pathlib.Path) -> None:
+def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
     """Runs all stages of a config in `workdir`; resumes from the last checkpoint.
 
     Every process of a run calls it with the same config and the same, shared, `workdir`. SIGTERM
     to any process checkpoints and stops all of them. A completed run writes an empty file
-    `finished`.
+    `finished`. `command` is the command line, for config.json.
 
     Raises:
         ValueError: a fault of the config, the data or the weights, in one line.
     """
     from mmcot_jax import hosts, lock, resume, stages
+    from mmcot_jax.main_process import on_main_process
 
     stages.check(c)
     hosts.initialize()
@@ -49,11 +52,11 @@ def run(c: ConfigDict, workdir: pathlib.Path) -> None:
             files.clean_leftovers(workdir)
             return start
 
-        start = hosts.on_main_process(take_workdir)
+        start = on_main_process(take_workdir)
         try:
             run = stages.Run(c, workdir, preempted)
             if start:  # in one process, now that it can be run
-                resume.write(workdir, c, start)
+                resume.write(workdir, c, start, command)
                 (workdir / FINISHED).unlink(missing_ok=True)
             stages.run_all(run)
         except hosts.Preempted as notice:

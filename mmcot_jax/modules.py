@@ -34,6 +34,11 @@ def is_path(name: str) -> bool:
     return name.endswith(".py") or "/" in name
 
 
+def short_name(name: str) -> str:
+    """Returns a name without its path: `next_letter` of `path/to/next_letter.py`."""
+    return pathlib.Path(name).stem if is_path(name) else name
+
+
 def find(name: str, package: str, key: str, required: Sequence[str] = ()) -> ModuleType:
     """Imports the module `name` of a package, or the file or folder at the path `name`.
 

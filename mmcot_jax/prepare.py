@@ -27,6 +27,7 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
         ValueError: a fault of the config, the data or the weights.
     """
     from mmcot_jax import hosts, lock, stages, store
+    from mmcot_jax.main_process import on_main_process
 
     stages.check(c)
     hosts.initialize()
@@ -34,7 +35,7 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
     with c.unlocked():
         c.stages = ()
     with contextlib.ExitStack() as stack:
-        hosts.on_main_process(lambda: stack.enter_context(lock.hold(folder)))
+        on_main_process(lambda: stack.enter_context(lock.hold(folder)))
         rows = stages.Run(c, folder).encoded_rows()
         fingerprint = stages.fingerprint(c)
         if hosts.is_main_process():

@@ -1,7 +1,7 @@
 """A run's config.json: what changed between two starts, and refusals of what may not change.
 
-The file is the config of the last start. Its list `changes` names every value that was another one
-before: {"key", "from", "to", "at": {"stage", "step"}, "time"}.
+The file is the config of the last start, and `command` its command line. Its list `changes` names
+every value that was another one before: {"key", "from", "to", "at": {"stage", "step"}, "time"}.
 """
 
 import datetime
@@ -16,7 +16,10 @@ from mmcot_jax import config
 from mmcot_jax.config import Tree
 
 FILE = "config.json"
-CHANGES = "changes"
+CHANGES, COMMAND = "changes", "command"
+"""Keys of the file beside those of the config."""
+_LISTED = 8
+"""Differences that a refusal names; a config of another paradigm has sixty."""
 _DURATION = ("max_steps", "num_train_epochs")
 _CHOOSE_BEST = ("eval_steps", "eval_count")
 """Options that change which step `load_best_model_at_end` finds the best."""
@@ -46,16 +49,19 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
     try:
         before = json.loads(path.read_text())
         earlier = before.pop(CHANGES, [])
+        before.pop(COMMAND, None)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no config ({error}): remove it or the workdir") from None
     changed = config.differing(before, c)
     if refused := {
         key: pair for key, pair in changed.items() if not may_change(key) or _chooses_best(c, key)
     }:
-        differences = "; ".join(
+        listed = [
             f"{key} is {config.shown(now)} here and {config.shown(then)} there"
             for key, (then, now) in refused.items()
-        )
+        ]
+        left = len(listed) - _LISTED
+        differences = "; ".join(listed[:_LISTED]) + (f"; and {left} more" if left > 0 else "")
         raise ValueError(
             f"{workdir} holds a run of another config: {differences}: give another --workdir, or "
             "remove this one"
@@ -66,7 +72,7 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
     return Start(True, changed, earlier)
 
 
-def write(workdir: pathlib.Path, c: ConfigDict, start: Start) -> None:
+def write(workdir: pathlib.Path, c: ConfigDict, start: Start, command: str = "") -> None:
     """Writes config.json if it is new or changed; called by one process, once the run is built.
 
     Results of an evaluation after a stage that goes on are removed: they are made again.
@@ -88,7 +94,8 @@ def write(workdir: pathlib.Path, c: ConfigDict, start: Start) -> None:
         if _changes_length(c.get(stage, {}), stage, start.changed):
             (workdir / f"results_{stage}.json").unlink(missing_ok=True)
     changes = [*start.earlier, *changes]
-    config.write(workdir / FILE, c, {CHANGES: changes} if changes else {})
+    more = {COMMAND: command, CHANGES: changes}
+    config.write(workdir / FILE, c, {name: value for name, value in more.items() if value})
 
 
 def _chooses_best(c: ConfigDict, key: str) -> bool:

@@ -275,7 +275,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--parser", default="strict", help=f"one of: {', '.join(metrics.PARSERS)} (default strict)"
     )
     parser.add_argument("--rows", action="store_true", help="also print what was read in each row")
-    parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE|RUN")
+    parser.add_argument("files", nargs="*", metavar="FILE|RUN")
     flags = ["--help", "--metric", "--mean", "--parser", "--rows"]
     for flag in (word.partition("=")[0] for word in argv if word.startswith("--")):
         if flag not in ("--", *flags):
@@ -287,6 +287,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     errors.check_choice("--parser", arguments.parser, metrics.PARSERS)
     if not arguments.files:
         raise ValueError("no file given: name one or more files of replies, or folders of runs")
+    if not all(map(str.strip, arguments.files)):
+        raise ValueError("a file's name is empty; give one (is a variable of the shell not set?)")
+    arguments.files = [pathlib.Path(name) for name in arguments.files]
     return arguments
 
 

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, evals, models, signals, store, tasks
+from mmcot_jax import data, evals, models, modules, signals, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
@@ -34,6 +34,11 @@ def check(c: ConfigDict) -> None:
     """
     check_options(c)
     _check_order(c)
+    if taken := [name for name in eval_sets(c) if name in evaluation.OTHER_GROUPS]:
+        raise ValueError(
+            f"eval.sets has {taken[0]!r}, a name of another group of results.json; "
+            "give the set another name"
+        )
     groups = [c.data.get(group, {}) for group in ("train", "grpo")]
     for name in {task_name(c, options): None for options in (*groups, *eval_sets(c).values())}:
         evaluator(tasks.get(name))
@@ -107,8 +112,13 @@ def evaluator(task: ModuleType) -> ModuleType:
 
 
 def eval_sets(c: ConfigDict) -> dict[str, Tree]:
-    """Options of the evaluation's sets by name: `eval.sets`, or the one set of `eval.data`."""
-    return dict(c.eval.get("sets", {})) or {c.data.task: c.eval.data}
+    """Options of the evaluation's sets by name: `eval.sets`, or the one set of `eval.data`.
+
+    That one is named after its task; a task in a user's file has the name of the file.
+    """
+    short = modules.short_name(c.data.task)
+    name = c.data.task if short in evaluation.OTHER_GROUPS else short
+    return dict(c.eval.get("sets", {})) or {name: c.eval.data}
 
 
 class Run:

@@ -101,7 +101,9 @@ def write(
     shards: int,
     fingerprint: Mapping[str, str],
 ) -> None:
-    """Writes rows in order into `shards` files; the store appears once it is complete.
+    """Writes rows in order into `shards` files, or one a row if there are fewer rows.
+
+    The store appears once it is complete.
 
     `fingerprint` holds all that the ids depend on: tokenizer, VQGAN, task and its options.
 
@@ -112,14 +114,14 @@ def write(
     if _version_dir(folder).exists():
         raise ValueError(f"{folder} holds a store: remove it, or write to another folder")
     rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
+    first = list(itertools.islice(rows, shards))
+    if not first:
         raise ValueError(f"there are no rows to write to {folder}")
     with files.atomic_folder(folder / _NAME) as temporary, tempfile.TemporaryDirectory() as unused:
         builder = _Builder(
-            str(temporary), itertools.chain([first], rows), len(first.positions), fingerprint
+            str(temporary), itertools.chain(first, rows), len(first[0].positions), fingerprint
         )
-        config = tfds.download.DownloadConfig(num_shards=shards)
+        config = tfds.download.DownloadConfig(num_shards=len(first))  # tfds writes no empty one
         builder.download_and_prepare(download_dir=unused, download_config=config)
         os.rename(temporary / _NAME / _VERSION, temporary / _VERSION)
         (temporary / _NAME).rmdir()

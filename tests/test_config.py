@@ -191,6 +191,14 @@ def test_a_workdir_that_cannot_be_a_folder_is_refused(file, workdir):
         config.parse_args(["--config", file, "--workdir", workdir])
 
 
+def test_a_key_without_config_before_it_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no flag .--sft.max_steps., did you mean .--config.sft"):
+        config.parse_args(["--sft.max_steps=1"])
+    (tmp_path / "a.py").touch()
+    with pytest.raises(ValueError, match=r"no config file .*; there are .*/a.py"):
+        config.load(str(tmp_path))
+
+
 def test_a_flag_without_a_value_is_refused(file):
     with pytest.raises(ValueError, match=r"--config.name has no value: write --config.name=VALUE"):
         config.parse_args(["--config", file, "--workdir", "a", "--config.name"])

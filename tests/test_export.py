@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import jax
@@ -264,6 +265,28 @@ def test_an_export_may_be_pushed_and_a_dry_run_lists_its_files(run, variables, t
         "training_config.json", "me/anole",
     ]  # fmt: skip
     assert lines[-1] == "would be uploaded to me/anole"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["", "out"], "RUN is empty; give a folder .is a variable of the shell not set"),
+        (["run", ""], "OUT is empty; give a folder"),
+        (["run", "/dev/null"], "OUT is '/dev/null', and /dev/null is not a folder; give another"),
+        (["run", "out", "--checkpoint="], "--checkpoint is empty; give one, or leave the flag out"),
+        (["run", "out", "--push="], "--push is ''; give NAME/REPOSITORY"),
+        (["run", "out", "--push", "anole"], "--push is 'anole'; give NAME/REPOSITORY"),
+        (["run", "out", "--dry-run"], "--dry-run is of --push, which is not given"),
+        (["run"], "the following arguments are required: OUT"),
+        (["run", "out", "--too", "peft"], "unrecognized arguments: --too peft"),
+        (["run", "out", "--to", "gguf"], "argument --to: invalid choice: 'gguf'"),
+        (["no-run", "out"], "no run at no-run: it has no config.json; give the --workdir of a run"),
+    ],
+)
+def test_a_wrong_command_is_one_line(arguments, message, capsys):
+    assert export.main([*arguments, "--to=peft"][: -1 if "--to" in arguments else None]) == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch(f"export: {message}.*\n", err), err
 
 
 def test_nothing_is_overwritten(run, variables, tmp_path, base):

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import released, tiny
+from helpers.released import one_norm_for_all_heads, original, their_logits, theirs
 from PIL import Image
 
 from mmcot_jax import export, export_files, hf, models, safetensors_io
@@ -17,7 +18,6 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.example import Example
 from mmcot_jax.keytable import slots
-from mmcot_jax.models.chameleon import keys as chameleon_keys
 from mmcot_jax.models.chameleon.backbone import Chameleon
 from mmcot_jax.models.chameleon.config import VQGANConfig
 from mmcot_jax.models.chameleon.export import with_placeholder
@@ -212,7 +212,8 @@ def card(tmp_path, to="merged", base=None, **model):
         "stages": ["sft", "grpo", "eval"],
         "model": {"backbone": "qwen25vl", "weights": "Qwen/Qwen2.5-VL-3B-Instruct", **model},
         "data": {"task": "aokvqa", "train": {}, "grpo": {"task": "viscot"}},
-        "eval": {"sets": {"a": {"task": "drivingvqa"}}},
+        "eval": {"sets": {"a": {"task": "/home/me/my_task.py"}}},
+        "command": "python -m mmcot_jax.main --config configs/m2t.py:3b",
     }
     named = {"stage": "grpo", "step": 4, "checkpoint": "best"}
     export_files.write_card(
@@ -237,7 +238,8 @@ def test_a_card_says_base_data_stages_metrics_command_and_licence(tmp_path):
         "# my-model\n",
         "The merged model of a run of mmcot_jax, grpo step 4 (best). Some program",
         "- base: Qwen/Qwen2.5-VL-3B-Instruct, with the adapter first-adapter\n",
-        "- data: aokvqa, viscot, drivingvqa\n",
+        "- data: aokvqa, viscot, my_task\n",
+        "- trained by: `python -m mmcot_jax.main --config configs/m2t.py:3b`\n",
         f"- written by: `python -m mmcot_jax.export {tmp_path}/run --to merged {tmp_path}/my-model",
         "- licence: apache-2.0\n",
         "| shapes strict accuracy | 41.5 |\n| eval n | 12 |\n",
@@ -265,61 +267,10 @@ def logits(backbone, params, lora=None):
     return np.asarray(run(variables, Batch(ids, positions, ones, ones)))
 
 
-def theirs(folder):
-    """transformers' model of a folder: every weight is there, and none is left over."""
-    transformers = pytest.importorskip("transformers")
-    architecture = read(folder / "config.json")["architectures"][0]
-    model, info = getattr(transformers, architecture).from_pretrained(
-        folder, output_loading_info=True
-    )
-    assert not info["missing_keys"] and not info["unexpected_keys"], info
-    assert not info["mismatched_keys"], info
-    return model.eval()
-
-
-def their_logits(model):
-    torch = pytest.importorskip("torch")
-    with torch.no_grad():
-        return model(input_ids=torch.arange(5, 15)[None]).logits.float().numpy()
-
-
-def equal(theirs, ours):
+def equal(theirs, ours, codes=VQGAN.codes):
     drawn = theirs < -1e38  # transformers' Chameleon never writes an image
-    assert not drawn.any() or drawn.mean() == pytest.approx(VQGAN.codes / ours.shape[-1])
+    assert not drawn.any() or drawn.mean() == pytest.approx(codes / ours.shape[-1])
     np.testing.assert_allclose(theirs[~drawn], ours[~drawn], atol=2e-4 * np.abs(ours).max())
-
-
-def original(backbone, params, folder):
-    """Writes Anole's original release: two pickles, params.json and text_tokenizer.json."""
-    import torch
-
-    c, prefix = backbone.c, chameleon_keys.VQGAN_PREFIX
-    table = chameleon_keys.original_table(backbone.vqgan, c.heads, c.kv_heads)
-    leaves = hf.flatten(params)
-    groups = slots(table, {path: x.shape for path, x in leaves.items()})
-    tensors = {s.name: s.write(np.asarray(leaves[path])) for path, g in groups.items() for s in g}
-    tensors = {name: torch.tensor(np.array(x)) for name, x in tensors.items()}
-    for name in ("models/7b", "tokenizer"):
-        (folder / name).mkdir(parents=True)
-    words = {n: x for n, x in tensors.items() if not n.startswith(prefix)}
-    vqgan = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
-    torch.save(words, folder / "models/7b/consolidated.pth")
-    torch.save({"state_dict": vqgan}, folder / "tokenizer/vqgan.ckpt")
-    sizes = {"dim": c.width, "n_layers": c.layers, "n_heads": c.heads, "norm_eps": c.eps}
-    sizes["n_kv_heads"] = c.kv_heads
-    (folder / "models/7b/params.json").write_text(json.dumps({"model": sizes}))
-    backbone.renderer.tokenizer.save(str(folder / "tokenizer/text_tokenizer.json"))
-
-
-def one_norm_for_all_heads(params):
-    """Chameleon's parameters as the original release can hold them."""
-    attention = params["decoder"]["layers"]["attention"]
-    norms = {
-        name: {part: jnp.broadcast_to(x[:, :1], x.shape) for part, x in attention[name].items()}
-        for name in ("q_norm", "k_norm")
-    }
-    layers = params["decoder"]["layers"] | {"attention": attention | norms}
-    return params | {"decoder": params["decoder"] | {"layers": layers}}
 
 
 def gguf_file(backbone, params, path):

@@ -144,7 +144,7 @@ def test_a_user_s_own_parts_are_trained_without_a_line_of_the_package_changed(fo
     assert grpo[0]["rewards/exact/mean"] > 0.8
     assert grpo[1]["eval_accuracy"] == 1
     results = json.loads((workdir / "results.json").read_text())
-    assert results[f"{folder}/next_letter.py"] == {"accuracy": 1.0}
+    assert results["next_letter"] == {"accuracy": 1.0}
     assert len((workdir / "completions/eval.jsonl").read_text().splitlines()) == 8
 
 

@@ -230,6 +230,23 @@ def test_two_processes_resume_after_a_sigkill_and_a_sigterm_in_the_evaluation(wh
     same(killed, whole)
 
 
+def test_devices_that_are_not_here_are_one_line():
+    code = (
+        "from mmcot_jax import errors, hosts; import sys; "
+        "sys.exit(errors.run_command(hosts.initialize))"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "gpu", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert re.fullmatch(
+        r"error: jax finds no device \(JAX_PLATFORMS is 'gpu'\): .*; install jax for these "
+        "devices, or unset the variable\n",
+        ended.stderr,
+    ), ended.stderr
+
+
 @pytest.mark.slow
 def test_a_sigterm_to_a_single_process_saves_and_exits_with_status_0(tmp_path):
     (end,) = together(

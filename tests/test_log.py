@@ -222,3 +222,15 @@ def test_pictures_of_completions_are_files(tmp_path):
     assert first == {"reply": "é <image>", "pictures": ["step_10/0-0.png"]}
     assert second == {"reply": "no", "pictures": []}
     assert np.array_equal(np.asarray(Image.open(path.parent / "step_10/0-0.png")), picture)
+
+
+def test_a_table_shows_the_beginning_of_a_long_text():
+    rows = [
+        {"prompt": "?", "reply": "a\n" * 5000, "reward": 1.0},
+        {"prompt": "x" * 2100, "reply": "short\ntext", "reward": None},
+    ]
+    console = rich.console.Console(file=io.StringIO(), width=100)
+    console.print(log.completions_table(rows, ["reward"], "Step 1"))
+    shown = console.file.getvalue()
+    assert shown.count("\n") < 120
+    assert "... 9,953" in shown and "100 more" in shown and "text" in shown

@@ -46,7 +46,9 @@ def finished(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_run_leaves_config_metrics_results_completions_and_checkpoints(finished):
-    assert json.loads((finished / "config.json").read_text())["sft"]["max_steps"] == 6
+    recorded = json.loads((finished / "config.json").read_text())
+    assert recorded["sft"]["max_steps"] == 6
+    assert recorded["command"].startswith("python -m mmcot_jax.main --config /")
     assert [m["step"] for m in metrics(finished) if m["stage"] == "sft"] == list(range(6))
     results = json.loads((finished / "results.json").read_text())["puzzlevqa"]
     assert set(results["strict"]["kinds"]) == {"color_grid", "size_cycle"}

@@ -56,6 +56,29 @@ def test_the_first_start_writes_the_config_and_the_same_again_leaves_it(tmp_path
     ]
 
 
+def test_the_command_is_recorded_and_may_be_written_in_another_way(tmp_path):
+    for command, changes, recorded in (
+        ("python -m mmcot_jax.main --config a.py", {}, "python -m mmcot_jax.main --config a.py"),
+        ("python -m mmcot_jax.main --config ./a.py", {}, "python -m mmcot_jax.main --config a.py"),
+        ("new", {"grpo__max_steps": 5}, "new"),
+        ("", {"grpo__max_steps": 6}, None),  # a caller from Python has none
+    ):
+        c = made(**changes)
+        resume.write(tmp_path, c, resume.check(tmp_path, c, options.may_change), command)
+        (tmp_path / "metrics.jsonl").touch()
+        assert json.loads((tmp_path / "config.json").read_text()).get("command") == recorded
+
+
+def test_a_refusal_names_some_of_many_differences(tmp_path):
+    start(tmp_path)
+    other = made(seed=1)
+    other.data = {str(number): number for number in range(20)}
+    with pytest.raises(
+        ValueError, match=r"data.0 is 0 here and missing there; .*; and 14 more: give"
+    ):
+        resume.check(tmp_path, other, options.may_change)
+
+
 def test_a_run_that_took_no_step_may_become_another(tmp_path):
     start(tmp_path)
     (tmp_path / "metrics.jsonl").unlink()

@@ -128,6 +128,7 @@ def test_a_bad_row_is_one_line_with_file_and_line_and_nothing_is_printed(
         (["--metric"], "expected one argument"),
         (["x"], "one of the arguments --metric --mean is required"),
         (["--mean", "--metric", "mcq", "x"], "--metric: not allowed with argument --mean"),
+        (["--mean", "", "x"], "a file's name is empty; give one .is a variable of the shell"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_status_two(capsys, arguments, complaint):

@@ -73,6 +73,13 @@ def test_an_evaluation_asks_its_sets_or_its_data():
     assert list(stages.eval_sets(tiny)) == ["shapes"]
     plain = ConfigDict({"data": {"task": "puzzlevqa"}, "eval": {"data": {"split": "test"}}})
     assert stages.eval_sets(plain)["puzzlevqa"].split == "test"
+    for task, name in (("my/next_letter.py", "next_letter"), ("my/eval.py", "my/eval.py")):
+        changed = config.load(M2T.replace("m2t", "m2m"), [f"data.task={task}"])
+        assert list(stages.eval_sets(changed)) == [name]
+    with changed.unlocked():
+        changed.eval.sets = {"policy": {}}
+    with pytest.raises(ValueError, match=r"eval.sets has 'policy', a name of another group of res"):
+        stages.check(changed)
     assert stages.task_name(plain, plain.eval.data) == "puzzlevqa"
 
 

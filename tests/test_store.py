@@ -45,6 +45,12 @@ def test_rows_come_back_in_order_and_unchanged(tmp_path, axes):
     assert len(list((tmp_path / "s").rglob("*array_record*"))) == 3
 
 
+def test_a_store_of_fewer_rows_than_shards_has_a_row_in_each(tmp_path):
+    store.write(tmp_path / "s", rows(3), shards=64, fingerprint=PRINT)
+    assert len(store.open(tmp_path / "s", PRINT)) == 3
+    assert len(list((tmp_path / "s").rglob("*array_record*"))) == 3
+
+
 def test_a_store_that_fails_leaves_nothing_and_can_be_repeated(tmp_path, capsys):
     def broken():
         yield from rows(3)

@@ -20,6 +20,9 @@ from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.types import Backbone, Variables
 
+OTHER_GROUPS = ("eval", "policy")
+"""Groups of results.json beside those of the sets."""
+
 
 class EvalSet(NamedTuple):
     """Examples, and the module of `evals` that judges their answers."""

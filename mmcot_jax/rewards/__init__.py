@@ -138,6 +138,11 @@ def resolve(name: str) -> Reward:
     if name in REWARDS:
         return Reward(name, REWARDS[name], trl=False)
     module, colon, function = name.rpartition(":")
+    if not colon and modules.is_path(name):
+        raise ValueError(
+            f"reward {name!r} names no function of that file; give {name}:FUNCTION, several with "
+            "commas between them"
+        )
     if not colon:
         raise ValueError(
             f"there is no reward {name!r}{suggest(name, REWARDS)}; choose from "

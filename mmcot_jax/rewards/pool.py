@@ -15,6 +15,7 @@ from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards import resolve, short_names
 from mmcot_jax.rewards.results import RewardResult, join
 from mmcot_jax.rewards.task import Sample, Task
+from mmcot_jax.rewards.trl import TrainerState
 from mmcot_jax.rewards.workers import Workers
 
 CHAT = {"auto": None, "true": True, "false": False}
@@ -26,7 +27,7 @@ class Pool:
 
     `chat`: True if rewards written for TRL receive lists of messages, False for strings, "auto" to
     find it out for each function at its first call; what a function's `f.chat` says comes first.
-    `max_steps` becomes that of TRL's `trainer_state`.
+    `max_steps`, and `epoch_steps`, the steps of an epoch, are for TRL's `trainer_state`.
 
     Raises:
         ValueError: as `check_rewards`.
@@ -41,11 +42,13 @@ class Pool:
         processes: int,
         chat: bool | str = "auto",
         max_steps: int = 0,
+        epoch_steps: int = 0,
     ):
         check_rewards(names, weights, timeout_s, processes, chat)
         self._rewards = [resolve(name) for name in names]
         self._short, self._chat = short_names(names), CHAT[str(chat).lower()]
-        self._timeout, self._processes, self._max_steps = timeout_s, processes, max_steps
+        self._timeout, self._processes = timeout_s, processes
+        self._max_steps, self._epoch_steps = max_steps, epoch_steps
 
     def __enter__(self) -> "Pool":
         """Starts the workers and returns at once; their imports go on meanwhile."""
@@ -72,7 +75,7 @@ class Pool:
     ) -> "PendingRewards":
         """Starts to score a batch and returns at once.
 
-        `ids`, the replies' tokens, and `step` become TRL's `completion_ids` and `global_step`.
+        `ids`, the replies' tokens, and `step` become TRL's `completion_ids` and `trainer_state`.
         A group is `group_size` rows, or neighbours that share one `Example` object. Pixels and
         embeddings are sent only to rewards that read them.
         """
@@ -84,10 +87,12 @@ class Pool:
             (stripped[id(example)], reply.without_pixels, tokens) for example, reply, tokens in rows
         ]
         groups = _groups(examples, group_size)
+        epoch = step / self._epoch_steps if self._epoch_steps else 0.0
+        state = TrainerState(step, self._max_steps, epoch)
         tasks = []
         for reward, name in zip(self._rewards, self._short, strict=True):
             samples = rows if reward.reads_pixels else text_rows
-            task = Task(reward, name, samples, groups, step=step, max_steps=self._max_steps)
+            task = Task(reward, name, samples, groups, state=state)
             chat = self._chat if reward.chat is None else reward.chat
             self._workers[reward.module].submit(task, chat)
             tasks.append(task)

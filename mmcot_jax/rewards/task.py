@@ -15,6 +15,7 @@ import numpy as np
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards import Reward, signature
 from mmcot_jax.rewards.results import Failure, RewardResult
+from mmcot_jax.rewards.trl import TrainerState
 from mmcot_jax.rewards.worker import Job
 
 MAX_LOST = 10
@@ -44,12 +45,10 @@ class Task:
         samples: Sequence[Sample],
         groups: Sequence[Sequence[int]],
         *,
-        step: int,
-        max_steps: int,
+        state: TrainerState,
     ):
         self.reward, self.name, self.future = reward, name, Future()
-        self._samples, self._groups = samples, groups
-        self._step, self._max_steps = step, max_steps
+        self._samples, self._groups, self._state = samples, groups, state
         self._lock, self._began = threading.Lock(), math.nan
         self._missing = set(range(len(samples)))
         self._values = np.full(len(samples), math.nan)
@@ -97,7 +96,7 @@ class Task:
             if math.isnan(self._began):
                 self._began = time.monotonic()
         samples = [[self._samples[row] for row in rows] for rows in calls]
-        return Job(self.reward.name, samples, self._step, self._max_steps, chat, probe)
+        return Job(self.reward.name, samples, self._state, chat, probe)
 
     def given_up(self) -> str | None:
         """Returns why the remaining rows need not be scored, None if they need be."""

@@ -10,7 +10,7 @@ Everything is passed by keyword. A function receives the arguments it names, or 
                             `extra`; a column that a row lacks is None there
     images                  the PIL images of each question; `image` is the first of them
     completion_images       the PIL images of each reply, None for one that cannot be decoded
-    trainer_state           with `global_step` and `max_steps`
+    trainer_state           with `global_step`, `max_steps` and `epoch`
     log_metric, log_extra   log a number of the call, or a column of the completions
 
 A call gets one group, the completions of one prompt, whatever the number of worker processes, so
@@ -41,6 +41,14 @@ PROBE = "<think>\nOne and one.\n</think>\n<answer>\n2\n</answer>"
 """The completion on which `wants_messages` calls a function."""
 
 
+class TrainerState(NamedTuple):
+    """The position of a run: the fields that `trainer_state` has."""
+
+    global_step: int = 0
+    max_steps: int = 0
+    epoch: float = 0.0
+
+
 class Samples(NamedTuple):
     """The rows of a call."""
 
@@ -48,8 +56,7 @@ class Samples(NamedTuple):
     replies: Sequence[Reply]
     ids: Sequence[Sequence[int]]
     """The replies' tokens."""
-    step: int = 0
-    max_steps: int = 0
+    state: TrainerState = TrainerState()
 
 
 class Called(NamedTuple):
@@ -162,7 +169,7 @@ def _call(
         "prompts": list(prompts),
         "completions": list(completions),
         "completion_ids": [list(row) for row in samples.ids],
-        "trainer_state": SimpleNamespace(global_step=samples.step, max_steps=samples.max_steps),
+        "trainer_state": SimpleNamespace(**samples.state._asdict()),
         "log_metric": log_metric,
         "log_extra": log_extra,
     }

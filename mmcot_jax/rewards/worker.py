@@ -60,8 +60,7 @@ class Job(NamedTuple):
     name: str
     calls: list[list[tuple[Example, Reply, np.ndarray]]]
     """A row is a question, a reply and the reply's token ids."""
-    step: int
-    max_steps: int
+    state: trl.TrainerState
     chat: bool = False
     probe: bool = False
     """True: only find out whether the reward wants messages."""
@@ -281,7 +280,7 @@ def _frames(job: Job, loop: _Loop) -> Iterator[list[Any]]:
 
 def _samples(job: Job, rows: Sequence[tuple[Example, Reply, np.ndarray]]) -> trl.Samples:
     examples, replies, ids = (list(column) for column in zip(*rows, strict=True))
-    return trl.Samples(examples, replies, [x.tolist() for x in ids], job.step, job.max_steps)
+    return trl.Samples(examples, replies, [x.tolist() for x in ids], job.state)
 
 
 def _call(

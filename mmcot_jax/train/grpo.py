@@ -163,7 +163,7 @@ def _open(
         PromptShapes.of(rows, backbone.context, c["prompt_buckets"], c["length_multiple"]),
         SampleStatic.of(c, STAGE),
     )
-    with _reward_pool(c, total) as rewards:
+    with _reward_pool(c, total, stream.epoch_steps) as rewards:
         log = StepLog(STAGE, backbone, c, policy.rollout_mesh, workdir)
         grammar = meshes.replicate(backbone.grammar, policy.mesh)
         run = _Run(c, key, schedule, static, grammar, policy, reference, generator, rewards, log)
@@ -184,7 +184,7 @@ def _open(
         )
 
 
-def _reward_pool(c: Mapping[str, Any], max_steps: int) -> pool.Pool:
+def _reward_pool(c: Mapping[str, Any], max_steps: int, epoch_steps: int) -> pool.Pool:
     return pool.Pool(
         c["reward_funcs"],
         c["reward_weights"],
@@ -192,6 +192,7 @@ def _reward_pool(c: Mapping[str, Any], max_steps: int) -> pool.Pool:
         processes=c["reward_processes"],
         chat=c["chat"],
         max_steps=max_steps,
+        epoch_steps=epoch_steps,
     )
 
 

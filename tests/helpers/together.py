@@ -129,13 +129,15 @@ def two_configs() -> None:
 def refused() -> None:
     """What the main process refuses is refused by all, also after a while."""
 
+    from mmcot_jax.main_process import on_main_process
+
     def refuse() -> None:
         time.sleep(3)
         raise ValueError("the folder is in use")
 
     expected = 3 if hosts.is_main_process() else None
-    assert hosts.on_main_process(lambda: 3) == expected
-    hosts.on_main_process(refuse)
+    assert on_main_process(lambda: 3) == expected
+    on_main_process(refuse)
 
 
 def lose(name: str, index: str) -> None:

@@ -78,6 +78,10 @@ def trl_chat(completions, solution):
     return [float(word == right) for word, right in zip(words, solution, strict=True)]
 
 
+def trl_epoch(completions, trainer_state):
+    return [trainer_state.epoch for _ in completions]
+
+
 def trl_strict(completion_ids, completions, trainer_state):
     return [trainer_state.global_step + len(ids) for ids in completion_ids]
 

@@ -37,6 +37,7 @@ def test_a_class_is_instantiated_once():
         ),
         ("nowhere.module:f", "cannot be imported: No module named 'nowhere'"),
         ("/nowhere/x.py:f", "is '/nowhere/x.py'; there is no Python file /nowhere/x.py"),
+        (str(FILE), r"names no function of that file; give .*some_rewards.py:FUNCTION, several"),
         (f"{FILE}:lenght", "has no function 'lenght', did you mean 'length'"),
         (f"{FILE}:one_argument", r"takes \(example\); a reward takes \(example, reply\)"),
         (f"{FILE}:Unfinished", r"is a class, and Unfinished\(\) raises TypeError: .*'scale'"),

@@ -48,6 +48,13 @@ def test_values_are_in_the_order_of_rows_and_rewards(pool):
     assert scored.times["length"] > 0
 
 
+def test_a_reward_receives_the_epoch():
+    with Pool([f"{FILE}:trl_epoch"], timeout_s=30.0, processes=1, epoch_steps=4) as pool:
+        assert pool.submit(EXAMPLES, REPLIES, step=6).result().values[:, 0].tolist() == [1.5] * 4
+    with Pool([f"{FILE}:trl_epoch"], timeout_s=30.0, processes=1) as pool:  # its length is unknown
+        assert pool.submit(EXAMPLES, REPLIES, step=6).result().values[:, 0].tolist() == [0.0] * 4
+
+
 def test_a_failed_sample_is_reported_with_its_row_and_has_no_value(pool):
     scored = pool.submit(EXAMPLES, REPLIES).result()
     expected = {

@@ -48,10 +48,12 @@ def test_none_means_not_applicable():
 
 
 def test_a_function_without_kwargs_receives_the_arguments_it_names():
-    samples = SAMPLES._replace(step=40, max_steps=100)
+    samples = SAMPLES._replace(state=trl.TrainerState(40, 100, 2.5))
     assert called("trl_strict", samples).values == [42, 48]
     share = called(lambda trainer_state, completions: [trainer_state.max_steps] * 2, samples)
     assert share.values == [100, 100]
+    epochs = called(lambda trainer_state, completions: [trainer_state.epoch] * 2, samples)
+    assert epochs.values == [2.5, 2.5]
 
 
 def test_a_function_gets_what_it_names_in_any_order_and_needs_no_completions():

@@ -17,6 +17,7 @@ from mmcot_jax.rewards import resolve
 from mmcot_jax.rewards.pool import Pool
 from mmcot_jax.rewards.results import RewardResult
 from mmcot_jax.rewards.task import MAX_LOST, Task
+from mmcot_jax.rewards.trl import TrainerState
 
 FOLDER = pathlib.Path(__file__).parent
 HOSTILE, SLOW = FOLDER / "hostile_rewards.py", FOLDER / "slow_rewards.py"
@@ -139,7 +140,7 @@ def test_calls_of_an_async_reward_wait_at_once_and_one_that_hangs_costs_its_grou
 def task(rows: int, group: int, name: str = f"{SLOW}:hangs") -> Task:
     groups = [list(range(first, first + group)) for first in range(0, rows, group)]
     sample = (Example("q", ("?",), "a"), Reply(("a",)), np.zeros(0, np.int32))
-    return Task(resolve(name), "hangs", [sample] * rows, groups, step=0, max_steps=0)
+    return Task(resolve(name), "hangs", [sample] * rows, groups, state=TrainerState())
 
 
 def test_rows_are_sent_in_parts_that_do_not_depend_on_the_workers_for_a_call():
