@@ -45,17 +45,16 @@ class Linear(nn.Module):
         out = self.out_dtype or self.dtype
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(self.stddev), shape, self.param_dtype)
-        # rows as one axis: on a CPU the weight's gradient is then twice as fast
+        # rows as one axis, for the adapter too: on a CPU its gradients are then twice as fast
         rows = x.astype(self.dtype).reshape(-1, shape[0])
         y = jnp.dot(rows, kernel.astype(self.dtype), preferred_element_type=out)
-        y = y.reshape(*x.shape[:-1], self.features)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
             y = y + bias.astype(out)
         targeted = self.lora is not None and self.name in self.lora.targets
         if targeted and (self.is_initializing() or self.has_variable("lora", "a")):
-            y = y + self._adapter(x, shape).astype(out)
-        return y
+            y = y + self._adapter(rows, shape).astype(out)
+        return y.reshape(*x.shape[:-1], self.features)
 
     def _adapter(self, x: jax.Array, shape: tuple[int, int]) -> jax.Array:
         rank = self.lora.rank
@@ -66,9 +65,8 @@ class Linear(nn.Module):
             mask = jax.random.bernoulli(self.make_rng("dropout"), keep, x.shape)
             x = jnp.where(mask, x / keep, 0)
         # the adapter's weights are float32; its products run in the layer's dtype
-        low = jnp.einsum("...i,ir->...r", x.astype(self.dtype), a.astype(self.dtype))
-        delta = jnp.einsum("...r,ro->...o", low, b.astype(self.dtype))
-        return delta * (self.lora.alpha / rank)
+        low = jnp.dot(x, a.astype(self.dtype)) * (self.lora.alpha / rank)
+        return jnp.dot(low, b.astype(self.dtype))
 
     def _init_a(self, shape: tuple[int, int]) -> jax.Array:
         # uniform with PEFT's Kaiming bound 1 / sqrt(in)
