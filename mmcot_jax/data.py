@@ -71,6 +71,10 @@ class Rows(_Sized):
         return self._rows[index]
 
 
+_PART = 64
+"""Rows measured by one call of a thread: a call by itself costs as much as a tenth of a row."""
+
+
 class Rendered(_Sized):
     """A source that renders a row each time it is read, and keeps only the rows' sizes.
 
@@ -85,9 +89,14 @@ class Rendered(_Sized):
     def __init__(self, examples: Sequence[Example], render: Callable[[Example], Row]):
         self._examples, self._render = examples, render
         sized = getattr(examples, "sized", examples.__getitem__)
+
+        def measure(at: int) -> list[_RowSize]:
+            part = range(at, min(at + _PART, len(examples)))
+            return [_size(render(sized(i))) for i in part]
+
         with ThreadPoolExecutor() as threads:
-            sizes = threads.map(lambda i: _size(render(sized(i))), range(len(examples)))
-            super().__init__(list(sizes))
+            parts = threads.map(measure, range(0, len(examples), _PART))
+            super().__init__([size for part in parts for size in part])
 
     def __getitem__(self, index: int) -> Row:
         return self._render(self._examples[index])

@@ -184,7 +184,7 @@ class Run:
     def _render(self, examples: Sequence[Example], render: Render) -> data.Rendered:
         """Rows that are rendered when they are used; the longest must fit in the context."""
         rendered = data.Rendered(examples, render)
-        encode.check_lengths([rendered[int(rendered.lengths.argmax())]], self.backbone.context)
+        encode.check_length(rendered[int(rendered.lengths.argmax())], self.backbone.context)
         return rendered
 
     def read_early(self, stage: str) -> None:
@@ -237,7 +237,7 @@ class Run:
         """Streams the training split: rendered, its images as ids."""
         task, options = self.resolve_task(self.c.data.train)
         rows = map(self.backbone.renderer.supervise, task.stream(**options))
-        rows = encode.check_lengths(rows, self.backbone.context)
+        rows = (encode.check_length(row, self.backbone.context) for row in rows)
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 

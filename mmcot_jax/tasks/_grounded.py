@@ -171,13 +171,11 @@ class Examples(Sequence):
     def sized(self, index: int) -> Example:
         """Returns one example with a blank picture of its picture's size.
 
-        The first time, the picture is checked to its end, which costs a tenth of rendering it.
-
         Raises:
-            ValueError: as `_records.read_pixels`.
+            ValueError: as `_records.read_size`.
         """
         record = self._records[index]
-        blank = images.blank(records.check_picture(record))
+        blank = images.blank(records.read_size(record))
         return example(record, blank, self._style, self._extra)
 
 

@@ -49,6 +49,7 @@ _TURN = {
 }
 """EXIF orientation -> what turns the stored picture, [H W 3], into the displayed one."""
 _ORIENTATION = 0x0112
+_END_OF_JPEG = b"\xff\xd9"
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|\0")
 
 
@@ -124,6 +125,24 @@ def check(image: Image.Image, source: Source) -> None:
     if key not in _intact:
         _check(image, source)
         _intact.add(key)
+
+
+def check_end(image: Image.Image, source: Source) -> None:
+    """Checks that an opened picture's data is there to its end; raises as `decode`.
+
+    A JPEG whose last bytes are its end mark is not decoded: 0.02 ms, not 0.6, at 640 x 480. Any
+    other picture is checked as by `check`.
+    """
+    if image.format != "JPEG" or not _read_end(source).endswith(_END_OF_JPEG):
+        check(image, source)
+
+
+def _read_end(source: Source) -> bytes:
+    if isinstance(source, bytes):
+        return source[-len(_END_OF_JPEG) :]
+    with _open(source) as file:
+        file.seek(-len(_END_OF_JPEG), os.SEEK_END)
+        return file.read()
 
 
 def _identity(source: Source) -> Hashable:

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -306,13 +307,23 @@ def check_picture(record: Record) -> tuple[int, int]:
 
     The first time it is decoded to its end, at a quarter of the cost.
     """
+    return _with_picture(record, partial(_checked_size, check=images.check))
 
-    def check(image: Image.Image, source: images.Source) -> tuple[int, int]:
-        size = images.displayed_size(image)
-        images.check(image, source)
-        return size
 
-    return _with_picture(record, check)
+def read_size(record: Record) -> tuple[int, int]:
+    """Returns width and height of the picture as it is displayed, from its file's header.
+
+    Raises:
+        BadRecord: as `read_pixels`, except for damage in the midst of a JPEG's data, which is found
+            when its pixels are read.
+    """
+    return _with_picture(record, partial(_checked_size, check=images.check_end))
+
+
+def _checked_size(image: Image.Image, source: images.Source, *, check: Callable) -> tuple[int, int]:
+    size = images.displayed_size(image)
+    check(image, source)
+    return size
 
 
 def _with_picture(record: Record, function: Callable[[Image.Image, images.Source], T]) -> T:

@@ -105,6 +105,21 @@ def test_a_damaged_picture_is_found_when_its_size_is_learned(folder):
         drivingvqa.load(str(folder), on_bad_record="skip")
 
 
+def test_damage_in_the_midst_of_a_jpeg_is_left_out_by_skip_and_found_when_it_is_used(folder):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8)
+    path = folder / "images/1.jpg"
+    Image.fromarray(noise).save(path, progressive=True)
+    data = bytearray(path.read_bytes())
+    data[-4000:-2] = b"\xff\xda" * 1999  # scans without a header; the end mark is there
+    path.write_bytes(data)
+    examples = drivingvqa.load(str(folder))
+    assert examples.sized(1).prompt[0].shape == (60, 100, 3)
+    with pytest.raises(ValueError, match=r"'drivingvqa/4' of .* has no readable picture: .*1.jpg"):
+        examples[1]
+    with pytest.raises(ValueError, match="no record is left, 4 of them are bad: 4 records without"):
+        drivingvqa.load(str(folder), on_bad_record="skip")
+
+
 def test_the_studys_frame_is_that_of_the_picture(folder):
     (example,) = drivingvqa.load(str(folder), split="test", frame="original")
     assert "[10,20,40,60 car]" in example.rationale[0]

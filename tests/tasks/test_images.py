@@ -201,3 +201,28 @@ def test_a_damaged_picture_is_one_line_or_a_picture(format):
         else:
             assert found.dtype == np.uint8 and found.shape[2] == 3
             images.check(images.open_image(bytes(bad)), bytes(bad))
+
+
+@pytest.mark.parametrize("format", images.FORMATS)
+def test_a_picture_without_its_end_is_found_by_its_end(format, tmp_path):
+    data = encoded(photo(64, 64), format)
+    for cut in (1, 2, len(data) // 3):
+        bad = data[:-cut]
+        (tmp_path / "cut").write_bytes(bad)
+        for source in (bad, tmp_path / "cut"):
+            try:
+                images.read(source)
+            except BadRecord:
+                with pytest.raises(BadRecord):
+                    images.check_end(images.open_image(source), source)
+            else:
+                images.check_end(images.open_image(source), source)
+
+
+def test_a_jpeg_with_its_end_is_not_decoded():
+    data = bytearray(encoded(photo(64, 64), "JPEG"))
+    data[-40:-2] = b"\xff\xda" * 19  # decoding stops here
+    images.check_end(images.open_image(bytes(data)), bytes(data))
+    data += b"\0"  # not the end mark: it is decoded
+    with pytest.raises(BadRecord, match="broken data stream"):
+        images.check_end(images.open_image(bytes(data)), bytes(data))

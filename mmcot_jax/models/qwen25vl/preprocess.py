@@ -4,6 +4,7 @@ Axes: W windows, K cells of a window, T time, h w pixels, s pixels along a cell.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from einops import rearrange
@@ -67,20 +68,34 @@ def to_windows(images: Sequence[np.ndarray], starts: Sequence[int], length: int,
     for number, (image, start) in enumerate(zip(images, starts, strict=True)):
         h, w = image.shape[0] // s, image.shape[1] // s
         down, across = -(-h // c), -(-w // c)
-        places = np.stack(np.indices((down * c, across * c)), axis=-1)
-        places[(places >= (h, w)).any(axis=-1)] = -1
         cells.append(_cells(image, down, across, c, s))
-        at.append(rearrange(places, "(i a) (j b) n -> (i j) (a b) n", a=c, b=c))
-        row, column = at[-1].reshape(-1, 2).T
-        inside = np.flatnonzero(row >= 0)
-        source[start + row[inside] * w + column[inside]] = len(owner) * c * c + inside
+        places, order = _layout(h, w, c)
+        at.append(places)
+        source[start : start + h * w] = len(owner) * c * c + order
         owner += [number] * (down * across)
     return Windows(
         cells[0] if len(cells) == 1 else np.concatenate(cells),
-        np.concatenate(at).astype(np.int32),
+        np.concatenate(at),
         np.array(owner, np.int32),
         source,
     )
+
+
+@lru_cache(maxsize=256)  # photographs have few sizes; a layout of 100 x 100 cells is 0.2 MB
+def _layout(h: int, w: int, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `at` of an image of h x w cells, int32 [W K 2], and its placeholders' cells, [h w].
+
+    A cell is its index over W K.
+    """
+    down, across = -(-h // c), -(-w // c)
+    places = np.stack(np.indices((down * c, across * c), np.int32), axis=-1)
+    places[(places >= (h, w)).any(axis=-1)] = -1
+    at = rearrange(places, "(i a) (j b) n -> (i j) (a b) n", a=c, b=c)
+    row, column = at.reshape(-1, 2).T
+    inside = np.flatnonzero(row >= 0)
+    order = np.empty(h * w, np.int32)
+    order[row[inside] * w + column[inside]] = inside
+    return at, order
 
 
 def _cells(image: np.ndarray, down: int, across: int, c: int, s: int) -> np.ndarray:

@@ -95,7 +95,8 @@ class Qwen25VLRenderer:
         """Returns a reply up to its first EOS, or a whole conversation with marks and images."""
         tokens = np.asarray(ids).tolist()
         if self.ids["begin"] not in tokens:
-            tokens = list(takewhile(lambda token: token not in self.eos_ids, tokens))
+            ends = self.eos_ids
+            tokens = list(takewhile(lambda token: token not in ends, tokens))
         segments: list[str | Picture] = []
         for image, run in groupby(tokens, lambda token: token == self.ids["pad"]):
             part = list(run)
@@ -140,8 +141,8 @@ class Qwen25VLRenderer:
 
     def _conversation(self, example: Example) -> tuple[list[int], list[np.ndarray], list[int]]:
         begin, end = self.ids["begin"], self.ids["end"]
-        tokens = [begin, *self._words(f"system\n{self.system or SYSTEM}"), end, *self._words("\n")]
-        tokens.append(begin)
+        newline, system, assistant = self._template
+        tokens = [begin, *system, end, *newline, begin]
         images: list[np.ndarray] = []
         starts: list[int] = []
         text = "user\n"
@@ -155,8 +156,13 @@ class Qwen25VLRenderer:
             starts.append(len(tokens))
             h, w = self._grid(images[-1])
             tokens += [self.ids["pad"]] * (h * w) + [self.ids["close"]]
-        tokens += [*self._words(text), end, *self._words("\n"), begin, *self._words("assistant\n")]
+        tokens += [*self._words(text), end, *newline, begin, *assistant]
         return tokens, images, starts
+
+    @cached_property
+    def _template(self) -> tuple[list[int], ...]:
+        """The ids of the template's own text, the same in every row."""
+        return tuple(map(self._words, ("\n", f"system\n{self.system or SYSTEM}", "assistant\n")))
 
     @cached_property
     def _words(self) -> TextEncoder:
