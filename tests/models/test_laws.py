@@ -20,6 +20,7 @@ from mmcot_jax.example import Example
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train.logps import score_rollout
+from mmcot_jax.train.step import regroup
 from mmcot_jax.types import Backbone, Batch, Rollout, Variables
 
 TOWERS = {"chameleon": "vqgan", "seed_llama": "seed", "qwen25vl": "vision"}
@@ -183,6 +184,26 @@ def test_the_loss_scores_as_the_sampler_did_without_running_a_tower(tiny, rollou
     assert float(jnp.abs(off - rollout.logps).max()) < 3e-5
     assert float(rollout.logps.min()) < -0.3
     assert bool((rollout.state > 1).any()) == bool(tiny.backbone.grammar.image_len)
+
+
+def test_a_shared_prompt_gives_the_loss_and_gradient_of_separate_rows(tiny, rollout):
+    weight = np.random.default_rng(0).normal(size=(12, LENGTH))
+    penalized = NUCLEUS._replace(repetition_penalty=1.3)
+    variables = {k: v for k, v in without_towers(tiny.variables).items() if k != "lora"}
+
+    def loss(adapters, rows):
+        given = {**variables, "lora": adapters}
+        grammar = tiny.backbone.grammar
+        scores = score_rollout(tiny.backbone, given, grammar, rows, penalized, chunk=5)
+        return jnp.sum(scores.logps.reshape(12, LENGTH) * weight * rows.sampled.reshape(12, LENGTH))
+
+    run = jax.jit(jax.value_and_grad(loss))
+    expected = run(tiny.variables["lora"], regroup(rollout, 1))
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected[1])) > 0.1
+    for generations in (2, 4):
+        found = run(tiny.variables["lora"], regroup(rollout, generations))
+        for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(x, y, atol=1e-4 * float(jnp.abs(y).max()) + 1e-6)
 
 
 def test_replies_obey_the_grammar(tiny, rollout):
