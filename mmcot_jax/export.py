@@ -22,6 +22,7 @@ from jaxtyping import PyTree
 from mmcot_jax import ckpt, errors, export_files, files, hf, hub, models
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Parser, check_folder
+from mmcot_jax.resume import FINISHED
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
 EXPORT = "export.json"
@@ -139,12 +140,28 @@ def read_config(run: pathlib.Path) -> dict[str, Any]:
     """Returns a run's config.json, its lists as tuples.
 
     Raises:
-        ValueError: no run there.
+        ValueError: no run there, or its config.json is damaged or that of a model.
     """
     path = run / "config.json"
     if not path.is_file():
         raise ValueError(f"no run at {run}: it has no config.json; give the --workdir of a run")
-    return _tuples(json.loads(path.read_text()))
+    made = _read_object(path)
+    if missing := [name for name in ("stages", "model", "seed") if name not in made]:
+        raise ValueError(
+            f"no run at {run}: its config.json has no {missing[0]}; give the --workdir of a run"
+        )
+    return _tuples(made)
+
+
+def _read_object(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON object that a run wrote; raises a `ValueError` if the file is damaged."""
+    try:
+        made = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); put it back from a copy") from None
+    if not isinstance(made, dict):
+        raise ValueError(f"{path} holds no JSON object; put it back from a copy")
+    return made
 
 
 def _tuples(value: Any) -> Any:
@@ -197,7 +214,7 @@ def _whole(found: Sequence[Checkpoint]) -> Checkpoint:
 def _measured(run: pathlib.Path) -> str:
     """The trained weights that results.json was measured on, like "grpo:4 best", or ""."""
     path = run / "results.json"
-    policy = json.loads(path.read_text()).get("policy") if path.is_file() else None
+    policy = _read_object(path).get("policy") if path.is_file() else None
     if not policy or not policy["checkpoint"]:
         return ""
     return f"{policy['stage']}:{policy['step']} {policy['checkpoint']}"
@@ -282,7 +299,8 @@ def _export(argv: Sequence[str]) -> None:
         raise ValueError("--dry-run is of --push, which is not given")
     names = export(run, args.to, out, args.dtype, args.checkpoint or "")
     named = json.loads((out / EXPORT).read_text())
-    print(f"{named['stage']} step {named['step']}, {named['checkpoint']}")
+    unfinished = "" if (run / FINISHED).is_file() else "; the run is not finished"
+    print(f"{named['stage']} step {named['step']}, {named['checkpoint']}{unfinished}")
     print(f"{out}: {', '.join(names)}")
     for line in hub.push(out, args.push, args.dry_run) if args.push else ():
         print(line)

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from mmcot_jax import config, errors, files, options, signals
+from mmcot_jax.resume import FINISHED
 
-FINISHED = "finished"
-"""An empty file in the workdir of a completed run."""
 NOTHING_TO_SAVE = "preempted: there was nothing to save; the same command resumes"
 """A line for a signal during the start-up, or between two stages."""
 

@@ -16,6 +16,8 @@ from mmcot_jax import config
 from mmcot_jax.config import Tree
 
 FILE = "config.json"
+FINISHED = "finished"
+"""An empty file in the workdir of a completed run."""
 CHANGES, COMMAND = "changes", "command"
 """Keys of the file beside those of the config."""
 _LISTED = 8

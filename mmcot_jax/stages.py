@@ -45,7 +45,19 @@ def check(c: ConfigDict) -> None:
     for stage, group in (("sft", "train"), ("grpo", "grpo")):
         if stage in c.stages:
             tasks.resolve(task_name(c, c.data[group]), dict(c.data[group]), {})
+    if "grpo" in c.stages and c.grpo.eval_steps:
+        _check_held_out(c.grpo.eval_count, c.data.grpo)
     models.get(c.model.backbone)
+
+
+def _check_held_out(count: int, questions: Tree) -> None:
+    """Raises if GRPO's evaluation has more questions than are kept from its training."""
+    kept = questions.get("validation_count", count)  # other tasks have a validation set apart
+    if count > kept:
+        raise ValueError(
+            f"grpo.eval_count is {count} and data.grpo.validation_count {kept}: the other "
+            f"{count - kept} may be among the trained ones; lower the first, or raise the second"
+        )
 
 
 def _check_order(c: ConfigDict) -> None:

@@ -67,8 +67,8 @@ def test_adapters_are_exported_from_the_last_step(run, variables, tmp_path, base
     out = tmp_path / "adapter"
     assert export.main([str(run(variables["lora"])), "--to", "peft", str(out)]) == 0
     assert capsys.readouterr().out == (
-        f"sft step 12, last\n{out}: README.md, adapter_config.json, adapter_model.safetensors, "
-        "export.json, training_config.json\n"
+        f"sft step 12, last; the run is not finished\n{out}: README.md, adapter_config.json, "
+        "adapter_model.safetensors, export.json, training_config.json\n"
     )
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables["lora"])
     loaded = hf.load_adapter(weights.table(BACKBONE), out, like, alpha=4.0)
@@ -265,6 +265,35 @@ def test_an_export_may_be_pushed_and_a_dry_run_lists_its_files(run, variables, t
         "training_config.json", "me/anole",
     ]  # fmt: skip
     assert lines[-1] == "would be uploaded to me/anole"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.json", "{", r"config.json is damaged \(Expecting property name .*; put it back"),
+        ("config.json", "[]", "config.json holds no JSON object; put it back from a copy"),
+        ("config.json", '{"model_type": "llama"}', "no run at .*: its config.json has no stages"),
+        ("results.json", '{"policy":', r"results.json is damaged \(Expecting value: .*; put it"),
+        ("results.json", "[1]", "results.json holds no JSON object"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_one_line(run, variables, tmp_path, name, text, message, capsys):
+    folder = run(variables["lora"])
+    (folder / name).write_text(text)
+    assert export.main([str(folder), "--to", "peft", str(tmp_path / "out")]) == 2
+    assert re.fullmatch(f"export: .*{message}.*\n", capsys.readouterr().err)
+
+
+def test_an_export_of_an_unfinished_run_is_told_so(run, variables, tmp_path, capsys):
+    folder = run(variables["lora"])
+    assert export.main([str(folder), "--to", "peft", str(tmp_path / "a")]) == 0
+    (folder / "finished").touch()
+    assert export.main([str(folder), "--to", "peft", str(tmp_path / "b")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "step" in line] == [
+        "sft step 12, last; the run is not finished",
+        "sft step 12, last",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,14 @@ def test_photographs_are_read_when_their_row_is_used(tmp_path):
         made.train_rows()
 
 
+def test_an_evaluation_larger_than_what_is_kept_from_training_is_refused():
+    name = f"{pathlib.Path(__file__).parents[1]}/configs/m2m.py:tiny"
+    stages.check(config.load(name, ["grpo.eval_steps=1", "grpo.eval_count=20"]))
+    with pytest.raises(ValueError, match=r"eval_count is 21 and .*validation_count 20: the other"):
+        stages.check(config.load(name, ["grpo.eval_steps=1", "grpo.eval_count=21"]))
+    stages.check(config.load(name, ["grpo.eval_steps=0", "grpo.eval_count=21"]))
+
+
 def test_a_store_of_another_task_with_the_same_options_is_refused(tmp_path):
     drawn, saved = config.load(M2T), config.load(M2T, ["data.task=nlvr"])
     tokens = np.arange(4, dtype=np.int32)
