@@ -34,12 +34,12 @@ class Program(NamedTuple):
     mesh: Mesh
     live_bytes: float
     """Live bytes per device: arguments and residents, without outputs."""
-    max_loop_steps: int = 1
-    """Most iterations of its loop over tokens."""
     weight_reads: float = 1.0
-    """Times it reads the decoder's weights."""
+    """Times it reads the decoder's weights, at least."""
     extra_bytes_read: float = 0.0
-    """Bytes it reads besides the weights, per device."""
+    """Bytes it reads besides the weights, per device, at least."""
+    loop_steps: tuple[int, ...] = ()
+    """Most iterations of each loop over tokens, in order; () if it decodes no tokens."""
 
 
 def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
@@ -204,10 +204,9 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
         trace,
         mesh,
         residents + meshes.bytes_per_device((prompt, keys)),
-        max_loop_steps=length,
         weight_reads=(1 + length) * static.micro_batches,
-        # on average a token reads the prompt's cache and half of the completion's
-        extra_bytes_read=read * length * (1 + s.c.plan.prompt_tokens / slots) / 2,
+        extra_bytes_read=read * length,
+        loop_steps=(length,),
     )
     return jax.eval_shape(partial(sample, b, static=static), variables, grammar, prompt, keys)
 

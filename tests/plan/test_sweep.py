@@ -40,7 +40,7 @@ def tried(monkeypatch):
         seconds = float(cut.shape["tensor"])
         yield Estimate(
             program, tuple(cut.shape.values()), peak, budget, max(peak - budget, 0.0), 1.0, None,
-            Bound(seconds, 0.0, None), 0.0,
+            0.0, Bound(seconds, 0.0, None), 0.0,
         )  # fmt: skip
 
     monkeypatch.setattr(report, "estimates", estimates)
