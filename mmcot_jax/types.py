@@ -1,8 +1,8 @@
 """The nouns of the device: arguments of jitted functions, and the protocol of a backbone.
 
 Axes: B rows, G samples per prompt, N prompts or pictures, M images in a row (BM: in all rows),
-T time, S cache slots, V vocabulary, D width, L layers, H heads, K kv heads (of a cache) or ids (of
-a picture), C head channels, A position axes (1, or 3 for M-RoPE).
+P prompt tokens, T time, W cache slots, V vocabulary, D width, L layers, H heads, K kv heads (of a
+cache) or ids (of a picture), C head channels, A position axes (1, or 3 for M-RoPE).
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -92,15 +92,26 @@ def merge_microbatches(pieces: Any, group: int = 1) -> Any:
     return jax.tree.map(one, pieces, axes)
 
 
+class PromptCache(NamedTuple):
+    """Keys and values of prompts, each of which several rows continue; read only."""
+
+    k: Float[Array, "L N K P C"]
+    v: Float[Array, "L N K P C"]
+    valid: Bool[Array, "N P"]
+    """False on padding."""
+
+
 class Cache(NamedTuple):
     """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
 
-    k: Float[Array, "L B K S C"]
-    v: Float[Array, "L B K S C"]
-    valid: Bool[Array, "B S"]
+    k: Float[Array, "L B K W C"]
+    v: Float[Array, "L B K W C"]
+    valid: Bool[Array, "B W"]
     """False on padding and on slots not written yet."""
     length: Int[Array, ""]
     """Number of written slots."""
+    prompt: PromptCache | None = None
+    """Before the slots of rows n G .. n G + G - 1 is prompt n, which exists once."""
 
 
 class Grammar(NamedTuple):
@@ -203,8 +214,11 @@ class Backbone(Protocol):
         """float32 logits, for the sampler and the loss."""
         ...
 
-    def init_cache(self, batch: int, slots: int) -> Cache:
-        """An empty cache."""
+    def init_cache(self, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
+        """An empty cache, for rows that continue the N `prompts`, batch / N each, if given.
+
+        All slots of `prompts` are written. They become the `Cache.prompt`, uncopied.
+        """
         ...
 
     def paint(

@@ -1,7 +1,7 @@
 """The decoder of all backbones: Chameleon, LLaMA and Qwen2.5-VL's language model by flags.
 
-Axes: B rows, T time, S cache slots, V vocabulary, D width, L layers, H heads, K kv heads,
-C head channels, A position axes.
+Axes: B rows, N prompts, G samples of each, P prompt tokens, T time, W cache slots, V vocabulary,
+D width, L layers, H heads, K kv heads, C head channels, A position axes.
 """
 
 from functools import partial
@@ -18,13 +18,14 @@ from mmcot_jax.nn.attention import (
     attend,
     attend_fused,
     attend_in_parts,
+    attend_shared,
     causal,
     is_fused,
 )
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
 from mmcot_jax.rules import constrain
-from mmcot_jax.types import Batch, Cache
+from mmcot_jax.types import Batch, Cache, PromptCache
 
 
 class DecoderConfig(NamedTuple):
@@ -99,8 +100,11 @@ class Attention(nn.Module):
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, x, angle, mask: AttentionMask, slots):
-        """[B T D] -> [B T D], and `slots` with this layer's keys and values, if given."""
+    def __call__(self, x, angle, mask: AttentionMask, slots, prompt):
+        """[B T D] -> [B T D], and `slots` with this layer's keys and values, if given.
+
+        `prompt` has this layer's keys and values of the prompts, [N K P C] each, or is None.
+        """
         c, b, t = self.c, *x.shape[:2]
 
         def project(name, heads):
@@ -116,7 +120,10 @@ class Attention(nn.Module):
         q = constrain(q, "b.h")
         if slots is not None:
             slots, k, v = _write(slots, k, v)
-            y = attend_in_parts(q, k, v, mask.mask)
+            if prompt is None:
+                y = attend_in_parts(q, k, v, mask.mask)
+            else:
+                y = _attend_after(prompt, slots.prompt_valid, q, k, v, mask.mask)
         elif mask.mask is None:
             y = attend_fused(q, k, v, mask.valid)
         else:
@@ -144,7 +151,7 @@ class Block(nn.Module):
     c: DecoderConfig
 
     @nn.compact
-    def __call__(self, carry, angle, mask: AttentionMask):
+    def __call__(self, carry, angle, mask: AttentionMask, prompt=None):
         """(hidden [B T D], slots) -> both, updated."""
         c = self.c
         x, slots = carry
@@ -152,11 +159,11 @@ class Block(nn.Module):
         mlp_norm = RMSNorm(c.eps, c.param_dtype, name="mlp_norm")
         attention, mlp = Attention(c, name="attention"), Mlp(c, name="mlp")
         if c.norm_after:
-            y, slots = attention(x, angle, mask, slots)
+            y, slots = attention(x, angle, mask, slots, prompt)
             x = x + attention_norm(y)
             x = x + mlp_norm(mlp(x))
         else:
-            y, slots = attention(attention_norm(x), angle, mask, slots)
+            y, slots = attention(attention_norm(x), angle, mask, slots, prompt)
             x = x + y
             x = x + mlp(mlp_norm(x))
         if slots is not None:
@@ -185,7 +192,7 @@ class Decoder(nn.Module):
             block if c.remat else Block,
             variable_axes={"params": 0, "lora": 0},
             split_rngs={"params": True, "lora": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast, 0),
             length=c.layers,
             unroll=c.unroll,
         )(c)
@@ -199,17 +206,20 @@ class Decoder(nn.Module):
         x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
         if cache is None:
-            valid, start, slots = batch.valid, 0, None
+            valid, start, slots, prompt = batch.valid, 0, None, None
             fused = is_fused(c.channels)
         else:
             start = cache.length
             valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
-            slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start)
+            shared = cache.prompt
+            prompt = None if shared is None else (shared.k, shared.v)
+            prompt_valid = None if shared is None else shared.valid
+            slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start, prompt_valid)
             fused = False
         mask = AttentionMask(valid, None if fused else causal(valid, start, x.shape[1]))
-        (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask)
+        (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask, prompt)
         if cache is not None:
-            cache = Cache(slots.k, slots.v, valid, start + x.shape[1])
+            cache = cache._replace(k=slots.k, v=slots.v, valid=valid, length=start + x.shape[1])
         return self.norm(x), cache
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
@@ -224,24 +234,29 @@ class Decoder(nn.Module):
         return self.unembed(self(batch)[0])
 
 
-def init_cache(c: DecoderConfig, batch: int, slots: int) -> Cache:
-    """Returns an empty cache, of the compute dtype."""
+def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
+    """Returns an empty cache, of the compute dtype, for rows that continue `prompts`, if given."""
     shape = (c.layers, batch, c.kv_heads, slots, c.channels)
     return Cache(
         k=constrain(jnp.zeros(shape, c.dtype), ".bh"),
         v=constrain(jnp.zeros(shape, c.dtype), ".bh"),
         valid=jnp.zeros((batch, slots), bool),
         length=jnp.zeros((), jnp.int32),
+        prompt=None if prompts is None else PromptCache(prompts.k, prompts.v, prompts.valid),
     )
 
 
 class _Slots(NamedTuple):
-    """The cache within the loop over layers: in its carry, so that it exists once."""
+    """The cache within the loop over layers: in its carry, so that it exists once.
+
+    Keys and values of prompts are scanned over with the layers instead, since no layer writes them.
+    """
 
     k: jax.Array
     v: jax.Array
     layer: jax.Array
     start: jax.Array
+    prompt_valid: jax.Array | None
 
 
 def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array, jax.Array]:
@@ -252,6 +267,13 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array
     slots = slots._replace(k=all_k, v=all_v)
     own = [jax.lax.dynamic_index_in_dim(x, slots.layer, keepdims=False) for x in (all_k, all_v)]
     return slots, *own
+
+
+def _attend_after(prompt, prompt_valid, q, k, v, mask):
+    """Attends to prompts ([N K P C] twice, [N P]) and to own slots; [B T H C] -> [B T H C]."""
+    n = prompt_valid.shape[0]
+    q, k, v, mask = (x.reshape(n, -1, *x.shape[1:]) for x in (q, k, v, mask))
+    return attend_shared(q, *prompt, prompt_valid, k, v, mask).reshape(-1, *q.shape[2:])
 
 
 def _linear(

@@ -101,9 +101,9 @@ class DecoderOnly:
         """Returns float32 logits over all ids; the grammar masks, not the head."""
         return Decoder(self.c).apply(decoder_variables(variables), hidden, method="unembed")
 
-    def init_cache(self, batch: int, slots: int) -> Cache:
-        """Returns an empty cache."""
-        return decoder.init_cache(self.c, batch, slots)
+    def init_cache(self, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
+        """Returns an empty cache, for rows that continue the N `prompts`, batch / N each."""
+        return decoder.init_cache(self.c, batch, slots, prompts)
 
     def paint(
         self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array | None = None

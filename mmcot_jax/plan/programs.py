@@ -3,6 +3,7 @@
 Axes: B rows, N prompts, G samples of each, T time, M images or windows of images in a row.
 """
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rollout.generate import image_decoders
-from mmcot_jax.sample.sampler import SampleStatic, sample
+from mmcot_jax.sample.sampler import TOKENS_PER_CHECK, SampleStatic, sample, windows
 from mmcot_jax.train import optim
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
@@ -196,17 +197,20 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
     trace = partial(sample.trace, b, variables, grammar, prompt, keys, static)
-    slots = s.c.plan.prompt_tokens + length
-    cache = jax.eval_shape(partial(b.init_cache, n * g, slots))
-    read = 2 * cache.k.size * cache.k.dtype.itemsize / mesh.size
+    slot = jax.eval_shape(partial(b.init_cache, n * g, 1)).k
+    shard = NamedSharding(mesh, rules.spec(".bh..", slot.shape, mesh)).shard_shape(slot.shape)
+    slot_bytes = 2 * math.prod(shard) * slot.dtype.itemsize / (n * g)
+    # a token reads each prompt once, and its row's window, written or not
+    steps = list(itertools.pairwise((0, *windows(length))))
+    slots = sum((end - start) * (n * s.c.plan.prompt_tokens + n * g * end) for start, end in steps)
     yield Program(
         f"{name}sample",
         trace,
         mesh,
         residents + meshes.bytes_per_device((prompt, keys)),
         weight_reads=(1 + length) * static.micro_batches,
-        extra_bytes_read=read * length,
-        loop_steps=(length,),
+        extra_bytes_read=slots * slot_bytes,
+        loop_steps=tuple((end - start) // TOKENS_PER_CHECK for start, end in steps),
     )
     return jax.eval_shape(partial(sample, b, static=static), variables, grammar, prompt, keys)
 

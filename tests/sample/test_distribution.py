@@ -47,6 +47,41 @@ def test_top_p_keeps_the_least_set_that_reaches_it(top_p, kept):
     assert (law(Sampling(top_p=top_p)) > 0).sum() == kept
 
 
+def nucleus_by_sorting(x, top_p):
+    """The definition: the smallest set that reaches `top_p`, and ties with its last member."""
+    ordered = -jnp.sort(-x, axis=-1)
+    p = jax.nn.softmax(ordered, axis=-1)
+    before = jnp.cumsum(p, axis=-1) - p
+    return x >= jnp.min(jnp.where(before < top_p, ordered, jnp.inf), axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 30.0])
+def test_top_p_is_found_without_sorting(scale):
+    random = np.random.default_rng(0)
+    x = scale * random.normal(size=(64, 500)).astype(np.float32)
+    x[::2] = np.round(x[::2])  # ties, 0.0 and -0.0
+    allowed = random.random(x.shape) < np.linspace(0.01, 1, 64)[:, None]
+    allowed[:, 7] = True
+    allowed, x = jnp.asarray(allowed), jnp.asarray(x)
+    masked = jnp.where(allowed, x, jnp.finfo(jnp.float32).min)
+    for top_p in (1e-6, 0.3, 0.9, 0.999):
+        kept = law(Sampling(top_p=top_p), allowed, x) > 0
+        expected = nucleus_by_sorting(masked, top_p) & allowed
+        np.testing.assert_array_equal(kept, expected)
+
+
+def test_gradients_under_top_p_are_those_of_the_set_that_it_keeps():
+    logits = jax.random.normal(jax.random.key(0), (40,))
+    kept = nucleus_by_sorting(logits, 0.8)
+    picked = int(jnp.argmax(logits))
+    ours, expected = (
+        jax.grad(lambda x: token_log_probs(x, *rest)[picked])(logits)  # noqa: B023
+        for rest in ((jnp.ones(40, bool), Sampling(top_p=0.8)), (kept, Sampling()))
+    )
+    np.testing.assert_allclose(ours, expected, atol=1e-7)
+    assert float(jnp.abs(ours).max()) > 0.01
+
+
 def test_truncation_looks_at_what_grammar_and_temperature_left():
     # allowed: 0.3 0.15 0.05; squared and normalised: 0.783 0.196 0.022, so 0.9 keeps two
     allowed = jnp.array([False, True, True, True])
