@@ -205,9 +205,14 @@ class Backbone(Protocol):
         batch: Batch,
         cache: Cache | None = None,
         *,
+        window: int | None = None,
         dropout: jax.Array | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Hidden states after the last norm, and the cache; `dropout` is a key, or None."""
+        """Hidden states after the last norm, and the cache with the batch written.
+
+        Only the first `window` slots of the cache are read, a number that holds all written ones;
+        None: all slots. `dropout` is a key, or None.
+        """
         ...
 
     def unembed(self, variables: Variables, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:

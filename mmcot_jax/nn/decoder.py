@@ -119,7 +119,7 @@ class Attention(nn.Module):
         k, v = (constrain(rearrange(x, "b t k c -> b k t c"), "bh") for x in (k, v))
         q = constrain(q, "b.h")
         if slots is not None:
-            slots, k, v = _write(slots, k, v)
+            slots, k, v = _write(slots, k, v, mask.mask.shape[-1])
             if prompt is None:
                 y = attend_in_parts(q, k, v, mask.mask)
             else:
@@ -200,8 +200,11 @@ class Decoder(nn.Module):
         if not c.tied:
             self.head = _linear(c, None, c.vocab, out=jnp.float32)
 
-    def __call__(self, batch: Batch, cache: Cache | None = None):
-        """Batch -> (hidden [B T D] after the last norm, the cache with the batch written)."""
+    def __call__(self, batch: Batch, cache: Cache | None = None, window: int | None = None):
+        """Batch -> (hidden [B T D] after the last norm, the cache with the batch written).
+
+        Only the first `window` slots of the cache are read; None: all.
+        """
         c = self.c
         x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
@@ -216,7 +219,8 @@ class Decoder(nn.Module):
             prompt_valid = None if shared is None else shared.valid
             slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start, prompt_valid)
             fused = False
-        mask = AttentionMask(valid, None if fused else causal(valid, start, x.shape[1]))
+        read = valid[:, :window]
+        mask = AttentionMask(read, None if fused else causal(read, start, x.shape[1]))
         (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask, prompt)
         if cache is not None:
             cache = cache._replace(k=slots.k, v=slots.v, valid=valid, length=start + x.shape[1])
@@ -259,14 +263,14 @@ class _Slots(NamedTuple):
     prompt_valid: jax.Array | None
 
 
-def _write(slots: _Slots, k: jax.Array, v: jax.Array) -> tuple[_Slots, jax.Array, jax.Array]:
-    """Writes a layer's new keys and values; returns all of the layer's."""
+def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
+    """Writes a layer's new keys and values; returns the first `window` of the layer's."""
     at = (slots.layer, 0, 0, slots.start, 0)
     all_k = jax.lax.dynamic_update_slice(slots.k, k[None].astype(slots.k.dtype), at)
     all_v = jax.lax.dynamic_update_slice(slots.v, v[None].astype(slots.v.dtype), at)
-    slots = slots._replace(k=all_k, v=all_v)
-    own = [jax.lax.dynamic_index_in_dim(x, slots.layer, keepdims=False) for x in (all_k, all_v)]
-    return slots, *own
+    size = (1, *k.shape[:2], window, k.shape[3])
+    own = [jax.lax.dynamic_slice(x, (slots.layer, 0, 0, 0, 0), size)[0] for x in (all_k, all_v)]
+    return slots._replace(k=all_k, v=all_v), *own
 
 
 def _attend_after(prompt, prompt_valid, q, k, v, mask):

@@ -86,12 +86,14 @@ class DecoderOnly:
         batch: Batch,
         cache: Cache | None = None,
         *,
+        window: int | None = None,
         dropout: jax.Array | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """Returns hidden states after the last norm, and the cache with the batch written."""
         batch = self.fill_embeds(variables, batch)
         rngs = None if dropout is None else {"dropout": dropout}
-        return Decoder(self.c).apply(decoder_variables(variables), batch, cache, rngs=rngs)
+        variables = decoder_variables(variables)
+        return Decoder(self.c).apply(variables, batch, cache, window, rngs=rngs)
 
     def fill_embeds(self, variables: Variables, batch: Batch) -> Batch:
         """Returns the batch with `embeds` of all its tokens, or of none."""

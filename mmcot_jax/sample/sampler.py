@@ -87,19 +87,24 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
     n, p = prompt.tokens.shape
     hidden, prompts = backbone(variables, prompt, backbone.init_cache(n, p))
     prompt = _repeat(prompt, g)
-    cache = backbone.init_cache(n * g, stages[0], prompts)
+    cache = backbone.init_cache(n * g, stages[-1], prompts)
     state = _initial_state(prompt, jnp.repeat(hidden[:, -1], g, axis=0), cache, stages[-1])
     if sampling.repetition_penalty != 1:
         places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))
         state = state._replace(seen=places < p)
-    one_token = partial(_decode, backbone, variables, grammar, keys, static)
-    several = lambda s: jax.lax.fori_loop(0, TOKENS_PER_CHECK, lambda _, s: one_token(s), s)  # noqa: E731
-    for slots in stages:
-        state = state._replace(cache=_grow(state.cache, slots))
-        goes_on = lambda s, slots=slots: (s.t < slots) & jnp.any(s.unfinished)  # noqa: E731
-        state = jax.lax.while_loop(goes_on, several, state)
+    decode = partial(_decode, backbone, variables, grammar, keys, static)
+    for window in stages:
+        state = jax.lax.while_loop(
+            lambda s, window=window: (s.t < window) & jnp.any(s.unfinished),
+            lambda s, window=window: _repeatedly(partial(decode, window), s),
+            state,
+        )
     rows = jax.tree.map(lambda x: x[:, : static.length], state.out._replace(prompt=None))
     return rows._replace(prompt=prompt)
+
+
+def _repeatedly(decode, state):
+    return jax.lax.fori_loop(0, TOKENS_PER_CHECK, lambda _, s: decode(s), state)
 
 
 TOKENS_PER_CHECK = 8
@@ -107,12 +112,12 @@ TOKENS_PER_CHECK = 8
 WINDOW = 128
 """Fewest slots by which the window of written slots grows."""
 MOST_WINDOWS = 4
-"""Each window is a program of its own. With four, a completion of the full length reads 5/8 of its
-slots on average; half of them are written."""
+"""Each window is a program of its own over the same cache. With four, a completion of the full
+length reads 5/8 of its slots on average; half of them are written."""
 
 
 def windows(length: int) -> tuple[int, ...]:
-    """Returns the slots of own keys that exist while a completion grows, ascending.
+    """Returns how many slots of its own are read while a completion grows, ascending.
 
     All are whole checks; the last holds `length` tokens. 400 -> 104 200 304 400
     """
@@ -136,7 +141,7 @@ class DecodeState(NamedTuple):
 
 
 def _decode(
-    backbone, variables, grammar, keys, static: SampleStatic, s: DecodeState
+    backbone, variables, grammar, keys, static: SampleStatic, window: int, s: DecodeState
 ) -> DecodeState:
     """Draws one token per row and writes it; a row at `length` ends."""
     sampling, room = static.sampling, static.length - s.t
@@ -157,7 +162,7 @@ def _decode(
     )
     unfinished = s.unfinished[:, None]
     one_token = Batch(token[:, None], s.position[..., None], unfinished, unfinished)
-    hidden, cache = backbone(variables, one_token, s.cache)
+    hidden, cache = backbone(variables, one_token, s.cache, window=window)
     return DecodeState(
         t=s.t + 1,
         state=step(grammar, s.state, token),
@@ -168,13 +173,6 @@ def _decode(
         out=out,
         seen=None if s.seen is None else s.seen.at[jnp.arange(len(token)), token].set(True),
     )
-
-
-def _grow(cache: Cache, slots: int) -> Cache:
-    """Appends empty slots to the window."""
-    more = slots - cache.valid.shape[1]
-    pad = lambda x, axis: jnp.pad(x, [(0, more * (i == axis)) for i in range(x.ndim)])  # noqa: E731
-    return cache._replace(k=pad(cache.k, 3), v=pad(cache.v, 3), valid=pad(cache.valid, 1))
 
 
 def _repeat(prompt: Batch, g: int) -> Batch:
