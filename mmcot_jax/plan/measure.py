@@ -33,6 +33,8 @@ class Estimate(NamedTuple):
     bound: Bound
     compile_s: float
     note: str = ""
+    stage: str = ""
+    """Of the config: sft, grpo or eval."""
 
     @property
     def headroom(self) -> float:
@@ -62,7 +64,8 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
     """
     began = time.monotonic()
     steps = program.loop_steps or (1,)
-    estimate = partial(Estimate, program.name, tuple(program.mesh.shape.values()))
+    mesh = tuple(program.mesh.shape.values())
+    estimate = partial(Estimate, program.name, mesh, stage=program.stage)
     with jax.set_mesh(program.mesh):
         traced = program.trace()
         count = flops(traced.jaxpr, steps) / program.mesh.size

@@ -41,6 +41,8 @@ class Program(NamedTuple):
     """Bytes it reads besides the weights, per device, at least."""
     loop_steps: tuple[int, ...] = ()
     """Most iterations of each loop over tokens, in order; () if it decodes no tokens."""
+    stage: str = ""
+    """Of the config: sft, grpo or eval."""
 
 
 def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
@@ -117,7 +119,8 @@ def programs(
     shapes = Shapes(c, mesh, rollout, memory)
     for stage, planned in (("sft", _sft), ("grpo", _grpo), ("eval", _eval)):
         if stage in c.stages:
-            yield from planned(shapes)
+            for program in planned(shapes):
+                yield program._replace(stage=stage)
 
 
 def _sft(s: Shapes) -> Iterator[Program]:
