@@ -1,9 +1,19 @@
-"""Bytes that programs of a few lines read."""
+"""Bytes that programs of a few lines read, and that decoding reads once it is compiled."""
+
+import importlib.util
 
 import jax
 import jax.numpy as jnp
+import pytest
 
-from mmcot_jax.plan import hlo, reads
+from mmcot_jax import config, stages
+from mmcot_jax.plan import hlo, reads, topology
+from mmcot_jax.plan.programs import programs
+from mmcot_jax.plan.report import decoder_bytes
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="compiles for TPUs: pip install libtpu"
+)
 
 LAYERS = """HloModule jit_f
 
@@ -70,3 +80,27 @@ def test_a_loop_over_stacked_weights_reads_each_of_them_once():
     text = jax.jit(layers).lower(x, weights).compile().as_text()
     # a CPU copies a layer's weights out of the stack, then multiplies; activations are 512 bytes
     assert 2 * weights.nbytes <= reads.bytes_read(hlo.parse(text)) < 2.2 * weights.nbytes
+
+
+@pytest.mark.slow
+@pytest.mark.tpu_aot
+@needs_libtpu
+def test_the_bytes_estimated_for_decoding_are_those_of_the_compiled_program():
+    changes = [
+        "plan.prompt_tokens=64", "grpo.max_completion_length=512", "model.context=2048",
+        # more than fits on the chip (128 MiB): 134 MB of keys, and of each of an MLP's kernels
+        "grpo.prompts_per_step=16", "grpo.num_generations=16", "grpo.rollout_micro_batches=2",
+        "model.decoder.width=512", "model.decoder.mlp=32768", "model.decoder.heads=4",
+        "model.decoder.rope_sections=(16,24,24)", "model.decoder.qk_norm=False",
+    ]  # fmt: skip
+    c = config.load("configs/m2t.py:tiny", changes)
+    with c.unlocked():
+        c.model.decoder.dtype = c.model.decoder.param_dtype = "bfloat16"
+    mesh, rollout = stages.make_meshes(c, topology.devices("v5e:1x1"))
+    (program,) = [p for p in programs(c, mesh, rollout) if p.name == "sample"]
+    with jax.set_mesh(rollout):
+        text = program.trace().lower().compile().as_text()
+    read = reads.bytes_read(hlo.parse(text, program.loop_steps))
+    estimated = program.weight_reads * decoder_bytes(c) + program.extra_bytes_read
+    # small arrays stay on the chip; masks and activations are not in the estimate
+    assert 0.95 * estimated < read < 1.1 * estimated
