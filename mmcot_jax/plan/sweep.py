@@ -18,7 +18,8 @@ from mmcot_jax.plan import report
 from mmcot_jax.plan.measure import Estimate
 
 TENSOR = (1, 2, 4, 8)
-"""Sizes of the tensor axis to try, if they divide the kv heads and stay within a host to sample."""
+"""Sizes of the tensor axis to try, if they divide the heads, and stay within a host to sample. Kv
+heads that are fewer are on several devices each."""
 BASE_DTYPES = ("bfloat16", "int8")
 """Values of `model.base_dtype` to try."""
 
@@ -117,7 +118,7 @@ def _fastest(
     ((group, axes),) = mesh.items()
     candidates = []
     for tensor in TENSOR:
-        if c.model.decoder.kv_heads % tensor or len(slice_.devices) % (tensor * slice_.slices):
+        if c.model.decoder.heads % tensor or len(slice_.devices) % (tensor * slice_.slices):
             continue
         tried = _largest_fitting(c, slice_, {group: axes | {"tensor": tensor}}, knobs)
         candidates += [tried] if tried else []

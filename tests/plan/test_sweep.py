@@ -52,7 +52,8 @@ def test_the_largest_micro_batch_that_fits_on_the_fastest_mesh_is_the_best(slice
     assert sweep.sweep(c, slice_, ("grpo_step", "sample")) == 0
     # 64 GiB on one, 32 on two devices of the tensor axis: halved until they fit in 14.2 GiB
     assert tried[:4] == [("grpo_step", 1, n) for n in (1, 2, 4, 8)]
-    assert ("grpo_step", 2, 4) in tried and ("grpo_step", 4, 1) not in tried  # 2 kv heads
+    assert ("grpo_step", 2, 4) in tried and ("grpo_step", 4, 2) in tried
+    assert 8 not in {tensor for _, tensor, _ in tried}  # 4 heads
     best, seconds = capsys.readouterr().out.splitlines()[-2:]
     found = shlex.split(best.removeprefix("best: "))
     repeated = config.load("configs/m2t.py:tiny", CHANGES + [f[len("--config.") :] for f in found])
@@ -63,7 +64,8 @@ def test_the_largest_micro_batch_that_fits_on_the_fastest_mesh_is_the_best(slice
     assert seconds == "its programs take at least 3 s by the chip's public rates"
 
 
-def test_if_nothing_fits_the_sweep_returns_1(slice_, tried, capsys):
+def test_if_nothing_fits_the_sweep_returns_1(slice_, tried, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "TENSOR", (1, 2))
     c = config.load("configs/m2t.py:tiny", [*CHANGES, "sft.batch_size=8"])
     assert sweep.sweep(c, slice_, ("sft_step",)) == 1
     assert "nothing fits v5e:2x4: no tensor axis" in capsys.readouterr().out
