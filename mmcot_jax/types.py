@@ -112,6 +112,9 @@ class Cache(NamedTuple):
     """Number of written slots."""
     prompt: PromptCache | None = None
     """Before the slots of rows n G .. n G + G - 1 is prompt n, which exists once."""
+    rows: Int[Array, "S B/S"] | None = None
+    """If rows are no longer in the order of their prompts: which of its shard's rows each row was.
+    Then a batch may be the first rows of each of the S shards, and only those are computed."""
 
 
 class Grammar(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mmcot_jax import rules
 
@@ -104,6 +104,57 @@ def attend_shared(
     )
     y = y + jnp.einsum("ngkhtw,ngkwc->ngkhtc", own.astype(v.dtype), v)
     return rearrange(y / total.astype(v.dtype), "n g k h t c -> n g t (k h) c")
+
+
+def attend_shared_some(
+    q: Float[Array, "S R T H C"],
+    prompt_k: Float[Array, "N K P C"],
+    prompt_v: Float[Array, "N K P C"],
+    prompt_valid: Bool[Array, "N P"],
+    k: Float[Array, "S R K W C"],
+    v: Float[Array, "S R K W C"],
+    mask: Bool[Array, "S R T W"],
+    rows: Int[Array, "S M"],
+) -> Float[Array, "S R T H C"]:
+    """Equals `attend_shared` for some rows, in any order within each of S shards.
+
+    `rows` is a permutation of each shard's M = N G / S rows; the first R of them are given. Queries
+    go to the place of their row, so that the prompts stay where they are.
+    """
+    s, r, t = q.shape[:3]
+    n, heads = prompt_k.shape[0], prompt_k.shape[1]
+    take = jax.vmap(lambda x, i: x[i])
+    places = jnp.minimum(jnp.argsort(rows, axis=1), r - 1)  # rows that are left out are unused
+    q = q * q.shape[-1] ** -0.5
+    every = take(q, places).reshape(n, -1, *q.shape[2:])
+    g = every.shape[1]
+    by_prompt = rearrange(every, "n g t (k h) c -> n k (g h t) c", k=heads)
+    shared = _part(by_prompt, prompt_k, prompt_v, prompt_valid[:, None, None])
+    to_rows = partial(rearrange, pattern="n k (g h t) c -> (n g) k (h t) c", g=g, t=t)
+    shared = [take(to_rows(x).reshape(s, -1, *to_rows(x).shape[1:]), rows[:, :r]) for x in shared]
+    by_sample = rearrange(q, "s r t (k h) c -> s r k (h t) c", k=heads)
+    repeated = jnp.tile(mask[:, :, None], (1, 1, 1, by_sample.shape[3] // t, 1))
+    own = _part(by_sample, k, v, repeated)
+    top = jnp.maximum(shared[1], own[1])
+    scales = [jnp.exp(part[1] - top) for part in (shared, own)]
+    total = sum(part[2] * scale for part, scale in zip((shared, own), scales, strict=True))
+    y = sum(part[0] * scale for part, scale in zip((shared, own), scales, strict=True)) / total
+    return rearrange(y.astype(v.dtype), "s r k (h t) c -> s r t (k h) c", t=t)
+
+
+def _part(q, k, v, mask):
+    """Attention over some of the keys: the weighted sum of values, largest score, sum of weights.
+
+    [... X C], [... S C] twice, [... X or 1, S] -> float32 [... X C], [... X 1] twice.
+    """
+    scores = jnp.einsum("...xc,...sc->...xs", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    top = jnp.max(scores, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - top)
+    y = jnp.einsum(
+        "...xs,...sc->...xc", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+    )
+    return y, top, jnp.sum(weights, axis=-1, keepdims=True)
 
 
 def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> Bool[Array, "B T S"]:

@@ -19,6 +19,7 @@ from mmcot_jax.nn.attention import (
     attend_fused,
     attend_in_parts,
     attend_shared,
+    attend_shared_some,
     causal,
     is_fused,
 )
@@ -123,7 +124,7 @@ class Attention(nn.Module):
             if prompt is None:
                 y = attend_in_parts(q, k, v, mask.mask)
             else:
-                y = _attend_after(prompt, slots.prompt_valid, q, k, v, mask.mask)
+                y = _attend_after(prompt, slots, q, k, v, mask.mask)
         elif mask.mask is None:
             y = attend_fused(q, k, v, mask.valid)
         else:
@@ -209,17 +210,24 @@ class Decoder(nn.Module):
         x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
         if cache is None:
-            valid, start, slots, prompt = batch.valid, 0, None, None
+            computed, start, slots, prompt = batch.valid, 0, None, None
             fused = is_fused(c.channels)
         else:
             start = cache.length
-            valid = jax.lax.dynamic_update_slice(cache.valid, batch.valid, (0, start))
+            shards = 1 if cache.rows is None else len(cache.rows)
+            new = batch.valid.reshape(shards, -1, x.shape[1])
+            valid = cache.valid.reshape(shards, -1, cache.valid.shape[1])
+            valid = jax.lax.dynamic_update_slice(valid, new, (0, 0, start))
+            computed = valid[:, : new.shape[1]].reshape(x.shape[0], -1)
+            valid = valid.reshape(cache.valid.shape)
             shared = cache.prompt
             prompt = None if shared is None else (shared.k, shared.v)
             prompt_valid = None if shared is None else shared.valid
-            slots = _Slots(cache.k, cache.v, jnp.zeros((), jnp.int32), start, prompt_valid)
+            slots = _Slots(
+                cache.k, cache.v, jnp.zeros((), jnp.int32), start, prompt_valid, cache.rows
+            )
             fused = False
-        read = valid[:, :window]
+        read = computed[:, :window]
         mask = AttentionMask(read, None if fused else causal(read, start, x.shape[1]))
         (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask, prompt)
         if cache is not None:
@@ -261,23 +269,34 @@ class _Slots(NamedTuple):
     layer: jax.Array
     start: jax.Array
     prompt_valid: jax.Array | None
+    rows: jax.Array | None
 
 
 def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
     """Writes a layer's new keys and values; returns the first `window` of the layer's."""
-    at = (slots.layer, 0, 0, slots.start, 0)
-    all_k = jax.lax.dynamic_update_slice(slots.k, k[None].astype(slots.k.dtype), at)
-    all_v = jax.lax.dynamic_update_slice(slots.v, v[None].astype(slots.v.dtype), at)
-    size = (1, *k.shape[:2], window, k.shape[3])
-    own = [jax.lax.dynamic_slice(x, (slots.layer, 0, 0, 0, 0), size)[0] for x in (all_k, all_v)]
-    return slots._replace(k=all_k, v=all_v), *own
+    shards = 1 if slots.rows is None else len(slots.rows)
+    rows, (heads, time, channels) = k.shape[0] // shards, k.shape[1:]
+
+    def one(cache, new):
+        x = cache.reshape(cache.shape[0], shards, -1, *cache.shape[2:])
+        new = new.reshape(1, shards, rows, heads, time, channels).astype(x.dtype)
+        x = jax.lax.dynamic_update_slice(x, new, (slots.layer, 0, 0, 0, slots.start, 0))
+        size = (1, shards, rows, heads, window, channels)
+        own = jax.lax.dynamic_slice(x, (slots.layer, 0, 0, 0, 0, 0), size)
+        return x.reshape(cache.shape), own.reshape(-1, heads, window, channels)
+
+    (all_k, k), (all_v, v) = one(slots.k, k), one(slots.v, v)
+    return slots._replace(k=all_k, v=all_v), k, v
 
 
-def _attend_after(prompt, prompt_valid, q, k, v, mask):
-    """Attends to prompts ([N K P C] twice, [N P]) and to own slots; [B T H C] -> [B T H C]."""
-    n = prompt_valid.shape[0]
-    q, k, v, mask = (x.reshape(n, -1, *x.shape[1:]) for x in (q, k, v, mask))
-    return attend_shared(q, *prompt, prompt_valid, k, v, mask).reshape(-1, *q.shape[2:])
+def _attend_after(prompt, slots: _Slots, q, k, v, mask):
+    """Attends to prompts ([N K P C] twice) and to own slots; [B T H C] -> [B T H C]."""
+    shape, valid, rows = q.shape, slots.prompt_valid, slots.rows
+    groups = len(valid) if rows is None else len(rows)
+    q, k, v, mask = (x.reshape(groups, -1, *x.shape[1:]) for x in (q, k, v, mask))
+    if rows is None:
+        return attend_shared(q, *prompt, valid, k, v, mask).reshape(shape)
+    return attend_shared_some(q, *prompt, valid, k, v, mask, rows).reshape(shape)
 
 
 def _linear(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mmcot_jax import rules
 from mmcot_jax.sample import distribution
 from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed, is_eos, step
@@ -83,28 +84,44 @@ def sample(
 
 def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic) -> Rollout:
     sampling, g = static.sampling, static.num_generations
-    stages = windows(static.length)
+    ends = windows(static.length)
     n, p = prompt.tokens.shape
     hidden, prompts = backbone(variables, prompt, backbone.init_cache(n, p))
     prompt = _repeat(prompt, g)
-    cache = backbone.init_cache(n * g, stages[-1], prompts)
-    state = _initial_state(prompt, jnp.repeat(hidden[:, -1], g, axis=0), cache, stages[-1])
+    cache = backbone.init_cache(n * g, ends[-1], prompts)
+    rows = _initial_rows(prompt, jnp.repeat(hidden[:, -1], g, axis=0), keys)
     if sampling.repetition_penalty != 1:
         places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))
-        state = state._replace(seen=places < p)
-    decode = partial(_decode, backbone, variables, grammar, keys, static)
-    for window in stages:
-        state = jax.lax.while_loop(
-            lambda s, window=window: (s.t < window) & jnp.any(s.unfinished),
-            lambda s, window=window: _repeatedly(partial(decode, window), s),
-            state,
-        )
-    rows = jax.tree.map(lambda x: x[:, : static.length], state.out._replace(prompt=None))
-    return rows._replace(prompt=prompt)
+        rows = rows._replace(seen=places < p)
+    shards = _shards(n * g)
+    counts = row_counts(n * g // shards)
+    state = DecodeState(jnp.zeros((), jnp.int32), rows, cache, _empty(n * g, ends[-1]))
+    decode = partial(_decode, backbone, variables, grammar, static)
+    stages = [(end, counts[0]) for end in ends] + [(ends[-1], count) for count in counts[1:]]
+    for window, count in stages:
+        if count < counts[0]:
+            state = _unfinished_first(state, shards)
+        state = _run(partial(decode, window, (shards, count)), state, window, shards, counts)
+    out = state.out
+    if state.cache.rows is not None:
+        out = _take(out, jnp.argsort(state.cache.rows, axis=1))
+    out = jax.tree.map(lambda x: x[:, : static.length], out)
+    return out._replace(prompt=prompt)
 
 
-def _repeatedly(decode, state):
-    return jax.lax.fori_loop(0, TOKENS_PER_CHECK, lambda _, s: decode(s), state)
+def _run(decode, state: "DecodeState", window: int, shards: int, counts) -> "DecodeState":
+    """Decodes until the window is full, or the rest of the rows fit a smaller count."""
+    count = decode.args[-1][1]
+    fewer = max((c for c in counts if c < count), default=0)
+
+    def goes_on(s: DecodeState) -> Array:
+        unfinished = jnp.sum(s.rows.unfinished.reshape(shards, -1), axis=1)
+        return (s.t < window) & (jnp.max(unfinished) > fewer)
+
+    def several(s: DecodeState) -> DecodeState:
+        return jax.lax.fori_loop(0, TOKENS_PER_CHECK, lambda _, s: decode(s), s)
+
+    return jax.lax.while_loop(goes_on, several, state)
 
 
 TOKENS_PER_CHECK = 8
@@ -126,53 +143,136 @@ def windows(length: int) -> tuple[int, ...]:
     return tuple(-(-checks * (i + 1) // count) * TOKENS_PER_CHECK for i in range(count))
 
 
-class DecodeState(NamedTuple):
-    """The carry of the decoding loop."""
+FEWEST_ROWS = 16
+"""Rows of a device below which all are decoded until the last has ended."""
 
-    t: Int[Array, ""]
+
+def row_counts(rows: int) -> tuple[int, ...]:
+    """Returns how many of a device's rows are decoded while they end, descending.
+
+    Each count below all of them is a program of its own. 64 -> 64 48 32 16
+    """
+    if rows < FEWEST_ROWS:
+        return (rows,)
+    return tuple(-(-rows * quarters // 4) for quarters in (4, 3, 2, 1))
+
+
+def _shards(rows: int) -> int:
+    """Returns the devices that rows are split over: each reorders its own."""
+    mesh = jax.sharding.get_abstract_mesh()
+    devices = 1 if mesh.empty else rules.size(mesh, rules.ROWS)
+    return devices if rows % devices == 0 else 1
+
+
+class DecodeRows(NamedTuple):
+    """What decoding carries of each row; rows come first everywhere."""
+
+    key: Key[Array, "B"]
     state: Int[Array, "B"]
-    unfinished: Array
+    unfinished: Bool[Array, "B"]
     hidden: Float[Array, "B D"]
-    position: Int[Array, "A B"]
-    cache: Cache
-    out: Rollout
+    position: Int[Array, "B A"]
     seen: Bool[Array, "B V"] | None = None
     """Tokens of the prompt and the reply so far; None without a repetition penalty."""
 
 
+class DecodeState(NamedTuple):
+    """The carry of the decoding loop. Rows are in the order of `cache.rows`."""
+
+    t: Int[Array, ""]
+    rows: DecodeRows
+    cache: Cache
+    out: Rollout
+
+
 def _decode(
-    backbone, variables, grammar, keys, static: SampleStatic, window: int, s: DecodeState
+    backbone, variables, grammar, static: SampleStatic, window: int, part, s: DecodeState
 ) -> DecodeState:
-    """Draws one token per row and writes it; a row at `length` ends."""
+    """Draws one token for each of the first `count` rows of each shard, and writes it.
+
+    `part` is (shards, count). A row at `length` ends.
+    """
+    shards, count = part
     sampling, room = static.sampling, static.length - s.t
-    legal = allowed(grammar, s.state, jnp.full_like(s.state, room))
-    logits = penalize(backbone.unembed(variables, s.hidden), s.seen, sampling)
+    rows = jax.tree.map(lambda x: _first(x, shards, count), s.rows)
+    legal = allowed(grammar, rows.state, jnp.full_like(rows.state, room))
+    logits = penalize(backbone.unembed(variables, rows.hidden), rows.seen, sampling)
     logps = token_log_probs(logits, legal, sampling)
-    token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(keys, s.t), sampling)
-    token = jnp.where(s.unfinished, token, 0)
+    token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(rows.key, s.t), sampling)
+    token = jnp.where(rows.unfinished, token, 0)
     picked = jnp.take_along_axis(logps, token[:, None], axis=-1)[:, 0]
-    put = lambda column, value: column.at[:, s.t].set(value)  # noqa: E731
-    out = s.out._replace(
-        tokens=put(s.out.tokens, token),
-        state=put(s.out.state, s.state),
-        room=put(s.out.room, room),
-        sampled=put(s.out.sampled, s.unfinished & (jnp.sum(legal, axis=-1) > 1)),
-        valid=put(s.out.valid, s.unfinished),
-        logps=put(s.out.logps, jnp.where(s.unfinished, picked, 0.0)),
+    column = Rollout(
+        prompt=None,
+        tokens=token,
+        state=rows.state,
+        room=jnp.full_like(rows.state, room),
+        sampled=rows.unfinished & (jnp.sum(legal, axis=-1) > 1),
+        valid=rows.unfinished,
+        logps=jnp.where(rows.unfinished, picked, 0.0),
     )
-    unfinished = s.unfinished[:, None]
-    one_token = Batch(token[:, None], s.position[..., None], unfinished, unfinished)
+    unfinished = rows.unfinished[:, None]
+    one_token = Batch(token[:, None], rows.position.T[..., None], unfinished, unfinished)
     hidden, cache = backbone(variables, one_token, s.cache, window=window)
+    seen = rows.seen
+    new = rows._replace(
+        state=step(grammar, rows.state, token),
+        unfinished=rows.unfinished & ~is_eos(grammar, token) & (room > 1),
+        hidden=hidden[:, 0],
+        position=rows.position + 1,
+        seen=None if seen is None else seen.at[jnp.arange(len(token)), token].set(True),
+    )
     return DecodeState(
         t=s.t + 1,
-        state=step(grammar, s.state, token),
-        unfinished=s.unfinished & ~is_eos(grammar, token) & (room > 1),
-        hidden=hidden[:, 0],
-        position=s.position + 1,
+        rows=jax.tree.map(lambda x, y: _set_first(x, y, shards), s.rows, new),
         cache=cache,
-        out=out,
-        seen=None if s.seen is None else s.seen.at[jnp.arange(len(token)), token].set(True),
+        out=jax.tree.map(lambda x, y: _set_first(x, y[:, None], shards, s.t), s.out, column),
     )
+
+
+def _first(x: Array, shards: int, count: int) -> Array:
+    """Returns the first `count` rows of each shard."""
+    if count * shards == len(x):
+        return x
+    return x.reshape(shards, -1, *x.shape[1:])[:, :count].reshape(-1, *x.shape[1:])
+
+
+def _set_first(x: Array, rows: Array, shards: int, column: Any = None) -> Array:
+    """Writes the first rows of each shard, all of them or from a `column` on."""
+    if column is None and len(rows) == len(x):
+        return rows
+    whole = x.reshape(shards, -1, *x.shape[1:])
+    rows = rows.reshape(shards, -1, *rows.shape[1:])
+    if column is None:
+        return whole.at[:, : rows.shape[1]].set(rows).reshape(x.shape)
+    return jax.lax.dynamic_update_slice(whole, rows, (0, 0, column)).reshape(x.shape)
+
+
+def _take(tree: Any, order: Int[Array, "S M"]) -> Any:
+    """Reorders the rows of each shard."""
+
+    def one(x: Array) -> Array:
+        return jax.vmap(lambda x, i: x[i])(x.reshape(*order.shape, *x.shape[1:]), order)
+
+    return jax.tree.map(lambda x: one(x).reshape(x.shape), tree)
+
+
+def _unfinished_first(s: DecodeState, shards: int) -> DecodeState:
+    """Reorders the rows of each shard; the cache in place, one layer after another."""
+    ended = ~s.rows.unfinished.reshape(shards, -1)
+    order = jnp.argsort(ended, axis=1)
+    cache = s.cache
+    rows = cache.rows
+    if rows is None:
+        rows = jnp.broadcast_to(jnp.arange(order.shape[1]), order.shape)
+
+    def one_layer(layer, x):
+        mine = jax.lax.dynamic_index_in_dim(x, layer, keepdims=False)
+        return jax.lax.dynamic_update_index_in_dim(x, _take(mine, order), layer, 0)
+
+    k, v = (jax.lax.fori_loop(0, x.shape[0], one_layer, x) for x in (cache.k, cache.v))
+    valid, rows = _take(cache.valid, order), jnp.take_along_axis(rows, order, axis=1)
+    cache = cache._replace(k=k, v=v, valid=valid, rows=rows)
+    return s._replace(rows=_take(s.rows, order), out=_take(s.out, order), cache=cache)
 
 
 def _repeat(prompt: Batch, g: int) -> Batch:
@@ -185,23 +285,22 @@ def _repeat(prompt: Batch, g: int) -> Batch:
     return jax.tree.map(rows(0), prompt)._replace(positions=rows(1)(prompt.positions))
 
 
-def _initial_state(prompt: Batch, hidden: Array, cache: Cache, length: int) -> DecodeState:
-    b = hidden.shape[0]
-    ints, flags = jnp.zeros((b, length), jnp.int32), jnp.zeros((b, length), bool)
-    logps = jnp.zeros((b, length), jnp.float32)
-    return DecodeState(
-        t=jnp.zeros((), jnp.int32),
+def _initial_rows(prompt: Batch, hidden: Array, keys: Key[Array, "B"]) -> DecodeRows:
+    b, axes = hidden.shape[0], prompt.positions.shape[0]
+    # the reply goes on after the largest position on any axis
+    largest = jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2))
+    return DecodeRows(
+        key=keys,
         state=jnp.zeros(b, jnp.int32),
         unfinished=jnp.ones(b, bool),
         hidden=hidden,
-        # the reply goes on after the largest position on any axis
-        position=jnp.broadcast_to(
-            jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2)) + 1,
-            prompt.positions.shape[:2],
-        ),
-        cache=cache,
-        out=Rollout(None, ints, ints, ints, flags, flags, logps),
+        position=jnp.broadcast_to(largest[:, None] + 1, (b, axes)),
     )
+
+
+def _empty(rows: int, length: int) -> Rollout:
+    ints, flags = jnp.zeros((rows, length), jnp.int32), jnp.zeros((rows, length), bool)
+    return Rollout(None, ints, ints, ints, flags, flags, jnp.zeros((rows, length), jnp.float32))
 
 
 def _draw(logps: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int[Array, "B"]:

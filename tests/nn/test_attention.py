@@ -10,6 +10,7 @@ from mmcot_jax.nn.attention import (
     attend_fused,
     attend_in_parts,
     attend_shared,
+    attend_shared_some,
     causal,
     is_fused,
 )
@@ -107,6 +108,23 @@ def test_a_shared_prompt_is_the_same_attention_as_one_of_its_own(queries):
 
     for x, y in zip(gradients(shared), gradients(alone), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+def test_some_rows_in_any_order_attend_as_all_do():
+    """Four groups of three on two shards; the first four rows of each, in an order of its own."""
+    n, g, p, w, shards, some = 4, 3, 5, 6, 2, 4
+    q, k, v = random(n, g, 1, 4, 8), random(n, g, 2, w, 8), random(n, g, 2, w, 8)
+    prompt = random(n, 2, p, 8), random(n, 2, p, 8), jnp.arange(p) >= jnp.arange(n)[:, None]
+    mask = jnp.arange(w) <= jnp.arange(n * g).reshape(n, g, 1, 1) % w
+    rows = jnp.array([[5, 0, 3, 1, 2, 4], [2, 4, 5, 0, 1, 3]])
+
+    def of(x):
+        index = rows[:, :some].reshape(shards, some, *[1] * (x.ndim - 2))
+        return jnp.take_along_axis(x.reshape(shards, -1, *x.shape[2:]), index, axis=1)
+
+    expected = of(attend_shared(q, *prompt, k, v, mask))
+    ours = attend_shared_some(of(q), *prompt, of(k), of(v), of(mask), rows)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -4,13 +4,17 @@ import pathlib
 import runpy
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmcot_jax import mesh as meshes
 from mmcot_jax.sample import sampler
+from mmcot_jax.types import row_axes
 
 RECORDED = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "golden" / "make_samples.py"))
 prompts, draw = RECORDED["prompts"], RECORDED["draw"]
+KEY = jax.random.key(3)
 
 
 def test_tokens_are_those_recorded(backbone, recorded):
@@ -20,7 +24,9 @@ def test_tokens_are_those_recorded(backbone, recorded):
         check(ours, {field: recorded[f"{name}/{law}/{field}"] for field in FIELDS})
 
 
-@pytest.mark.parametrize("length", [5, 8, 9, 17])
+@pytest.mark.parametrize(
+    "length", [8, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 9))]
+)
 def test_a_completion_ends_anywhere_in_a_window(chameleon, monkeypatch, length):
     """Windows of 8 and 16 slots beside one window; the end is inside, at and after a border."""
     prompt = prompts("chameleon", *chameleon)
@@ -36,6 +42,43 @@ def test_a_completion_ends_anywhere_in_a_window(chameleon, monkeypatch, length):
     check(several, {field: getattr(one, field) for field in FIELDS})
     assert (np.asarray(several.tokens)[~np.asarray(several.valid)] == 0).all()
     assert (np.asarray(several.logps)[~np.asarray(several.valid)] == 0).all()
+
+
+def test_rows_that_ended_are_left_out_and_the_others_draw_as_before(
+    chameleon, recorded, monkeypatch
+):
+    """Nine rows, then the first 7, 5 and 3 after those that go on came first."""
+    monkeypatch.setattr(sampler, "FEWEST_ROWS", 2)
+    jax.clear_caches()
+    assert sampler.row_counts(9) == (9, 7, 5, 3)
+    for law in ("nucleus", "penalty"):
+        ours = draw(*chameleon, prompts("chameleon", *chameleon), law)
+        check(ours, {field: recorded[f"chameleon/{law}/{field}"] for field in FIELDS})
+        assert (ours.valid.sum(axis=1) < 9).sum() >= 4  # so that 5 rows go on at most
+
+
+@pytest.mark.slow
+def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch):
+    """Four shards of six rows, two groups each."""
+    backbone, variables = chameleon
+    one = prompts("chameleon", backbone, variables)
+    prompt = jax.tree.map(lambda x: np.concatenate([x, x, x], 0)[:8], one._replace(positions=()))
+    prompt = prompt._replace(positions=np.concatenate([one.positions] * 3, 1)[:, :8])
+    static = sampler.SampleStatic(RECORDED["LAWS"]["nucleus"], 20, 3)
+
+    def drawn(prompt, keys):
+        return sampler.sample(backbone, variables, backbone.grammar, prompt, keys, static)
+
+    expected = drawn(jax.tree.map(jnp.asarray, prompt), sampler.row_keys(KEY, jnp.arange(24)))
+    monkeypatch.setattr(sampler, "FEWEST_ROWS", 2)
+    jax.clear_caches()
+    mesh = meshes.make(2, 2, 2)
+    variables = jax.device_put(variables, meshes.shardings(variables, mesh))
+    with jax.set_mesh(mesh):
+        keys = sampler.row_keys(KEY, meshes.put(np.arange(24), mesh))
+        ours = drawn(meshes.put(prompt, mesh, row_axes(prompt)), keys)
+    expected = {field: getattr(expected, field) for field in FIELDS}
+    check(ours, expected)
 
 
 @pytest.mark.parametrize(
