@@ -21,7 +21,13 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rollout.generate import image_decoders
-from mmcot_jax.sample.sampler import TOKENS_PER_CHECK, SampleStatic, sample, windows
+from mmcot_jax.sample.sampler import (
+    TOKENS_PER_CHECK,
+    SampleStatic,
+    row_counts,
+    sample,
+    windows,
+)
 from mmcot_jax.train import optim
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
@@ -206,6 +212,10 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
     # a token reads each prompt once, and its row's window, written or not
     steps = list(itertools.pairwise((0, *windows(length))))
     slots = sum((end - start) * (n * s.c.plan.prompt_tokens + n * g * end) for start, end in steps)
+    # if no row ends early, the loops over fewer rows are never entered
+    rows = n * g // static.micro_batches // rules.size(mesh, rules.ROWS)
+    loop_steps = [(end - start) // TOKENS_PER_CHECK for start, end in steps]
+    loop_steps += [0] * (len(row_counts(rows)) - 1)
     yield Program(
         f"{name}sample",
         trace,
@@ -213,7 +223,7 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
         residents + meshes.bytes_per_device((prompt, keys)),
         weight_reads=(1 + length) * static.micro_batches,
         extra_bytes_read=slots * slot_bytes,
-        loop_steps=tuple((end - start) // TOKENS_PER_CHECK for start, end in steps),
+        loop_steps=tuple(loop_steps),
     )
     return jax.eval_shape(partial(sample, b, static=static), variables, grammar, prompt, keys)
 
