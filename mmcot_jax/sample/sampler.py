@@ -78,7 +78,7 @@ def sample(
         return write(prompt, keys)
     groups = split_microbatches(keys.reshape(-1, g), parts)
     pieces = split_microbatches(prompt, parts), groups.reshape(parts, -1)
-    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces), g)
+    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
 
 
 def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic) -> Rollout:
@@ -86,6 +86,7 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
     slots = prompt.tokens.shape[1] + length
     cache = backbone.init_cache(prompt.tokens.shape[0], slots)
     hidden, cache = backbone(variables, prompt, cache)
+    once = prompt._replace(pixels=None)
     prompt, hidden, cache = _repeat(prompt, hidden[:, -1], cache, static.num_generations)
     state = _initial_state(prompt, hidden, cache, length)
     if sampling.repetition_penalty != 1:
@@ -123,7 +124,10 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
             seen=None if s.seen is None else s.seen.at[jnp.arange(len(token)), token].set(True),
         )
 
-    return jax.lax.while_loop(lambda s: (s.t < length) & jnp.any(s.unfinished), body, state).out
+    going = lambda s: (s.t < length) & jnp.any(s.unfinished)  # noqa: E731
+    out = jax.lax.while_loop(going, body, state).out._replace(prompt=None)
+    groups = jax.tree.map(lambda x: x.reshape(-1, static.num_generations, length), out)
+    return groups._replace(prompt=once)
 
 
 class DecodeState(NamedTuple):
