@@ -79,15 +79,13 @@ def split_microbatches(rows: Any, parts: int) -> Any:
     return jax.tree.map(one, rows, row_axes(rows))
 
 
-def merge_microbatches(pieces: Any, group: int = 1) -> Any:
-    """Inverse of `split_microbatches`; each row that was split has become `group` rows."""
+def merge_microbatches(pieces: Any) -> Any:
+    """Inverse of `split_microbatches`."""
     axes = row_axes(pieces)
 
     def one(x: Array, axis: int) -> Array:
-        x = jnp.moveaxis(x, axis + 1, 1)  # [parts, rows, ...]
-        parts, rest = x.shape[0], x.shape[2:]
-        x = jnp.moveaxis(x.reshape(parts, -1, group, *rest), 0, 1).reshape(-1, *rest)
-        return jnp.moveaxis(x, 0, axis)
+        x = jnp.moveaxis(jnp.moveaxis(x, axis + 1, 1), 0, 1)  # [rows, parts, ...]
+        return jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, axis)
 
     return jax.tree.map(one, pieces, axes)
 
@@ -133,31 +131,49 @@ class Grammar(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """Sampled completions, with all that the loss needs to score them again."""
+    """Sampled completions, with all that the loss needs to score them again.
+
+    A row is a prompt and its G completions.
+    """
 
     prompt: Batch
-    tokens: Int[Array, "B T"]
-    state: Int[Array, "B T"]
+    """Prompts [N P], padded on the left."""
+    tokens: Int[Array, "N G T"]
+    state: Int[Array, "N G T"]
     """Grammar state before each token; the loss rebuilds the grammar's mask from it."""
-    room: Int[Array, "B T"]
+    room: Int[Array, "N G T"]
     """Tokens left in the budget before each token; decides whether an image still fitted."""
-    sampled: Bool[Array, "B T"]
+    sampled: Bool[Array, "N G T"]
     """False where the grammar left no choice, and after EOS; EOS itself is True."""
-    valid: Bool[Array, "B T"]
+    valid: Bool[Array, "N G T"]
     """False after EOS."""
-    logps: Float[Array, "B T"]
+    logps: Float[Array, "N G T"]
     """Nats, under the grammar, temperature and truncation that sampled."""
+
+
+def regroup(rollout: Rollout, g: int) -> Rollout:
+    """Splits each row into rows of `g` completions, each beside a copy of the prompt.
+
+    Rows of 4 completions by 2: [p | a b c d] -> [p | a b] [p | c d]
+    """
+    times = rollout.tokens.shape[1] // g
+    if times == 1:
+        return rollout
+    prompt, completions = rollout.prompt, rollout._replace(prompt=None)
+    prompt = jax.tree.map(lambda x, i: jnp.repeat(x, times, i), prompt, row_axes(prompt))
+    completions = jax.tree.map(lambda x: x.reshape(-1, g, x.shape[-1]), completions)
+    return completions._replace(prompt=prompt)
 
 
 class Experience(NamedTuple):
     """Rollouts with their advantages, and their log-probabilities under other policies."""
 
     rollout: Rollout
-    advantage: Float[Array, "B"]
-    """NaN where there is no reward: the row is left out of the loss."""
-    old_logps: Float[Array, "B T"] | None = None
+    advantage: Float[Array, "N G"]
+    """NaN where there is no reward: the completion is left out of the loss."""
+    old_logps: Float[Array, "N G T"] | None = None
     """Nats, of the trainer before the first of several updates; None if there is only one."""
-    ref_logps: Float[Array, "B T"] | None = None
+    ref_logps: Float[Array, "N G T"] | None = None
     """Nats, of the reference policy; None if it is not used."""
 
 

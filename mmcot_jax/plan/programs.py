@@ -30,7 +30,7 @@ from mmcot_jax.sample.sampler import (
 )
 from mmcot_jax.train import optim
 from mmcot_jax.train import step as steps
-from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
+from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, regroup, row_axes
 
 
 class Program(NamedTuple):
@@ -162,13 +162,15 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     if s.rollout == mesh:  # sampling and training share the adapters
         residents -= meshes.bytes_per_device(state.trained)
     rolled = yield from _rollout(s, "", n, SampleStatic.of(c, "grpo"), residents)
+    parts = c["gradient_accumulation_steps"]
+    per_row = meshes.samples_per_row(n, g, mesh, parts)
     written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
-    rollout = s.rows(written, mesh)
-    floats = s.rows(jax.ShapeDtypeStruct((n * g, length), np.float32), mesh)
-    advantage = s.rows(jax.ShapeDtypeStruct((n * g,), np.float32), mesh)
+    rollout = s.rows(jax.eval_shape(partial(regroup, g=per_row), written), mesh)
+    rows = (n * g // per_row, per_row)
+    floats = s.rows(jax.ShapeDtypeStruct((*rows, length), np.float32), mesh)
+    advantage = s.rows(jax.ShapeDtypeStruct(rows, np.float32), mesh)
     old = floats if c["num_iterations"] > 1 else None
     experience = Experience(rollout, advantage, old, floats if reference else None)
-    parts = c["gradient_accumulation_steps"]
     live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _frozen_copy(
         s, frozen, s.rollout
     )

@@ -103,6 +103,7 @@ class Generator:
                 self._static,
             )
         ids, valid = meshes.get((rollout.tokens, rollout.valid))
+        ids, valid = (x.reshape(-1, x.shape[-1]) for x in (ids, valid))
         written = [row[there] for row, there in zip(ids, valid, strict=True)]
         replies = [self._backbone.renderer.read(row) for row in written]
         tokens = valid.sum(axis=1)

@@ -79,7 +79,7 @@ def sample(
         return write(prompt, keys)
     groups = split_microbatches(keys.reshape(-1, g), parts)
     pieces = split_microbatches(prompt, parts), groups.reshape(parts, -1)
-    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces), g)
+    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
 
 
 def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic) -> Rollout:
@@ -87,7 +87,7 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
     ends = windows(static.length)
     n, p = prompt.tokens.shape
     hidden, prompts = backbone(variables, prompt, backbone.init_cache(n, p))
-    prompt = _repeat(prompt, g)
+    once, prompt = prompt._replace(pixels=None), _repeat(prompt, g)
     cache = backbone.init_cache(n * g, ends[-1], prompts)
     rows = _initial_rows(prompt, jnp.repeat(hidden[:, -1], g, axis=0), keys)
     if sampling.repetition_penalty != 1:
@@ -105,8 +105,8 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
     out = state.out
     if state.cache.rows is not None:
         out = _take(out, jnp.argsort(state.cache.rows, axis=1))
-    out = jax.tree.map(lambda x: x[:, : static.length], out)
-    return out._replace(prompt=prompt)
+    groups = jax.tree.map(lambda x: x[:, : static.length].reshape(n, g, -1), out)
+    return groups._replace(prompt=once)
 
 
 def _run(decode, state: "DecodeState", window: int, shards: int, counts) -> "DecodeState":

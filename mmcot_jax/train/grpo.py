@@ -52,6 +52,7 @@ from mmcot_jax.types import (
     Rollout,
     TrainState,
     Variables,
+    regroup,
     row_axes,
 )
 
@@ -206,7 +207,7 @@ def _step(
     if _rewards_need_images(run.c) or run.log.should_save(number):
         replies = _decode_images(run, state, replies)
     pending = _submit_rewards(run, questions, generations, replies, number)
-    rollout = _trim(run, generations)
+    rollout = _training_rows(run, generations)
     old_logps, ref_logps = _logps(run, state, rollout, number)
     result = pending.result()
     clock.stop("reward")
@@ -253,23 +254,32 @@ def _submit_rewards(
     return run.rewards.submit(examples, replies, generations.ids, number, group_size=g)
 
 
-def _trim(run: _Run, generations: Generations) -> Rollout:
-    """The rollout on the training mesh, without the columns that no row reached.
+def _training_rows(run: _Run, generations: Generations) -> Rollout:
+    """The rollout on the training mesh, without the columns that no completion reached.
 
-    The length is rounded up, so that few shapes are compiled.
+    The length is rounded up, so that few shapes are compiled. A prompt whose completions are too
+    many for the devices to share evenly is in several rows.
     """
     multiple, most = run.c["length_multiple"], run.c["max_completion_length"]
     longest = meshes.all_reduce_max(int(generations.tokens.max()))
     length = min(-(-longest // multiple) * multiple, most)
     with meshes.no_implicit_transfers(run.policy.rollout_mesh):
-        rollout = _first_columns(generations.rollout, length)
+        rollout = _first_columns(generations.rollout, length, _samples_per_row(run))
     return meshes.move_rows(rollout, run.policy.mesh, row_axes(rollout))
 
 
-@partial(jax.jit, static_argnames=("length",))
-def _first_columns(rollout: Rollout, length: int) -> Rollout:
-    trimmed = jax.tree.map(lambda x: x[:, :length], rollout._replace(prompt=None))
-    return trimmed._replace(prompt=rollout.prompt)
+def _samples_per_row(run: _Run) -> int:
+    n, g, parts = (
+        run.c[name]
+        for name in ("prompts_per_step", "num_generations", "gradient_accumulation_steps")
+    )
+    return meshes.samples_per_row(n, g, run.policy.mesh, parts)
+
+
+@partial(jax.jit, static_argnames=("length", "g"))
+def _first_columns(rollout: Rollout, length: int, g: int) -> Rollout:
+    trimmed = jax.tree.map(lambda x: x[..., :length], rollout._replace(prompt=None))
+    return regroup(trimmed._replace(prompt=rollout.prompt), g)
 
 
 def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
@@ -288,7 +298,8 @@ def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
 
 def _put_advantage(run: _Run, groups: Groups) -> jax.Array:
     mesh = run.policy.mesh
-    return meshes.put(groups.advantage[meshes.rows(mesh, groups.advantage.size)], mesh)
+    advantage = groups.advantage.reshape(-1, _samples_per_row(run))
+    return meshes.put(advantage[meshes.rows(mesh, len(advantage))], mesh)
 
 
 def _update(

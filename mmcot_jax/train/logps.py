@@ -1,6 +1,6 @@
 """Log-probabilities of given tokens from hidden states, in chunks: no float32 [B T V] exists.
 
-Axes: B rows, T time, D width, V vocabulary.
+Axes: B rows, N prompts, G completions of each, T time, D width, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmcot_jax.rules import HEAD, constrain
 from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables
+from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, Variables, regroup
 
 
 class Scores(NamedTuple):
@@ -48,11 +48,11 @@ def score(
 
 
 class PolicyScores(NamedTuple):
-    """Scores of a completion's tokens under the sampling distribution; 0 where not `valid`."""
+    """Scores of completions' tokens under the sampling distribution; 0 where not `valid`."""
 
-    logps: Float[Array, "B T"]
+    logps: Float[Array, "N G T"]
     """Nats."""
-    entropy: Float[Array, "B T"]
+    entropy: Float[Array, "N G T"]
     """Nats, of the distribution the token was drawn from; without gradient."""
 
 
@@ -75,6 +75,8 @@ def score_rollout(
     forbids gets float32's minimum: the rollout was sampled under another grammar.
     """
     variables = _gather_head(variables)
+    groups, valid = rollout.valid.shape, rollout.valid
+    rollout = flatten_groups(rollout)
     width = rollout.prompt.tokens.shape[1]
     rows = concat_prompt_completions(rollout)
     hidden, _ = backbone(variables, rows)
@@ -93,15 +95,25 @@ def score_rollout(
     # hidden t predicts token t + 1: [p p t t t] -> the hidden states of p t t
     indices = jnp.broadcast_to(width + jnp.arange(rollout.tokens.shape[1]), rollout.tokens.shape)
     given = (hidden[:, width - 1 : -1], rollout.tokens, rollout.state, rollout.room, indices)
-    policy = _by_chunks(one, given, chunk)
+    policy = jax.tree.map(lambda x: x.reshape(groups), _by_chunks(one, given, chunk))
     return PolicyScores(
-        jnp.where(rollout.valid, policy.logps, 0.0),
-        jax.lax.stop_gradient(jnp.where(rollout.valid, policy.entropy, 0.0)),
+        jnp.where(valid, policy.logps, 0.0),
+        jax.lax.stop_gradient(jnp.where(valid, policy.entropy, 0.0)),
     )
 
 
+def flatten_groups(rollout: Rollout) -> Rollout:
+    """Gives each completion a row of its own: [N G T] -> [N G, T], its prompt repeated."""
+    rollout = regroup(rollout, 1)
+    flat = jax.tree.map(lambda x: x[:, 0], rollout._replace(prompt=None))
+    return flat._replace(prompt=rollout.prompt)
+
+
 def concat_prompt_completions(rollout: Rollout) -> Batch:
-    """Joins prompts and completions; a completion's positions follow its prompt's largest."""
+    """Joins prompts [B P] and completions [B T], one a row, as `flatten_groups` makes them.
+
+    A completion's positions follow its prompt's largest.
+    """
     prompt = rollout.prompt
     largest = jnp.max(jnp.where(prompt.valid, prompt.positions, -1), axis=(0, 2))
     after = largest[:, None] + 1 + jnp.arange(rollout.tokens.shape[1])

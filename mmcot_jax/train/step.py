@@ -1,6 +1,6 @@
 """Jitted training steps: gradients summed over micro-batches, then one optimizer update.
 
-Axes: B rows, T time.
+Axes: B rows, N rows of a prompt and its G completions, T time.
 """
 
 from collections.abc import Callable, Mapping
@@ -178,23 +178,17 @@ def sft_step(
 def grpo_sums(
     static: GrpoStatic, grammar: Grammar, variables: Variables, experience: Experience
 ) -> LossSums:
-    """Sums the objective, and the metrics beside it, over these rows."""
+    """Sums the objective, and the metrics beside it, over the completions of these rows."""
     rollout = experience.rollout
     policy = score_rollout(
         static.backbone, variables, grammar, rollout, static.sampling, static.chunk
     )
     image = grammar.is_image[rollout.tokens]
-    weight = formulas.token_weights(
-        static.objective, rollout.sampled, image, ended(grammar, rollout), experience.advantage
-    )
-    sums = formulas.loss_sums(
-        static.objective,
-        policy.logps,
-        experience.old_logps,
-        experience.ref_logps,
-        experience.advantage,
-        weight,
-    )
+    by_token = rollout.sampled, image, policy.logps, experience.old_logps, experience.ref_logps
+    sampled, is_image, *logps = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), by_token)
+    has_ended, advantage = ended(grammar, rollout).reshape(-1), experience.advantage.reshape(-1)
+    weight = formulas.token_weights(static.objective, sampled, is_image, has_ended, advantage)
+    sums = formulas.loss_sums(static.objective, *logps, advantage, weight)
     # before any update on these rollouts the trainer differs from the sampler by rounding only
     trainer = policy.logps if experience.old_logps is None else experience.old_logps
     gap = jnp.where(rollout.sampled, jax.lax.stop_gradient(trainer) - rollout.logps, 0.0)
@@ -215,9 +209,9 @@ def grpo_sums(
     return sums._replace(sums=sums.sums | more, largest=sums.largest | largest)
 
 
-def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "B"]:
-    """True for rows that end in EOS; the token budget truncated the others."""
-    return jnp.any(rollout.valid & is_eos(grammar, rollout.tokens), axis=1)
+def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "N G"]:
+    """True for completions that end in EOS; the token budget truncated the others."""
+    return jnp.any(rollout.valid & is_eos(grammar, rollout.tokens), axis=-1)
 
 
 @partial(jax.jit, static_argnames=("static",), donate_argnames=("state",))
@@ -228,7 +222,7 @@ def grpo_step(
     grammar: Grammar,
     static: GrpoStatic,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Makes one update from B sampled rows, without dropout.
+    """Makes one update from N x G sampled completions, without dropout.
 
     Returns the state and scalars by TRL's names: `loss`, `grad_norm` before clipping, `entropy` in
     nats of the tokens that were sampled, the same for text and image tokens apart, the metrics of
@@ -266,7 +260,7 @@ def grpo_step(
 @partial(jax.jit, static_argnames=("static",))
 def rollout_logps(
     variables: Variables, rollout: Rollout, grammar: Grammar, static: GrpoStatic
-) -> Float[Array, "B T"]:
+) -> Float[Array, "N G T"]:
     """Computes log-probabilities, in nats, of sampled tokens, for `Experience`.
 
     `variables` are those of the policy before its updates (`old_logps`), or of the reference

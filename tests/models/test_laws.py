@@ -190,7 +190,8 @@ def test_replies_obey_the_grammar(tiny, rollout):
     text = np.flatnonzero(g.is_text).tolist()
     written = set(np.asarray(rollout.tokens)[rollout.valid & (rollout.state == 0)].tolist())
     assert written <= {*text, *g.eos, g.boi}
-    replies = [read(np.asarray(t[v])) for t, v in zip(rollout.tokens, rollout.valid, strict=True)]
+    flat = (x.reshape(-1, LENGTH) for x in (rollout.tokens, rollout.valid))
+    replies = [read(np.asarray(t[v])) for t, v in zip(*flat, strict=True)]
     for picture in (picture for reply in replies for picture in reply.pictures):
         assert len(picture.ids) == g.image_len
         assert g.is_image[picture.ids].all()

@@ -80,7 +80,7 @@ def continues(g, expected, forbidden=()):
         g.backbone, g.variables, grammar, batch(g.ids, g.mask), keys,
         SampleStatic(Sampling(greedy=True), count),
     )  # fmt: skip
-    np.testing.assert_array_equal(out.tokens, expected)
+    np.testing.assert_array_equal(out.tokens[:, 0], expected)
     ids, mask = np.concatenate([g.ids, expected], 1), np.pad(g.mask, ((0, 0), (0, count)))
     mask[:, -count:] = True
     repeated = logits(g, ids, mask)[0][:, -count - 1 : -1]

@@ -13,7 +13,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.distribution import Sampling, token_log_probs
 from mmcot_jax.sample.grammar import allowed
 from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
-from mmcot_jax.train.logps import concat_prompt_completions
+from mmcot_jax.train.logps import concat_prompt_completions, flatten_groups
 from mmcot_jax.types import Batch
 
 EOS, EOI, BOI = 2, 16, 17
@@ -31,6 +31,11 @@ def prompts():
     tokens = np.where(valid, tokens, 1)
     positions = np.maximum(np.cumsum(valid, axis=1) - 1, 0).astype(np.int32)
     return jax.tree.map(jnp.asarray, Batch(tokens, positions[None], valid, np.zeros_like(valid)))
+
+
+def draw_rows(*given):
+    """A rollout with each completion in a row of its own."""
+    return flatten_groups(sample(*given))
 
 
 def rows(batch, index):
@@ -76,7 +81,7 @@ def run(chameleon):
 
     def draw(prompt, keys, num_generations=1):
         static = SampleStatic(NUCLEUS, LENGTH, num_generations)
-        return sample(backbone, variables, backbone.grammar, prompt, keys, static)
+        return draw_rows(backbone, variables, backbone.grammar, prompt, keys, static)
 
     prompt, keys = prompts(), row_keys(jax.random.key(5), jnp.arange(ROWS))
     return Run(draw, prompt, keys, draw(prompt, keys))
@@ -141,7 +146,7 @@ def test_a_trainer_without_the_grammar_is_off_by_tenths_of_nats(run, chameleon):
     backbone, variables = chameleon
     everything = backbone.grammar._replace(is_text=jnp.ones(36, bool), is_image=jnp.ones(36, bool))
     plain = Sampling(NUCLEUS.temperature)  # truncation would make the difference infinite
-    draw = sample(
+    draw = draw_rows(
         backbone, variables, backbone.grammar, run.prompt, run.keys, SampleStatic(plain, LENGTH)
     )
     right = recompute(backbone, variables, draw, backbone.grammar, plain)
@@ -178,9 +183,9 @@ def test_prompts_taken_in_parts_are_written_as_all_at_once(run, chameleon, monke
     prompt = rows(run.prompt, [0, 1, 2, 3])
     given = (backbone, variables, backbone.grammar, prompt, run.keys)
     two = SampleStatic(NUCLEUS, LENGTH, num_generations=2)
-    parts = sample(*given, two._replace(micro_batches=2))
+    parts = draw_rows(*given, two._replace(micro_batches=2))
     assert caches == [2, 4]  # two prompts of four at once, and their samples
-    whole = sample(*given, two)
+    whole = draw_rows(*given, two)
     assert caches[2:] == [4, 8]
     same(parts._replace(prompt=None), whole._replace(prompt=None))
     for a, b in zip(parts.prompt[:4], whole.prompt[:4], strict=True):
@@ -197,7 +202,7 @@ def test_a_row_does_not_depend_on_the_mesh(run, chameleon, shape):
     prompt = Batch(*meshes.put(tuple(run.prompt[:4]), mesh, tuple(axes[:4])))
     with jax.set_mesh(mesh):
         keys = row_keys(jax.random.key(5), meshes.put(np.arange(ROWS), mesh))
-        out = sample(
+        out = draw_rows(
             backbone, variables, backbone.grammar, prompt, keys, SampleStatic(NUCLEUS, LENGTH)
         )
     same(jax.tree.map(meshes.get, out._replace(prompt=None)), run.rollout._replace(prompt=None))
@@ -207,7 +212,7 @@ def test_a_row_does_not_depend_on_the_mesh(run, chameleon, shape):
 def test_a_budget_that_ends_one_short_opens_no_picture(run, chameleon, length, opens):
     backbone, variables = chameleon
     one_word = backbone.grammar._replace(is_text=jnp.arange(36) == 18, eos=())
-    out = sample(
+    out = draw_rows(
         backbone, variables, one_word, run.prompt, run.keys, SampleStatic(Sampling(5.0), length)
     )
     drawn = [row for row in written(out) if BOI in row]
@@ -218,7 +223,9 @@ def test_a_budget_that_ends_one_short_opens_no_picture(run, chameleon, length, o
 def test_the_textual_twin_draws_nothing(run, chameleon):
     backbone, variables = chameleon
     textual = backbone.grammar._replace(image_len=0)
-    out = sample(backbone, variables, textual, run.prompt, run.keys, SampleStatic(NUCLEUS, LENGTH))
+    out = draw_rows(
+        backbone, variables, textual, run.prompt, run.keys, SampleStatic(NUCLEUS, LENGTH)
+    )
     assert {token for row in written(out) for token in row} <= WORDS | {EOS}
 
 
@@ -226,7 +233,7 @@ def test_greedy_is_the_likeliest_token_of_a_full_forward(run, chameleon):
     backbone, variables = chameleon
     grammar, greedy = backbone.grammar, Sampling(greedy=True)
     prompt = rows(run.prompt, [0, 3])
-    out = sample(backbone, variables, grammar, prompt, run.keys[:2], SampleStatic(greedy, 8))
+    out = draw_rows(backbone, variables, grammar, prompt, run.keys[:2], SampleStatic(greedy, 8))
     repeated = recompute(backbone, variables, out, grammar, greedy)
     np.testing.assert_allclose(repeated, out.logps, atol=1e-5)
     hidden, _ = backbone(variables, prompt)
@@ -241,8 +248,8 @@ def test_a_penalty_counts_the_prompt_and_what_was_written(run, chameleon):
     sampling = Sampling(greedy=True, repetition_penalty=1.5)
     prompt = rows(run.prompt, [0, 1, 3])
     given = (backbone, variables, backbone.grammar, prompt, run.keys[:3])
-    out = sample(*given, SampleStatic(sampling, 8))
-    plain = sample(*given, SampleStatic(Sampling(greedy=True), 8))
+    out = draw_rows(*given, SampleStatic(sampling, 8))
+    plain = draw_rows(*given, SampleStatic(Sampling(greedy=True), 8))
     assert not np.array_equal(out.tokens, plain.tokens)
     both = concat_prompt_completions(out)
     hidden, _ = backbone(variables, both)

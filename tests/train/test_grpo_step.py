@@ -39,7 +39,7 @@ def rollout(chameleon):
     )  # fmt: skip
 
 
-ADVANTAGE = np.array([1.5, -0.5, 0.5, -1.5, 0.7, -0.7, 1.0, -1.0], np.float32)
+ADVANTAGE = np.array([1.5, -0.5, 0.5, -1.5, 0.7, -0.7, 1.0, -1.0], np.float32)[:, None]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def logps(chameleon):
 @pytest.fixture(scope="module")
 def experience(chameleon, rollout, logps):
     """Rollouts whose policy has moved on since, and a reference without adapters."""
-    noise = np.random.default_rng(1).normal(size=(B, T)).astype(np.float32)
+    noise = np.random.default_rng(1).normal(size=(B, 1, T)).astype(np.float32)
     reference = logps(rollout, {"params": chameleon.variables["params"]})
     return Experience(
         rollout, jnp.asarray(ADVANTAGE), rollout.logps + 0.3 * noise * rollout.sampled, reference
@@ -96,7 +96,7 @@ def static(backbone, objective=OBJECTIVE, what="lora", parts=1, sampling=SAMPLIN
 
 
 def written(rollout):
-    pairs = zip(np.asarray(rollout.tokens), np.asarray(rollout.valid), strict=True)
+    pairs = zip(np.asarray(rollout.tokens[:, 0]), np.asarray(rollout.valid[:, 0]), strict=True)
     return [tokens[valid].tolist() for tokens, valid in pairs]
 
 
@@ -213,7 +213,7 @@ def test_text_only_leaves_pictures_a_gradient_of_exactly_0(chameleon, experience
 
 
 def test_groups_without_a_difference_move_nothing(chameleon, rollout, step):
-    adapters, metrics = step(Experience(rollout, jnp.zeros(B)), Objective())
+    adapters, metrics = step(Experience(rollout, jnp.zeros((B, 1))), Objective())
     assert metrics["grad_norm"] == metrics["loss"] == 0
     close(adapters, chameleon.variables["lora"], atol=0)
 
@@ -221,7 +221,7 @@ def test_groups_without_a_difference_move_nothing(chameleon, rollout, step):
 def test_rows_without_reward_and_truncated_rows_teach_nothing(chameleon, experience, step):
     done = ended(chameleon.backbone.grammar, experience.rollout)
     assert 0 < int(done.sum()) < B
-    left_out = step(only(experience, done[:, None]))[0]
+    left_out = step(only(experience, done[..., None]))[0]
     close(step(experience, OBJECTIVE._replace(mask_truncated_completions=True))[0], left_out)
     advantage = jnp.where(done, experience.advantage, jnp.nan)
     close(step(experience._replace(advantage=advantage))[0], left_out)

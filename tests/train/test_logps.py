@@ -73,7 +73,7 @@ class Fixed(Backbone):
 
 
 def fixed_rollout(tokens, state=0):
-    tokens = jnp.asarray([tokens], jnp.int32)
+    tokens = jnp.asarray([[tokens]], jnp.int32)
     yes, zeros = jnp.ones(tokens.shape, bool), jnp.zeros(tokens.shape, jnp.int32)
     one = jnp.ones((1, 1), bool)
     prompt = Batch(jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, 1), jnp.int32), one, one)
@@ -92,7 +92,7 @@ def fixed_logps(probabilities, tokens, sampling, state=0):
 
     policy = f(logits)
     gradient = jax.grad(lambda x: f(x).logps.sum())(logits)
-    return np.asarray(policy.logps[0]), np.asarray(policy.entropy[0]), np.asarray(gradient)
+    return np.asarray(policy.logps[0, 0]), np.asarray(policy.entropy[0, 0]), np.asarray(gradient)
 
 
 def test_it_is_the_law_of_grammar_temperature_and_truncation():
@@ -168,9 +168,9 @@ def a_rollout(b=2, width=4, length=10):
     yes = jnp.ones((b, width + length), bool)
     positions = jnp.broadcast_to(jnp.arange(width), (1, b, width))
     prompt = Batch(tokens[:, :width], positions, yes[:, :width], yes[:, :width])
-    zeros = jnp.zeros((b, length), jnp.int32)
-    yes = yes[:, :length]
-    return Rollout(prompt, tokens[:, width:], zeros, zeros + 9, yes, yes, 0.0 * zeros)
+    zeros = jnp.zeros((b, 1, length), jnp.int32)
+    yes = yes[:, None, :length]
+    return Rollout(prompt, tokens[:, None, width:], zeros, zeros + 9, yes, yes, 0.0 * zeros)
 
 
 def rollout_total(chameleon, rollout, chunk, backbone=None):
@@ -208,7 +208,7 @@ def test_the_head_is_gathered_once_and_logits_never(chameleon):
     variables = jax.device_put(chameleon.variables, meshes.shardings(chameleon.variables, mesh))
     rollout = a_rollout(b=8)
     hidden = meshes.put(np.ones((8, 10, 32), np.float32), mesh)
-    targets = meshes.put(np.asarray(rollout.tokens), mesh)
+    targets = meshes.put(np.asarray(rollout.tokens[:, 0]), mesh)
 
     def f(variables, hidden):
         return score(chameleon.backbone, variables, hidden, targets, 5).logps.sum()

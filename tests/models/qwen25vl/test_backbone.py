@@ -15,9 +15,9 @@ from mmcot_jax.example import Example
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.logps import concat_prompt_completions, score_rollout
+from mmcot_jax.train.logps import concat_prompt_completions, flatten_groups, score_rollout
 from mmcot_jax.train.objective import Objective
-from mmcot_jax.types import Batch, row_axes, split_microbatches
+from mmcot_jax.types import Batch, regroup, row_axes, split_microbatches
 
 GOLDEN = [
     "own-untied",
@@ -81,7 +81,7 @@ def test_greedy_continuations_are_the_original_s_through_our_sampler(golden):
         backbone, variables, free, batch, row_keys(jax.random.key(0), jnp.arange(len(want))),
         SampleStatic(Sampling(greedy=True), want.shape[1]),
     )  # fmt: skip
-    np.testing.assert_array_equal(rollout.tokens, want)
+    np.testing.assert_array_equal(rollout.tokens[:, 0], want)
 
 
 # --- images ----------------------------------------------------------------------------------
@@ -186,21 +186,22 @@ def rescored(backbone, variables, rollout):
 def test_without_the_images_the_loss_would_be_off(qwen, rollout):
     prompt = rollout.prompt._replace(embeds=jnp.zeros_like(rollout.prompt.embeds))
     policy = rescored(qwen.backbone, blind(qwen.variables), rollout._replace(prompt=prompt))
-    off = np.abs(policy.logps - rollout.logps).max(axis=1)
-    assert off[:4].max() > 0.01  # rows with images
-    assert off[4:].max() < 1e-5
+    off = np.abs(policy.logps - rollout.logps).max(axis=(1, 2))
+    assert off[:2].max() > 0.01  # prompts with images
+    assert off[2:].max() < 1e-5
 
 
 def test_a_group_shares_its_prompts_features(rollout, prompts):
-    np.testing.assert_array_equal(rollout.prompt.embeds[::2], prompts.embeds)
-    np.testing.assert_array_equal(rollout.prompt.embeds[1::2], prompts.embeds)
+    np.testing.assert_array_equal(rollout.prompt.embeds, prompts.embeds)
     assert rollout.prompt.pixels is None
-    assert concat_prompt_completions(rollout).embeds.shape[1] == prompts.tokens.shape[1]
+    rows = concat_prompt_completions(flatten_groups(rollout))
+    np.testing.assert_array_equal(rows.embeds[1::2], prompts.embeds)
 
 
 def test_replies_go_on_after_the_largest_position_and_hold_words_only(qwen, rollout):
-    out, t = jax.tree.map(np.asarray, rollout), rollout.prompt.tokens.shape[1]
-    after = np.asarray(concat_prompt_completions(rollout).positions)[:, :, t]
+    flat = flatten_groups(rollout)
+    out, t = jax.tree.map(np.asarray, flat), flat.prompt.tokens.shape[1]
+    after = np.asarray(concat_prompt_completions(flat).positions)[:, :, t]
     largest = np.where(out.prompt.valid, out.prompt.positions, -1).max(axis=(0, 2))
     np.testing.assert_array_equal(after, np.broadcast_to(largest + 1, (3, 6)))
     assert (largest[:4] + 1 < out.prompt.valid.sum(axis=1)[:4]).all()  # fewer than its tokens
@@ -241,8 +242,9 @@ def test_micro_batches_cut_windows_and_features_by_their_rows(qwen, rollout):
     static = steps.GrpoStatic(
         qwen.backbone, optax.sgd(0.1), "lora", Objective(), NUCLEUS, micro_batches=2, chunk=4
     )
-    again = steps.rollout_logps(blind(qwen.variables), rollout, qwen.backbone.grammar, static)
-    np.testing.assert_allclose(again, rollout.logps, atol=1e-5)
+    rows = regroup(rollout, 1)  # six, of one completion each
+    again = steps.rollout_logps(blind(qwen.variables), rows, qwen.backbone.grammar, static)
+    np.testing.assert_allclose(again, rows.logps, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -197,7 +197,7 @@ def test_smollm2_has_transformers_logits_and_knows_paris(smol):
             backbone, variables, backbone.grammar, batch, key,
             SampleStatic(Sampling(greedy=True), 12),
         )  # fmt: skip
-        written = np.asarray(out.tokens[0])[np.asarray(out.valid[0])]
+        written = np.asarray(out.tokens[0, 0])[np.asarray(out.valid[0, 0])]
         assert written.tolist() == golden[f"greedy{i}"][: len(written)].tolist()
         said = backbone.renderer.read(written).text
         assert said.startswith((" Paris.", " The cat is above the mat.")[i])
