@@ -20,8 +20,8 @@ from mmcot_jax.plan.measure import Estimate
 TENSOR = (1, 2, 4, 8)
 """Sizes of the tensor axis to try, if they divide the heads, and stay within a host to sample. Kv
 heads that are fewer are on several devices each."""
-BASE_DTYPES = ("bfloat16", "int8")
-"""Values of `model.base_dtype` to try."""
+BASE_DTYPES = (None, "int8")
+"""Values of `model.decoder.base_dtype` to try."""
 
 
 class Knob(NamedTuple):
@@ -106,9 +106,9 @@ def sweep(c: ConfigDict, slice_: report.Slice, names: Sequence[str] = ()) -> int
 
 def _base_dtypes(c: ConfigDict) -> list[dict[str, Any]]:
     """Settings of the base's dtype to try; its own if it has no other."""
-    if "base_dtype" not in c.model:
+    if "base_dtype" not in c.model.decoder:
         return [{}]
-    return [{"model.base_dtype": name} for name in BASE_DTYPES]
+    return [{"model.decoder.base_dtype": name} for name in BASE_DTYPES]
 
 
 def _fastest(

@@ -82,7 +82,7 @@ def test_the_dtype_of_the_base_is_one_for_training_and_sampling(slice_, monkeypa
 
     def estimates(c, slice_, names):
         (program,) = names
-        fast = c.model.base_dtype == "int8"
+        fast = c.model.decoder.base_dtype == "int8"
         seconds = {"grpo_step": 2.0 if fast else 1.0, "sample": 1.0 if fast else 9.0}[program]
         bound = Bound(seconds, 0.0, None)
         yield Estimate(
@@ -91,9 +91,9 @@ def test_the_dtype_of_the_base_is_one_for_training_and_sampling(slice_, monkeypa
 
     monkeypatch.setattr(report, "estimates", estimates)
     c = config.load("configs/m2t.py:tiny", CHANGES)
-    with c.model.unlocked():
-        c.model.base_dtype = "bfloat16"
+    with c.model.decoder.unlocked():
+        c.model.decoder.base_dtype = None
     assert sweep.sweep(c, slice_, ("grpo_step", "sample")) == 0
     best, seconds = capsys.readouterr().out.splitlines()[-2:]
-    assert "--config.model.base_dtype=int8" in shlex.split(best)
+    assert "--config.model.decoder.base_dtype=int8" in shlex.split(best)
     assert seconds == "its programs take at least 3 s by the chip's public rates"
