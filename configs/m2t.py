@@ -86,7 +86,8 @@ def full(size: str) -> ConfigDict:
     questions = photographs("aokvqa", part="all", validation_count=100, **grounded)
     return base.config(
         stages=("sft", "eval", "grpo", "eval"),
-        rollout_mesh=base.rollouts({"3b": 2, "7b": 4}[size]),  # the number of kv heads
+        # the 3b's two kv heads are on two devices each: a quarter less to read than with 2
+        rollout_mesh=base.rollouts(4),
         model=model(size),
         data={
             "task": "aokvqa",

@@ -110,6 +110,17 @@ def check_rows(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
         )
 
 
+def samples_per_row(prompts: int, samples: int, mesh: Mesh, parts: int) -> int:
+    """The most samples of a prompt that a training row may hold: a divisor of `samples`.
+
+    The rows still fill the devices and the `parts` micro-batches evenly, as `check_rows` requires
+    of prompts x samples. 4 prompts of 8 samples on 8 devices: 4 samples a row.
+    """
+    evenly = parts * rules.size(mesh, rules.ROWS)
+    divisors = [g for g in range(1, samples + 1) if samples % g == 0]
+    return max(g for g in divisors if prompts * (samples // g) % evenly == 0)
+
+
 def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """The partition of a parameter; an axis that its mesh axis does not divide is replicated."""
     return rules.spec(rules.letters(path, shape), shape, mesh)

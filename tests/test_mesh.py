@@ -173,3 +173,14 @@ def test_the_tensor_axis_of_rollouts_stays_within_a_host(cube, monkeypatch):
     assert [device.id for device in other.devices.flat] == [0, 1, 4, 5, 2, 3, 6, 7]
     with pytest.raises(ValueError, match="tensor=8 spans hosts of 4 devices; choose a divisor"):
         meshes.remesh(cube, tensor=8, data=1)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "samples", "parts", "expected"),
+    [(8, 6, 1, 6), (4, 6, 1, 3), (4, 6, 3, 1), (8, 6, 2, 3), (2, 12, 1, 3)],
+)
+def test_a_training_row_holds_as_many_samples_as_still_fill_the_devices(
+    prompts, samples, parts, expected
+):
+    mesh = meshes.make(2, 4, 1)
+    assert meshes.samples_per_row(prompts, samples, mesh, parts) == expected

@@ -4,6 +4,8 @@
     python -m mmcot_jax.plan --config configs/m2m.py --topology v5e:4x4 --slices 2 \
         --config.mesh.data=2 --programs grpo_step,sample
     python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4 --sweep
+    python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4 \
+        --weak-scaling 2*v5e:4x4,v5e:16x16
 
 Compiles the run's own programs for that slice on this machine's CPU. Needs libtpu
 (`pip install mmcot_jax[plan]`), no TPU and no weights. A 7B program compiles in minutes.
@@ -28,18 +30,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _plan(argv: Sequence[str]) -> int:
-    from mmcot_jax.plan import report, sweep, topology
+    from mmcot_jax.plan import report, scaling, sweep
 
     args, c = _parse(argv)
-    name, slices = args.topology, args.slices
-    slice_ = report.Slice(name, topology.devices(name, slices), topology.chip(name), slices)
+    slice_ = report.Slice.of(args.topology, args.slices)
     if args.sweep:
         return sweep.sweep(c, slice_, args.programs)
+    if args.weak_scaling:
+        larger = scaling.slices(args.weak_scaling)
+        return scaling.weak_scaling(c, [slice_, *larger], args.programs)
     estimates = []
     for estimate in report.estimates(c, slice_, args.programs):
-        estimates.append(estimate)
         if not args.json:
-            report.print_row(estimate, header=len(estimates) == 1)
+            if not estimates:
+                report.print_headings()
+            report.print_row(estimate)
+        estimates.append(estimate)
     if args.json:
         print(json.dumps(report.to_dict(slice_, estimates), indent=2))
     else:
@@ -59,6 +65,12 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     parser.add_argument("--slices", type=int, default=1, help="number of slices")
     parser.add_argument("--programs", type=_names, default=(), help="only these, by name")
     parser.add_argument("--sweep", action="store_true", help="try meshes and micro-batches")
+    parser.add_argument(
+        "--weak-scaling",
+        metavar="SLICES",
+        default="",
+        help="a GRPO step here and on larger slices, such as 2*v5e:4x4,v5e:16x16",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = "--config.KEY=VALUE changes one value of the config"
     args, rest = parser.parse_known_args(argv)

@@ -3,7 +3,8 @@
 They follow from shapes, times the trip counts of loops; a multiply-add counts as two.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from math import prod
 from typing import Any
 
@@ -11,17 +12,26 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
 def flops(
-    jaxpr: Jaxpr | ClosedJaxpr, max_loop_steps: int = 1, branch: Callable[[Iterable], float] = min
+    jaxpr: Jaxpr | ClosedJaxpr,
+    loop_steps: Sequence[int] = (1,),
+    branch: Callable[[Iterable], float] = min,
 ) -> float:
-    """FLOPs of all devices; a loop of unknown trip count counts `max_loop_steps` times.
+    """FLOPs of all devices.
 
-    Of the branches of a condition the cheapest counts, so the result is a lower bound.
+    `loop_steps` has the iterations of the loops that may end early, in the order of the program;
+    the last number is that of all further ones. Of the branches of a condition the cheapest counts,
+    so the result is a lower bound.
     """
+    steps = chain(loop_steps, repeat(loop_steps[-1]))
+    return _flops(jaxpr, steps, branch)
+
+
+def _flops(jaxpr: Any, steps: Iterator[int], branch: Callable[[Iterable], float]) -> float:
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    return sum((_equation(eqn, max_loop_steps, branch) for eqn in jaxpr.eqns), 0.0)
+    return sum((_equation(eqn, steps, branch) for eqn in jaxpr.eqns), 0.0)
 
 
-def _equation(eqn: Any, loop_steps: int, branch: Callable[[Iterable], float]) -> float:
+def _equation(eqn: Any, steps: Iterator[int], branch: Callable[[Iterable], float]) -> float:
     name, p = eqn.primitive.name, eqn.params
     if name == "dot_general":
         contracted = p["dimension_numbers"][0][0]
@@ -34,17 +44,16 @@ def _equation(eqn: Any, loop_steps: int, branch: Callable[[Iterable], float]) ->
         return 2.0 * prod(eqn.outvars[0].aval.shape) * each
     if name == "pallas_call":
         # one block per grid step; masked blocks are not in the grid
-        return 1.0 * prod(p["grid_mapping"].grid) * flops(p["jaxpr"], 1, max)
-    inner = [flops(x, loop_steps, branch) for x in _jaxprs(p)]
+        return 1.0 * prod(p["grid_mapping"].grid) * flops(p["jaxpr"], branch=max)
+    times = next(steps) if name == "while" else 1  # before the loops within it
+    inner = [_flops(x, steps, branch) for x in _jaxprs(p)]
     if name == "cond":
         return branch(inner)
     if name == "scan":
         return p["length"] * sum(inner, 0.0)
-    if name == "while":
-        return loop_steps * sum(inner, 0.0)
     if name == "shard_map":
         return p["mesh"].size * sum(inner, 0.0)
-    return sum(inner, 0.0)
+    return times * sum(inner, 0.0)
 
 
 def _jaxprs(params: dict[str, Any]) -> list[Any]:

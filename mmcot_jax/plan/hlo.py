@@ -1,12 +1,13 @@
 """Reads compiled programs (HLO text): the bytes their collectives send, and out-of-memory errors.
 
 The text has one computation after another, an instruction per line. A collective inside loops
-counts once per iteration.
+counts once per iteration. Of some loops the text has no trip count, because they may end early;
+`loop_steps` has theirs in the order of the program, or one number for all.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,16 @@ BYTES = {
     "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4,
     "s64": 8, "u64": 8, "f64": 8, "c64": 8,
 }  # fmt: skip
+REDUCTIONS = (
+    "reduce", "all-reduce", "all-reduce-start", "reduce-scatter", "reduce-window", "sort", "map",
+    "scatter", "select-and-scatter",
+)  # fmt: skip
+"""Operations that apply a computation to single elements."""
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 
 _ARRAY = re.compile(rf"\b({'|'.join(BYTES)})\[([0-9,]*)\]")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{\s*$")
-_LINE = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][\w\-]*)\((.*)$")
+_LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)$")
 _CALLED = re.compile(
     r"(?:calls|to_apply|called_computations|branch_computations|true_computation|"
     r"false_computation)=\{?([%\w.\-, ]+)\}?"
@@ -51,41 +57,53 @@ class CollectiveBytes(NamedTuple):
         return sum(self.within_slice.values()) + self.across_slices
 
 
+class Instruction(NamedTuple):
+    """One line of a computation."""
+
+    name: str
+    shape: str
+    """With layout, as in the text."""
+    op: str
+    rest: str
+    """What follows the opening parenthesis of the operands."""
+
+
+class Module(NamedTuple):
+    """A compiled program."""
+
+    computations: dict[str, list[Instruction]]
+    times: dict[str, int]
+    """How often each of them runs."""
+    inner: set[str]
+    """Those that run inside one instruction: of fusions and reductions."""
+
+
 class _Collective(NamedTuple):
     kind: str
     sent: float
     across_slices: bool
 
 
-class _Computation(NamedTuple):
-    collectives: dict[str, _Collective]
-    """By channel: an asynchronous collective is in the text twice, as its start and as its body."""
-    calls: list[tuple[str, int | None]]
-    """Called computations and their trip counts; None: depends on data."""
-
-
-def collective_bytes(text: str, slice_devices: int = 0, max_loop_steps: int = 1) -> CollectiveBytes:
+def collective_bytes(module: Module, slice_devices: int = 0) -> CollectiveBytes:
     """Counts the bytes that a program's collectives send.
 
     An all-gather of n shards to S bytes sends S (n-1)/n per device, a reduce-scatter the same, an
     all-reduce twice that: as ring algorithms do, which send the least. `slice_devices`: devices of
-    a slice, 0 with one slice. A loop of unknown trip count counts `max_loop_steps` times.
+    a slice, 0 with one slice.
 
     Raises:
         Unreadable: device groups in an unknown format.
     """
-    entry, computations = _parse(text, slice_devices)
+    # by channel: an asynchronous collective is in the text twice, as its start and as its body
     by_channel: dict[str, tuple[int, _Collective]] = {}
-
-    def visit(name: str, times: int) -> None:
-        computation = computations[name]
-        for channel, collective in computation.collectives.items():
-            if channel not in by_channel or by_channel[channel][0] < times:
-                by_channel[channel] = (times, collective)
-        for called, trip_count in computation.calls:
-            visit(called, times * (max_loop_steps if trip_count is None else trip_count))
-
-    visit(entry, 1)
+    for name, times in module.times.items():
+        for number, line in enumerate(module.computations[name]):
+            if line.op.removesuffix("-start") not in KINDS:
+                continue
+            channel = re.search(r"channel_id=(\d+)", line.rest)
+            key = channel.group(1) if channel else f"{name} {number}"
+            if key not in by_channel or by_channel[key][0] < times:
+                by_channel[key] = times, _collective(line, slice_devices)
     within: dict[str, float] = defaultdict(float)
     across = 0.0
     for times, (kind, size, across_slices) in by_channel.values():
@@ -96,17 +114,58 @@ def collective_bytes(text: str, slice_devices: int = 0, max_loop_steps: int = 1)
     return CollectiveBytes(dict(within), across, sum(times for times, _ in by_channel.values()))
 
 
-def _parse(text: str, slice_devices: int) -> tuple[str, dict[str, _Computation]]:
+def parse(text: str, loop_steps: Sequence[int] = (1,)) -> Module:
+    """Parses a program and counts how often each of its computations runs.
+
+    Raises:
+        Unreadable: `loop_steps` are several, and not as many as the loops without a trip count.
+    """
     lines = dict(_computations(text))
-    entry = next(name for name in lines if name.startswith("ENTRY "))
-    bodies = {name.removeprefix("ENTRY "): body for name, body in lines.items()}
-    computations = {}
-    for name, body in bodies.items():
-        computations[name] = computation = _Computation({}, [])
-        for line in body:
-            if match := _LINE.match(line):
-                _add(computation, name, *match.groups(), line, bodies, slice_devices)
-    return entry.removeprefix("ENTRY "), computations
+    entry = next(name for name in lines if name.startswith("ENTRY ")).removeprefix("ENTRY ")
+    computations = {
+        name.removeprefix("ENTRY "): [
+            Instruction(*match.groups()) for row in body if (match := _LINE.match(row))
+        ]
+        for name, body in lines.items()
+    }
+    times: dict[str, int] = defaultdict(int)
+    inner: set[str] = set()
+    unknown: dict[str, int] = {}  # loops without a trip count, numbered in order
+
+    def steps(line: Instruction, condition: str) -> int:
+        count = _trip_count(line.rest, computations[condition])
+        if count is not None:
+            return count
+        number = unknown.setdefault(line.name, len(unknown))
+        return loop_steps[min(number, len(loop_steps) - 1)]
+
+    def visit(name: str, count: int) -> None:
+        times[name] += count
+        for line in computations[name]:
+            if line.op == "while":
+                body, condition = (
+                    re.search(rf"{part}=%?([\w.\-]+)", line.rest).group(1)
+                    for part in ("body", "condition")
+                )
+                repeated = count * steps(line, condition)
+                visit(condition, repeated)
+                visit(body, repeated)
+                continue
+            for called in called_by(line, computations):
+                if line.op == "fusion" or name in inner or line.op in REDUCTIONS:
+                    inner.add(called)
+                visit(called, count)
+
+    visit(entry, 1)
+    if len(loop_steps) > 1 and len(unknown) != len(loop_steps):
+        raise Unreadable(f"{len(unknown)} loops that may end early, expected {len(loop_steps)}")
+    return Module(computations, dict(times), inner - {entry})
+
+
+def called_by(line: Instruction, computations: dict[str, list[Instruction]]) -> list[str]:
+    """The computations that an instruction calls, but not those of a loop."""
+    names = (name.strip(" %") for found in _CALLED.findall(line.rest) for name in found.split(","))
+    return [name for name in names if name in computations]
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -121,31 +180,16 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
             body.append(line)
 
 
-def _add(computation, name, shape, op, rest, line, bodies, slice_devices) -> None:
-    """Adds an instruction to its computation, if it is a collective or calls others."""
-    kind = op.removesuffix("-start")
-    if kind in KINDS and not op.endswith("-done"):
-        channel = re.search(r"channel_id=(\d+)", line)
-        key = channel.group(1) if channel else f"{name} {len(computation.collectives)}"
-        computation.collectives[key] = _collective(kind, op, shape, line, slice_devices)
-    elif op == "while":
-        body = re.search(r"body=%?([\w.\-]+)", line).group(1)
-        condition = re.search(r"condition=%?([\w.\-]+)", line).group(1)
-        computation.calls.append((body, _trip_count(line, bodies[condition])))
-    else:
-        for names in _CALLED.findall(line):
-            called = (name.strip(" %") for name in names.split(","))
-            computation.calls.extend((name, 1) for name in called if name in bodies)
-
-
-def _collective(kind: str, op: str, shape: str, line: str, slice_devices: int) -> _Collective:
-    groups = _groups(kind, line)
+def _collective(line: Instruction, slice_devices: int) -> _Collective:
+    kind = line.op.removesuffix("-start")
+    groups = _groups(kind, line.rest)
     n = groups.shape[1] if groups.size else 1
-    size = sum(_size(*match) for match in _ARRAY.findall(shape))
-    if op == "all-gather-start":  # shape is (shard, whole)
+    sizes = array_bytes(line.shape)
+    size = sum(sizes)
+    if line.op == "all-gather-start":  # shape is (shard, whole)
         size *= n / (n + 1)
-    if op == "collective-permute-start":  # (from, to, and two numbers)
-        size = max(_size(*match) for match in _ARRAY.findall(shape))
+    if line.op == "collective-permute-start":  # (from, to, and two numbers)
+        size = max(sizes)
     share = (n - 1) / n if n else 0.0
     sent = {
         "all-gather": size * share,
@@ -183,23 +227,27 @@ def _braces(text: str) -> np.ndarray:
     return np.array([[int(n) for n in g.split(",")] for g in re.findall(r"\{([\d,]+)\}", text)])
 
 
-def _size(dtype: str, dims: str) -> float:
-    return BYTES[dtype] * float(np.prod([int(n) for n in dims.split(",") if n] or [1]))
+def array_bytes(shape: str) -> list[float]:
+    """Bytes of each array of a shape: several of a tuple."""
+    return [
+        BYTES[dtype] * float(np.prod([int(n) for n in dims.split(",") if n] or [1]))
+        for dtype, dims in _ARRAY.findall(shape)
+    ]
 
 
-def _trip_count(line: str, condition: list[str]) -> int | None:
-    """Trip count of a loop: its annotation, or the constant its counter is compared with."""
-    if known := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line):
+def _trip_count(loop: str, condition: list[Instruction]) -> int | None:
+    """Iterations of a loop; None if they depend on data."""
+    if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop):
         return int(known.group(1))
-    numbers = dict(
-        match.groups()
-        for row in condition
-        if (match := re.match(r"^\s+(?:ROOT )?%?([\w.\-]+) = [su]32\[\]\S* constant\((\d+)\)", row))
-    )
-    for row in condition:
-        compared = re.match(r"^\s+ROOT .* compare\(%?[\w.\-]+, %?([\w.\-]+)\), direction=LT", row)
-        if compared and compared.group(1) in numbers:
-            return int(numbers[compared.group(1)])
+    numbers = {
+        line.name: match.group(1)
+        for line in condition
+        if line.op == "constant" and (match := re.match(r"(\d+)\)", line.rest))
+    }
+    last = condition[-1]
+    compared = re.match(r"%?[\w.\-]+, %?([\w.\-]+)\), direction=LT", last.rest)
+    if last.op == "compare" and compared and compared.group(1) in numbers:
+        return int(numbers[compared.group(1)])
     return None
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 
-from mmcot_jax.plan import hlo
+from mmcot_jax.plan import hlo, reads
 from mmcot_jax.plan.chips import GIB, Bound, Chip, bound
 from mmcot_jax.plan.flops import flops
 from mmcot_jax.plan.programs import Program
@@ -28,9 +28,13 @@ class Estimate(NamedTuple):
     flops: float
     sent: hlo.CollectiveBytes | None
     """None: the compiler gives no HLO text."""
+    read: float
+    """Bytes read from memory, at least."""
     bound: Bound
     compile_s: float
     note: str = ""
+    stage: str = ""
+    """Of the config: sft, grpo or eval."""
 
     @property
     def headroom(self) -> float:
@@ -59,10 +63,12 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
     in `hlo.collective_bytes`.
     """
     began = time.monotonic()
-    estimate = partial(Estimate, program.name, tuple(program.mesh.shape.values()))
+    steps = program.loop_steps or (1,)
+    mesh = tuple(program.mesh.shape.values())
+    estimate = partial(Estimate, program.name, mesh, stage=program.stage)
     with jax.set_mesh(program.mesh):
         traced = program.trace()
-        count = flops(traced.jaxpr, program.max_loop_steps) / program.mesh.size
+        count = flops(traced.jaxpr, steps) / program.mesh.size
         lowered = traced.lower()
         try:
             compiled = lowered.compile()
@@ -77,21 +83,26 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
                 over_bytes=required - available,
                 flops=count,
                 sent=None,
+                read=0.0,
                 bound=bound(chip, count, 0.0, None, None),
                 compile_s=time.monotonic() - began,
             )
     memory = compiled.memory_analysis()
     residents = max(program.live_bytes - memory.argument_size_in_bytes, 0)
     peak = memory.peak_memory_in_bytes + residents
-    sent, note = None, ""
-    try:
-        sent = hlo.collective_bytes(compiled.as_text(), slice_devices, program.max_loop_steps)
-    except (jax.errors.JaxRuntimeError, hlo.Unreadable) as error:
-        note = f"bytes sent unknown: {str(error).splitlines()[0][:120]}"
+    # at least; what a loop over tokens reads, the compiled program says
     read = max(
         memory.argument_size_in_bytes + memory.output_size_in_bytes,
         program.weight_reads * decoder_bytes + program.extra_bytes_read,
     )
+    sent, note = None, ""
+    try:
+        module = hlo.parse(compiled.as_text(), steps)
+        sent = hlo.collective_bytes(module, slice_devices)
+        if program.loop_steps:
+            read = reads.bytes_read(module)
+    except (jax.errors.JaxRuntimeError, hlo.Unreadable) as error:
+        note = f"bytes sent unknown: {str(error).splitlines()[0][:120]}"
     ici, dcn = (sum(sent.within_slice.values()), sent.across_slices) if sent else (None, None)
     return estimate(
         peak=peak,
@@ -99,6 +110,7 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
         over_bytes=max(peak - chip.hbm, 0.0),
         flops=count,
         sent=sent,
+        read=read,
         bound=bound(chip, count, read, ici, dcn),
         compile_s=time.monotonic() - began,
         note=note,

@@ -21,10 +21,16 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import resolve
 from mmcot_jax.rollout.generate import image_decoders
-from mmcot_jax.sample.sampler import SampleStatic, sample, windows
+from mmcot_jax.sample.sampler import (
+    TOKENS_PER_CHECK,
+    SampleStatic,
+    row_counts,
+    sample,
+    windows,
+)
 from mmcot_jax.train import optim
 from mmcot_jax.train import step as steps
-from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
+from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, regroup, row_axes
 
 
 class Program(NamedTuple):
@@ -35,12 +41,14 @@ class Program(NamedTuple):
     mesh: Mesh
     live_bytes: float
     """Live bytes per device: arguments and residents, without outputs."""
-    max_loop_steps: int = 1
-    """Most iterations of its loop over tokens."""
     weight_reads: float = 1.0
-    """Times it reads the decoder's weights."""
+    """Times it reads the decoder's weights, at least."""
     extra_bytes_read: float = 0.0
-    """Bytes it reads besides the weights, per device."""
+    """Bytes it reads besides the weights, per device, at least."""
+    loop_steps: tuple[int, ...] = ()
+    """Most iterations of each loop over tokens, in order; () if it decodes no tokens."""
+    stage: str = ""
+    """Of the config: sft, grpo or eval."""
 
 
 def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
@@ -117,7 +125,8 @@ def programs(
     shapes = Shapes(c, mesh, rollout, memory)
     for stage, planned in (("sft", _sft), ("grpo", _grpo), ("eval", _eval)):
         if stage in c.stages:
-            yield from planned(shapes)
+            for program in planned(shapes):
+                yield program._replace(stage=stage)
 
 
 def _sft(s: Shapes) -> Iterator[Program]:
@@ -154,11 +163,12 @@ def _grpo(s: Shapes) -> Iterator[Program]:
         residents -= meshes.bytes_per_device(state.trained)
     rolled = yield from _rollout(s, "", n, SampleStatic.of(c, "grpo"), residents)
     parts = c["gradient_accumulation_steps"]
-    shared = steps.generations_per_row(n, g, parts * rules.size(mesh, rules.ROWS))
-    rows = jax.eval_shape(partial(steps.regroup, generations=shared), rolled)
-    rollout = s.rows(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows), mesh)
-    floats = s.rows(jax.ShapeDtypeStruct((n * g // shared, shared, length), np.float32), mesh)
-    advantage = s.rows(jax.ShapeDtypeStruct((n * g // shared, shared), np.float32), mesh)
+    per_row = meshes.samples_per_row(n, g, mesh, parts)
+    written = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rolled)
+    rollout = s.rows(jax.eval_shape(partial(steps.regroup, generations=per_row), written), mesh)
+    rows = (n * g // per_row, per_row)
+    floats = s.rows(jax.ShapeDtypeStruct((*rows, length), np.float32), mesh)
+    advantage = s.rows(jax.ShapeDtypeStruct(rows, np.float32), mesh)
     old = floats if c["num_iterations"] > 1 else None
     experience = Experience(rollout, advantage, old, floats if reference else None)
     live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _frozen_copy(
@@ -198,19 +208,24 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
     trace = partial(sample.trace, b, variables, grammar, prompt, keys, static)
-    slot = jax.eval_shape(partial(b.init_cache, 1, 1)).k
-    slot_bytes = 2 * slot.size * slot.dtype.itemsize / mesh.size
+    slot = jax.eval_shape(partial(b.init_cache, n * g, 1)).k
+    shard = NamedSharding(mesh, rules.spec(".bh..", slot.shape, mesh)).shard_shape(slot.shape)
+    slot_bytes = 2 * math.prod(shard) * slot.dtype.itemsize / (n * g)
     # a token reads each prompt once, and its row's window, written or not
     steps = list(itertools.pairwise((0, *windows(length))))
     slots = sum((end - start) * (n * s.c.plan.prompt_tokens + n * g * end) for start, end in steps)
+    # if no row ends early, the loops over fewer rows are never entered
+    rows = n * g // static.micro_batches // rules.size(mesh, rules.ROWS)
+    loop_steps = [(end - start) // TOKENS_PER_CHECK for start, end in steps]
+    loop_steps += [0] * (len(row_counts(rows)) - 1)
     yield Program(
         f"{name}sample",
         trace,
         mesh,
         residents + meshes.bytes_per_device((prompt, keys)),
-        max_loop_steps=length,
         weight_reads=(1 + length) * static.micro_batches,
         extra_bytes_read=slots * slot_bytes,
+        loop_steps=tuple(loop_steps),
     )
     return jax.eval_shape(partial(sample, b, static=static), variables, grammar, prompt, keys)
 

@@ -7,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmcot_jax import rules, stages
+from mmcot_jax.plan import topology
 from mmcot_jax.plan.chips import GIB, Chip
 from mmcot_jax.plan.measure import MIN_HEADROOM, Estimate, measure
 from mmcot_jax.plan.programs import Program, programs
@@ -19,6 +20,15 @@ class Slice(NamedTuple):
     devices: list[jax.Device]
     chip: Chip
     slices: int
+
+    @classmethod
+    def of(cls, name: str, slices: int = 1) -> "Slice":
+        """`slices` slices of the topology `name`.
+
+        Raises:
+            ValueError: as `topology.devices`.
+        """
+        return cls(name, topology.devices(name, slices), topology.chip(name), slices)
 
     @property
     def devices_per_slice(self) -> int:
@@ -62,20 +72,29 @@ def decoder_bytes(c: ConfigDict) -> int:
     return (d.layers * layer + d.vocab * d.width) * itemsize
 
 
-COLUMNS = "{:<14} {:>8}  {:>6} {:>9} {:>9} {:>10} {:>22}  {}"
-HEADINGS = ("program", "mesh", "peak", "sent", "TFLOP", "bound", "of which", "verdict")
+def grpo_seconds(estimates: Sequence[Estimate]) -> float:
+    """Least seconds of a GRPO step: its programs run one after another."""
+    return sum((e.bound.seconds for e in estimates if e.stage == "grpo"), 0.0)
 
 
-def print_row(e: Estimate, header: bool = False, note: str = "") -> None:
-    """Prints a line: GiB, GiB, 10^12 operations and seconds, all per device, and a note."""
-    if header:
-        print(COLUMNS.format(*HEADINGS))
+COLUMNS = "{:<14} {:>8}  {:>6} {:>9} {:>9} {:>9} {:>10} {:>22}  {}"
+HEADINGS = ("program", "mesh", "peak", "read", "sent", "TFLOP", "bound", "of which", "verdict")
+
+
+def print_headings() -> None:
+    """Prints the names of the columns."""
+    print(COLUMNS.format(*HEADINGS))
+
+
+def print_row(e: Estimate, note: str = "") -> None:
+    """Prints a line: GiB (three times), 10^12 operations and seconds, per device, and a note."""
     network = "?" if e.bound.network is None else f"{e.bound.network:.2g}"
     print(
         COLUMNS.format(
             e.program,
             "x".join(map(str, e.mesh)),
             "-" if e.peak is None else f"{e.peak / GIB:.2f}",
+            f"{e.read / GIB:.2f}",
             "?" if e.sent is None else f"{e.sent.total / GIB:.2f}",
             f"{e.flops / 1e12:.4g}",
             f">= {e.bound.seconds:.3g} s",
@@ -89,9 +108,12 @@ def print_row(e: Estimate, header: bool = False, note: str = "") -> None:
 def print_summary(estimates: Sequence[Estimate], slice_: Slice) -> None:
     """Prints in one line whether all programs fit."""
     print(
-        "per device: GiB at its worst moment, GiB sent, operations; bound: by compute / memory / "
-        "network at the chip's public rates, no run is faster"
+        "per device: GiB at its worst moment, GiB read and sent, operations; bound: by compute / "
+        "memory / network at the chip's public rates, no run is faster"
     )
+    if seconds := grpo_seconds(estimates):
+        names = ", ".join(e.program for e in estimates if e.stage == "grpo")
+        print(f"a GRPO step takes at least {seconds:.3g} s ({names})")
     where = f"{slice_.slices} x {slice_.name}" if slice_.slices > 1 else slice_.name
     worst = min(estimates, key=lambda e: e.headroom)
     if worst.over_bytes:
@@ -111,6 +133,7 @@ def to_dict(slice_: Slice, estimates: Sequence[Estimate]) -> dict[str, Any]:
         "slices": slice_.slices,
         "devices": len(slice_.devices),
         "fits": all(e.fits for e in estimates),
+        "grpo_step_s": grpo_seconds(estimates),
         "programs": [
             {
                 "program": e.program,
@@ -119,6 +142,7 @@ def to_dict(slice_: Slice, estimates: Sequence[Estimate]) -> dict[str, Any]:
                 "budget_bytes": e.budget,
                 "over_bytes": e.over_bytes,
                 "flops": e.flops,
+                "read_bytes": e.read,
                 "sent_bytes": e.sent
                 and e.sent.within_slice | {"across_slices": e.sent.across_slices},
                 "collectives": e.sent and e.sent.count,

@@ -1,11 +1,13 @@
-"""Searches the meshes and batch sizes of a slice for the ones that suit a config best.
+"""Searches the meshes, micro-batches and base dtypes of a slice for the ones of the fastest step.
 
 Training and sampling have meshes of their own, so each is searched by itself: for every size of the
-tensor axis the largest micro-batch that fits; of the sizes where all programs fit, the one with the
-smallest sum of their time bounds.
+tensor axis the largest micro-batch that fits, since each micro-batch reads the weights anew; of the
+sizes where all programs fit, the one with the smallest sum of their time bounds. The base has one
+dtype for both, so both are searched with each.
 """
 
 import shlex
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +18,10 @@ from mmcot_jax.plan import report
 from mmcot_jax.plan.measure import Estimate
 
 TENSOR = (1, 2, 4, 8)
-"""Sizes of the tensor axis to try, if they divide the kv heads."""
+"""Sizes of the tensor axis to try, if they divide the heads, and stay within a host to sample. Kv
+heads that are fewer are on several devices each."""
+BASE_DTYPES = (None, "int8")
+"""Values of `model.decoder.base_dtype` to try."""
 
 
 class Knob(NamedTuple):
@@ -59,8 +64,9 @@ class Candidate(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Sum of the programs' bounds."""
-        return sum(estimate.bound.seconds for estimate in self.estimates)
+        """Sum of the bounds of a GRPO step's programs; of all programs if the step has none."""
+        step = report.grpo_seconds(self.estimates)
+        return step or sum((e.bound.seconds for e in self.estimates), 0.0)
 
 
 def sweep(c: ConfigDict, slice_: report.Slice, names: Sequence[str] = ()) -> int:
@@ -74,43 +80,61 @@ def sweep(c: ConfigDict, slice_: report.Slice, names: Sequence[str] = ()) -> int
     known = [k.program for k in knobs]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"no batch of {', '.join(unknown)} is swept; those of {', '.join(known)}")
-    best: dict[str, Any] = {}
-    seconds, header = 0.0, True
-    for group, others, part in (
-        ("mesh", {"data": slice_.slices, "fsdp": -1}, TRAINING),
-        ("rollout_mesh", {"data": -1, "fsdp": 1}, SAMPLING),
-    ):
-        wanted = [k for k in part if k in knobs and k.program in planned]
-        if not wanted:
-            continue
-        candidates = []
-        for tensor in TENSOR:
-            if c.model.decoder.kv_heads % tensor or len(slice_.devices) % (tensor * slice_.slices):
-                continue
-            mesh = {group: others | {"tensor": tensor}}
-            if candidate := _largest_fitting(c, slice_, mesh, wanted, header):
-                candidates.append(candidate)
-            header = False
-        if not candidates:
-            print(f"nothing fits {slice_.name}: no tensor axis and batch for {wanted[0].program}")
-            return 1
-        fastest = min(candidates, key=lambda candidate: candidate.seconds)
-        best |= fastest.settings
-        seconds += fastest.seconds
-    print("best: " + " ".join(flags(c, best)))
-    print(f"its programs take at least {seconds:.3g} s by the chip's public rates")
+    searched = [
+        (mesh, [k for k in part if k in knobs and k.program in planned])
+        for mesh, part in (
+            ({"mesh": {"data": slice_.slices, "fsdp": -1}}, TRAINING),
+            ({"rollout_mesh": {"data": -1, "fsdp": 1}}, SAMPLING),
+        )
+    ]
+    report.print_headings()
+    found = []
+    for dtype in _base_dtypes(c):
+        given = with_settings(c, dtype)
+        parts = [_fastest(given, slice_, mesh, wanted) for mesh, wanted in searched if wanted]
+        if all(parts):
+            settings = [dtype, *(part.settings for part in parts)]
+            estimates = [estimate for part in parts for estimate in part.estimates]
+            found.append(Candidate(dict(ChainMap(*settings)), estimates))
+    if not found:
+        return 1
+    best = min(found, key=lambda candidate: candidate.seconds)
+    print("best: " + " ".join(flags(c, best.settings)))
+    print(f"its programs take at least {best.seconds:.3g} s by the chip's public rates")
     return 0
 
 
+def _base_dtypes(c: ConfigDict) -> list[dict[str, Any]]:
+    """Settings of the base's dtype to try; its own if it has no other."""
+    if "base_dtype" not in c.model.decoder:
+        return [{}]
+    return [{"model.decoder.base_dtype": name} for name in BASE_DTYPES]
+
+
+def _fastest(
+    c: ConfigDict, slice_: report.Slice, mesh: dict[str, Any], knobs: Sequence[Knob]
+) -> Candidate | None:
+    """The fastest size of a mesh's tensor axis; None, and a line that says so, if none fits."""
+    ((group, axes),) = mesh.items()
+    candidates = []
+    for tensor in TENSOR:
+        if c.model.decoder.heads % tensor or len(slice_.devices) % (tensor * slice_.slices):
+            continue
+        tried = _largest_fitting(c, slice_, {group: axes | {"tensor": tensor}}, knobs)
+        candidates += [tried] if tried else []
+    if not candidates:
+        print(f"nothing fits {slice_.name}: no tensor axis and batch for {knobs[0].program}")
+    return min(candidates, key=lambda candidate: candidate.seconds, default=None)
+
+
 def _largest_fitting(
-    c: ConfigDict, slice_: report.Slice, mesh: dict[str, Any], knobs: Sequence[Knob], header: bool
+    c: ConfigDict, slice_: report.Slice, mesh: dict[str, Any], knobs: Sequence[Knob]
 ) -> Candidate | None:
     """The largest micro-batch that fits for each program; None if there is none for one."""
     settings, estimates = dict(mesh), []
     for knob in knobs:
         for value, estimate in _tries(c, slice_, mesh, knob):
-            report.print_row(estimate, header, note=f"{knob.key}={value}")
-            header = False
+            report.print_row(estimate, note=f"{knob.key}={value}")
             if estimate.fits:
                 settings[knob.key] = value
                 estimates.append(estimate)

@@ -32,7 +32,7 @@ import rich.console
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import data, hosts, rules
+from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Question, Reply
 from mmcot_jax.hosts import never_preempted
@@ -274,9 +274,9 @@ def _first_columns(rollout: Rollout, length: int, generations: int) -> Rollout:
 
 
 def _generations_per_row(run: _Run) -> int:
-    c, devices = run.c, rules.size(run.policy.mesh, rules.ROWS)
-    rows = devices * c["gradient_accumulation_steps"]
-    return steps.generations_per_row(c["prompts_per_step"], c["num_generations"], rows)
+    c = run.c
+    given = c["prompts_per_step"], c["num_generations"], run.policy.mesh
+    return meshes.samples_per_row(*given, c["gradient_accumulation_steps"])
 
 
 def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):

@@ -217,16 +217,6 @@ def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "N G"]:
     return jnp.any(rollout.valid & is_eos(grammar, rollout.tokens), axis=-1)
 
 
-def generations_per_row(prompts: int, generations: int, rows: int) -> int:
-    """Completions that share a row of the trainer, and its prompt: a divisor of `generations`.
-
-    The largest with which the rows are a multiple of `rows`, devices times micro-batches.
-    """
-    total = prompts * generations
-    divisors = [n for n in range(1, generations + 1) if generations % n == 0]
-    return max(n for n in divisors if n == 1 or (total // n) % rows == 0)
-
-
 def regroup(rollout: Rollout, generations: int) -> Rollout:
     """Splits groups into rows of `generations` completions, each with its prompt."""
     n, g, _ = rollout.tokens.shape

@@ -1,5 +1,7 @@
 """FLOPs, counted by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -16,6 +18,11 @@ def scanned(a, b):
 
 def looped(a, b):
     return jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + a @ b, jnp.zeros((3, 5)))
+
+
+def looped_twice(a, b):
+    once = partial(looped, a, b)
+    return once(), once()
 
 
 def chosen(a, b):
@@ -35,7 +42,11 @@ def chosen(a, b):
     ],
 )
 def test_products_count_once_per_iteration_of_their_loops(function, count):
-    assert flops(jax.make_jaxpr(function)(A, B), max_loop_steps=96) == count
+    assert flops(jax.make_jaxpr(function)(A, B), (96,)) == count
+
+
+def test_loops_that_may_end_early_have_their_iterations_in_order():
+    assert flops(jax.make_jaxpr(looped_twice)(A, B), (96, 4)) == 100 * PRODUCT
 
 
 def test_a_convolution_is_a_product_per_pixel():

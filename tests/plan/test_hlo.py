@@ -28,6 +28,10 @@ ENTRY %main (x: f32[8]) -> f32[8] {
 GATHERED, REDUCED = 8 * 4 * 3 / 4, 2 * 8 * 4 * 3 / 4
 
 
+def sent(text, loop_steps=(1,), slice_devices=0):
+    return hlo.collective_bytes(hlo.parse(text, loop_steps), slice_devices)
+
+
 def program(line):
     return f"HloModule m\n\nENTRY %main (x: f32[8]) -> f32[8] {{\n  ROOT %y = {line}\n}}\n"
 
@@ -37,21 +41,31 @@ def program(line):
     [("", 5), (', backend_config={"known_trip_count":{"n":"7"}}', 7)],
 )
 def test_a_collective_in_a_loop_counts_once_per_iteration(annotation, trip_count):
-    found = hlo.collective_bytes(LOOP.replace("<ANNOTATION>", annotation))
+    found = sent(LOOP.replace("<ANNOTATION>", annotation))
     assert found.within_slice == {"all-gather": trip_count * GATHERED, "all-reduce": REDUCED}
     assert (found.across_slices, found.count) == (0.0, trip_count + 1)
     assert found.total == trip_count * GATHERED + REDUCED
 
 
-def test_a_loop_of_unknown_trip_count_counts_max_loop_steps_times():
-    text = LOOP.replace("<ANNOTATION>", "").replace("compare(%i, %c)", "fusion(%i, %c)")
-    assert hlo.collective_bytes(text, max_loop_steps=96).within_slice["all-gather"] == 96 * GATHERED
+def test_a_loop_of_unknown_trip_count_counts_as_often_as_given():
+    text = LOOP.replace("<ANNOTATION>", "").replace("compare(%i, %c)", "and(%i, %c)")
+    assert sent(text, (96,)).within_slice["all-gather"] == 96 * GATHERED
+
+
+def test_loops_of_unknown_trip_count_have_theirs_in_order():
+    text = LOOP.replace("<ANNOTATION>", "").replace("compare(%i, %c)", "and(%i, %c)")
+    second = text.replace("channel_id=1", "channel_id=3").replace(".1", ".2").split("ENTRY")[0]
+    loop = "  %loop.2 = (s32[], f32[8]) while(%loop), condition=%cond.2, body=%body.2\n"
+    both = second + text.partition("\n\n")[2].replace("  ROOT %ar", loop + "  ROOT %ar")
+    assert sent(both, (3, 4)).within_slice["all-gather"] == 7 * GATHERED
+    with pytest.raises(hlo.Unreadable, match="2 loops that may end early, expected 3"):
+        hlo.parse(both, (3, 4, 5))
 
 
 def test_a_collective_that_is_in_the_text_twice_counts_once():
     repeated = "%again = f32[8] all-gather(%w), channel_id=1, replica_groups=[2,4]<=[8]"
     text = LOOP.replace("<ANNOTATION>", "").replace("  ROOT %ar", f"  {repeated}\n  ROOT %ar")
-    assert hlo.collective_bytes(text).within_slice["all-gather"] == 5 * GATHERED
+    assert sent(text).within_slice["all-gather"] == 5 * GATHERED
 
 
 @pytest.mark.parametrize(
@@ -73,7 +87,7 @@ def test_a_collective_that_is_in_the_text_twice_counts_once():
     ],
 )
 def test_bytes_are_those_of_ring_algorithms(line, kind, size):
-    assert hlo.collective_bytes(program(line)).within_slice == {kind: size}
+    assert sent(program(line)).within_slice == {kind: size}
 
 
 @pytest.mark.parametrize(
@@ -87,16 +101,15 @@ def test_bytes_are_those_of_ring_algorithms(line, kind, size):
     ],
 )
 def test_groups_across_slices_are_counted_apart(groups, crosses):
-    found = hlo.collective_bytes(
-        program(f"f32[8] all-gather(%x), replica_groups={groups}"), slice_devices=4
-    )
+    line = f"f32[8] all-gather(%x), replica_groups={groups}"
+    found = sent(program(line), slice_devices=4)
     assert (found.across_slices > 0, bool(found.within_slice)) == (crosses, not crosses)
 
 
 @pytest.mark.parametrize("groups", ["{}", "mesh['a'=4] {'a':(1)2}"])
 def test_groups_in_an_unknown_form_are_refused(groups):
     with pytest.raises(hlo.Unreadable, match="all-gather of groups in an unknown form"):
-        hlo.collective_bytes(program(f"f32[8] all-gather(%x), replica_groups={groups}"))
+        sent(program(f"f32[8] all-gather(%x), replica_groups={groups}"))
 
 
 def test_an_out_of_memory_error_has_bytes_required_and_available():

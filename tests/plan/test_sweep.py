@@ -40,7 +40,7 @@ def tried(monkeypatch):
         seconds = float(cut.shape["tensor"])
         yield Estimate(
             program, tuple(cut.shape.values()), peak, budget, max(peak - budget, 0.0), 1.0, None,
-            Bound(seconds, 0.0, None), 0.0,
+            0.0, Bound(seconds, 0.0, None), 0.0,
         )  # fmt: skip
 
     monkeypatch.setattr(report, "estimates", estimates)
@@ -52,7 +52,8 @@ def test_the_largest_micro_batch_that_fits_on_the_fastest_mesh_is_the_best(slice
     assert sweep.sweep(c, slice_, ("grpo_step", "sample")) == 0
     # 64 GiB on one, 32 on two devices of the tensor axis: halved until they fit in 14.2 GiB
     assert tried[:4] == [("grpo_step", 1, n) for n in (1, 2, 4, 8)]
-    assert ("grpo_step", 2, 4) in tried and ("grpo_step", 4, 1) not in tried  # 2 kv heads
+    assert ("grpo_step", 2, 4) in tried and ("grpo_step", 4, 2) in tried
+    assert 8 not in {tensor for _, tensor, _ in tried}  # 4 heads
     best, seconds = capsys.readouterr().out.splitlines()[-2:]
     found = shlex.split(best.removeprefix("best: "))
     repeated = config.load("configs/m2t.py:tiny", CHANGES + [f[len("--config.") :] for f in found])
@@ -63,7 +64,8 @@ def test_the_largest_micro_batch_that_fits_on_the_fastest_mesh_is_the_best(slice
     assert seconds == "its programs take at least 3 s by the chip's public rates"
 
 
-def test_if_nothing_fits_the_sweep_returns_1(slice_, tried, capsys):
+def test_if_nothing_fits_the_sweep_returns_1(slice_, tried, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "TENSOR", (1, 2))
     c = config.load("configs/m2t.py:tiny", [*CHANGES, "sft.batch_size=8"])
     assert sweep.sweep(c, slice_, ("sft_step",)) == 1
     assert "nothing fits v5e:2x4: no tensor axis" in capsys.readouterr().out
@@ -73,3 +75,25 @@ def test_programs_that_are_not_swept_are_refused(slice_, tried):
     c = config.load("configs/m2t.py:tiny", CHANGES)
     with pytest.raises(ValueError, match="no batch of prepare is swept; those of grpo_step"):
         sweep.sweep(c, slice_, ("prepare", "grpo_step"))
+
+
+def test_the_dtype_of_the_base_is_one_for_training_and_sampling(slice_, monkeypatch, capsys):
+    """With int8 a step is faster here although its training is slower."""
+
+    def estimates(c, slice_, names):
+        (program,) = names
+        fast = c.model.decoder.base_dtype == "int8"
+        seconds = {"grpo_step": 2.0 if fast else 1.0, "sample": 1.0 if fast else 9.0}[program]
+        bound = Bound(seconds, 0.0, None)
+        yield Estimate(
+            program, (1, 1, 1), 1.0, GIB, 0.0, 1.0, None, 0.0, bound, 0.0, stage="grpo"
+        )  # fmt: skip
+
+    monkeypatch.setattr(report, "estimates", estimates)
+    c = config.load("configs/m2t.py:tiny", CHANGES)
+    with c.model.decoder.unlocked():
+        c.model.decoder.base_dtype = None
+    assert sweep.sweep(c, slice_, ("grpo_step", "sample")) == 0
+    best, seconds = capsys.readouterr().out.splitlines()[-2:]
+    assert "--config.model.decoder.base_dtype=int8" in shlex.split(best)
+    assert seconds == "its programs take at least 3 s by the chip's public rates"
