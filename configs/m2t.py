@@ -4,13 +4,17 @@
     python -m mmcot_jax.main --config configs/m2t.py --config.model.weights=Qwen2.5-VL-7B-Instruct \
         --workdir runs/m2t-7b                                                         # a TPU host
     python -m mmcot_jax.main --config configs/m2t.py:3b-viscot --workdir runs/m2t-3b
+    python -m mmcot_jax.main --config configs/m2t.py:3b-colab --workdir runs/m2t-colab \
+        --config.model.weights=Qwen/Qwen2.5-VL-3B-Instruct                            # one chip
 
 `model.weights` is a folder, or a repository of the Hugging Face hub, which is then downloaded:
 `Qwen/Qwen2.5-VL-7B-Instruct`.
 
 `7b`: SFT on A-OKVQA's chains, then GRPO on its questions, rewarding answer, boxes and format;
 `7b-noboxes`: the same without boxes; `3b-viscot`: SFT on open A-OKVQA questions, then GRPO on the
-ten Visual-CoT sets, with twenty checkpoints; `tiny`: from scratch on pictures of toy shapes, all in
+ten Visual-CoT sets, with twenty checkpoints; `3b-colab`: the released 3B with its frozen weights in
+int8 and small batches on NLVR, for one device of 16 GB: a TPU v5e-1, or an L4. A T4 has no bfloat16
+units, so it is several times slower; `tiny`: from scratch on pictures of toy shapes, all in
 the package; `tiny-nlvr`: the same model on NLVR's drawn pictures and human-written sentences, from
 `data/nlvr`. The full-size presets read `data/`, laid out as the study's.
 
@@ -30,7 +34,7 @@ from ml_collections import ConfigDict
 from configs import base
 from mmcot_jax.models.qwen25vl.config import SIZES
 
-PRESETS = ("7b", "7b-noboxes", "3b-viscot", "tiny", "tiny-nlvr")
+PRESETS = ("7b", "7b-noboxes", "3b-viscot", "3b-colab", "tiny", "tiny-nlvr")
 
 ALL_LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
 """The layers the study adapts, and the head of the 7B; the 3B's head is its embedding."""
@@ -40,7 +44,7 @@ REWARDS = {"tagged_accuracy": 1.0, "iou": 1.0, "tagged_format": 0.5}
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     """The study's settings at full size, or a few million parameters from scratch."""
     if preset.startswith("tiny"):
-        return nlvr(tiny()) if preset == "tiny-nlvr" else tiny()
+        return tiny_nlvr() if preset == "tiny-nlvr" else tiny()
     config = full("7b" if preset.startswith("7b") else "3b")
     if preset == "7b-noboxes":
         for group in (config.data.train, config.data.grpo, *config.eval.sets.values()):
@@ -48,6 +52,8 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         config.grpo.update(rewards("tagged_accuracy", "tagged_format"))
     if preset == "3b-viscot":
         scale_up(config)
+    if preset == "3b-colab":
+        one_device(nlvr(config))
     return config
 
 
@@ -70,7 +76,7 @@ def model(size: str) -> dict:
         "system": "",
         "context": 6144,
         "vision": SIZES[size]["vision"],
-        "decoder": SIZES[size]["decoder"] | {"remat_policy": "nothing"},
+        "decoder": SIZES[size]["decoder"] | {"remat_policy": "nothing", "base_dtype": None},
         "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.05, "targets": (*ALL_LINEAR, *head)},
     }
 
@@ -139,6 +145,20 @@ def scale_up(config: ConfigDict) -> None:
             "aokvqa": photographs("aokvqa", split="test", form="open"),
         }
     )
+
+
+def one_device(config: ConfigDict) -> None:
+    """int8 frozen weights and micro-batches that fit 16 GB; checkpoints often, sessions end."""
+    config.rollout_mesh = None
+    config.model.decoder.base_dtype = "int8"
+    config.model.update({"max_pixels": 400 * 100, "context": 1024})
+    # 14 x 4 cells in four windows of 16
+    config.plan = base.shapes(320, 4, 576, 4)
+    config.sft.update({"batch_size": 8, "gradient_accumulation_steps": 4, "save_steps": 50})
+    config.sft.update({"num_train_epochs": 0.0, "max_steps": 200})
+    config.grpo.update({"prompts_per_step": 4, "gradient_accumulation_steps": 8, "save_steps": 20})
+    config.grpo.update({"num_train_epochs": 0.0, "max_steps": 200, "max_completion_length": 256})
+    config.eval.update({"batch_size": 16, "max_completion_length": 256})
 
 
 def tiny() -> ConfigDict:
@@ -240,17 +260,23 @@ def tiny() -> ConfigDict:
     return config
 
 
-def nlvr(config: ConfigDict) -> ConfigDict:
+def tiny_nlvr() -> ConfigDict:
     """NLVR in place of the toy shapes: 400 by 100 pixels in 100 cells, chains of 130 tokens."""
-    questions = {"source": "data/nlvr", "form": "options", "boxes": True, "count": 0}
-    config.data.task = "nlvr"
-    for group in ("train", "grpo"):
-        config.data[group] = ConfigDict(questions | {"split": "train"})
-    config.eval.sets = ConfigDict({"nlvr": questions | {"split": "test"}})
+    config = nlvr(tiny())
     config.plan = base.shapes(256, 10, 448, 10)
     config.model.update({"max_pixels": 400 * 100, "context": 576})
     config.model.vision.update({"patch": 10, "window": 80})
     for group in (config.grpo, config.eval):
         group.max_completion_length = 288
     config.eval.batch_size = 24
+    return config
+
+
+def nlvr(config: ConfigDict) -> ConfigDict:
+    """NLVR's drawn pictures and human-written sentences as the data of all stages."""
+    questions = {"source": "data/nlvr", "form": "options", "boxes": True, "count": 0}
+    config.data.task = "nlvr"
+    for group in ("train", "grpo"):
+        config.data[group] = ConfigDict(questions | {"split": "train"})
+    config.eval.sets = ConfigDict({"nlvr": questions | {"split": "test"}})
     return config

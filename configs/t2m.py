@@ -87,6 +87,7 @@ def full() -> ConfigDict:
                 "tied": False,
                 "dtype": "bfloat16",
                 "param_dtype": "bfloat16",
+                "base_dtype": None,
                 "remat_policy": "nothing",
             },
             "lora": {

@@ -193,6 +193,7 @@ def write_card(
         "## Training",
         f"- base: {weights or 'none, the weights were random at first'}"
         + (f", with the adapter {model['adapter']}" if model.get("adapter") else ""),
+        *_quantized(model, to),
         f"- data: {', '.join(_tasks(config))}",
         f"- stages: {', '.join(config['stages'])}; every value is in `{TRAINING}`",
         *([f"- trained by: `{config['command']}`"] if config.get("command") else []),
@@ -201,6 +202,15 @@ def write_card(
         *(["## Results", "| metric | value |", "|---|---|", *scores] if scores else []),
     ]
     (folder / "README.md").write_text(_paragraphs(text), encoding="utf-8")
+
+
+def _quantized(model: Mapping[str, Any], to: str) -> list[str]:
+    """Returns the line on a base that was quantised in training."""
+    base = model.get("decoder", {}).get("base_dtype")
+    if not base:
+        return []
+    made = "the adapters were added to these" if to == "merged" else "a base in them is nearest"
+    return [f"- the decoder's base was in {base} while training (a scale per channel); {made}"]
 
 
 def _paragraphs(lines: Sequence[str]) -> str:

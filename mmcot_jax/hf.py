@@ -16,14 +16,11 @@ import numpy as np
 from jaxtyping import PyTree
 from tokenizers import Tokenizer
 
-from mmcot_jax import files, safetensors_io, torch_io
+from mmcot_jax import files, hf_arrays, quantize, safetensors_io, torch_io
 from mmcot_jax.file_kind import file_kind
+from mmcot_jax.hf_arrays import Tensors as Tensors
 from mmcot_jax.hf_config import read_json
-from mmcot_jax.keytable import Path, Slot, Table, adapter_table, check, slots
-
-Tensors = Mapping[str, np.ndarray]
-"""Upstream name -> memory-mapped array; its bytes are read when it is copied."""
-
+from mmcot_jax.keytable import Path, Table, adapter_table, check, slots
 
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 """Files of a folder's weights; the first that is there, or of which there is an index, is read."""
@@ -97,7 +94,8 @@ def load(
     """Reads a checkpoint into parameters on their devices, cast to their dtypes.
 
     Each device's shard is read by itself, so the host never holds a checkpoint, only the shards of
-    one parameter. `source` is a folder, a file, or open tensors, which errors call `name`. `like`
+    one parameter. A weight that is a `QArray` in `like` is quantised layer by layer on the way.
+    `source` is a folder, a file, or open tensors, which errors call `name`. `like`
     has a `ShapeDtypeStruct` per parameter; without a sharding it is put on one device.
 
     Raises:
@@ -116,35 +114,9 @@ def load(
             f"{f', as {len(odd) - 1} more are' if odd[1:] else ''}; give weights in float32, "
             "float16 or bfloat16, not quantised ones"
         )
-    placed = {path: _place(wanted[path], tensors, leaf) for path, leaf in leaves.items()}
-    return jax.tree.unflatten(jax.tree.structure(like), list(placed.values()))
-
-
-def _place(group: Sequence[Slot], tensors: Tensors, like: jax.ShapeDtypeStruct) -> jax.Array:
-    sharding = like.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    pieces = {}
-
-    def piece(index: tuple[slice, ...]) -> np.ndarray:
-        # replicas request the same piece: it is read once
-        key = tuple(s.indices(n)[:2] for s, n in zip(index, like.shape, strict=True))
-        if key not in pieces:
-            pieces[key] = _read(group, tensors, index, like)
-        return pieces[key]
-
-    placed = jax.make_array_from_callback(like.shape, sharding, piece)
-    for slot in group:
-        safetensors_io.forget(tensors[slot.name])
-    return placed
-
-
-def _read(group, tensors, index, like) -> np.ndarray:
-    if group[0].layer is None:
-        return np.array(group[0].read(tensors[group[0].name])[index], like.dtype, order="C")
-    shape = [len(range(*s.indices(n))) for s, n in zip(index, like.shape, strict=True)]
-    out = np.empty(shape, like.dtype)
-    for own, slot in zip(out, group[index[0]], strict=True):
-        own[...] = slot.read(tensors[slot.name])[index[1:]].astype(like.dtype, copy=False)
-    return out
+    placed = {path: hf_arrays.place(wanted[path], tensors, leaf) for path, leaf in leaves.items()}
+    structure = jax.tree.structure(like, is_leaf=quantize.is_quantized)
+    return jax.tree.unflatten(structure, list(placed.values()))
 
 
 def save(
@@ -187,8 +159,8 @@ def _export(table: Table, tree: PyTree, dtype: Any):
 
 
 def flatten(tree: PyTree) -> dict[Path, Any]:
-    """Returns the leaves of nested dicts by path, in jax's order of leaves."""
-    leaves, _ = jax.tree.flatten_with_path(tree)
+    """Returns the leaves of nested dicts by path, in jax's order; quantised weights are leaves."""
+    leaves, _ = jax.tree.flatten_with_path(tree, is_leaf=quantize.is_quantized)
     return {_names(path): leaf for path, leaf in leaves}
 
 
@@ -380,16 +352,21 @@ def rank(lora: PyTree) -> int:
 def merge(params: PyTree, lora: PyTree, alpha: float | int, dtype: Any = None) -> PyTree:
     """Returns parameters with their adapters merged: W + alpha / R * A B, summed in float32.
 
-    Adapted kernels are then rounded to `dtype`, by default their own.
+    Adapted kernels are then rounded to `dtype`, by default their own. Quantised weights, adapted or
+    not, are dequantised first, to float32 by default: the model that the adapters were trained on.
     """
     adapters, scale = flatten(lora), alpha / rank(lora)
 
     def merged(path, leaf):
         path = _names(path)
         a, b = (adapters.get((*path[:-1], name)) for name in "ab")
+        if quantize.is_quantized(leaf):
+            leaf = quantize.dequantize(leaf)
+            if a is None:
+                return leaf.astype(dtype or leaf.dtype)
         if path[-1] != "kernel" or a is None:
             return leaf
         delta = scale * jnp.einsum("...ir,...ro->...io", a, b, precision="highest")
         return (leaf.astype(jnp.float32) + delta).astype(dtype or leaf.dtype)
 
-    return jax.tree.map_with_path(merged, params)
+    return jax.tree.map_with_path(merged, params, is_leaf=quantize.is_quantized)

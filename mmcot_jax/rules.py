@@ -11,6 +11,8 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec
 
+from mmcot_jax.quantize import unquantized_path
+
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")
 """Mesh axes that the rows of a batch are split over."""
@@ -84,11 +86,14 @@ def add(rows: Sequence[tuple[str, str]]) -> None:
 def letters(path: str, shape: tuple[int, ...]) -> str:
     """Returns the letters of a parameter's axes; `WHOLE` for scalars, such as optimizers' counts.
 
+    The scales of a quantised weight have its letters; their axes of length 1 are replicated.
+
     Raises:
         ValueError: no row of `PARAMS` fits.
     """
     if not shape:
         return WHOLE
+    path = unquantized_path(path)
     for pattern, found in PARAMS:
         if len(found) in (0, len(shape)) and re.search(f"(^|/){pattern}$", path):
             return found

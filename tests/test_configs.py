@@ -54,7 +54,13 @@ TOKENIZER = f"model.tokenizer={models.__path__[0]}/qwen25vl/tiny_tokenizer.json"
 
 @pytest.mark.parametrize(
     ("preset", "adapted"),
-    [("7b", 21_430_272), ("7b-noboxes", 21_430_272), ("3b-viscot", 14_966_784), ("tiny", 0)],
+    [
+        ("7b", 21_430_272),
+        ("7b-noboxes", 21_430_272),
+        ("3b-viscot", 14_966_784),
+        ("3b-colab", 14_966_784),
+        ("tiny", 0),
+    ],
 )
 def test_a_preset_of_m2t_builds_and_adapts_every_linear_layer(preset, adapted):
     overrides = [] if preset == "tiny" else [TOKENIZER]

@@ -169,6 +169,18 @@ def test_all_weights_are_not_trained_in_bfloat16(name):
     options.check(load(name, *both, "model.decoder.param_dtype=float32"))
 
 
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_int8_weights_are_not_trained(stage):
+    base = ["model.decoder.base_dtype=int8"]
+    options.check(load("m2t:7b", *base))
+    with pytest.raises(
+        ValueError, match=rf"{stage}.what is 'all' and .* 'int8'.*{stage}.what=lora"
+    ):
+        options.check(load("m2t:7b", *base, f"{stage}.what=all"))
+    with pytest.raises(ValueError, match=r"base_dtype is 'int4'.*int8; None: param_dtype"):
+        options.check(load("m2t:7b", "model.decoder.base_dtype=int4"))
+
+
 def test_one_answer_taken_by_its_likelihood_is_not_given_several_times():
     with pytest.raises(ValueError, match=r"eval.num_generations is 5 and eval.greedy true"):
         options.check(load("t2m:tiny", "eval.greedy=true"))

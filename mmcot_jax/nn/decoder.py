@@ -23,7 +23,7 @@ from mmcot_jax.nn.attention import (
     causal,
     is_fused,
 )
-from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
+from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, QuantizedEmbed, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
 from mmcot_jax.rules import constrain
 from mmcot_jax.types import Batch, Cache, PromptCache, SharedPrompt
@@ -49,6 +49,8 @@ class DecoderConfig(NamedTuple):
     lora: Lora | None = None
     dtype: str = "float32"
     param_dtype: str = "float32"
+    base_dtype: str | None = None
+    """"int8": kernels, embedding and head are quantised, and frozen. None: of `param_dtype`."""
     remat: bool = True
     """Recompute a layer's activations in the backward pass."""
     remat_policy: str = "nothing"
@@ -182,13 +184,7 @@ class Decoder(nn.Module):
     def setup(self):
         """Makes the layers, stacked: one program whatever their number."""
         c = self.c
-        self.embed = nn.Embed(
-            c.vocab,
-            c.width,
-            dtype=c.dtype,
-            param_dtype=c.param_dtype,
-            embedding_init=nn.initializers.normal(c.embed_init),
-        )
+        self.embed = _embed(c)
         policy = REMAT_POLICIES[c.remat_policy]
         block = nn.remat(Block, prevent_cse=False, policy=policy)
         self.layers = nn.scan(
@@ -243,6 +239,8 @@ class Decoder(nn.Module):
         """[... D] -> float32 logits [... V]."""
         if not self.c.tied:
             return self.head(hidden)
+        if self.c.base_dtype:
+            return self.embed.attend(hidden)
         table = self.embed.embedding.astype(self.c.dtype)
         return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
 
@@ -316,4 +314,13 @@ def _attend_after(prompt, slots: _Slots, q, k, v, mask):
 def _linear(
     c: DecoderConfig, name: str | None, features: int, bias=False, out=None, init=0.02
 ) -> Linear:
-    return Linear(features, bias, c.lora, c.dtype, c.param_dtype, out, init, name=name)
+    given = features, bias, c.lora, c.dtype, c.param_dtype, out, init, c.base_dtype
+    return Linear(*given, name=name)
+
+
+def _embed(c: DecoderConfig) -> nn.Module:
+    if c.base_dtype:
+        return QuantizedEmbed(c.vocab, c.width, c.dtype, c.param_dtype, c.embed_init)
+    init = nn.initializers.normal(c.embed_init)
+    dtypes = {"dtype": c.dtype, "param_dtype": c.param_dtype}
+    return nn.Embed(c.vocab, c.width, embedding_init=init, **dtypes)

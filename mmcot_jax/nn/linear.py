@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from mmcot_jax import quantize
+
 
 class Lora(NamedTuple):
     """Low-rank adapters (arXiv 2106.09685): y = x W + (alpha / rank) (x A) B."""
@@ -38,16 +40,22 @@ class Linear(nn.Module):
     """float32 for logits: the sum is not rounded to `dtype`. None: `dtype`."""
     stddev: float = 0.02
     """Standard deviation of a new kernel."""
+    base_dtype: str | None = None
+    """"int8": the kernel is quantised. None: it is of `param_dtype`."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[... in] -> [... features]."""
         out = self.out_dtype or self.dtype
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(self.stddev), shape, self.param_dtype)
+        init = _init(nn.initializers.normal(self.stddev), self.base_dtype)
+        kernel = self.param("kernel", init, shape, self.param_dtype)
         # rows as one axis, for the adapter too: on a CPU its gradients are then twice as fast
         rows = x.astype(self.dtype).reshape(-1, shape[0])
-        y = jnp.dot(rows, kernel.astype(self.dtype), preferred_element_type=out)
+        if self.base_dtype:
+            y = quantize.dot(rows, kernel, out)
+        else:
+            y = jnp.dot(rows, kernel.astype(self.dtype), preferred_element_type=out)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
             y = y + bias.astype(out)
@@ -72,6 +80,38 @@ class Linear(nn.Module):
         # uniform with PEFT's Kaiming bound 1 / sqrt(in)
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         return init(self.make_rng("lora"), shape, jnp.float32)
+
+
+class QuantizedEmbed(nn.Module):
+    """Embeddings in int8, with a scale per token; as the head, a scale per logit."""
+
+    vocab: int
+    width: int
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+    stddev: float = 0.02
+    """Standard deviation of new embeddings."""
+
+    def setup(self):
+        """Makes the table, quantised."""
+        init = _init(nn.initializers.normal(self.stddev), "int8", axis=-1)
+        self.embedding = self.param("embedding", init, (self.vocab, self.width), self.param_dtype)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Token ids [...] -> [... D]."""
+        rows = jax.tree.map(lambda x: jnp.take(x, tokens, axis=0), self.embedding)
+        return quantize.dequantize(rows).astype(self.dtype)
+
+    def attend(self, hidden: jax.Array) -> jax.Array:
+        """[... D] -> float32 logits [... V]."""
+        return quantize.dot(hidden.astype(self.dtype), self.embedding.mT, jnp.float32)
+
+
+def _init(init: nn.initializers.Initializer, base_dtype: str | None, axis: int = -2):
+    """The initialiser, followed by quantisation along `axis` if `base_dtype` is given."""
+    if not base_dtype:
+        return init
+    return lambda *args: quantize.quantize(init(*args), axis)
 
 
 class RMSNorm(nn.Module):

@@ -179,6 +179,11 @@ def _check_trained(stage: str, what: str, model: Mapping[str, Any]) -> None:
             f"{lora.get('rank')} and model.lora.targets {lora.get('targets')}; set both"
             f"{f', or {stage}.what=all' * (what == 'lora')}"
         )
+    if what == "all" and (base := decoder.get("base_dtype")):
+        raise ValueError(
+            f"{stage}.what is 'all' and model.decoder.base_dtype is {base!r}, weights that have no "
+            f"gradient; set {stage}.what=lora, or model.decoder.base_dtype=None"
+        )
     if what == "all" and decoder.get("param_dtype", "float32") == "bfloat16":
         # 8 bits of fraction: 95 % of the weights were bit-equal after 19 updates at 1e-5
         raise ValueError(

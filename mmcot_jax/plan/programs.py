@@ -30,7 +30,7 @@ from mmcot_jax.sample.sampler import (
 )
 from mmcot_jax.train import optim
 from mmcot_jax.train import step as steps
-from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, regroup, row_axes
+from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
 
 
 class Program(NamedTuple):

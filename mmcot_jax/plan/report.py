@@ -68,7 +68,7 @@ def decoder_bytes(c: ConfigDict) -> int:
     head_dim = d.get("head_dim", 0) or d.width // d.heads
     attention = 2 * d.width * head_dim * (d.heads + d.kv_heads)
     layer = attention + 3 * d.width * d.mlp
-    itemsize = jax.numpy.dtype(d.get("dtype", "float32")).itemsize
+    itemsize = jax.numpy.dtype(d.get("base_dtype") or d.get("dtype", "float32")).itemsize
     return (d.layers * layer + d.vocab * d.width) * itemsize
 
 

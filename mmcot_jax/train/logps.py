@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mmcot_jax.quantize import unquantized_path
 from mmcot_jax.rules import HEAD, constrain
 from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed
@@ -189,7 +190,7 @@ def _gather_head(variables: Variables) -> Variables:
     tied = not any("head/" in _name(path) for path, _ in named)
 
     def gather(path, x):
-        end = "/".join(_name(path).split("/")[-2:])
+        end = "/".join(unquantized_path(_name(path)).split("/")[-2:])
         if end.startswith("head/") or (tied and end == "embed/embedding"):
             return constrain(x, HEAD[end])
         return x
@@ -198,4 +199,4 @@ def _gather_head(variables: Variables) -> Variables:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    return "/".join(str(getattr(k, "key", k)) for k in path)
+    return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in path)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmcot_jax import quantize
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, RMSNorm
 
 X = jnp.array([[1.0, 2.0, 3.0]])
@@ -97,3 +98,14 @@ def test_a_head_norm_centres_each_head_and_scales_it_by_its_own():
     params = {"scale": jnp.array([[1.0, 1.0], [2.0, 2.0]]), "bias": jnp.array([[0.0, 0], [5, 5]])}
     y = HeadNorm(eps=0.0).apply({"params": params}, x)
     np.testing.assert_allclose(y[0, 0], [[-1, 1], [3, 7]], atol=1e-6)
+
+
+@pytest.mark.parametrize("stddev", [0.02, 0.0])
+def test_a_new_quantised_kernel_is_a_rounded_draw_and_an_adapter_is_added_to_its_product(stddev):
+    layer = linear(lora=Lora(rank=2, alpha=2.0), base_dtype="int8", stddev=stddev)
+    params = layer.init(rngs(), jnp.ones((1, 400)))["params"]
+    kernel = quantize.dequantize(params["kernel"])
+    np.testing.assert_allclose(jnp.std(kernel), stddev, rtol=0.2)
+    made = {"params": {"kernel": quantize.quantize(KERNEL)}}
+    np.testing.assert_allclose(layer.apply(made, X), [[4.0, 5.0]], rtol=0.01)
+    np.testing.assert_allclose(layer.apply(made | {"lora": ADAPTER}, X), [[11.0, 5.0]], rtol=0.01)
