@@ -102,7 +102,7 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
         if program.loop_steps:
             read = reads.bytes_read(module)
     except (jax.errors.JaxRuntimeError, hlo.Unreadable) as error:
-        note = f"bytes sent unknown: {str(error).splitlines()[0][:120]}"
+        note = f"bytes sent unknown, read estimated: {str(error).splitlines()[0][:120]}"
     ici, dcn = (sum(sent.within_slice.values()), sent.across_slices) if sent else (None, None)
     return estimate(
         peak=peak,
