@@ -240,6 +240,7 @@ def test_micro_batches_cut_windows_and_features_by_their_rows(qwen, rollout):
     static = steps.GrpoStatic(
         qwen.backbone, optax.sgd(0.1), "lora", Objective(), NUCLEUS, micro_batches=2, chunk=4
     )
+    rollout = steps.regroup(rollout, 1)  # six rows
     again = steps.rollout_logps(blind(qwen.variables), rollout, qwen.backbone.grammar, static)
     np.testing.assert_allclose(again, rollout.logps, atol=1e-5)
 
