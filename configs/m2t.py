@@ -13,7 +13,7 @@
 `7b`: SFT on A-OKVQA's chains, then GRPO on its questions, rewarding answer, boxes and format;
 `7b-noboxes`: the same without boxes; `3b-viscot`: SFT on open A-OKVQA questions, then GRPO on the
 ten Visual-CoT sets, with twenty checkpoints; `3b-colab`: the released 3B with its frozen weights in
-int8 and small batches on NLVR, for one device of 16 GB: a TPU v5e-1, or an L4 (not run there yet). A T4
+int8 and small batches on NLVR, for one device of 16 GB: a TPU v5e-1 or an L4 (not run there). A T4
 has no bfloat16 units and is slower; `tiny`: from scratch on pictures of toy shapes, all in
 the package; `tiny-nlvr`: the same model on NLVR's drawn pictures and human-written sentences, from
 `data/nlvr`. The full-size presets read `data/`, laid out as the study's.
