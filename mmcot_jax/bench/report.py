@@ -51,7 +51,7 @@ def work(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> dict[str, float]:
 
 def _flops(program: Program, loop_steps: int = 1) -> float:
     with jax.set_mesh(program.mesh):
-        return flops(program.trace().jaxpr, loop_steps)
+        return flops(program.trace().jaxpr, (loop_steps,))
 
 
 def _slot_bytes(c: ConfigDict) -> float:
