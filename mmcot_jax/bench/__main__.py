@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 BEGAN = time.monotonic()
 
@@ -69,13 +69,8 @@ def _bench(argv: Sequence[str]) -> None:
         files.write_text(args.json, json.dumps(result, indent=2) + "\n")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Any]:
-    parser = _Parser(prog="python -m mmcot_jax.bench", allow_abbrev=False)
+    parser = config.Parser(prog="python -m mmcot_jax.bench", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", required=True, help="what to measure")
     parser.add_argument("--steps", type=int, default=5, help="measured steps, after one to compile")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write all of it")

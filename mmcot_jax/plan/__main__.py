@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from mmcot_jax import config, errors
 
@@ -53,13 +53,8 @@ def _plan(argv: Sequence[str]) -> int:
     return int(any(estimate.over_bytes for estimate in estimates))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Any]:
-    parser = _Parser(prog="python -m mmcot_jax.plan", allow_abbrev=False)
+    parser = config.Parser(prog="python -m mmcot_jax.plan", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", required=True, help="what to plan")
     parser.add_argument("--topology", required=True, help="a slice, such as v5e:4x4")
     parser.add_argument("--slices", type=int, default=1, help="number of slices")
