@@ -101,7 +101,8 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
     for window, count in stages:
         if count < counts[0]:
             state = _unfinished_first(state, shards)
-        state = _run(partial(decode, window, (shards, count)), state, window, shards, counts)
+        fewer = max((c for c in counts if c < count), default=0)
+        state = _run(partial(decode, window, (shards, count)), state, window, shards, fewer)
     out = state.out
     if state.cache.rows is not None:
         out = _take(out, jnp.argsort(state.cache.rows, axis=1))
@@ -109,10 +110,8 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
     return groups._replace(prompt=prompt)
 
 
-def _run(decode, state: "DecodeState", window: int, shards: int, counts) -> "DecodeState":
-    """Decodes until the window is full, or the rest of the rows fit a smaller count."""
-    count = decode.args[-1][1]
-    fewer = max((c for c in counts if c < count), default=0)
+def _run(decode, state: "DecodeState", window: int, shards: int, fewer: int) -> "DecodeState":
+    """Decodes until the window is full, or no shard has more than `fewer` unfinished rows."""
 
     def goes_on(s: DecodeState) -> Array:
         unfinished = jnp.sum(s.rows.unfinished.reshape(shards, -1), axis=1)
