@@ -147,10 +147,11 @@ def _watch(receive: socket.socket, send: socket.socket) -> None:
 
 def _leave_terminal() -> None:
     """Sends output that went to a terminal to nowhere: writing to a closed one is an error."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    for output in (1, 2):
-        if stat.S_ISCHR(os.fstat(output).st_mode):
-            os.dup2(null, output)
+    with contextlib.suppress(OSError):  # a closed output needs nothing
+        null = os.open(os.devnull, os.O_WRONLY)
+        for output in (1, 2):
+            if stat.S_ISCHR(os.fstat(output).st_mode):
+                os.dup2(null, output)
 
 
 def _announce(number: int) -> None:
@@ -180,6 +181,7 @@ def end(line: str, status: int) -> NoReturn:
 def blocked() -> Iterator[None]:
     """Blocks the signals in worker processes that the block starts, until `initialize_worker`.
 
+    A pool is made in such a block too: its resource tracker ends at SIGHUP otherwise.
     Signals to this process are not lost: they are handled by another thread, or after the block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

@@ -10,6 +10,14 @@ import time
 
 import pytest
 
+DEFAULT_SIGNALS = """
+import signal
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, {signal.SIGINT: signal.default_int_handler}.get(number, signal.SIG_DFL))
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+"""
+"""Sets them whatever the program's parent ignores, as `nohup` does, or blocks."""
+
 COMMAND = """
 import os, pathlib, sys, time
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +33,9 @@ def work(kind, folder):
     with signals.at_exit(lambda: pathlib.Path(folder, "cleaned").touch()):
         if kind == "workers":
             how = {"mp_context": get_context("spawn"), "initializer": signals.initialize_worker}
-            with ProcessPoolExecutor(2, **how) as pool:
+            with signals.blocked():
+                pool = ProcessPoolExecutor(2, **how)
+            with pool:
                 with signals.blocked():
                     made = pool.map(slow, [folder] * 2)
                 list(made)
@@ -40,25 +50,40 @@ if __name__ == "__main__":
     work(*sys.argv[1:])
 """
 
+WITH_DEFAULTS = COMMAND.replace('"__main__":', f'"__main__":\n    exec({DEFAULT_SIGNALS!r})')
 
-@pytest.fixture(autouse=True)
-def default_handlers():
-    """Restores them: a program inherits what its parent ignores, as `nohup` does, or blocks."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    ignored = [number for number in numbers if before[number] == signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
+
+@pytest.fixture(scope="session")
+def delivers_hangup():
+    """Skips where the kernel or a supervisor keeps SIGHUP from any process."""
+    code = f"{DEFAULT_SIGNALS}\nimport time\nprint(flush=True)\ntime.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    try:
+        status = process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        status = None
+    process.stdout.close()
+    if status != -signal.SIGHUP:
+        pytest.skip(f"SIGHUP does not end a process here: {status}")
+
+
+every_signal = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+
+
+def needs(number, request):
+    if number == signal.SIGHUP:
+        request.getfixturevalue("delivers_hangup")
 
 
 def begun(tmp_path, kind, ready):
     """The command in a group of its own, once so many files of a name are there."""
-    (tmp_path / "command.py").write_text(COMMAND)
+    (tmp_path / "command.py").write_text(WITH_DEFAULTS)
     process = subprocess.Popen(
         [sys.executable, tmp_path / "command.py", kind, tmp_path],
         start_new_session=True,
@@ -73,12 +98,26 @@ def begun(tmp_path, kind, ready):
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def output_of(process) -> str:
+    """All that the command printed, once it ended."""
+    try:
+        return process.communicate(timeout=20)[0]
+    except subprocess.TimeoutExpired:
+        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+        process.kill()
+        masks = " ".join(line for line in status.splitlines() if line.startswith(("Sig", "Shd")))
+        pytest.fail(f"did not end: {masks}: {process.communicate()[0]}")
+
+
+@every_signal
 @pytest.mark.parametrize("send", [os.kill, os.killpg])
-def test_a_signal_while_nothing_is_unsaved_ends_the_command_and_its_workers(tmp_path, number, send):
+def test_a_signal_while_nothing_is_unsaved_ends_the_command_and_its_workers(
+    tmp_path, number, send, request
+):
+    needs(number, request)
     process = begun(tmp_path, "workers", ("worker*", 2))
     send(process.pid, number)
-    output, _ = process.communicate(timeout=20)
+    output = output_of(process)
     assert (process.returncode, output) == (0, "nothing to save\n")
     assert (tmp_path / "cleaned").exists()
     assert alive(int(p.name.removeprefix("worker")) for p in tmp_path.glob("worker*")) == []
@@ -106,19 +145,20 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     assert alive(int(p.name.removeprefix("worker")) for p in tmp_path.glob("worker*")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_while_something_is_unsaved_asks_to_stop(tmp_path, number):
+@every_signal
+def test_a_signal_while_something_is_unsaved_asks_to_stop(tmp_path, number, request):
+    needs(number, request)
     process = begun(tmp_path, "unsaved", ("ready", 1))
     os.killpg(process.pid, number)
     os.killpg(process.pid, number)  # as `timeout` sends it twice
-    output, _ = process.communicate(timeout=20)
+    output = output_of(process)
     assert (process.returncode, output) == (0, "saved\n")
 
 
 @pytest.mark.parametrize("kind", ["workers", "unsaved"])
-def test_a_closed_terminal_ends_the_command_too(tmp_path, kind):
+def test_a_closed_terminal_ends_the_command_too(tmp_path, kind, delivers_hangup):
     (tmp_path / "command.py").write_text(
-        COMMAND.replace("print(", "print('x', flush=True), print(")
+        WITH_DEFAULTS.replace("print(", "print('x', flush=True), print(")
     )
     terminal, child_side = pty.openpty()
     controls = (
@@ -161,7 +201,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path):
     time.sleep(1.2)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output = output_of(process)
     assert process.returncode == 130
     assert output == "interrupted twice: ended at once; the same command resumes\n"
     assert (tmp_path / "cleaned").exists()

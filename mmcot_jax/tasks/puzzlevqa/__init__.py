@@ -296,7 +296,9 @@ def _pooled(
 ) -> Iterator[Example]:
     # a forked child of a process with jax's threads may hang: spawn
     how = {"mp_context": get_context("spawn"), "initializer": signals.initialize_worker}
-    with ProcessPoolExecutor(processes, **how) as pool:
+    with signals.blocked():
+        pool = ProcessPoolExecutor(processes, **how)
+    with pool:
 
         def start(block: Sequence[Puzzle]) -> Iterator[Example]:
             with signals.blocked():  # this starts the workers
