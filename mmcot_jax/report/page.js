@@ -36,10 +36,12 @@
   $("run-table").append(head(["run", "seed", "stages", "command"]),
     ...report.runs.map((run) => row([run.name, number(run.seed), run.stages, run.command])));
   for (const table of report.tables) {
-    $("tables").append(make("h3", {}, table.title));
     const drawn = make("table", {}, head(table.columns), ...table.rows.map(row));
-    $("tables").append(make("div", { class: "scroll" }, drawn));
-    if (table.note) $("tables").append(make("p", { class: "note" }, table.note));
+    const whole = make("details", {}, make("summary", {}, table.title),
+      make("div", { class: "scroll" }, drawn));
+    whole.open = table.rows.length <= 30;
+    if (table.note) whole.append(make("p", { class: "note" }, table.note));
+    $("tables").append(whole);
   }
   if (!report.tables.length) $("tables").append(make("p", { class: "note" }, "No results yet."));
 
