@@ -9,23 +9,14 @@ import math
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from mmcot_jax.evals.table import flat
 from mmcot_jax.report.runs import Chain, Run, read_chains
+from mmcot_jax.report.tables import Table
 
 CHUNK = 100
 """Chains in a script."""
 _HERE = pathlib.Path(__file__).parent
-
-
-class Table(NamedTuple):
-    """A table of the page."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
 
 
 def write(
@@ -151,43 +142,3 @@ class _Chains:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         return name
-
-
-def results_tables(runs: Sequence[Run]) -> list[Table]:
-    """Returns a table of every number of the runs' results, one per file of results.
-
-    With several runs it has their mean and sample deviation.
-    """
-    tables = []
-    for file in sorted({name for run in runs for name in run.results}):
-        own = [run for run in runs if file in run.results]
-        columns = [dict(flat(run.results[file])) for run in own]
-        names = list(dict.fromkeys(name for column in columns for name in column))
-        spread = len(own) > 1
-        rows = [
-            [
-                name,
-                *(_number(column.get(name)) for column in columns),
-                *_spread(columns, name, spread),
-            ]
-            for name in names
-        ]
-        head = ["", *(run.name for run in own), *(["mean", "deviation"] if spread else [])]
-        note = "Deviation: of the sample, over runs that differ in their seed." if spread else ""
-        tables.append(Table(file, head, rows, note))
-    return tables
-
-
-def _spread(columns: Sequence[Mapping[str, float]], name: str, wanted: bool) -> list[str]:
-    values = [column[name] for column in columns if name in column]
-    if not wanted:
-        return []
-    if len(values) < 2:
-        return ["-", "-"]
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return [f"{mean:.4f}", f"{math.sqrt(variance):.4f}"]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}" if isinstance(value, int) else f"{value:.4f}"
