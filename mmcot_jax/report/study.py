@@ -14,6 +14,7 @@ import math
 import pathlib
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from mmcot_jax import score, textfile
 from mmcot_jax.report.tables import Table
@@ -231,7 +232,7 @@ def figure4_lines(
     return lines, dashed
 
 
-def _scores(folder: pathlib.Path, data: str) -> dict[str, float] | None:
+def _scores(folder: pathlib.Path, data: str) -> dict[str, Any] | None:
     """Scores of stored replies, percent; a question with one answer has equal F1 and accuracy."""
     file = folder / "generated_responses.json"
     if not file.is_file():

@@ -32,8 +32,7 @@ def test_a_cell_needs_its_file_and_a_deviation_all_seeds(tmp_path):
 
 
 def test_figure_4_takes_what_is_computed(tmp_path):
-    rows = [{"ground_truth_response": "yes", "generated_response": reply(x, "")["generated_response"]}
-            for x in ("yes", "no")]  # fmt: skip
+    rows = [reply(x, "") | {"ground_truth_response": "yes"} for x in ("yes", "no")]
     store(tmp_path, "qwen_3b_2_5_vl/grpo_scaleup/final/pope", rows)
     lines, dashed = study.figure4_lines(tmp_path)
     assert lines["pope"] == [
