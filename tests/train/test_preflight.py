@@ -81,5 +81,5 @@ def test_a_reward_that_reads_what_the_model_does_not_compute_is_refused():
     check_images({"reward_funcs": ("image_text_clip",)}, ("embedding", "pixels", "clip"))
     with pytest.raises(ValueError, match="'image_text_clip' reads the clip of drawn pictures, and"):
         check_images({"reward_funcs": ("image_text_clip",)}, ("embedding",))
-    with pytest.raises(ValueError, match="'alignment' reads the embedding .* computes none of"):
+    with pytest.raises(ValueError, match=r"'alignment' reads the embedding .* computes none of"):
         check_images({"reward_funcs": ("alignment",)}, ())
