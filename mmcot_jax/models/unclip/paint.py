@@ -44,7 +44,7 @@ def paint(
 
     noise, latents = jax.vmap(draw)(keys)
     label = noised_label(c, params, embeddings, noise, c.noise_level)
-    return to_pixels(decode(c, params, denoise(c, params, label, latents)))
+    return to_pixels(decode(c, params, denoise(c, params, label, latents)[0]))
 
 
 def noised_label(
@@ -69,25 +69,20 @@ def denoise(
     label: Float[Array, "N L"],
     latents: Float[Array, "N h w C"],
     negative: Float[Array, "N L"] | None = None,
-) -> Float[Array, "N h w C"]:
-    """Returns the latents of pictures of a label, from noise; `negative` None: zeros."""
-    return trajectory(c, params, label, latents, negative)[0]
-
-
-def trajectory(
-    c: UnclipConfig,
-    params: PyTree,
-    label: Float[Array, "N L"],
-    latents: Float[Array, "N h w C"],
-    negative: Float[Array, "N L"] | None = None,
+    negative_prompt: Float[Array, "T P"] | None = None,
 ) -> tuple[Float[Array, "N h w C"], Float[Array, "S N h w C"], Float[Array, "S N h w C"]]:
-    """Returns what `denoise` does, the latents after each step, and the guided predictions."""
+    """Returns the latents of pictures of a label, from noise, and each step's latents and outputs.
+
+    Guidance leads away from `negative` (None: zeros) under `negative_prompt` (None: the same).
+    """
     steps = schedule.make(c.noise, c.scheduler, c.steps)
     n, guided = len(latents), c.guidance > 1
     if guided:
         negative = jnp.zeros_like(label) if negative is None else negative
         label = jnp.concatenate([negative, label])
     prompt = jnp.broadcast_to(params["prompt"], (len(label), *params["prompt"].shape))
+    if guided and negative_prompt is not None:
+        prompt = prompt.at[:n].set(negative_prompt.astype(prompt.dtype))
 
     def predict(x: jax.Array, timestep: Int[Array, ""]) -> jax.Array:
         x = jnp.concatenate([x, x]) if guided else x
