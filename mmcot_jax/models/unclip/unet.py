@@ -20,10 +20,11 @@ _PART = 1024
 
 
 def sinusoidal(x: Int[Array, "N"], width: int) -> Float[Array, "N width"]:
-    """Cosines, then sines, of x times frequencies from 1 down to 1 / 10,000."""
+    """Cosines, then sines, of x times frequencies from 1 to 1 / 10,000; an odd width ends in 0."""
     half = width // 2
     angles = x[:, None].astype(jnp.float32) * jnp.exp(-jnp.log(1e4) * jnp.arange(half) / half)
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=1)
+    waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=1)
+    return jnp.pad(waves, ((0, 0), (0, width % 2)))
 
 
 class UNet(nn.Module):
