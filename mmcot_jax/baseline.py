@@ -114,7 +114,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _examples(a: argparse.Namespace) -> list[Example]:
     """Returns the first questions; the study's number of them, or all if there are fewer."""
-    examples = resq.load(a.data, split=a.split, prompt="textual", count=a.limit or 0)
+    examples = resq.load(a.data, split=a.split, prompt="textual")
+    if a.limit is not None and a.limit > len(examples):
+        raise ValueError(
+            f"--limit is {a.limit}, and {a.data} has {len(examples)} questions; give fewer"
+        )
     return examples[: a.limit or prompts.STUDY_QUESTIONS]
 
 
@@ -203,7 +207,7 @@ def _write(
         for e, o in zip(asked, outcomes, strict=True)
     ]
     scores, rows = evaluator.summarize(answered)
-    results: dict[str, Any] = {a.task: scores, "eval": _lengths(answered, drawn)}
+    results: dict[str, Any] = {a.task: scores, "eval": _lengths(answered)}
     results["calls"] = _calls(a, answers, drawn) | {"without_picture": requests.count(None)}
     names = ("task", "mode", "split", "model", "base_url", "temperature", "seed", "samples")
     names += ("image_model", "pictures") if a.mode == "image" else ()
@@ -225,14 +229,13 @@ def _pictures(request: Request | None) -> list[str]:
     return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
 
 
-def _lengths(answered: Sequence[Answered], drawn: Sequence[Tries]) -> dict[str, int | float]:
+def _lengths(answered: Sequence[Answered]) -> dict[str, int | float]:
     """Returns statistics of the replies, under the names of an evaluation."""
     n = len(answered)
     return {
         "n": n,
         "completions/mean_length": sum(a.tokens for a in answered) / n,
         "completions/clipped_ratio": sum(not a.ended for a in answered) / n,
-        "image/count": sum(tries[-1].kind == ANSWERED for tries in drawn),
     }
 
 

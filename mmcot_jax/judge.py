@@ -36,9 +36,6 @@ from mmcot_jax.outside.calls import Tries
 from mmcot_jax.outside.client import Client
 from mmcot_jax.outside.replies import ANSWERED, Replies, Request
 
-OTHER_GROUPS = ("eval", "policy", "calls")
-"""Groups of a run's results.json beside those of its evaluation sets."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, as `baseline.main`."""
@@ -98,8 +95,9 @@ def find(path: pathlib.Path) -> tuple[list[pathlib.Path], pathlib.Path]:
         text = textfile.read_text(path / "results.json")
         results = textfile.parse_json_at(text, str(path / "results.json"), "one object")
         textfile.check_object(results, str(path / "results.json"), "one object")
-        found = [completions / f"eval_{name}.jsonl" for name in results if name not in OTHER_GROUPS]
-    if not found or not all(file.is_file() for file in found):
+        found = [completions / f"eval_{name}.jsonl" for name in results]
+    found = [file for file in found if file.is_file()]  # results.json has other groups beside sets
+    if not found:
         raise ValueError(
             f"{path} has no completions of an evaluation; give a run whose last evaluation is "
             "complete, or a file of completions"
@@ -144,11 +142,8 @@ def _write(
             human = None if labels is None else labels.get((chain.id, chain.sample))
             judged.append(verdict)
             row = {"set": name, "id": chain.id, "sample": chain.sample, "answer": chain.answer}
-            row |= {"aligned": verdict, "human": human}
-            row |= (
-                {"kind": outcome.kind, "reply": outcome.text} if outcome else {"kind": "unanswered"}
-            )
-            rows.append(row)
+            kind, reply = (outcome.kind, outcome.text) if outcome else ("unanswered", "")
+            rows.append(row | {"aligned": verdict, "human": human, "kind": kind, "reply": reply})
         unanswered = sum(chain.answer is None for chain in those)
         results["alignment"][name] = alignment.summarize(judged, unanswered)
     if labels is not None:

@@ -11,7 +11,7 @@ from mmcot_jax import judge
 needs_openai = pytest.mark.skipif(
     importlib.util.find_spec("openai") is None, reason="openai is not installed (extra `api`)"
 )
-FAST = ["--timeout", "0.6", "--backoff", "0.02"]
+FAST = ["--timeout", "20", "--backoff", "0.02"]
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +146,7 @@ def test_several_completions_of_an_id_are_labelled_by_their_number(tmp_path):
         (["q/0,yes", "q/0,no"], "l.csv:3: 'q/0' is labelled twice"),
         (["q/1,yes"], "l.csv:2: `sample` is '', and 'q/1' has 2 completions"),
         ([], "l.csv: no label"),
+        ([f"q/0,{'y' * 200_000}"], "l.csv:2: no CSV (field larger than field limit"),
     ],
 )
 def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):
@@ -157,14 +158,19 @@ def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):
 
 
 def test_a_wrong_file_is_one_line(tmp_path, capsys):
+    (tmp_path / "l.csv").write_text("id,label\n")
+    one, empty = write(tmp_path / "one.jsonl", [row(0)]), write(tmp_path / "empty.jsonl", [])
     missing = write(tmp_path / "eval.jsonl", [row(0), {"id": "q/1", "reply": "x"}])
     for path, error in (
         (tmp_path / "none", "none has no completions of an evaluation; give a run"),
+        (empty, "empty.jsonl: no completion; give a file with one a line"),
         (missing, "eval.jsonl:2: `answer` is missing: a string is expected"),
     ):
         assert judge.main([str(path), "--dry-run"]) == 2
         said = capsys.readouterr().err
         assert error in said and said.count("\n") == 1
+    assert judge.main([str(one), "--dry-run", "--labels", str(tmp_path / "l.csv")]) == 2
+    assert "l.csv has no column aligned; give id and aligned" in capsys.readouterr().err
 
 
 def test_a_dry_run_shows_calls_and_cost(tmp_path, capsys):

@@ -218,7 +218,10 @@ def _with_pictures(value: Any, folder: pathlib.Path) -> Any:
             else _with_pictures(inner, folder)
             for name, inner in value.items()
         }
-    return [_with_pictures(x, folder) for x in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_with_pictures(inner, folder) for inner in value]
+    # half a surrogate pair is no UTF-8; it becomes "?"
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _data_uri(path: pathlib.Path) -> str:

@@ -59,7 +59,8 @@ class Replies:
 
     A reply is one line, written at once and on disk before the next step. A kill can cut the last
     line, which is then removed at the next start: its request has no reply. The file holds texts
-    only; a picture is a file of its own, complete before its line is written.
+    only; a picture is a file of its own, complete before its line is written. One process at a time
+    may write: hold the lock of the folder.
 
     Raises:
         ValueError: a line that is not the last is broken.
@@ -72,6 +73,8 @@ class Replies:
         self._file = None
         if not read_only:
             files.make_folder(folder)
+            for cut in (folder / PICTURES).glob(".*"):  # temporary files of a killed process
+                cut.unlink(missing_ok=True)
             with files.naming(self._path):
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
                 os.ftruncate(self._file, size)
