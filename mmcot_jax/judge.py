@@ -5,10 +5,11 @@
     python -m mmcot_jax.judge runs/m2t --labels labels.csv
     python -m mmcot_jax.judge runs/m2t/completions/eval.jsonl --out judged
 
-For every completion of a run's last evaluation, or of a file, it asks GPT-4.1, or another model
-(--model, --base-url), for yes or no. A completion without an answer is not sent. It leaves, in
-`RUN/judge` or beside the file, `judged.jsonl` with a line a completion, and `results.json`:
-`aligned` is the share, 0..1, of reasoning in line with its answer among all that was judged.
+GPT-4.1, or another model (--model, --base-url), says yes or no to every completion of a run's last
+evaluation, or of a file. A completion without an answer is not sent, and no pictures are: `<image>`
+stands for each. The command leaves, in `RUN/judge` or beside the file, `judged.jsonl` with a line a
+completion, and `results.json`: `aligned` is the share, 0..1, of reasoning in line with its answer
+among all that was judged.
 
 --labels is a CSV table of human labels with the columns `id` and `aligned` (yes or no); where an id
 has several completions, also `sample`, from 0. `agreement` then has, for the completions that the

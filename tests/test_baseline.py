@@ -200,6 +200,13 @@ def test_the_requests_are_the_studys(small, tmp_path):
 
 
 @needs_openai
+def test_no_more_requests_are_under_way_than_told(small, tmp_path):
+    with serve() as server:
+        assert run(server, small, tmp_path / "out", "--concurrency", "3") == 0
+        assert 2 <= server.most_at_once <= 3
+
+
+@needs_openai
 def test_a_seed_and_a_temperature_are_sent_with_each_answer(small, tmp_path):
     more = ("--seed", "7", "--temperature", "0.5", "--samples", "2", "--limit", "3")
     with serve() as server:

@@ -119,13 +119,13 @@ def test_the_studys_file_and_puzzles_without_tags_are_read(tmp_path):
         "ground_truth_response": "<think>x</think> <answer>B, C</answer>",
         "generated_response": "<think>y</think> <answer>C</answer>",
     }
-    puzzle = row(1, "Reasoning: so it is (A).", letter="A")
+    puzzle = row(1, "So it is red.\n\n# Final Answer:\nIt is (A).", letter="A")
     (tmp_path / "full.json").write_text(json.dumps([study, puzzle]))
     with serve(reply=lambda _: "no") as server:
         assert run(server, tmp_path / "full.json", "--concurrency", "1") == 0
         first, second = (user(entry.body) for entry in server.log)
     assert "Reference answer:\nB, C\n\nReasoning:\ny\n\nFinal answer:\nC\n" in first
-    assert "Reasoning:\nReasoning: so it is (A).\n\nFinal answer:\n(A)\n" in second
+    assert "Reasoning:\nSo it is red.\n\nFinal answer:\n(A)\n" in second
 
 
 @needs_openai

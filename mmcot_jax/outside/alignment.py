@@ -25,6 +25,7 @@ SYSTEM = (
 )
 VERDICT_TOKENS = 2
 """Of a reply of one word; an estimate for the price before the first call."""
+_PUZZLE_ANSWER = "# Final Answer:"
 _VERDICT = re.compile(r"\W*(yes|no)\b", re.I)
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -73,7 +74,7 @@ def _chain(record: Mapping[str, Any], number: str) -> Chain:
         reply, id, reference = (_text(record, name) for name in ("reply", "id", "answer"))
     reasoning, answer = _split(reply)
     if answer is None and record.get("letter"):  # a puzzle's answer stands in no tags
-        reasoning, answer = reply, f"({record['letter']})"
+        reasoning, answer = reply.partition(_PUZZLE_ANSWER)[0].strip(), f"({record['letter']})"
     return Chain(id, 0, _text(record, "prompt").strip(), reference, reasoning, answer)
 
 

@@ -29,8 +29,8 @@ KEY = "OPENAI_API_KEY"
 LONGEST_WAIT = 60.0
 """Seconds between two tries of a request, unless the server's Retry-After is longer."""
 CONNECT_SECONDS = 10.0
-_SHORTEST_KEY = 16
-"""A shorter key is a placeholder for a server that needs none; its letters may be in any text."""
+_PLACEHOLDER = re.compile(r"[A-Za-z]{0,15}|.{0,5}")
+"""A key for a server that needs none, such as "none" or "EMPTY": it may be a word of any text."""
 _RETRIED = {408: "time-out", 409: "other", 425: "other", 429: "429"}
 _POLICY = re.compile(r"content_policy|content_filter|moderation_blocked|safety[ _]system", re.I)
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
@@ -145,7 +145,9 @@ class Client:
         except self._openai.APIStatusError as error:
             self._reached.set()
             return self._status(error, request)
-        except self._openai.APITimeoutError:
+        except self._openai.APITimeoutError as error:
+            if type(error.__cause__).__name__ == "ConnectTimeout":
+                return self._unconnected(error)
             return _Retry("time-out", f"no byte for {self.options.timeout:g} s")
         except self._openai.APIConnectionError as error:
             return self._unconnected(error)
@@ -193,7 +195,7 @@ class Client:
 
     def _redact(self, text: str) -> str:
         """Returns a server's text without the key, which some servers repeat in their errors."""
-        return text.replace(self._key, "***") if len(self._key) >= _SHORTEST_KEY else text
+        return text if _PLACEHOLDER.fullmatch(self._key) else text.replace(self._key, "***")
 
     def _line(self, text: str) -> str:
         return textwrap.shorten(self._redact(text), 200, placeholder=" ...")

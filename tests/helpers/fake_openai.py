@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
     key: str
     kind: str
-    """"answered" or "refused" if the reply was sent whole, else the failure."""
+    """"answered" or "refused", else the failure."""
     body: dict
 
 
@@ -76,8 +76,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.received: list[str] = []
         """The key of each request, as it came."""
         self.log: list[Entry] = []
-        """Each request, once it was replied to."""
+        """Each request, just before its reply is sent."""
         self.headers: list[dict[str, str]] = []
+        self.at_once = self.most_at_once = 0
         self.seen: collections.Counter[str] = collections.Counter()
         self.override: Callable[[str, dict, int], tuple[int, dict, dict] | None] = lambda *_: None
         """(path, body, how often it came before) -> status, headers and body of a reply."""
@@ -123,6 +124,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             count = server.seen[key]
             server.seen[key] += 1
             server.received.append(key)
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
         time.sleep(0.01)
         failure = server.failure(body, count)
         if self.headers["Authorization"] != f"Bearer {server.key}":
@@ -176,16 +179,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status, reply, key, body, kind, headers=None):
         data = json.dumps(reply).encode()
+        self._log(key, body, kind)  # first: the client sends the next one as soon as it has this
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.send_response(status)
             for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
-        self._log(key, body, kind)
 
     def _log(self, key, body, kind):
         with self.server.lock:
+            self.server.at_once -= 1
             self.server.log.append(Entry(key, kind, body))
             action = self.server.after.pop(len(self.server.whole), None)
         if action:

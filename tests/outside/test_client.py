@@ -1,14 +1,17 @@
 """One request: what is repeated, how long it waits, what a reply says."""
 
 import base64
+import contextlib
 import importlib.util
 import os
+import socket
 import time
 
 import pytest
 from helpers import fake_openai
 from helpers.fake_openai import KEY, serve
 
+from mmcot_jax.outside import client as client_module
 from mmcot_jax.outside.client import Client, Options, Unavailable, _retry_after
 from mmcot_jax.outside.replies import Replies, Request
 
@@ -173,6 +176,30 @@ def test_half_a_surrogate_pair_is_sent_as_a_question_mark(send):
 
     assert send(override, CHAT._replace(body=body)).text == "yes"
     assert bodies[0]["messages"][0]["content"] == "a?b"
+
+
+def test_a_server_that_takes_no_connection_is_no_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_module, "CONNECT_SECONDS", 0.3)
+    with (
+        socket.socket() as listening,
+        contextlib.ExitStack() as stack,
+        Replies(tmp_path) as replies,
+    ):
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):  # they fill the queue: further ones are not even refused
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with pytest.raises(ValueError, match="no server at"):
+            Client(Options(url, 5.0, 3, 0.01)).send(CHAT, replies)
+
+
+@pytest.mark.parametrize("key", ["sk-abc1", "token-abc123", "a" * 16])
+def test_a_key_in_a_reply_is_struck_out(send, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert send(lambda *_: chat(f"it is {key}.")).text == "it is ***."
 
 
 def test_a_placeholder_for_a_key_stays_in_texts(send, monkeypatch):
