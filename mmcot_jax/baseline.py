@@ -165,18 +165,20 @@ def _estimate(examples: Sequence[Example], a: argparse.Namespace, replies: Repli
     undrawn = [d for d, tries in found.items() if not calls.is_complete(tries, a.tries)]
     requests = _requests(examples, a, pictures)
     asked = [e for e in examples for _ in range(a.samples)]
-    missing = []
+    missing, there = [], 0
     for number, (example, request) in enumerate(zip(asked, requests, strict=True)):
         picture = (resq.drawing_prompt(example.extra["scene"]), number % a.samples % a.pictures)
         if request is None and picture not in undrawn:
             continue  # its picture was refused
         if request is None or calls.pending([request], replies, a.base_url, a.tries):
             missing.append(example)
+        else:
+            there += 1
     parts = [
         prices.Part(
             a.model,
             len(missing),
-            len(asked) - len(missing),
+            there,
             sum(prompts.prompt_tokens(example, a.mode) for example in missing),
             len(missing) * prompts.ANSWER_TOKENS,
         )

@@ -325,6 +325,29 @@ def test_without_a_key_it_ends_with_one_line(small, tmp_path, capsys, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
+@needs_openai
+def test_a_refused_picture_asks_nothing_and_its_answers_count_as_wrong(small, tmp_path, capsys):
+    def override(path, body, count):
+        refused = body.get("prompt", "").startswith("Room 0")
+        said = {"message": "no", "code": "content_policy_violation"}
+        return (400, {}, {"error": said}) if refused else None
+
+    with serve() as server:
+        server.override = override
+        more = ("--samples", "1")
+        assert run(server, small, tmp_path / "out", *more, mode="image") == 0
+        assert len(server.log) == 2 + 2
+        assert run(server, small, tmp_path / "out", *more, "--dry-run", mode="image") == 0
+    assert capsys.readouterr().out.splitlines()[-3:-1] == [
+        "dall-e-3: 0 calls, 2 pictures kept from before: $0.00",
+        "gpt-4o: 0 calls, 2 replies kept from before, about 0 tokens in and 0 out: $0.00",
+    ]
+    found = results(tmp_path / "out")
+    assert found["resq"]["strict"]["unanswered"] == 0.5
+    assert found["calls"]["pictures"]["refused"] == 1 and found["calls"]["without_picture"] == 2
+    assert found["calls"]["cost"] == pytest.approx(0.04 + 2 * (100 * 2.5 + 10 * 10) / 1e6)
+
+
 def test_a_dry_run_needs_no_key_and_sends_and_writes_nothing(small, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     flags = ["--data", str(small), "--out", str(tmp_path / "out"), "--dry-run", "--mode", "image"]
@@ -363,11 +386,11 @@ def test_a_wrong_flag_is_one_line(small, capsys, flags, line):
 @needs_openai
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once_with_a_line_how_to_go_on(small, tmp_path, number):
-    with serve(Rates(hanging=1.0), hang=0.1) as server:
+    with serve(Rates(hanging=1.0), hang=60.0) as server:
         command = [sys.executable, "-m", "mmcot_jax.baseline", "--data", str(small)]
-        command += ["--out", str(tmp_path / "out"), "--base-url", server.url, "--backoff", "60"]
+        command += ["--out", str(tmp_path / "out"), "--base-url", server.url]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        while not server.log and process.poll() is None:
+        while not server.received and process.poll() is None:
             pass
         os.kill(process.pid, number)
         error = process.communicate(timeout=60)[1]

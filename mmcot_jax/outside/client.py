@@ -35,6 +35,8 @@ _RETRIED = {408: "time-out", 409: "other", 425: "other", 429: "429"}
 _POLICY = re.compile(r"content_policy|content_filter|moderation_blocked|safety[ _]system", re.I)
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 _APOLOGY = re.compile(r"\bI['’]m sorry\b", re.I)
+_CUT = ("ReadError", "WriteError", "CloseError", "RemoteProtocolError")
+"""Errors of httpx with a server that took the connection."""
 _FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 
 
@@ -185,8 +187,9 @@ class Client:
 
     def _unconnected(self, error: Exception) -> _Retry:
         cause = error.__cause__ or error
-        line = self._line(f"{type(cause).__name__} {cause}")
-        if not self._reached.is_set():
+        name = type(cause).__name__
+        line = self._line(f"{name} {cause}")
+        if not self._reached.is_set() and name not in _CUT:
             raise ValueError(
                 f"no server at {self.options.base_url} ({line}); start it, or give another "
                 "--base-url"
@@ -245,7 +248,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
                 seconds = until.timestamp() - _now(headers)
             except (ValueError, TypeError):
                 continue
-        if 0 <= seconds < threading.TIMEOUT_MAX:
+        if 0 <= seconds < threading.TIMEOUT_MAX / 2:
             return seconds
     return None
 

@@ -71,6 +71,14 @@ def test_a_time_out_is_repeated(send):
     assert send(override, timeout=0.3).retries["time-out"] >= 1
 
 
+def test_a_connection_that_is_cut_is_opened_again(send):
+    def override(path, body, count):
+        if count == 0:
+            raise ConnectionResetError  # its thread closes the connection without a reply
+
+    assert send(override).retries == {"connection": 1}
+
+
 def test_retry_after_is_obeyed(send):
     began = time.monotonic()
     send(failing(error(429, {"Retry-After": "1"})), backoff=0.01)
