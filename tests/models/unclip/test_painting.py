@@ -173,7 +173,7 @@ def test_a_painted_reply_is_scored_by_clip(painter, clip):
     seen /= jnp.linalg.norm(seen, axis=1, keepdims=True)
     for picture, expected in zip((first, second), seen, strict=True):
         assert float(picture.clip @ np.asarray(expected)) > 0.999
-    (scene,) = sampler.embed_texts(variables, ["ab a"])
+    scene = sampler.embed_texts(variables, ["ab a"] * 8)[0]
     assert np.linalg.norm(scene) == pytest.approx(1.0, abs=1e-5)
     example = Example("q", ("",), "Yes", extra={"scene": "ab a", "scene_clip": scene})
     expected = [np.clip((float(p.clip @ scene) - 0.2) / 0.2, 0, 1) for p in (first, second)]
