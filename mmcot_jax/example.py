@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Picture(NamedTuple):
-    """An image as token ids, with pixels and embedding once they are decoded."""
+    """An image as token ids, with what they decode to once that is computed."""
 
     ids: np.ndarray
     """int32 [K], without the begin and end tokens."""
@@ -19,6 +19,13 @@ class Picture(NamedTuple):
     """uint8 [H W 3]."""
     embedding: np.ndarray | None = None
     """float32 [E], unit norm."""
+    clip: np.ndarray | None = None
+    """float32 [E], unit norm: CLIP's embedding of the pixels."""
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether it has anything but its ids."""
+        return not (self.pixels is None and self.embedding is None and self.clip is None)
 
 
 Segment = str | np.ndarray | Picture

@@ -27,7 +27,7 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -58,37 +58,14 @@ def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give files of replies, JSON lines or a JSON list")
     rows = []
-    for number, value in _values(path):
-        _check_object(value, f"{path}:{number}", "one object a line")
+    for place, record in textfile.read_objects(path):
         try:
-            rows.append(read(value))
+            rows.append(read(record))
         except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from None
+            raise ValueError(f"{place}: {error}") from None
     if not rows:
         raise ValueError(f"{path}: no rows; give a file with one reply a line")
     return rows
-
-
-def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
-    first = next(textfile.read_lines(path), (0, b""))[1]
-    if first.lstrip().startswith(b"["):
-        text = textfile.read_text(path)
-        yield from enumerate(_json(text, str(path), "a list of objects"), 1)
-        return
-    for number, line in textfile.read_lines(path):
-        yield number, _json(line, f"{path}:{number}", "one object a line")
-
-
-def _json(text: bytes | str, place: str, expected: str) -> Any:
-    try:
-        return textfile.parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}; {expected} is expected") from None
-
-
-def _check_object(value: Any, place: str, expected: str) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(f"{place}: a JSON {type(value).__name__}; {expected} is expected")
 
 
 def _choice(record: Record) -> metrics.Choice:
@@ -248,8 +225,8 @@ def _results(run: pathlib.Path) -> Record:
         raise ValueError(
             f"{path}: no such file; give folders of runs whose last evaluation is complete"
         )
-    results = _json(textfile.read_text(path), str(path), "one object")
-    _check_object(results, str(path), "one object")
+    results = textfile.parse_json_at(textfile.read_text(path), str(path), "one object")
+    textfile.check_object(results, str(path), "one object")
     return results
 
 

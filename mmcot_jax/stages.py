@@ -257,6 +257,7 @@ class Run:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         c, options = self.c, self.c.data.grpo
         rows = data.Rendered(self.load(options), self.backbone.renderer.prompt)
+        preflight.check_images(c.grpo, self.backbone.image_outputs)
         preflight.check_room(rows, self.backbone.context, c.grpo.max_completion_length)
         if not c.grpo.eval_steps:
             return grpo.Questions(rows)

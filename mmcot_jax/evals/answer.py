@@ -14,7 +14,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Answered, Example, Reply
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
-from mmcot_jax.rollout.generate import Generator, PromptShapes
+from mmcot_jax.rollout.generate import Generator, PromptShapes, sample_numbers
 from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.types import Backbone, Variables
 
@@ -71,7 +71,10 @@ def answer(
         generations = generator(variables, given, np.array(numbers + filler, np.int32), key)
         replies = generations.replies[: len(numbers) * g]
         if decode_images:
-            replies = generator.decode_images(variables, replies, c["batch_size"])
+            rows = sample_numbers(np.array(numbers, np.int32), g)
+            replies = generator.decode_images(
+                variables, replies, c["batch_size"], key=key, numbers=rows
+            )
         ours = {
             g * number + k: Answered(
                 question.example.without_pixels,

@@ -1,7 +1,8 @@
 """The options of a config: their values, "off" values, meanings, and names in TRL.
 
 `data.*` is `data.train`, `data.grpo`, `eval.data` or a set of `eval.sets`; `model.TOWER` is
-`model.vision`, `model.vqgan` or `model.seed`.
+`model.vision`, `model.vqgan`, `model.seed`, `model.unclip.unet`, `model.unclip.vae` or a tower of
+`model.clip`.
 """
 
 from typing import Any, NamedTuple
@@ -287,6 +288,16 @@ _PLAN = (
     Option("row_slots", whole(0), "plan: its most images", trl=ABSENT, may_change=UNUSED),
 )  # fmt: skip
 
+_PAINTING = (
+    Option("scheduler", one_of("pndm", "ddim"), "how noise is removed", trl=ABSENT, optional=True),
+    Option("steps", whole(1, 1000), "steps from noise to a picture", trl=ABSENT, optional=True),
+    Option("guidance", number(low=1), "weight of the embedding against none", trl=ABSENT,
+           optional=True),
+    Option("noise_level", whole(0, 999), "noise on the embedding", trl=ABSENT, optional=True),
+    Option("size", whole(8), "height and width of a picture, in pixels", trl=ABSENT,
+           optional=True),
+)  # fmt: skip
+
 OPTIONS: tuple[Option, ...] = (
     Option("seed", whole(0, LARGEST), "of weights, order of data, samples"),
     Option("stages", names(), "sft, grpo and eval, in order", trl=ABSENT),
@@ -316,6 +327,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("model.vision.eps", number(above=0), "of the norms", trl="rms_norm_eps", optional=True),
     Option("model.vision.rope_theta", number(above=0), "base of the rotary angles", trl=ABSENT,
            optional=True),
+    Option("model.unclip_weights", text(), "folder of Stable unCLIP, which paints SEED's pictures",
+           ("",), "pictures have no pixels", ABSENT, optional=True),
+    Option("model.clip_weights", text(), "folder of a CLIP, which compares painted pictures",
+           ("",), "none", ABSENT, optional=True),
+    *_at("model.unclip", *_PAINTING),
     Option("model.TOWER.*", sizes(), "sizes of an image model", trl=ABSENT, optional=True),
     *_at("plan", *_PLAN),
 )  # fmt: skip

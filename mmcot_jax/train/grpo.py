@@ -36,8 +36,8 @@ from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Question, Reply
 from mmcot_jax.hosts import never_preempted
-from mmcot_jax.rewards import pool, resolve, short_names
-from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes
+from mmcot_jax.rewards import fields_read, pool, short_names
+from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes, sample_numbers
 from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.train import loop, optim
 from mmcot_jax.train import step as steps
@@ -201,11 +201,12 @@ def _step(
 ) -> tuple[TrainState, dict[str, float]]:
     """One rollout and its updates: the figure at the head of this file."""
     clock = Clock()
-    generations = _generate(run, state, questions, jax.random.fold_in(run.key, number))
+    key = jax.random.fold_in(run.key, number)
+    generations = _generate(run, state, questions, key)
     clock.stop("rollout")
-    replies = generations.replies
-    if _rewards_need_images(run.c) or run.log.should_save(number):
-        replies = _decode_images(run, state, replies)
+    replies = _decode_images(run, state, generations, key, run.log.should_save(number))
+    clock.stop("paint")
+    questions = _add_scenes(run, state, questions)
     pending = _submit_rewards(run, questions, generations, replies, number)
     rollout = _trim(run, generations)
     old_logps, ref_logps = _logps(run, state, rollout, number)
@@ -219,7 +220,7 @@ def _step(
     if run.log.should_save(number):
         run.log.save_completions(number, questions, generations, replies, result, groups)
     metrics |= groups.metrics | failures | {"learning_rate": _learning_rate(run, number)}
-    metrics |= run.log.metrics(generations, result, clock.seconds)
+    metrics |= run.log.metrics(generations, replies, result, clock.seconds)
     return state, metrics | run.log.logged(result, metrics)
 
 
@@ -232,13 +233,38 @@ def _generate(
     return run.generator(variables, [question.row for question in questions], numbers, key)
 
 
-def _rewards_need_images(c: Mapping[str, Any]) -> bool:
-    return any(resolve(name).needs_images for name in c["reward_funcs"])
+def _decode_images(
+    run: _Run, state: TrainState, generations: Generations, key: jax.Array, save: bool = False
+) -> list[Reply]:
+    """Returns the replies with what the rewards read of their pictures, and what is saved."""
+    fields = fields_read(run.c["reward_funcs"]) | ({"pixels"} if save else set())
+    c, variables = run.c, run.policy.for_sampling(state.trained)
+    prompts = meshes.rows(run.policy.rollout_mesh, c["prompts_per_step"])
+    return run.generator.decode_images(
+        variables,
+        generations.replies,
+        c["prompts_per_step"],
+        key=key,
+        numbers=sample_numbers(prompts, c["num_generations"]),
+        fields=fields,
+    )
 
 
-def _decode_images(run: _Run, state: TrainState, replies: Sequence[Reply]) -> list[Reply]:
+def _add_scenes(run: _Run, state: TrainState, questions: Sequence[Question]) -> Sequence[Question]:
+    """Adds CLIP's embedding of its scene to each question, if a reward compares pictures to it."""
+    if "clip" not in fields_read(run.c["reward_funcs"]):
+        return questions
+    scenes = [question.example.extra.get("scene") for question in questions]
     variables = run.policy.for_sampling(state.trained)
-    return run.generator.decode_images(variables, replies, run.c["prompts_per_step"])
+    embeddings = run.generator.embed_texts(variables, [scene or "" for scene in scenes])
+
+    def add(question: Question, scene: str | None, embedding: np.ndarray) -> Question:
+        if scene is None:
+            return question
+        extra = {**question.example.extra, "scene_clip": embedding}
+        return question._replace(example=question.example._replace(extra=extra))
+
+    return list(map(add, questions, scenes, embeddings))
 
 
 def _submit_rewards(
@@ -325,9 +351,8 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     mesh = run.policy.mesh
     key = jax.random.fold_in(run.key, np.uint32(2**32 - 1))
     generations = _generate(run, state, questions, key)
-    replies = generations.replies
-    if _rewards_need_images(run.c):
-        replies = _decode_images(run, state, replies)
+    replies = _decode_images(run, state, generations, key)
+    questions = _add_scenes(run, state, questions)
     result = _submit_rewards(run, questions, generations, replies, 0).result()
     found = preflight(
         group(result.values, run.c, run.policy.rollout_mesh),

@@ -72,6 +72,24 @@ def check_room(rows: data.Source, context: int, max_completion_length: int) -> N
         )
 
 
+def check_images(c: Mapping[str, Any], outputs: Sequence[str]) -> None:
+    """Checks that a backbone with `outputs`, its `image_outputs`, gives what the rewards read.
+
+    Raises:
+        ValueError: a reward names a field of a picture that this model does not compute.
+    """
+    for name in c["reward_funcs"]:
+        missing = resolve(name).image_fields.difference(outputs)
+        if missing and not resolve(name).reads_all_fields:
+            needs = (
+                "; give model.unclip_weights and model.clip_weights" if "clip" in missing else ""
+            )
+            raise ValueError(
+                f"reward {name!r} reads the {', '.join(sorted(missing))} of drawn pictures, and "
+                f"this model computes {', '.join(outputs) or 'none of them'}{needs}"
+            )
+
+
 class Preflight(NamedTuple):
     """Counts of the groups sampled before the first step."""
 

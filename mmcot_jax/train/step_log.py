@@ -127,11 +127,16 @@ class StepLog:
             rich.console.Console(stderr=True).print(table)
 
     def metrics(
-        self, generations: Generations, result: RewardResult, times: Mapping[str, float]
+        self,
+        generations: Generations,
+        replies: Sequence[Reply],
+        result: RewardResult,
+        times: Mapping[str, float],
     ) -> dict[str, float]:
         """Metrics of the completions and of time, by TRL's names where it has one.
 
-        `times` are the seconds of "rollout", "reward" and "train".
+        `replies` are those of `generations`, with decoded pictures. `times` are the seconds of
+        "rollout", "paint", "reward" and "train".
         """
         pictures = [
             [len(p.ids) == self._image_len for p in r.pictures] for r in generations.replies
@@ -156,6 +161,11 @@ class StepLog:
             "step_time": sum(times.values()),
             **{f"time/{name}": seconds for name, seconds in times.items()},
         }
+        painted = sum(
+            p.pixels is not None or p.clip is not None for r in replies for p in r.pictures
+        )
+        if painted := sum(meshes.all_gather_objects(painted)):
+            found["images_per_second/paint"] = painted / times["paint"]
         seconds = {f"time/reward/{name}": value for name, value in result.times.items()}
         return found | mean(meshes.all_gather_objects(seconds))
 
