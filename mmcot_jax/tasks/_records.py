@@ -31,7 +31,8 @@ class Record(NamedTuple):
     """One question about a picture that is not read yet."""
 
     id: str
-    picture: Picture
+    picture: Picture | None
+    """None for a question in words alone."""
     size: tuple[int, int] | None
     """Width and height in pixels of the displayed picture, if the record gives them."""
     questions: tuple[str, ...]
@@ -50,6 +51,8 @@ class Record(NamedTuple):
     """The file of the record, and its line there."""
     max_pixels: int = images.MAX_PIXELS
     """The largest picture that is decoded."""
+    extra: Mapping[str, Any] = {}
+    """Fields of the example's `extra` that the task adds."""
 
 
 STUDY = {
@@ -302,11 +305,13 @@ def read_pixels(record: Record) -> np.ndarray:
     return _with_picture(record, images.decode)
 
 
-def check_picture(record: Record) -> tuple[int, int]:
+def check_picture(record: Record) -> tuple[int, int] | None:
     """Returns width and height of the picture as it is displayed; raises as `read_pixels`.
 
-    The first time it is decoded to its end, at a quarter of the cost.
+    The first time it is decoded to its end, at a quarter of the cost. None without a picture.
     """
+    if record.picture is None:
+        return None
     return _with_picture(record, partial(_checked_size, check=images.check))
 
 

@@ -8,7 +8,6 @@ Source: arXiv 2403.16999 (the questions); prompts as in the study.
 """
 
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from mmcot_jax.tasks import _schema as schema
 from mmcot_jax.tasks import _sources as sources
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import MAX_BAD, Gate, Record
-from mmcot_jax.tasks._schema import BadRecord
 from mmcot_jax.tasks._sources import Fields, Raw
 
 EVALUATOR = "grounded"
@@ -74,7 +72,7 @@ def read(name: str, fields: Fields, roots: Sequence[Path]) -> Record:
     images.find(folders[0], found["image"])  # a name that leads out of one leads out of all
     return Record(
         id=f"viscot/{part}/{name}",
-        picture=lambda: _picture(folders, found["image"]),
+        picture=lambda: images.first(folders, found["image"]),
         size=(space.width, space.height),
         questions=(found["question"],),
         possible_answers=found["possible_answers"] or (found["answer"],),
@@ -87,18 +85,6 @@ def _folders(part: str, roots: tuple[Path, ...]) -> list[Path]:
     names = _RELEASED.get(part, (part,))
     released = [f"{cot}/{name}" for cot in ("cot", "cot_image_data") for name in names]
     return [root / folder for root in roots for folder in (ROOTS[part], *released)]
-
-
-def _picture(folders: Sequence[Path], name: str) -> Path:
-    """Returns the first file of that name in the folders of a set."""
-    for folder in folders:
-        if os.path.exists(folder / name):  # False too for a name that is too long
-            return folder / name
-    raise BadRecord(
-        f"has no picture: {folders[0] / name} is not there, nor {folders[1] / name}; get it, or "
-        "leave such records out with on_bad_record=skip",
-        f"without a picture in {folders[0]} or {folders[1]}",
-    )
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
