@@ -192,11 +192,12 @@ def example(
     (the frame of a chain's numbers, None without a picture), `solution` (the whole target), and
     those of the task.
     """
-    text = write(record, style)
     space = None
     if image is not None:
         height, width, _ = image.shape
         space = _space(Space("original", width, height), style)
+        record = records.with_size(record, width, height)
+    text = write(record, style)
     return Example(
         id=record.id,
         prompt=(text.prompt,) if image is None else (image, text.prompt),
@@ -232,7 +233,7 @@ def collect(
         if record is None:
             return None
         records.check_record(record)
-        write(record, style)
+        write(records.with_size(record, records.MIN_SIDE, records.MIN_SIDE), style)
         return record._replace(place=row.place, max_pixels=gate.max_image_pixels)
 
     return records.collect(rows, read_row, gate, check=records.check_picture, subset=subset)

@@ -23,6 +23,8 @@ MAX_BAD = 0.05
 """Default of the largest share of a set's records that "skip" leaves out."""
 MIN_SIDE = 28
 """Smallest height and width of a picture in pixels: the side of one vision token."""
+UNKNOWN = Space("original", 0, 0)
+"""The frame of boxes whose record does not give its picture's size, see `with_size`."""
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -275,6 +277,8 @@ def check_record(record: Record) -> None:
                 "with an inverted or empty box",
             )
         # a coordinate is often rounded up at the edge
+        if box.space == UNKNOWN:
+            continue
         if min(x0, y0) < -1 or x1 > box.space.width + 1 or y1 > box.space.height + 1:
             raise BadRecord(
                 f"has the box {list(box.corners)} of {schema.show(box.label)}, which is "
@@ -290,6 +294,13 @@ def _check_size(width: int, height: int) -> None:
             "most 200 to 1, are needed",
             "with too thin a picture",
         )
+
+
+def with_size(record: Record, width: int, height: int) -> Record:
+    """Returns the record with boxes in the frame of its picture, where that was unknown."""
+    space = Space("original", width, height)
+    known = (box._replace(space=space) if box.space == UNKNOWN else box for box in record.boxes)
+    return record._replace(boxes=tuple(known))
 
 
 # ---- pictures ------------------------------------------------------------------------------------
