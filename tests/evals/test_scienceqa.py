@@ -44,7 +44,10 @@ def test_a_hint_with_an_image_is_in_both_groups_of_context():
     assert kept[0]["groups"]["context"] == ("has_text", "has_image")
 
 
-@pytest.mark.parametrize(("grade", "group"), [("grade6", "grade_1_6"), ("grade12", "grade_7_12")])
+@pytest.mark.parametrize(
+    ("grade", "group"),
+    [("grade6", "grade_1_6"), ("grade12", "grade_7_12"), ("grade6²", "grade_1_6")],
+)
 def test_grades(grade, group):
     found = groups(subject="", grade=grade, hint="", has_image=False)
     assert found == {"subject": (), "context": ("no_context",), "grade": (group,)}
