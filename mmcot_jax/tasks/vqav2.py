@@ -140,6 +140,8 @@ def _joined(questions: Path, annotations: Path, name: str) -> Iterator[Raw]:
 
 
 def _content(file: Path, field: str, name: str) -> list[Any]:
+    if not file.is_file():
+        raise ValueError(f"no records: {file} is not there; the release has it beside the other")
     content = sources.read_json(file)
     given = content.get("data_subtype") if isinstance(content, Mapping) else None
     if given not in (None, name):

@@ -74,7 +74,7 @@ def test_files_of_another_split_are_one_line(folder):
         vqav2.load(str(folder))
     write(folder, [QUESTION], [ANNOTATION])
     (folder / "v2_mscoco_val2014_annotations.json").unlink()
-    with pytest.raises(ValueError, match=r"val2014_annotations.json"):
+    with pytest.raises(ValueError, match=r"no records: .*annotations.json is not there; the rel"):
         vqav2.load(str(folder))
     (folder / "v2_OpenEnded_mscoco_val2014_questions.json").write_text('{"questions": {}}')
     with pytest.raises(ValueError, match="has no list of questions; give it as it was released"):
