@@ -194,6 +194,17 @@ def picture_in(folders: Sequence[Path]) -> FindPicture:
     return find
 
 
+def image_name(row: Raw, field: str) -> str:
+    """Returns the name of a picture's file: of the release's `image`, or a data set's `field`.
+
+    Raises:
+        BadRecord: the record has none.
+    """
+    if row.picture is None:
+        return schema.read(row.fields, {"image": schema.text})["image"]
+    return f"{Path(schema.read(row.fields, {field: schema.text})[field]).stem}.jpg"
+
+
 # ---- examples ------------------------------------------------------------------------------------
 
 

@@ -32,15 +32,13 @@ SETS = ("random", "popular", "adversarial")
 ANSWERS = ("yes", "no")
 SCHEMA = {
     "question_id": schema.text_or_number,
-    "image": schema.optional(schema.text),
     "text": schema.optional(schema.text),
     "label": schema.optional(schema.text),
     "question": schema.optional(schema.text),
     "answer": schema.optional(schema.text),
-    "image_source": schema.optional(schema.text),
     "category": schema.optional(schema.text),
 }
-"""The release has `image`, `text`, `label`; a data set the others."""
+"""The release has `text` and `label`; a data set `question`, `answer` and `category`."""
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
@@ -121,11 +119,8 @@ _FOLDERS = ("", "coco/", "output/coco/")
 
 
 def _read(row: Raw, picture: benchmarks.FindPicture) -> Record:
-    fields = row.fields
-    if not isinstance(fields.get("image"), str | None):  # the picture itself
-        fields = {**fields, "image": None}
-    found = schema.read(fields, SCHEMA)
-    image = found["image"] or f"{found['image_source'] or row.name}.jpg"
+    found = schema.read(row.fields, SCHEMA)
+    image = benchmarks.image_name(row, "image_source")
     question, label = found["text"] or found["question"], found["label"] or found["answer"]
     if not question:
         raise BadRecord("has no question; give its text", "without a question")

@@ -35,14 +35,12 @@ INSTRUCTION = (
 """LLaVA's instruction, and the study's."""
 SCHEMA = {
     "question": schema.text,
-    "image": schema.optional(schema.text),
-    "question_id": schema.optional(schema.text),
     "answers": schema.optional(benchmarks.human_answers, ()),
     "answer_type": schema.optional(schema.text),
     "category": schema.optional(schema.text),
     "answerable": schema.optional(schema.whole),
 }
-"""The schema of the release; a data set has `question_id` and `category` instead of others."""
+"""The schema of the release; a data set has `category` instead of `answer_type`."""
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
@@ -102,11 +100,8 @@ def load(
 
 
 def _read(row: Raw, split: str, picture: benchmarks.FindPicture) -> Record:
-    fields = row.fields
-    if not isinstance(fields.get("image"), str | None):  # the picture itself
-        fields = {**fields, "image": None}
-    found = schema.read(fields, SCHEMA)
-    image = found["image"] or f"{Path(found['question_id'] or row.name).stem}.jpg"
+    found = schema.read(row.fields, SCHEMA)
+    image = benchmarks.image_name(row, "question_id")
     if image.startswith("VizWiz_") and not image.startswith(f"VizWiz_{split}_"):
         raise BadRecord(
             f"has the picture {schema.show(image)}, and {split} is read; give the file of {split}",
