@@ -10,7 +10,7 @@ from typing import Any
 
 from mmcot_jax.answers.think_answer import read_answer
 from mmcot_jax.evals import grounded, metrics
-from mmcot_jax.example import Answered, Example
+from mmcot_jax.example import Answered, Example, Reply
 
 
 def read(answered: Answered) -> str | None:
@@ -83,15 +83,44 @@ def results(official: Mapping[str, Any], answered: Sequence[Answered]) -> dict[s
     return {name: numbers for name, numbers in both.items() if numbers}
 
 
+STORED = (
+    "question_id", "reads_whole_reply", "human_answers", "groups", "llava_answers", "normal_form",
+    "answerable", "choices", "letters",
+)  # fmt: skip
+"""The fields of `extra` by which an answer is judged again, offline."""
+
+
 def rows(
-    answered: Sequence[Answered], scores: Sequence[float], correct: Callable[[float], bool] = bool
+    evaluator: str,
+    answered: Sequence[Answered],
+    scores: Sequence[float],
+    correct: Callable[[float], bool] = bool,
 ) -> list[dict[str, Any]]:
-    """Returns one row a question for completions, with the score, 0..1, and the human answers."""
+    """Returns one row a question for completions, with its score, 0..1, and its `STORED` fields."""
     found = []
     for a, score in zip(answered, scores, strict=True):
-        answer = read(a)
+        answer, extra = read(a), a.example.extra
         row = grounded.row(a, () if answer is None else (answer,), correct(score))
-        groups = a.example.extra["groups"]
-        humans = list(a.example.extra["human_answers"])
-        found.append(row | {"score": score, "human_answers": humans, "groups": dict(groups)})
+        stored = {field: extra[field] for field in STORED if field in extra}
+        found.append(row | {"score": score, "benchmark": {"evaluator": evaluator, **stored}})
     return found
+
+
+def from_row(row: Mapping[str, Any]) -> Answered:
+    """Returns the question and the reply of a row of `rows`, without pictures and boxes.
+
+    Raises:
+        ValueError: the row is none of `rows`.
+    """
+    stored = row.get("benchmark")
+    texts = [row.get(field) for field in ("id", "answer", "reply")]
+    if not isinstance(stored, Mapping) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            "no completion of a benchmark: `id`, `answer`, `reply` and `benchmark` are expected"
+        )
+    if missing := [field for field in STORED[:5] if field not in stored]:
+        raise ValueError(f"`benchmark` has no {', '.join(missing)}")
+    plain = {"options": (), "possible_answers": (), "boxes": (), "space": None}
+    id, answer, reply = texts
+    example = Example(id, (), answer, extra=plain | {"kind": row.get("kind")} | dict(stored))
+    return Answered(example, Reply((reply,)), str(row.get("prompt", "")), 0, True)

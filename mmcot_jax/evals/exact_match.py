@@ -19,7 +19,7 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     """
     scores = [float(verdict) for verdict in correct(answered)]
     results = benchmark.results(benchmark.accuracies(answered, scores), answered)
-    return results, benchmark.rows(answered, scores)
+    return results, benchmark.rows("exact_match", answered, scores)
 
 
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:

@@ -70,7 +70,7 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     if known:
         official["unanswered"] = _percent(sum(_answer(a) is None for a in known), len(known))
     scores = [float(verdict) for verdict in correct(answered)]
-    return benchmark.results(official, answered), benchmark.rows(answered, scores)
+    return benchmark.results(official, answered), benchmark.rows("pope", answered, scores)
 
 
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:

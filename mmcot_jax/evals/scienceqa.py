@@ -21,4 +21,4 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     """
     scores = [float(verdict) for verdict in correct(answered)]
     results = benchmark.results(benchmark.accuracies(answered, scores), answered)
-    return results, benchmark.rows(answered, scores)
+    return results, benchmark.rows("scienceqa", answered, scores)

@@ -53,7 +53,7 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     if found := _unanswerable(answered):
         official["unanswerable"] = found
     results = benchmark.results(official, answered)
-    return results, benchmark.rows(answered, scores, lambda score: score >= RIGHT)
+    return results, benchmark.rows("vqa", answered, scores, lambda score: score >= RIGHT)
 
 
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:

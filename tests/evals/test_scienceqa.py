@@ -41,7 +41,7 @@ def test_a_hint_with_an_image_is_in_both_groups_of_context():
     assert official["by_grade"] == {"grade_1_6": half, "grade_7_12": half}
     assert results["llava_agreement"]["reference"]["accuracy"] == 25.0  # "(A)" is not "a"
     assert scienceqa.correct(rows) == (True, False, True, False)
-    assert kept[0]["groups"]["context"] == ("has_text", "has_image")
+    assert kept[0]["benchmark"]["groups"]["context"] == ("has_text", "has_image")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_results_by_answer_type_and_what_is_unanswered():
     assert official["by_answer_type"]["number"] == {"accuracy": 50.0, "n": 2}
     assert vqa.correct(rows) == (True, False, True)
     assert [row["score"] for row in kept] == [pytest.approx(0.9), 0.0, 1.0]
-    assert kept[0]["human_answers"][:3] == ["red"] * 3 and kept[0]["space"] is None
+    assert kept[0]["benchmark"]["human_answers"][:3] == ("red",) * 3 and kept[0]["space"] is None
 
 
 def test_the_studys_agreement_with_llava_stands_beside():
