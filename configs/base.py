@@ -115,6 +115,10 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "greedy": True,
         "batch_size": 64,
         "length_multiple": 64,
+        # names out of `sets`; (): all of them
+        "only": (),
+        # files of answers for other harnesses: "lmms_eval", "vlmevalkit"
+        "sample_formats": (),
     } | changes
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from mmcot_jax import data, evals, models, modules, signals, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
+from mmcot_jax.errors import check_choice
 from mmcot_jax.evals import evaluate as evaluation
 from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.example import Example, Row
@@ -126,11 +127,19 @@ def evaluator(task: ModuleType) -> ModuleType:
 def eval_sets(c: ConfigDict) -> dict[str, Tree]:
     """Options of the evaluation's sets by name: `eval.sets`, or the one set of `eval.data`.
 
-    That one is named after its task; a task in a user's file has the name of the file.
+    That one is named after its task; a task in a user's file has the name of the file. Sets that
+    `eval.only` does not name are left out.
+
+    Raises:
+        ValueError: `eval.only` names a set that is not there.
     """
     short = modules.short_name(c.data.task)
     name = c.data.task if short in evaluation.OTHER_GROUPS else short
-    return dict(c.eval.get("sets", {})) or {name: c.eval.data}
+    sets = dict(c.eval.get("sets", {})) or {name: c.eval.data}
+    only = c.eval.get("only", ())
+    for chosen in only:
+        check_choice("eval.only", chosen, sets)
+    return {chosen: sets[chosen] for chosen in only or sets}
 
 
 class Run:

@@ -18,6 +18,11 @@ from mmcot_jax import modules
 REQUIRED = ("summarize", "correct")
 
 
+def names() -> list[str]:
+    """Returns the names of the modules of this package that judge answers."""
+    return modules.names(__name__, REQUIRED)
+
+
 def get(name: str, task_file: str | pathlib.Path | None = None) -> ModuleType:
     """Returns the module that judges a task's answers, by its name or the path of a user's file.
 

@@ -12,7 +12,7 @@ import rich.console
 from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import table
+from mmcot_jax.evals import harness, table
 from mmcot_jax.evals.answer import answer, decoded_pictures, lengths
 from mmcot_jax.example import Example
 from mmcot_jax.hosts import is_main_process, never_preempted
@@ -46,6 +46,8 @@ def evaluate(
 ) -> None:
     """Answers and judges all sets; writes results{after}.json and completions/eval{after}*.jsonl.
 
+    The formats of `eval.sample_formats` are written to samples{after}/.
+
     `c` is the config's group `eval`, see `answer.answer`. The results name the weights as
     `policy`, plain JSON: their stage, step and checkpoint.
 
@@ -64,6 +66,15 @@ def evaluate(
         pictures = [decoded_pictures(backbone, a.reply) for a in answered]
         file = workdir / "completions" / f"{stage}.jsonl"
         write_completions(file, rows, pictures, process_index=jax.process_index())
+        if is_main_process():
+            harness.write(
+                c.get("sample_formats", ()),
+                workdir / f"samples{after}",
+                run=workdir.resolve().name,
+                name=name,
+                answered=answered,
+                rows=rows,
+            )
         statistics[name] = lengths(answered)
     results["eval"] = statistics if c.get("sets") else next(iter(statistics.values()))
     results["policy"] = dict(policy)
