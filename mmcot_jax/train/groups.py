@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float, Int
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.rewards import short_names
@@ -55,6 +56,26 @@ def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
     informative = (np.nan_to_num(advantage) != 0).any(axis=1)
     metrics = {name: float(value) for name, value in metrics.items()}
     return Groups(gathered, advantage.reshape(-1), informative, metrics)
+
+
+def informative_first(
+    advantage: Float[np.ndarray, "B G"], parts: int
+) -> Int[np.ndarray, "B"] | None:
+    """Returns an order of rows that fills micro-batches with informative rows one by one.
+
+    A row without an advantage other than 0 has no gradient, and a micro-batch of such rows alone is
+    skipped. Row b goes to micro-batch b mod `parts`. None: the order skips no more of them.
+    """
+    teaches = (np.nan_to_num(advantage) != 0).any(axis=1)
+    used = teaches.reshape(-1, parts).any(axis=0).sum()
+    rows = len(teaches) // parts
+    if used <= -(-teaches.sum() // rows):
+        return None
+    # 6 rows in 2 micro-batches, a b a b a b: the rows of a are 0 2 4
+    slots = np.argsort(np.arange(len(teaches)) % parts, kind="stable")
+    order = np.empty(len(teaches), np.int32)
+    order[slots] = np.argsort(~teaches, kind="stable")
+    return order
 
 
 def all_right_all_wrong(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

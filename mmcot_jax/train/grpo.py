@@ -41,7 +41,7 @@ from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes
 from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.train import loop, optim
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.groups import Groups, group
+from mmcot_jax.train.groups import Groups, group, informative_first
 from mmcot_jax.train.policy import Policy
 from mmcot_jax.train.preflight import preflight
 from mmcot_jax.train.step_log import Clock, StepLog
@@ -208,12 +208,13 @@ def _step(
         replies = _decode_images(run, state, replies)
     pending = _submit_rewards(run, questions, generations, replies, number)
     rollout = _trim(run, generations)
-    old_logps, ref_logps = _logps(run, state, rollout, number)
+    logps = _logps(run, state, rollout, number)
     result = pending.result()
     clock.stop("reward")
     failures = run.log.save_failures(number, questions, result)
     groups = group(result.values, run.c, run.policy.rollout_mesh)
-    experience = Experience(rollout, _put_advantage(run, groups), old_logps, ref_logps)
+    experience = _experience(run, groups, rollout, logps)
+    del rollout, logps  # `experience` may have copies of them
     state, metrics = _update(run, state, experience)
     clock.stop("train")
     if run.log.should_save(number):
@@ -293,10 +294,21 @@ def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
     return old, score(run.reference) if compared else None
 
 
-def _put_advantage(run: _Run, groups: Groups) -> jax.Array:
+def _experience(run: _Run, groups: Groups, rollout: Rollout, logps: tuple) -> Experience:
+    """The rollout with its advantages, its rows in an order that lets micro-batches be skipped."""
     mesh = run.policy.mesh
     advantage = groups.advantage.reshape(-1, _generations_per_row(run))
-    return meshes.put(advantage[meshes.rows(mesh, len(advantage))], mesh)
+    mine = advantage[meshes.rows(mesh, len(advantage))]
+    experience = Experience(rollout, meshes.put(mine, mesh), *logps)
+    if not steps.can_skip(run.static.objective, experience):
+        return experience
+    order = informative_first(advantage, run.static.micro_batches)
+    if order is None:
+        return experience
+    order = meshes.replicate(order, mesh)
+    with meshes.no_implicit_transfers(mesh):
+        experience = steps.take_rows(experience, order)
+    return meshes.move_rows(experience, mesh, row_axes(experience))
 
 
 def _update(
