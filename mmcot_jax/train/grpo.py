@@ -270,7 +270,7 @@ def _trim(run: _Run, generations: Generations) -> Rollout:
 
 @partial(jax.jit, static_argnames=("length", "generations"))
 def _first_columns(rollout: Rollout, length: int, generations: int) -> Rollout:
-    trimmed = jax.tree.map(lambda x: x[..., :length], rollout._replace(prompt=None))
+    trimmed = jax.tree.map(lambda x: x[..., :length], rollout._replace(prompt=None, decoded=None))
     return steps.regroup(trimmed._replace(prompt=rollout.prompt), generations)
 
 

@@ -242,7 +242,7 @@ def regroup(rollout: Rollout, generations: int) -> Rollout:
 
     prompt = jax.tree.map(repeat, prompt, row_axes(prompt))
     rest = jax.tree.map(
-        lambda x: x.reshape(n * more, generations, -1), rollout._replace(prompt=None)
+        lambda x: x.reshape(n * more, generations, -1), rollout._replace(prompt=None, decoded=None)
     )
     return rest._replace(prompt=prompt)
 

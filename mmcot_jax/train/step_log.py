@@ -137,8 +137,9 @@ class StepLog:
             [len(p.ids) == self._image_len for p in r.pictures] for r in generations.replies
         ]
         counts = [(len(row), sum(row)) for row in pictures]
-        each = np.array([generations.tokens, generations.ended, *zip(*counts, strict=True)]).T
-        tokens, ended, drawn, whole = meshes.gather(each, self._mesh).T
+        lengths = generations.tokens, generations.decoded, generations.ended
+        each = np.array([*lengths, *zip(*counts, strict=True)]).T
+        tokens, decoded, ended, drawn, whole = meshes.gather(each, self._mesh).T
         total, terminated = float(tokens.sum()), tokens[ended > 0]
         found = {
             "completions/mean_length": float(tokens.mean()),
@@ -148,6 +149,8 @@ class StepLog:
                 float(terminated.mean()) if terminated.size else 0.0
             ),
             "completions/clipped_ratio": float(1 - ended.mean()),
+            # above 1: rows that ended were decoded until others had ended too
+            "completions/decoded_per_token": float(decoded.sum()) / total,
             "image/count": float(drawn.mean()),
             "image/valid_rate": float(whole.sum() / drawn.sum()) if drawn.any() else math.nan,
             "num_tokens": total,

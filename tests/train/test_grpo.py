@@ -31,6 +31,7 @@ METRICS = {
     "tokens_per_second/rollout", "tokens_per_second/train", "entropy", "entropy/text",
     "entropy/image", "completions/mean_length", "completions/min_length", "completions/max_length",
     "completions/mean_terminated_length", "completions/clipped_ratio", "image/count",
+    "completions/decoded_per_token", "frac_micro_batches/skipped",
     "image/valid_rate", "sampling/sampling_logp_difference/mean",
     "sampling/sampling_logp_difference/max", "clip_ratio/low_mean", "clip_ratio/high_mean",
     "clip_ratio/region_mean", "failures/share_of_a", "time/reward/share_of_a",
