@@ -34,8 +34,13 @@ def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
 
     `mesh` is the one that the rows were sampled on.
     """
-    g, names = c["num_generations"], short_names(c["reward_funcs"])
-    gathered = meshes.gather(rewards, mesh).reshape(-1, g, len(names))
+    shape = (-1, c["num_generations"], len(c["reward_funcs"]))
+    return compare(meshes.gather(rewards, mesh).reshape(shape), c)
+
+
+def compare(gathered: np.ndarray, c: Mapping[str, Any]) -> Groups:
+    """Computes advantages and TRL's metrics from the rewards of all processes, float64 [N G R]."""
+    names = short_names(c["reward_funcs"])
     weights = jnp.asarray(c["reward_weights"] or [1.0] * len(names), jnp.float32)
     scale, aggregation = c["scale_rewards"], c["multi_objective_aggregation"]
     given = jnp.asarray(gathered, jnp.float32)
@@ -53,7 +58,9 @@ def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
         known = column[~np.isnan(column)]
         metrics[f"rewards/{name}/mean"] = known.mean() if known.size else np.nan
         metrics[f"rewards/{name}/std"] = known.std(ddof=1) if known.size > 1 else np.nan
-    informative = (np.nan_to_num(advantage) != 0).any(axis=1)
+    # the least and the largest; normalize_then_sum gives equal samples an equal number near 0
+    ends = np.fmin.reduce(advantage, axis=1), np.fmax.reduce(advantage, axis=1)
+    informative = ends[0] < ends[1]
     metrics = {name: float(value) for name, value in metrics.items()}
     return Groups(gathered, advantage.reshape(-1), informative, metrics)
 

@@ -237,6 +237,11 @@ def test_the_preflight_says_what_there_is_to_learn(train, capfd):
         ({"prompts_per_step": 6}, "grpo.prompts_per_step is 6, no multiple of 1 .* x 8"),
         ({"gradient_accumulation_steps": 3}, r"\(8 x 4\) is 32, no multiple of 3 .* x 8"),
         ({"num_iterations": 0}, "num_iterations is 0"),
+        ({"max_num_gen_batches": 0}, "max_num_gen_batches is 0; give a whole number of 1 or more"),
+        (
+            {"dynamic_sampling": True, "max_num_gen_batches": 1},
+            "dynamic_sampling is true and grpo.max_num_gen_batches 1: no step would sample",
+        ),
         ({"reward_weights": (1.0, 2.0)}, r"2 reward_weights \(1.0, 2.0\) for 1 reward_funcs"),
         ({"loss_type": "gpro"}, "did you mean 'grpo'"),
         ({"loss_type": "cispo"}, "epsilon_high is 0.28; cispo caps the ratio itself there"),
