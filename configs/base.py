@@ -51,6 +51,9 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "max_steps": -1,
             "prompts_per_step": 32,
             "num_generations": 8,
+            # sample on until all groups of a step are informative (DAPO)
+            "dynamic_sampling": False,
+            "max_num_gen_batches": 10,
             "num_iterations": 1,
             "gradient_accumulation_steps": 1,
             # sampling

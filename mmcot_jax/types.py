@@ -147,6 +147,9 @@ class Rollout(NamedTuple):
     """False after EOS."""
     logps: Float[Array, "N G T"]
     """Nats, under the grammar, temperature and truncation that sampled."""
+    decoded: Int[Array, "N G"] | None = None
+    """Tokens that the sampler decoded: those of the completion, and those after its end. None in
+    the trainer's rows."""
 
 
 class SharedPrompt(NamedTuple):

@@ -94,7 +94,8 @@ _OPTIMIZER = (
     Option("num_train_epochs", number(above=0), "passes over the data", (0,), "max_steps decides",
            may_change=DURATION),
     Option("gradient_accumulation_steps", whole(1),
-           "parts that the batch of a step is split into; a part more needs less memory",
+           "parts that the batch of a step is split into; a part more needs less memory; grpo, "
+           "beta 0: parts whose groups have equal rewards are skipped",
            may_change=LAYOUT),
     Option("logps_chunk", whole(1), "positions whose logits exist at once", trl=ABSENT,
            may_change=LAYOUT),
@@ -137,6 +138,12 @@ _GRPO = (
            trl="generation_batch_size / num_generations"),
     Option("num_generations", whole(2),
            "completions per prompt; a sample is compared with the others"),
+    Option("dynamic_sampling", flag(),
+           "sample further prompts until the rewards of every group differ (DAPO; in verl "
+           "filter_groups.enable)", trl=ABSENT),
+    Option("max_num_gen_batches", whole(1),
+           "with dynamic_sampling, batches that a step samples at most; then equal groups fill up",
+           trl=ABSENT),
     Option("num_iterations", whole(1), "updates per rollout"),
     Option("rollout_micro_batches", whole(1),
            "parts that the prompts are sampled in; the KV cache holds one", trl=ABSENT,

@@ -63,6 +63,8 @@ class Generations(NamedTuple):
     """int [B]: number of tokens, EOS included."""
     ended: np.ndarray
     """bool [B]: True if EOS ended the reply, False if the token budget did."""
+    decoded: np.ndarray
+    """int [B]: `Rollout.decoded`, at least `tokens`."""
 
 
 class Generator:
@@ -104,14 +106,14 @@ class Generator:
                 row_keys(key, samples),
                 self._static,
             )
-        ids, valid = meshes.get((rollout.tokens, rollout.valid))
+        ids, valid, decoded = meshes.get((rollout.tokens, rollout.valid, rollout.decoded))
         ids, valid = ids.reshape(-1, ids.shape[-1]), valid.reshape(-1, ids.shape[-1])
         written = [row[there] for row, there in zip(ids, valid, strict=True)]
         replies = [self._backbone.renderer.read(row) for row in written]
         tokens = valid.sum(axis=1)
         last = ids[np.arange(len(ids)), np.maximum(tokens - 1, 0)]
         ended = np.isin(last, list(self._backbone.grammar.eos))
-        return Generations(rollout, replies, written, tokens, ended)
+        return Generations(rollout, replies, written, tokens, ended, decoded.reshape(-1))
 
     def decode_images(
         self,

@@ -103,11 +103,11 @@ def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic)
             state = _unfinished_first(state, shards)
         fewer = max((c for c in counts if c < count), default=0)
         state = _run(partial(decode, window, (shards, count)), state, window, shards, fewer)
-    out = state.out
+    out, decoded = state.out, state.rows.decoded
     if state.cache.rows is not None:
-        out = _take(out, jnp.argsort(state.cache.rows, axis=1))
+        out, decoded = _take((out, decoded), jnp.argsort(state.cache.rows, axis=1))
     groups = jax.tree.map(lambda x: x[:, : static.length].reshape(n, g, -1), out)
-    return groups._replace(prompt=prompt)
+    return groups._replace(prompt=prompt, decoded=decoded.reshape(n, g))
 
 
 def _run(decode, state: "DecodeState", window: int, shards: int, fewer: int) -> "DecodeState":
@@ -171,6 +171,8 @@ class DecodeRows(NamedTuple):
     unfinished: Bool[Array, "B"]
     hidden: Float[Array, "B D"]
     position: Int[Array, "B A"]
+    decoded: Int[Array, "B"]
+    """Tokens so far, with those after the end."""
     seen: Bool[Array, "B V"] | None = None
     """Tokens of the prompt and the reply so far; None without a repetition penalty."""
 
@@ -218,6 +220,7 @@ def _decode(
         unfinished=rows.unfinished & ~is_eos(grammar, token) & (room > 1),
         hidden=hidden[:, 0],
         position=rows.position + 1,
+        decoded=rows.decoded + 1,
         seen=None if seen is None else seen.at[jnp.arange(len(token)), token].set(True),
     )
     return DecodeState(
@@ -286,6 +289,7 @@ def _initial_rows(prompt: Batch, hidden: Array, keys: Key[Array, "B"]) -> Decode
         unfinished=jnp.ones(b, bool),
         hidden=jnp.repeat(hidden, g, axis=0),
         position=jnp.broadcast_to(after[:, None], (b, prompt.positions.shape[0])),
+        decoded=jnp.zeros(b, jnp.int32),
     )
 
 

@@ -36,6 +36,11 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
             f"grpo.kl_steps is {c['kl_steps']} and beta is {c['beta']}: with a beta the "
             "divergence is computed in every step; set kl_steps to 0"
         )
+    if c["dynamic_sampling"] and c["max_num_gen_batches"] == 1:
+        raise ValueError(
+            "grpo.dynamic_sampling is true and grpo.max_num_gen_batches 1: no step would sample "
+            "further prompts; give 2 or more, or set grpo.dynamic_sampling=false"
+        )
     best = c["metric_for_best_model"]
     if c["load_best_model_at_end"] and not (c["eval_steps"] and best):
         raise ValueError(

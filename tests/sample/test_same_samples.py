@@ -55,6 +55,18 @@ def test_rows_that_ended_are_left_out_and_the_others_draw_as_before(
         ours = draw(*chameleon, prompts("chameleon", *chameleon), law)
         check(ours, {field: recorded[f"chameleon/{law}/{field}"] for field in FIELDS})
         assert (ours.valid.sum(axis=1) < 9).sum() >= 4  # so that 5 rows go on at most
+        tokens = np.asarray(ours.valid.sum(axis=-1)).reshape(-1)
+        assert int(ours.decoded.sum()) == decoded(tokens, (9, 7, 5, 3)) < 9 * 24
+        assert (np.asarray(ours.decoded).reshape(-1) >= tokens).all()
+
+
+def decoded(tokens, counts):
+    """Tokens that are decoded, with those after the end: eight of each row in every check."""
+    time = total = 0
+    for count, fewer in zip(counts, (*counts[1:], 0), strict=True):
+        while (tokens > time).sum() > fewer:
+            time, total = time + 8, total + 8 * count
+    return total
 
 
 @pytest.mark.slow
@@ -77,6 +89,8 @@ def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch):
     with jax.set_mesh(mesh):
         keys = sampler.row_keys(KEY, meshes.put(np.arange(24), mesh))
         ours = drawn(meshes.put(prompt, mesh, row_axes(prompt)), keys)
+    tokens, done = (np.asarray(x).reshape(-1) for x in (ours.valid.sum(-1), ours.decoded))
+    assert (done >= tokens).all() and done.min() < done.max() == -(-tokens.max() // 8) * 8
     expected = {field: getattr(expected, field) for field in FIELDS}
     check(ours, expected)
 
