@@ -4,7 +4,7 @@ Axes: T time, A position axes, K ids of a picture or cells of a window, H W pixe
 windows), s pixels along a cell, E embedding.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -47,6 +47,19 @@ class Example(NamedTuple):
         return self._replace(
             prompt=_without_pixels(self.prompt), rationale=_without_pixels(self.rationale)
         )
+
+
+class Selected(Sequence[Example]):
+    """Some of a sequence of examples, each made when it is indexed."""
+
+    def __init__(self, examples: Sequence[Example], indices: Sequence[int]):
+        self._examples, self._indices = examples, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[self._indices[index]]
 
 
 class Reply(NamedTuple):

@@ -216,7 +216,7 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
     # if no row ends early, the loops over fewer rows are never entered
     rows = n * g // static.micro_batches // rules.size(mesh, rules.ROWS)
     loop_steps = [(end - start) // TOKENS_PER_CHECK for start, end in steps]
-    loop_steps += [0] * (len(row_counts(rows)) - 1)
+    loop_steps += [0] * (len(row_counts(rows, length)) - 1)
     yield Program(
         f"{name}sample",
         trace,

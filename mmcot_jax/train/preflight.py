@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from mmcot_jax import data, options
 from mmcot_jax import mesh as meshes
+from mmcot_jax.errors import TooLong
 from mmcot_jax.example import Row
 from mmcot_jax.rewards import pool, resolve, short_names
 from mmcot_jax.rewards.results import RewardResult, failure_mask
@@ -67,14 +68,25 @@ def check_room(rows: data.Source, context: int, max_completion_length: int) -> N
     Raises:
         ValueError: they do not.
     """
-    room = context - max_completion_length
     longest = int(rows.lengths.argmax())
-    if rows.lengths[longest] > room:
-        raise ValueError(
-            f"record {rows[longest].id!r} has a prompt of {rows.lengths[longest]} tokens; the "
+    if rows.lengths[longest] > context - max_completion_length:
+        check_prompt(rows[longest], context, max_completion_length)
+
+
+def check_prompt(row: Row, context: int, max_completion_length: int) -> Row:
+    """Returns the prompt.
+
+    Raises:
+        TooLong: it and a completion do not fit in the model's context.
+    """
+    room = context - max_completion_length
+    if len(row.tokens) > room:
+        raise TooLong(
+            f"record {row.id!r} has a prompt of {len(row.tokens)} tokens; the "
             f"model's context of {context} less grpo.max_completion_length {max_completion_length} "
             f"leaves {room}: shorten it, or lower that"
         )
+    return row
 
 
 def check_images(c: Mapping[str, Any], outputs: Sequence[str]) -> None:
