@@ -167,8 +167,9 @@ def summarize(
 
     Returns:
         `{"n", "questions", "left_out": {reason: count}, "accuracy": {"own", "other", "cut",
-        "own - other", "own - cut"}, "changed": {"other", "cut"}, "reproduced", "kinds"}`. Values
-        of `accuracy` and `changed` (the share of answers that differ from those of "own") are
+        "own - other", "own - cut"}, "changed": {"other", "cut"}, "answered": {"own", "other",
+        "cut"}, "reproduced", "kinds"}`. Values of `accuracy`, `changed` (the share of answers that
+        differ from those of "own") and `answered` (the share of chains that state an answer) are
         `{"mean", "low", "high"}`, with the 95 % interval of a bootstrap over questions.
     """
     every = [*(o.kind for o in outcomes), *(kind for kind, _ in left_out)]
@@ -197,11 +198,13 @@ def _numbers(outcomes: Sequence[Outcome], reasons: Sequence[str], seed: Seed) ->
     changed = {
         form: np.array([o.answers[form] != o.answers["own"] for o in outcomes]) for form in others
     }
+    stated = {form: np.array([o.answers[form] is not None for o in outcomes]) for form in FORMS}
     found["accuracy"] = {
         **{form: interval(values) for form, values in correct.items()},
         **{f"own - {form}": interval(correct["own"] - correct[form]) for form in others},
     }
     found["changed"] = {form: interval(values) for form, values in changed.items()}
+    found["answered"] = {form: interval(values) for form, values in stated.items()}
     found["reproduced"] = sum(o.reproduced for o in outcomes) / len(outcomes)
     return found
 
@@ -214,7 +217,7 @@ def console(results: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     drawn = Table(title=title)
     drawn.add_column("pictures of", overflow="fold")
     drawn.add_column("chains", overflow="fold")
-    for name in ("form", "accuracy", "own - form", "answer changed"):
+    for name in ("form", "accuracy", "own - form", "changed", "answered"):
         drawn.add_column(name, no_wrap=True)
     for name, whole in results.items():
         for line, numbers in {name: whole, **whole.get("kinds", {})}.items():
@@ -233,7 +236,8 @@ def _chains(numbers: Mapping[str, Any]) -> str:
 
 def _cells(numbers: Mapping[str, Any], form: str) -> list[str]:
     if not numbers["n"]:
-        return ["-"] * 3
+        return ["-"] * 4
     accuracy, changed = numbers["accuracy"], numbers["changed"]
     found = accuracy[form], accuracy.get(f"own - {form}"), changed.get(form)
-    return [f"{v['mean']:.2f} {v['low']:.2f}..{v['high']:.2f}" if v else "" for v in found]
+    cells = [f"{v['mean']:.2f} {v['low']:.2f}..{v['high']:.2f}" if v else "" for v in found]
+    return [*cells, f"{numbers['answered'][form]['mean']:.2f}"]

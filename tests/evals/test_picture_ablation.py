@@ -132,6 +132,7 @@ def test_shares_are_those_counted_by_hand():
         "own - cut": 0.5,
     }
     assert means(found["changed"]) == {"other": 0.5, "cut": 0.5}
+    assert means(found["answered"]) == {"own": 0.75, "other": 1.0, "cut": 0.5}
     assert list(found["kinds"]) == ["k", "l", "m"]
     k = found["kinds"]["k"]
     assert k["n"] == 2 and k["left_out"] == {"no_picture": 1, "no_partner": 1}
@@ -159,11 +160,11 @@ def test_the_table_has_three_lines_for_each_set_and_kind():
         ["m", "0 of 1", "own"],
     ]
     assert cells[3:6] == [
-        ["k", "2 of 4", "own", "1.00 1.00..1.00", "", ""],
-        ["", "", "other", "0.50 0.00..1.00", "0.50 0.00..1.00", "0.50 0.00..1.00"],
-        ["", "", "cut", "0.00 0.00..0.00", "1.00 1.00..1.00", "1.00 1.00..1.00"],
+        ["k", "2 of 4", "own", "1.00 1.00..1.00", "", "", "1.00"],
+        ["", "", "other", "0.50 0.00..1.00", "0.50 0.00..1.00", "0.50 0.00..1.00", "1.00"],
+        ["", "", "cut", "0.00 0.00..0.00", "1.00 1.00..1.00", "1.00 1.00..1.00", "0.50"],
     ]
-    assert cells[-1] == ["", "", "cut", "-", "-", "-"]
+    assert cells[-1] == ["", "", "cut", "-", "-", "-", "-"]
 
 
 def test_a_model_that_does_not_draw_and_an_evaluator_without_answers_are_refused():
