@@ -116,6 +116,8 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "top_k": 0,
         "repetition_penalty": 1.0,
         "greedy": True,
+        # True: chains also continue from their own pictures, from another chain's, and without
+        "picture_ablation": False,
         "batch_size": 64,
         "length_multiple": 64,
         # names out of `sets`; (): all of them

@@ -151,6 +151,8 @@ class Answered(NamedTuple):
     """Tokens of the reply, EOS included."""
     ended: bool
     """True if EOS ended the reply, False if the token budget did."""
+    ids: np.ndarray | None = None
+    """int32 [T], the tokens of the reply, EOS included."""
 
 
 RewardFn = Callable[[Example, Reply], float | None]

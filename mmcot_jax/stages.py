@@ -15,6 +15,7 @@ from mmcot_jax import data, errors, evals, models, modules, signals, store, task
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
+from mmcot_jax.evals import picture_ablation
 from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
@@ -141,6 +142,23 @@ def eval_sets(c: ConfigDict) -> dict[str, Tree]:
     return {chosen: sets[chosen] for chosen in only or sets}
 
 
+def _check_ablation(c: ConfigDict, image_len: int) -> None:
+    """Checks that chains with pictures will be there to be continued.
+
+    Raises:
+        ValueError: chains of text only, or as `picture_ablation.check`.
+    """
+    judges = {
+        name: evaluator(tasks.get(task_name(c, options))) for name, options in eval_sets(c).items()
+    }
+    picture_ablation.check(image_len, judges)
+    if "sft" in c.stages and c.data.train.get("chain") == "textual":
+        raise ValueError(
+            "eval.picture_ablation is True and data.train.chain is 'textual': these chains have no "
+            "picture; set the first to False, or train on chain 'multimodal'"
+        )
+
+
 class Run:
     """State shared by the stages; examples are read before weights, weights before a step.
 
@@ -157,6 +175,8 @@ class Run:
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
+        if "eval" in c.stages and c.eval.get("picture_ablation"):
+            _check_ablation(c, int(self.backbone.grammar.image_len))
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
         self.eval_sets = self._eval_sets()
@@ -339,7 +359,8 @@ def evaluate(run: Run) -> None:
     before = ["start", *run.done]
     after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
     named = run.snapshot._asdict()
-    if after and evaluation.is_done(run.workdir, after, named):  # the resumed run is past it
+    ablation = bool(run.c.eval.get("picture_ablation"))
+    if after and evaluation.is_done(run.workdir, after, named, ablation):  # the run is past it
         return
     given = run.backbone, run.variables_on(run.rollout_mesh), run.eval_sets, run.c.eval.to_dict()
     where = {"mesh": run.rollout_mesh, "key": run.key(2), "workdir": run.workdir, "after": after}

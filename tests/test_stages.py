@@ -205,12 +205,34 @@ def test_a_prompt_without_room_for_its_completion_is_refused_before_the_first_st
         stages.Run(config.load(M2T, few), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes", "refusal"),
+    [
+        ("m2t.py:tiny", [], "this model draws no pictures: set it to False, or take"),
+        ("t2m.py:tiny-text", [], "this model draws no pictures: set it to False, or take"),
+        ("m2m.py:tiny", ["model.draws=false"], "this model draws no pictures"),
+        ("t2m.py:tiny", ["data.train.chain=textual"], "data.train.chain is 'textual': these"),
+    ],
+)
+def test_pictures_of_a_model_that_draws_none_are_not_exchanged(tmp_path, preset, changes, refusal):
+    path = M2T.replace("m2t.py:tiny", preset)
+    made = config.load(path, ["eval.picture_ablation=true", *changes])
+    with pytest.raises(ValueError, match=f"^eval.picture_ablation is True and {refusal}"):
+        stages.Run(made, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_results_of_another_checkpoint_are_measured_again(tmp_path):
     policy = {"stage": "sft", "step": 6, "checkpoint": "last", "what": "all"}
     assert not evaluate.is_done(tmp_path, "_sft", policy)
     (tmp_path / "results_sft.json").write_text(json.dumps({"policy": policy}))
     assert evaluate.is_done(tmp_path, "_sft", policy)
     assert not evaluate.is_done(tmp_path, "_sft", policy | {"step": 8})
+    assert not evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    ablated = {"policy": policy, "picture_ablation": {}}
+    (tmp_path / "results_sft.json").write_text(json.dumps(ablated))
+    assert evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    assert evaluate.is_done(tmp_path, "_sft", policy)
     (tmp_path / "results_sft.json").write_text("")  # as a power cut leaves it
     assert not evaluate.is_done(tmp_path, "_sft", policy)
 

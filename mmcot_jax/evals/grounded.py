@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmcot_jax.answers.think_answer import is_correct, read_answer, read_thought
+from mmcot_jax.answers.think_answer import is_correct, normalize, read_answer, read_thought
 from mmcot_jax.boxes import parse
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Answered, Example
@@ -42,6 +42,12 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
     """Returns whether each answer is correct, by the same rule as the reward `tagged_accuracy`."""
     return tuple(is_correct(read_answer(a.reply.text), a.example) for a in answered)
+
+
+def answers(answered: Sequence[Answered]) -> tuple[str | None, ...]:
+    """Returns the content of each reply's <answer> as it is compared, or None without one."""
+    read = [read_answer(a.reply.text) for a in answered]
+    return tuple(None if text is None else normalize(text) for text in read)
 
 
 def _gold(example: Example) -> tuple[str, ...]:

@@ -213,6 +213,8 @@ _EVAL = (
            optional=True),
     Option("transfer_count", whole(1), "puzzlevqa: questions of each other kind", trl=ABSENT,
            optional=True),
+    Option("picture_ablation", flag(), "continue chains from their own, other or no pictures",
+           trl=ABSENT, optional=True, may_change=RECORDS),
 )  # fmt: skip
 
 _AXIS = "devices along this axis"

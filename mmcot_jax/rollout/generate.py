@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply, Row
-from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
+from mmcot_jax.sample.sampler import Continued, SampleStatic, row_keys, sample
 from mmcot_jax.types import Backbone, Batch, Rollout, Variables, row_axes
 
 
@@ -76,26 +76,38 @@ class Generator:
         mesh: Mesh,
         shapes: PromptShapes,
         static: SampleStatic,
+        *,
+        draws: bool = True,
     ):
+        """With `draws` False the replies are text, whatever the backbone's grammar allows."""
         self._backbone, self._mesh = backbone, mesh
         self._shapes, self._static = shapes, static
         self._prepare = jax.jit(backbone.prepare)
         self._image_decoders = image_decoders(backbone)
         if "clip" in backbone.image_outputs:
             self._embed_texts = jax.jit(lambda *given: _normalize(backbone.embed_texts(*given)))
-        self._grammar = meshes.replicate(backbone.grammar, mesh)
+        grammar = backbone.grammar if draws else backbone.grammar._replace(image_len=0)
+        self._grammar = meshes.replicate(grammar, mesh)
 
     def __call__(
-        self, variables: Variables, rows: Sequence[Row], indices: np.ndarray, key: jax.Array
+        self,
+        variables: Variables,
+        rows: Sequence[Row],
+        indices: np.ndarray,
+        key: jax.Array,
+        continued: Continued | None = None,
     ) -> Generations:
         """Samples replies to `rows`; sample g of prompt n draws with `fold_in(key, n G + g)`.
 
-        `indices` are the prompts' numbers n, int [N].
+        `indices` are the prompts' numbers n, int [N]. `continued` has int32 [N G], for prompts that
+        end with the beginning of their reply; what is returned begins after it.
         """
         g = self._static.num_generations
         batch = self._shapes.pad(rows)
         batch = meshes.put(batch, self._mesh, row_axes(batch))
         samples = meshes.put(sample_numbers(indices, g), self._mesh)
+        if continued is not None:
+            continued = meshes.put(continued, self._mesh)
         key = meshes.replicate(key, self._mesh)
         with meshes.no_implicit_transfers(self._mesh):
             rollout = sample(
@@ -105,6 +117,7 @@ class Generator:
                 self._prepare(variables, batch),
                 row_keys(key, samples),
                 self._static,
+                continued,
             )
         ids, valid, decoded = meshes.get((rollout.tokens, rollout.valid, rollout.decoded))
         ids, valid = ids.reshape(-1, ids.shape[-1]), valid.reshape(-1, ids.shape[-1])

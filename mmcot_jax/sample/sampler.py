@@ -58,6 +58,15 @@ class SampleStatic(NamedTuple):
         )
 
 
+class Continued(NamedTuple):
+    """Rows whose prompts end with the beginning of their completion, in text."""
+
+    written: Int[Array, "B"]
+    """Tokens of the completion so far: the noise of the next one is that of this place."""
+    room: Int[Array, "B"]
+    """Tokens that may follow, at most `SampleStatic.length`."""
+
+
 @partial(jax.jit, static_argnames=("backbone", "static"))
 def sample(
     backbone: Backbone,
@@ -66,30 +75,34 @@ def sample(
     prompt: Batch,
     keys: Key[Array, "B"],
     static: SampleStatic,
+    continued: Continued | None = None,
 ) -> Rollout:
     """Samples up to `length` tokens after each left-padded, prepared prompt.
 
     `keys` has one key for each of the N * num_generations rows; a token's noise depends on its
     row's key and its place alone. The prompt is prefilled once per group. Stops when all rows have
-    ended.
+    ended. A prompt may end with the beginning of a completion, which is then `continued`.
     """
     write = partial(_sample, backbone, variables, grammar, static=static)
     g, parts = static.num_generations, static.micro_batches
     if parts == 1:
-        return write(prompt, keys)
-    groups = split_microbatches(keys.reshape(-1, g), parts)
-    pieces = split_microbatches(prompt, parts), groups.reshape(parts, -1)
+        return write(prompt, keys, continued)
+    groups = jax.tree.map(lambda x: x.reshape(-1, g), (keys, continued))
+    groups = jax.tree.map(lambda x: x.reshape(parts, -1), split_microbatches(groups, parts))
+    pieces = split_microbatches(prompt, parts), *groups
     return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
 
 
-def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic) -> Rollout:
+def _sample(
+    backbone, variables, grammar, prompt, keys, continued, *, static: SampleStatic
+) -> Rollout:
     sampling, g = static.sampling, static.num_generations
     ends = windows(static.length)
     n, p = prompt.tokens.shape
     hidden, prompts = backbone(variables, prompt, backbone.init_cache(n, p))
     prompt = prompt._replace(pixels=None)  # embeds stay: the loss runs no vision tower
     cache = backbone.init_cache(n * g, ends[-1], prompts)
-    rows = _initial_rows(prompt, hidden[:, -1], keys)
+    rows = _initial_rows(prompt, hidden[:, -1], keys, continued)
     if sampling.repetition_penalty != 1:
         places = first_occurrence(prompt.tokens, prompt.valid, len(grammar.is_text))
         rows = rows._replace(seen=jnp.repeat(places < p, g, axis=0))
@@ -177,6 +190,7 @@ class DecodeRows(NamedTuple):
     """Tokens so far, with those after the end."""
     seen: Bool[Array, "B V"] | None = None
     """Tokens of the prompt and the reply so far; None without a repetition penalty."""
+    continued: Continued | None = None
 
 
 class DecodeState(NamedTuple):
@@ -196,19 +210,22 @@ def _decode(
     `part` is (shards, count). A row at `length` ends.
     """
     shards, count = part
-    sampling, room = static.sampling, static.length - s.t
+    sampling = static.sampling
     rows = jax.tree.map(lambda x: _first(x, shards, count), s.rows)
-    legal = allowed(grammar, rows.state, jnp.full_like(rows.state, room))
+    begin = rows.continued or Continued(written=0, room=static.length)
+    place = jnp.broadcast_to(begin.written + s.t, rows.state.shape)
+    room = jnp.broadcast_to(begin.room - s.t, rows.state.shape)
+    legal = allowed(grammar, rows.state, room)
     logits = penalize(backbone.unembed(variables, rows.hidden), rows.seen, sampling)
     logps = token_log_probs(logits, legal, sampling)
-    token = _draw(logps, jax.vmap(jax.random.fold_in, (0, None))(rows.key, s.t), sampling)
+    token = _draw(logps, jax.vmap(jax.random.fold_in)(rows.key, place), sampling)
     token = jnp.where(rows.unfinished, token, 0)
     picked = jnp.take_along_axis(logps, token[:, None], axis=-1)[:, 0]
     column = Rollout(
         prompt=None,
         tokens=token,
         state=rows.state,
-        room=jnp.full_like(rows.state, room),
+        room=room,
         sampled=rows.unfinished & (jnp.sum(legal, axis=-1) > 1),
         valid=rows.unfinished,
         logps=jnp.where(rows.unfinished, picked, 0.0),
@@ -279,7 +296,9 @@ def _unfinished_first(s: DecodeState, shards: int) -> DecodeState:
     return s._replace(rows=_take(s.rows, order), out=_take(s.out, order), cache=cache)
 
 
-def _initial_rows(prompt: Batch, hidden: Array, keys: Key[Array, "B"]) -> DecodeRows:
+def _initial_rows(
+    prompt: Batch, hidden: Array, keys: Key[Array, "B"], continued: Continued | None
+) -> DecodeRows:
     """The rows before the first tokens of G completions to each prompt: a a b b."""
     b, g = len(keys), len(keys) // len(hidden)
     # a completion goes on after the largest position on any axis
@@ -288,10 +307,11 @@ def _initial_rows(prompt: Batch, hidden: Array, keys: Key[Array, "B"]) -> Decode
     return DecodeRows(
         key=keys,
         state=jnp.zeros(b, jnp.int32),
-        unfinished=jnp.ones(b, bool),
+        unfinished=jnp.ones(b, bool) if continued is None else continued.room > 0,
         hidden=jnp.repeat(hidden, g, axis=0),
         position=jnp.broadcast_to(after[:, None], (b, prompt.positions.shape[0])),
         decoded=jnp.zeros(b, jnp.int32),
+        continued=continued,
     )
 
 
