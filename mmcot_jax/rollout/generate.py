@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Picture, Reply, Row
+from mmcot_jax.example import Picture, Question, Reply, Row
 from mmcot_jax.sample.sampler import Continued, SampleStatic, row_keys, sample
 from mmcot_jax.types import Backbone, Batch, Rollout, Variables, row_axes
 
@@ -166,6 +166,19 @@ class Generator:
         """Returns CLIP's embeddings of texts, one per prompt of a batch, float32 [N E], norm 1."""
         ids = meshes.put(self._backbone.text_ids(texts), self._mesh)
         return meshes.get(self._embed_texts(variables, ids))
+
+    def add_scenes(self, variables: Variables, questions: Sequence[Question]) -> list[Question]:
+        """Adds CLIP's embedding of its `extra["scene"]`, as "scene_clip", to each question."""
+        scenes = [question.example.extra.get("scene") for question in questions]
+        embeddings = self.embed_texts(variables, [scene or "" for scene in scenes])
+
+        def add(question: Question, scene: str | None, embedding: np.ndarray) -> Question:
+            if scene is None:
+                return question
+            extra = {**question.example.extra, "scene_clip": embedding}
+            return question._replace(example=question.example._replace(extra=extra))
+
+        return list(map(add, questions, scenes, embeddings))
 
     def _decode(
         self,

@@ -247,9 +247,8 @@ def _sample(
     generations = _generate(run, state, questions, key, batch)
     clock.stop("rollout")
     save = run.log.should_save(number)
-    replies = _decode_images(run, state, generations, key, batch, save)
+    questions, replies = _look(run, state, questions, generations, key, batch, save)
     clock.stop("paint")
-    questions = _add_scenes(run, state, questions)
     pending = _submit_rewards(run, questions, generations, replies, number)
     kept = np.arange(run.c["prompts_per_step"])
     return Sampled(questions, generations, replies, pending.result, kept)
@@ -299,44 +298,30 @@ def _generate(
     return run.generator(variables, [question.row for question in questions], numbers, key)
 
 
-def _decode_images(
+def _look(
     run: _Run,
     state: TrainState,
+    questions: list[Question],
     generations: Generations,
     key: jax.Array,
     batch: int = 0,
     save: bool = False,
-) -> list[Reply]:
-    """Returns the replies with what the rewards read of their pictures, and what is saved."""
-    fields = fields_read(run.c["reward_funcs"]) | ({"pixels"} if save else set())
-    c, variables = run.c, run.policy.for_sampling(state.trained)
-    n = c["prompts_per_step"]
-    prompts = batch * n + meshes.rows(run.policy.rollout_mesh, n)
-    return run.generator.decode_images(
+) -> tuple[list[Question], list[Reply]]:
+    """Computes what the rewards read of pictures and scenes, and the pixels if they are saved."""
+    n, variables = run.c["prompts_per_step"], run.policy.for_sampling(state.trained)
+    numbers = batch * n + meshes.rows(run.policy.rollout_mesh, n)
+    fields = fields_read(run.c["reward_funcs"])
+    replies = run.generator.decode_images(
         variables,
         generations.replies,
         n,
         key=key,
-        numbers=sample_numbers(prompts, c["num_generations"]),
-        fields=fields,
+        numbers=sample_numbers(numbers, run.c["num_generations"]),
+        fields=fields | ({"pixels"} if save else set()),
     )
-
-
-def _add_scenes(run: _Run, state: TrainState, questions: list[Question]) -> list[Question]:
-    """Adds CLIP's embedding of its scene to each question, if a reward compares pictures to it."""
-    if "clip" not in fields_read(run.c["reward_funcs"]):
-        return questions
-    scenes = [question.example.extra.get("scene") for question in questions]
-    variables = run.policy.for_sampling(state.trained)
-    embeddings = run.generator.embed_texts(variables, [scene or "" for scene in scenes])
-
-    def add(question: Question, scene: str | None, embedding: np.ndarray) -> Question:
-        if scene is None:
-            return question
-        extra = {**question.example.extra, "scene_clip": embedding}
-        return question._replace(example=question.example._replace(extra=extra))
-
-    return list(map(add, questions, scenes, embeddings))
+    if "clip" in fields:
+        questions = run.generator.add_scenes(variables, questions)
+    return questions, replies
 
 
 def _submit_rewards(
@@ -392,8 +377,7 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     mesh = run.policy.mesh
     key = jax.random.fold_in(run.key, np.uint32(2**32 - 1))
     generations = _generate(run, state, questions, key)
-    replies = _decode_images(run, state, generations, key)
-    questions = _add_scenes(run, state, questions)
+    questions, replies = _look(run, state, questions, generations, key)
     result = _submit_rewards(run, questions, generations, replies, 0).result()
     found = preflight(
         group(result.values, run.c, run.policy.rollout_mesh),
