@@ -34,6 +34,12 @@ def test_a_topology_that_does_not_exist_is_one_line_and_status_2(name, says, cap
     assert err.count("\n") == 1
 
 
+def test_a_plan_leaves_the_persistent_cache_which_it_cannot_read_alone():
+    jax.config.update("jax_enable_compilation_cache", True)
+    topology.prepare()
+    assert not jax.config.jax_enable_compilation_cache
+
+
 def test_without_the_compiler_the_error_names_the_package(monkeypatch):
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install mmcot_jax\[plan\]"):
