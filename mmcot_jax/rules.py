@@ -60,6 +60,8 @@ PARAMS = [
     (r"vision/outer/kernel", "hd"),
     (r"layers/(attention/(qkv|o|out|[qv])|mlp/(gate|up|down)|fc[12])[/_]bias", WHOLE),
     (r"vision/(patch|(inner|outer)/bias)", WHOLE),
+    # CLIP, beside its words and layers
+    (r"clip/(?!.*layers/).*", WHOLE),
     # image tokenizers, megabytes each
     (r"vqgan/.*", WHOLE),
     (r"seed/(?!.*blocks/layers/).*", WHOLE),
