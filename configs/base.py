@@ -51,6 +51,9 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "max_steps": -1,
             "prompts_per_step": 32,
             "num_generations": 8,
+            # sample on until all groups of a step are informative (DAPO)
+            "dynamic_sampling": False,
+            "max_num_gen_batches": 10,
             "num_iterations": 1,
             "gradient_accumulation_steps": 1,
             # sampling
@@ -113,8 +116,14 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "top_k": 0,
         "repetition_penalty": 1.0,
         "greedy": True,
+        # True: chains also continue from their own pictures, from another chain's, and without
+        "picture_ablation": False,
         "batch_size": 64,
         "length_multiple": 64,
+        # names out of `sets`; (): all of them
+        "only": (),
+        # files of answers for other harnesses: "lmms_eval", "vlmevalkit"
+        "sample_formats": (),
     } | changes
 
 

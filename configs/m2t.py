@@ -12,11 +12,12 @@
 
 `7b`: SFT on A-OKVQA's chains, then GRPO on its questions, rewarding answer, boxes and format;
 `7b-noboxes`: the same without boxes; `3b-viscot`: SFT on open A-OKVQA questions, then GRPO on the
-ten Visual-CoT sets, with twenty checkpoints; `3b-colab`: the released 3B with its frozen weights in
-int8 and small batches on NLVR, for one device of 16 GB: a TPU v5e-1 or an L4 (not run there). A T4
-has no bfloat16 units and is slower; `tiny`: from scratch on pictures of toy shapes, all in
-the package; `tiny-nlvr`: the same model on NLVR's drawn pictures and human-written sentences, from
-`data/nlvr`. The full-size presets read `data/`, laid out as the study's.
+ten Visual-CoT sets, with twenty checkpoints, evaluated on six benchmarks; `3b-colab`: the released
+3B with its frozen weights in int8 and small batches on NLVR, for one device of 16 GB: a TPU v5e-1
+or an L4 (not run there). A T4 has no bfloat16 units and is slower; `tiny`: from scratch on pictures
+of toy shapes, all in the package; `tiny-nlvr`: the same model on NLVR's drawn pictures and
+human-written sentences, from `data/nlvr`. The full-size presets read `data/`, laid out as the
+study's.
 
 The study's ablations are flags:
 
@@ -26,6 +27,9 @@ The study's ablations are flags:
     frames      --config.data.train.frame=original --config.data.train.wording=original
     seeds       --config.seed=22, and 32 and 42, each in its own --workdir; then
                 python -m mmcot_jax.score --mean runs/m2t-22 runs/m2t-32 runs/m2t-42
+    benchmarks  --config.eval.only=gqa,pope --config.eval.sets.gqa.subset=all
+                --config.eval.sets.gqa.llava_questions=llava_gqa_testdev_balanced.jsonl
+                --config.eval.sets.gqa.llava_answers=llava-v1.5-13b.jsonl
     objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
 """
 
@@ -143,8 +147,30 @@ def scale_up(config: ConfigDict) -> None:
         {
             "viscot": photographs("viscot", split="validation", validation_count=2000),
             "aokvqa": photographs("aokvqa", split="test", form="open"),
+            **benchmarks(),
         }
     )
+
+
+def benchmarks() -> dict:
+    """The study's six benchmarks, 2,000 questions each, from `data/vqav2` and so on.
+
+    The study measured agreement with LLaVA's answers, which `llava_questions` and `llava_answers`
+    add beside the official metric.
+    """
+    splits = {
+        "vqav2": "validation",
+        "gqa": "test",
+        "pope": "test",
+        "scienceqa": "test",
+        "textvqa": "validation",
+        "vizwiz": "validation",
+    }
+    options = {"form": "open", "subset": "study", "llava_questions": "", "llava_answers": ""}
+    return {
+        name: photographs(name, source=f"data/{name}", split=split, **options)
+        for name, split in splits.items()
+    }
 
 
 def one_device(config: ConfigDict) -> None:

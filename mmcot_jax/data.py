@@ -11,7 +11,9 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime
 import grain
 import numpy as np
 
-from mmcot_jax.example import Example, Question, Row, Windows
+from mmcot_jax.buckets import bucket, choose_buckets
+from mmcot_jax.errors import TooLong
+from mmcot_jax.example import Example, Question, Row, Selected, Windows
 from mmcot_jax.types import Batch, Pixels
 
 T = TypeVar("T")
@@ -80,30 +82,48 @@ class Rendered(_Sized):
 
     A hundred thousand photographs do not fit in a host's memory. To learn the sizes all are
     rendered once, in threads; without their pixels if the examples have a method `sized`, which
-    returns an example with a blank image of the same size.
+    returns an example with a blank image of the same size. Rows for which `render` raises `TooLong`
+    are left out after a call `leave_out(their errors, number of examples)`, if it is given.
 
     Raises:
         ValueError: there are no examples, their images differ in shape, or one cannot be rendered.
     """
 
-    def __init__(self, examples: Sequence[Example], render: Callable[[Example], Row]):
-        self._examples, self._render = examples, render
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        render: Callable[[Example], Row],
+        leave_out: Callable[[Sequence[TooLong], int], None] | None = None,
+    ):
+        self.examples, self._render = examples, render
         sized = getattr(examples, "sized", examples.__getitem__)
 
-        def measure(at: int) -> list[_RowSize]:
-            part = range(at, min(at + _PART, len(examples)))
-            return [_size(render(sized(i))) for i in part]
+        def measure_one(index: int) -> _RowSize | TooLong:
+            try:
+                return _size(render(sized(index)))
+            except TooLong as error:
+                if leave_out is None:
+                    raise
+                return error
+
+        def measure(at: int) -> list[_RowSize | TooLong]:
+            return [measure_one(i) for i in range(at, min(at + _PART, len(examples)))]
 
         with ThreadPoolExecutor() as threads:
             parts = threads.map(measure, range(0, len(examples), _PART))
-            super().__init__([size for part in parts for size in part])
+            sizes = [size for part in parts for size in part]
+        if errors := [size for size in sizes if isinstance(size, TooLong)]:
+            leave_out(errors, len(sizes))
+            kept = [i for i, size in enumerate(sizes) if not isinstance(size, TooLong)]
+            self.examples, sizes = Selected(examples, kept), [sizes[i] for i in kept]
+        super().__init__(sizes)
 
     def __getitem__(self, index: int) -> Row:
-        return self._render(self._examples[index])
+        return self._render(self.examples[index])
 
     def question(self, index: int) -> Question:
         """Example `index` with its row."""
-        return Question(self._examples[index], self[index])
+        return Question(self.examples[index], self[index])
 
 
 class Questions(Sequence[Question]):
@@ -151,33 +171,6 @@ def _common_shape(shapes: Iterable[tuple[str, Shape]]) -> Shape:
 def choose_slots(slots: np.ndarray, count: int = 1) -> tuple[int, ...]:
     """At most `count` ascending slot buckets that share the rows evenly; the last holds all."""
     return choose_buckets(slots, int(slots.max()), count, multiple=1)
-
-
-def choose_buckets(
-    lengths: np.ndarray, limit: int, count: int = 1, multiple: int = 64
-) -> tuple[int, ...]:
-    """At most `count` ascending lengths, multiples of `multiple`, that share the rows evenly.
-
-    The last one holds the longest row, or is `limit`, the model's context, where that is less.
-    """
-    quantiles = np.quantile(lengths, np.arange(1, count + 1) / count, method="higher")
-    rounded = -(-quantiles.astype(int) // multiple) * multiple
-    return tuple(sorted({min(int(size), limit) for size in rounded}))
-
-
-def bucket(length: int, buckets: Sequence[int], row: str) -> int:
-    """The smallest of the ascending `buckets`, in tokens, that holds `length`; `row` is its id.
-
-    Raises:
-        ValueError: no bucket is large enough.
-    """
-    for size in buckets:
-        if length <= size:
-            return size
-    raise ValueError(
-        f"row {row!r} is {length} tokens long, the limit is {buckets[-1]}: "
-        "shorten it, use smaller images, or take a model with a longer context"
-    )
 
 
 def pad(

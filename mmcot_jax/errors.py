@@ -14,6 +14,11 @@ STATUS = 2
 RETRY_STATUS = 75  # EX_TEMPFAIL of sysexits.h
 """Exit status of a command whose disk did not answer: the same command may work later."""
 
+
+class TooLong(ValueError):
+    """A row has more tokens than the model's context holds."""
+
+
 _IN_THE_WAY = "something else is in the way; remove it, or give another folder"
 _NOT_ALLOWED = "make it readable and writable for this user, or give another folder"
 _NO_ANSWER = "the disk does not answer as it should; repair it and run the same command again"

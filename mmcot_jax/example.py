@@ -4,14 +4,14 @@ Axes: T time, A position axes, K ids of a picture or cells of a window, H W pixe
 windows), s pixels along a cell, E embedding.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 
 class Picture(NamedTuple):
-    """An image as token ids, with pixels and embedding once they are decoded."""
+    """An image as token ids, with what they decode to once that is computed."""
 
     ids: np.ndarray
     """int32 [K], without the begin and end tokens."""
@@ -19,6 +19,13 @@ class Picture(NamedTuple):
     """uint8 [H W 3]."""
     embedding: np.ndarray | None = None
     """float32 [E], unit norm."""
+    clip: np.ndarray | None = None
+    """float32 [E], unit norm: CLIP's embedding of the pixels."""
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether it has anything but its ids."""
+        return not (self.pixels is None and self.embedding is None and self.clip is None)
 
 
 Segment = str | np.ndarray | Picture
@@ -40,6 +47,19 @@ class Example(NamedTuple):
         return self._replace(
             prompt=_without_pixels(self.prompt), rationale=_without_pixels(self.rationale)
         )
+
+
+class Selected(Sequence[Example]):
+    """Some of a sequence of examples, each made when it is indexed."""
+
+    def __init__(self, examples: Sequence[Example], indices: Sequence[int]):
+        self._examples, self._indices = examples, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[self._indices[index]]
 
 
 class Reply(NamedTuple):
@@ -131,6 +151,8 @@ class Answered(NamedTuple):
     """Tokens of the reply, EOS included."""
     ended: bool
     """True if EOS ended the reply, False if the token budget did."""
+    ids: np.ndarray | None = None
+    """int32 [T], the tokens of the reply, EOS included."""
 
 
 RewardFn = Callable[[Example, Reply], float | None]

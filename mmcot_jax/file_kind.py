@@ -20,6 +20,11 @@ def first_bytes(path: str | pathlib.Path, count: int = 64) -> bytes:
         return file.read(count)
 
 
+def is_safetensors(head: bytes) -> bool:
+    """Returns whether first bytes are the length of a header, and its beginning."""
+    return head[6:9] == b"\0\0{"
+
+
 def file_kind(path: str | pathlib.Path) -> str:
     """Returns a description: `an empty file`, `an HTML page`, `a text file that begins 'error'`."""
     head = first_bytes(path)
@@ -31,7 +36,7 @@ def file_kind(path: str | pathlib.Path) -> str:
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "an HTML page"
-    if head[6:9] == b"\0\0{":  # after the header's length
+    if is_safetensors(head):
         return "a safetensors file"
     if text.startswith((b"{", b"[")):
         return "a JSON file"

@@ -17,7 +17,7 @@ TEMPORARY = (
     r"config\.\d+",  # of an earlier version
 )
 """Names of temporary files, as regular expressions."""
-WRITTEN = ("*", "completions/*", "failures/*", "tensorboard/*/*")
+WRITTEN = ("*", "completions/*", "samples*/*", "failures/*", "tensorboard/*/*")
 """Places of a workdir in which files are written atomically, as patterns."""
 UNFINISHED = "checkpoints/*/*.orbax-checkpoint-tmp*"
 """Folders of a workdir that did not become checkpoints."""

@@ -69,7 +69,7 @@ class Log:
         self._file = open(self._path, "a", buffering=1)
         files.sync_folder(workdir)
         self._events = events.resume(self._path.parent / "tensorboard" / stage, start, logged)
-        console = console or rich.console.Console(stderr=True)
+        self._console = console = console or rich.console.Console(stderr=True)
         bar = console.is_terminal
         self._progress = _Bar(console, stage, start) if bar else _Lines(console, stage)
 
@@ -102,6 +102,12 @@ class Log:
         self._events.write((step, finite))
         shown = "  ".join(f"{k} {_format(values[k])}" for k in self._shown if k in values)
         self._progress.show_metrics(shown)
+
+    def note(self, text: str) -> None:
+        """Shows a line about the stage, above the bar on a terminal."""
+        if not self._silent:
+            line = f"{self._stage}: {text}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, step: int) -> None:
         """Shows that `step`, counted from 0, is complete; called for every step, logged or not."""

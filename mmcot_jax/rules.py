@@ -60,8 +60,11 @@ PARAMS = [
     (r"vision/outer/kernel", "hd"),
     (r"layers/(attention/(qkv|o|out|[qv])|mlp/(gate|up|down)|fc[12])[/_]bias", WHOLE),
     (r"vision/(patch|(inner|outer)/bias)", WHOLE),
-    # CLIP, beside its words and layers
-    (r"clip/(?!.*layers/).*", WHOLE),
+    # unCLIP and CLIP: stored in pieces, gathered where they are used
+    (r"unclip/(unet|vae)/.*/kernel", "...d"),
+    (r"unclip/(unet|vae)/.*/kernel", ".d"),
+    (r"clip/(vision|text)/blocks/layers/.*/kernel", "l.d"),
+    (r"(unclip|clip)/.*", WHOLE),
     # image tokenizers, megabytes each
     (r"vqgan/.*", WHOLE),
     (r"seed/(?!.*blocks/layers/).*", WHOLE),

@@ -3,13 +3,16 @@
     python -m mmcot_jax.score --metric puzzle [--parser strict|reference] [--rows] FILE...
     python -m mmcot_jax.score --metric mcq | short_answer [--parser ...] [--rows] FILE...
     python -m mmcot_jax.score --metric pass_at_k [--parser ...] [--rows] FILE...
+    python -m mmcot_jax.score --metric benchmark [--rows] FILE...
     python -m mmcot_jax.score --mean RUN...
 
 It prints one JSON object per file: `file`, `n`, and for puzzles `accuracy` (share of rows, 0..1),
 for answers in tags the numbers of the study's scores.json (percent): `exam_score` or `accuracy`,
 `precision`, `recall`, `f1_score`. `--rows` adds what was read in each row, in the file's order:
 `letters`, or `answers`. `pass_at_k` takes several answers to each of `n` questions and prints
-`pass@1`, `pass@3` and the share `unanswered`, 0..1; `--rows` adds whether each is `correct`. A file
+`pass@1`, `pass@3` and the share `unanswered`, 0..1; `--rows` adds whether each is `correct`.
+`benchmark` prints the results of the benchmark that each row names, in percent, as results.json has
+them: `official` and `llava_agreement`; the parser has no effect on it. A file
 is JSON lines, or one JSON list, in one of these layouts, recognised by their fields:
 
     ours        kind, prompt, reply, options, answer (a letter), possible_answers, ...
@@ -27,15 +30,16 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from mmcot_jax import errors, textfile
+from mmcot_jax import errors, evals, textfile
 from mmcot_jax.answers.letter import LETTERS
 from mmcot_jax.answers.think_answer import option_letters, read_answer
 from mmcot_jax.answers.yes_no import judge
 from mmcot_jax.evals import metrics, pass_at_k, table
+from mmcot_jax.evals._benchmark import from_row
 
 Record = dict[str, Any]
 """One JSON object of a file."""
@@ -58,37 +62,14 @@ def _read(path: pathlib.Path, read: Callable[[Record], Row]) -> list[Row]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give files of replies, JSON lines or a JSON list")
     rows = []
-    for number, value in _values(path):
-        _check_object(value, f"{path}:{number}", "one object a line")
+    for place, record in textfile.read_objects(path):
         try:
-            rows.append(read(value))
+            rows.append(read(record))
         except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from None
+            raise ValueError(f"{place}: {error}") from None
     if not rows:
         raise ValueError(f"{path}: no rows; give a file with one reply a line")
     return rows
-
-
-def _values(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
-    first = next(textfile.read_lines(path), (0, b""))[1]
-    if first.lstrip().startswith(b"["):
-        text = textfile.read_text(path)
-        yield from enumerate(_json(text, str(path), "a list of objects"), 1)
-        return
-    for number, line in textfile.read_lines(path):
-        yield number, _json(line, f"{path}:{number}", "one object a line")
-
-
-def _json(text: bytes | str, place: str, expected: str) -> Any:
-    try:
-        return textfile.parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}; {expected} is expected") from None
-
-
-def _check_object(value: Any, place: str, expected: str) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(f"{place}: a JSON {type(value).__name__}; {expected} is expected")
 
 
 def _choice(record: Record) -> metrics.Choice:
@@ -218,11 +199,33 @@ def _judged(path: pathlib.Path, parser: str) -> list[list[bool | None]]:
     return pass_at_k.by_question(ids, verdicts)
 
 
+def score_benchmark(path: pathlib.Path, parser: str) -> Scores:
+    """Returns the scores of one file of our completions of a benchmark.
+
+    Raises:
+        ValueError: a row that is none, or rows of several benchmarks; names the file.
+    """
+    answered = _read(path, from_row)
+    names = {str(a.example.extra["evaluator"]) for a in answered}
+    known = evals.names()
+    if len(names) > 1 or not names <= set(known):
+        raise ValueError(
+            f"{path}: rows that are judged by {', '.join(sorted(names))}; one of "
+            f"{', '.join(known)} is expected"
+        )
+    try:
+        results, rows = evals.get(*names).summarize(answered)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: a damaged `benchmark` of a row: {error!r}") from None
+    return {"n": len(answered), **results}, {"answers": [row["answers"] for row in rows]}
+
+
 METRICS: dict[str, Callable[[pathlib.Path, str], Scores]] = {
     "puzzle": score_puzzle,
     "mcq": partial(score_tagged, short=False),
     "short_answer": partial(score_tagged, short=True),
     "pass_at_k": score_pass_at_k,
+    "benchmark": score_benchmark,
 }
 """Metric -> (file, parser) -> scores, or a `ValueError` that names file and line."""
 
@@ -248,8 +251,8 @@ def _results(run: pathlib.Path) -> Record:
         raise ValueError(
             f"{path}: no such file; give folders of runs whose last evaluation is complete"
         )
-    results = _json(textfile.read_text(path), str(path), "one object")
-    _check_object(results, str(path), "one object")
+    results = textfile.parse_json_at(textfile.read_text(path), str(path), "one object")
+    textfile.check_object(results, str(path), "one object")
     return results
 
 

@@ -11,10 +11,11 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, evals, models, modules, signals, store, tasks
+from mmcot_jax import data, errors, evals, models, modules, signals, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
+from mmcot_jax.evals import picture_ablation
 from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
@@ -126,11 +127,36 @@ def evaluator(task: ModuleType) -> ModuleType:
 def eval_sets(c: ConfigDict) -> dict[str, Tree]:
     """Options of the evaluation's sets by name: `eval.sets`, or the one set of `eval.data`.
 
-    That one is named after its task; a task in a user's file has the name of the file.
+    That one is named after its task; a task in a user's file has the name of the file. Sets that
+    `eval.only` does not name are left out.
+
+    Raises:
+        ValueError: `eval.only` names a set that is not there.
     """
     short = modules.short_name(c.data.task)
     name = c.data.task if short in evaluation.OTHER_GROUPS else short
-    return dict(c.eval.get("sets", {})) or {name: c.eval.data}
+    sets = dict(c.eval.get("sets", {})) or {name: c.eval.data}
+    only = c.eval.get("only", ())
+    for chosen in only:
+        errors.check_choice("eval.only", chosen, sets)
+    return {chosen: sets[chosen] for chosen in only or sets}
+
+
+def _check_ablation(c: ConfigDict, image_len: int) -> None:
+    """Checks that chains with pictures will be there to be continued.
+
+    Raises:
+        ValueError: chains of text only, or as `picture_ablation.check`.
+    """
+    judges = {
+        name: evaluator(tasks.get(task_name(c, options))) for name, options in eval_sets(c).items()
+    }
+    picture_ablation.check(image_len, judges)
+    if "sft" in c.stages and c.data.train.get("chain") == "textual":
+        raise ValueError(
+            "eval.picture_ablation is True and data.train.chain is 'textual': these chains have no "
+            "picture; set the first to False, or train on chain 'multimodal'"
+        )
 
 
 class Run:
@@ -149,12 +175,18 @@ class Run:
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
+        if "eval" in c.stages and c.eval.get("picture_ablation"):
+            _check_ablation(c, int(self.backbone.grammar.image_len))
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
         self.eval_sets = self._eval_sets()
         self._data: dict[str, Any] = {}
-        if "grpo" in c.stages:
-            self.read_early("grpo")
+        self._begun: Iterator[data.Row] | None = None
+        for stage in _trained(c):
+            if stage == "grpo" or self._is_read_without_weights():
+                self.read_early(stage)
+            elif not self._is_finished(stage):
+                self._begun = self._supervised_rows()
         self.done: list[str] = []  # completed stages
         self.variables: Variables | None = None
         """The weights as the completed stages left them; loaded when they are first used."""
@@ -189,21 +221,32 @@ class Run:
             task = tasks.get(task_name(self.c, options))
             if hasattr(task, "eval_options"):
                 options = task.eval_options(options, self.c.eval, self.c.data.get("train", {}))
-            found[name] = EvalSet(self.load(options), evaluator(task))
-            self._render(found[name].examples, self.backbone.renderer.prompt)
+            rows = self._render(self.load(options), self.backbone.renderer.prompt)
+            found[name] = EvalSet(rows.examples, evaluator(task))
         return found
 
     def _render(self, examples: Sequence[Example], render: Render) -> data.Rendered:
-        """Rows that are rendered when they are used; the longest must fit in the context."""
-        rendered = data.Rendered(examples, render)
-        encode.check_length(rendered[int(rendered.lengths.argmax())], self.backbone.context)
-        return rendered
+        """Rows that are rendered when they are used, and fit in the context."""
+        return data.Rendered(examples, self._checked(render), self._leave_out())
+
+    def _checked(self, render: Render) -> Render:
+        """Renders rows that fit in the context; raises `TooLong` for others."""
+        return lambda example: encode.check_length(render(example), self.backbone.context)
+
+    def _leave_out(self) -> Callable[[Sequence[errors.TooLong], int], None] | None:
+        """What leaves rows out that are too long; None if they are refused."""
+        if self.c.data.get("on_bad_record") != "skip":
+            return None
+        return partial(encode.leave_out, max_bad=self.c.data.max_bad)
 
     def read_early(self, stage: str) -> None:
         """Reads the data of a stage that is not finished, so that its faults are found now."""
-        saved = loop.saved_data(self.workdir, stage)
-        if not (saved and loop.is_finished(self.c[stage].to_dict(), saved)):
+        if stage not in self._data and not self._is_finished(stage):
             self._data[stage] = DATA[stage](self)
+
+    def _is_finished(self, stage: str) -> bool:
+        saved = loop.saved_data(self.workdir, stage)
+        return bool(saved) and loop.is_finished(self.c[stage].to_dict(), saved)
 
     def data_of(self, stage: str) -> Any:
         """The data of a stage, for its own use: as `read_early` read it, or read now."""
@@ -241,29 +284,43 @@ class Run:
         """
         if self.c.data.store:
             return store.open(self.c.data.store, fingerprint(self.c))
-        if tasks.get(task_name(self.c, self.c.data.train)).LAZY_IMAGES:
+        if self._is_read_without_weights():
             return self._render(self.load(self.c.data.train), self.backbone.renderer.supervise)
         return data.Rows(list(self.encoded_rows()))
 
+    def _is_read_without_weights(self) -> bool:
+        """True if no image of a supervised row becomes ids by the weights."""
+        task = tasks.get(task_name(self.c, self.c.data.train))
+        return bool(self.c.data.store) or task.LAZY_IMAGES
+
+    def _supervised_rows(self) -> Iterator[data.Row]:
+        """Streams the training split, rendered; faults of its source are raised at the call."""
+        task, options = self.resolve_task(self.c.data.train)
+        render = self._checked(self.backbone.renderer.supervise)
+        return encode.render_stream(task.stream(**options), render, self._leave_out())
+
     def encoded_rows(self) -> Iterator[data.Row]:
         """Streams the training split: rendered, its images as ids."""
-        task, options = self.resolve_task(self.c.data.train)
-        rows = map(self.backbone.renderer.supervise, task.stream(**options))
-        rows = (encode.check_length(row, self.backbone.context) for row in rows)
+        rows, self._begun = self._begun or self._supervised_rows(), None
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         c, options = self.c, self.c.data.grpo
-        rows = data.Rendered(self.load(options), self.backbone.renderer.prompt)
-        preflight.check_room(rows, self.backbone.context, c.grpo.max_completion_length)
+        preflight.check_images(c.grpo, self.backbone.image_outputs)
+        context, most = self.backbone.context, c.grpo.max_completion_length
+
+        def render(example: Example) -> Row:
+            return preflight.check_prompt(self.backbone.renderer.prompt(example), context, most)
+
+        rows = data.Rendered(self.load(options), render, self._leave_out())
         if not c.grpo.eval_steps:
             return grpo.Questions(rows)
         task = tasks.get(task_name(c, options))
         shown = {k: v for k, v in options.items() if k not in task.COSMETIC_OPTIONS}
         held_out = self.load(shown, split="validation", count=c.grpo.eval_count)
-        self._render(held_out, self.backbone.renderer.prompt)
+        held_out = self._render(held_out, self.backbone.renderer.prompt).examples
         assess = partial(
             evaluation.assess,
             self.backbone,
@@ -302,7 +359,8 @@ def evaluate(run: Run) -> None:
     before = ["start", *run.done]
     after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
     named = run.snapshot._asdict()
-    if after and evaluation.is_done(run.workdir, after, named):  # the resumed run is past it
+    ablation = bool(run.c.eval.get("picture_ablation"))
+    if after and evaluation.is_done(run.workdir, after, named, ablation):  # the run is past it
         return
     given = run.backbone, run.variables_on(run.rollout_mesh), run.eval_sets, run.c.eval.to_dict()
     where = {"mesh": run.rollout_mesh, "key": run.key(2), "workdir": run.workdir, "after": after}

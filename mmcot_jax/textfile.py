@@ -60,6 +60,47 @@ def parse_json(data: bytes | str) -> Any:
         raise ValueError("not JSON (nested too deeply)") from None
 
 
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the objects of a file of JSON lines or of one JSON list, each with its place.
+
+    A place is `file:line`. In a file that is one list, the lines are those of its objects, from 1.
+
+    Raises:
+        ValueError: the file is not there, is no JSON, or holds another value than objects.
+    """
+    for number, value in _values(path):
+        place = f"{path}:{number}"
+        check_object(value, place, "one object a line")
+        yield place, value
+
+
+def _values(path: Path) -> Iterator[tuple[int, Any]]:
+    first = next(read_lines(path), (0, b""))[1]
+    if first.lstrip().startswith(b"["):
+        yield from enumerate(parse_json_at(read_text(path), str(path), "a list of objects"), 1)
+        return
+    for number, line in read_lines(path):
+        yield number, parse_json_at(line, f"{path}:{number}", "one object a line")
+
+
+def parse_json_at(text: bytes | str, place: str, expected: str) -> Any:
+    """Returns the value of a JSON text; an error names its place and the expected value.
+
+    Raises:
+        ValueError: no JSON, in one line.
+    """
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}; {expected} is expected") from None
+
+
+def check_object(value: Any, place: str, expected: str) -> None:
+    """Raises a `ValueError` if a JSON value is no object."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: a JSON {type(value).__name__}; {expected} is expected")
+
+
 def _check_is_file(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"{path} is no file; give one that is there")

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from mmcot_jax.file_kind import PICKLE, ZIP, file_kind, first_bytes
+from mmcot_jax.file_kind import PICKLE, ZIP, file_kind, first_bytes, is_safetensors
 
 NESTED = ("state_dict", "model", "module")
 """Keys that training checkpoints keep their weights under."""
@@ -16,7 +16,10 @@ NESTED = ("state_dict", "model", "module")
 
 def is_torch(path: str | pathlib.Path) -> bool:
     """Returns whether a file begins as torch's do."""
-    return first_bytes(path).startswith((ZIP, PICKLE))
+    head = first_bytes(path)
+    if is_safetensors(head):  # one whose header has 128 bytes begins as a pickle does
+        return False
+    return head.startswith((ZIP, PICKLE))
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:

@@ -147,6 +147,9 @@ class Rollout(NamedTuple):
     """False after EOS."""
     logps: Float[Array, "N G T"]
     """Nats, under the grammar, temperature and truncation that sampled."""
+    decoded: Int[Array, "N G"] | None = None
+    """Tokens that the sampler decoded: those of the completion, and those after its end. None in
+    the trainer's rows."""
 
 
 class SharedPrompt(NamedTuple):
@@ -195,7 +198,10 @@ class Backbone(Protocol):
     position_axes: int
     image_outputs: tuple[str, ...]
     """Fields of a `Picture` that it computes from ids: "pixels" by `paint`, "embedding" by a method
-    `embed(variables, ids [N K]) -> [N E]` that only such a backbone has."""
+    `embed(variables, ids [N K]) -> [N E]`, "clip" by `embed_pixels(variables, pixels) -> [N E]` of
+    what it paints. Only a backbone with the field has the method. One with "clip" also has
+    `text_ids(texts) -> int32 [N L]`, on the host, and `embed_texts(variables, ids) -> [N E]`, of
+    the same space."""
 
     @property
     def grammar(self) -> Grammar:
@@ -244,7 +250,7 @@ class Backbone(Protocol):
         ...
 
     def paint(
-        self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array
+        self, variables: Variables, ids: Int[Array, "N K"], keys: jax.Array
     ) -> UInt8[Array, "N h w 3"]:
-        """Picture ids -> pixels if `image_outputs` has "pixels"; raises otherwise."""
+        """Picture ids and a key each -> pixels if `image_outputs` has "pixels"; else raises."""
         ...

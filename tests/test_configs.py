@@ -7,7 +7,7 @@ import pytest
 from clu.parameter_overview import count_parameters
 
 from assets import make_chameleon_vqgan as fit
-from mmcot_jax import config, models, stages
+from mmcot_jax import config, models, stages, tasks
 from mmcot_jax.train.objective import from_config
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -97,6 +97,26 @@ def test_the_scale_up_keeps_twenty_checkpoints_and_skips_bad_records():
     assert (c.data.train.task, c.data.train.form, c.data.grpo.task) == ("aokvqa", "open", "viscot")
     assert (c.grpo.save_steps, c.grpo.save_total_limit) == (188, 20)
     assert c.data.on_bad_record == "skip"
+
+
+def test_the_scale_up_is_evaluated_on_six_benchmarks_of_which_some_may_be_chosen():
+    spec = f"{CONFIGS}/m2t.py:3b-viscot"
+    c = config.load(spec)
+    stages.check(c)
+    six = ["vqav2", "gqa", "pope", "scienceqa", "textvqa", "vizwiz"]
+    assert set(stages.eval_sets(c)) == {"viscot", "aokvqa", *six}
+    for name in six:
+        task, given = tasks.resolve(name, dict(c.eval.sets[name]), {"max_bad": 0.05})
+        assert given["subset"] == "study" and given["source"] == f"data/{name}"
+        with pytest.raises(ValueError, match="no records: "):
+            task.load(**given | {"source": f"/nowhere/{name}"})
+    c = config.load(spec, ["eval.only=pope,gqa"])
+    assert list(stages.eval_sets(c)) == ["pope", "gqa"]
+    c = config.load(spec, ["eval.only=gqv"])
+    with pytest.raises(
+        ValueError, match=r"eval.only is 'gqv', did you mean 'gqa'.; choose from ao"
+    ):
+        stages.check(c)
 
 
 def test_an_ablation_is_a_flag():

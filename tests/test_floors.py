@@ -22,6 +22,7 @@ def test_host_code_runs_where_jax_is_not_installed():
     code = (
         "import sys; sys.modules['jax'] = sys.modules['flax'] = None; "
         "import mmcot_jax.example, mmcot_jax.score, mmcot_jax.evals.table; "
+        "import mmcot_jax.baseline, mmcot_jax.judge; "
         "import mmcot_jax.tasks.puzzlevqa"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -31,7 +31,7 @@ MAIN = ("-m", "mmcot_jax.main")
 
 
 def the_run(workdir) -> list[str]:
-    return flags(workdir, *TINIEST)
+    return flags(workdir, *TINIEST, "eval.picture_ablation=true")
 
 
 class Ended(NamedTuple):
@@ -119,7 +119,7 @@ def same(workdir: pathlib.Path, expected: pathlib.Path) -> None:
             assert [(r["id"], r["reply"]) for r in written] == [
                 (r["id"], r["reply"]) for r in whole
             ]
-    for name in ("results.json", "completions/eval.jsonl"):
+    for name in ("results.json", "completions/eval.jsonl", "completions/eval_pictures.jsonl"):
         assert (workdir / name).read_text() == (expected / name).read_text()
     assert pictures(workdir) == pictures(expected)
     assert (workdir / "finished").exists()
@@ -137,7 +137,8 @@ def _parts(workdir: pathlib.Path, step: int) -> list[list[dict]]:
 
 def pictures(workdir: pathlib.Path) -> dict[str, bytes]:
     folder = workdir / "completions"
-    names = [name for row in lines(folder / "eval.jsonl") for name in row["pictures"]]
+    rows = [*lines(folder / "eval.jsonl"), *lines(folder / "eval_pictures.jsonl")]
+    names = [name for row in rows for name in row["pictures"]]
     return {name: (folder / name).read_bytes() for name in names}
 
 
@@ -192,7 +193,9 @@ def test_two_processes_repeat_the_run_of_one(whole, tmp_path):
 @pytest.mark.slow
 def test_two_processes_sample_on_another_mesh_of_their_devices(whole, tmp_path):
     workdir = tmp_path / "run"
-    given = flags(workdir, *TINIEST, "rollout_mesh={'data': 4, 'tensor': 2}")
+    given = flags(
+        workdir, *TINIEST, "eval.picture_ablation=true", "rollout_mesh={'data': 4, 'tensor': 2}"
+    )
     ends = together(*[(*MAIN, *given)] * 2)
     both_succeeded(ends)
     same(workdir, whole)

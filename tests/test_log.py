@@ -234,3 +234,13 @@ def test_a_table_shows_the_beginning_of_a_long_text():
     shown = console.file.getvalue()
     assert shown.count("\n") < 120
     assert "... 9,953" in shown and "100 more" in shown and "text" in shown
+
+
+def test_a_note_is_a_line_with_the_stage(tmp_path):
+    console = quiet()
+    with log.Log(tmp_path, "sft", 4, console=console) as entries:
+        entries.note("compiling")
+    assert console.file.getvalue().splitlines() == ["sft: compiling"]
+    with log.Log(tmp_path, "sft", 4, console=console, process_index=1) as entries:
+        entries.note("on another process")
+    assert "another" not in console.file.getvalue()

@@ -205,12 +205,34 @@ def test_a_prompt_without_room_for_its_completion_is_refused_before_the_first_st
         stages.Run(config.load(M2T, few), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes", "refusal"),
+    [
+        ("m2t.py:tiny", [], "this model draws no pictures: set it to False, or take"),
+        ("t2m.py:tiny-text", [], "this model draws no pictures: set it to False, or take"),
+        ("m2m.py:tiny", ["model.draws=false"], "this model draws no pictures"),
+        ("t2m.py:tiny", ["data.train.chain=textual"], "data.train.chain is 'textual': these"),
+    ],
+)
+def test_pictures_of_a_model_that_draws_none_are_not_exchanged(tmp_path, preset, changes, refusal):
+    path = M2T.replace("m2t.py:tiny", preset)
+    made = config.load(path, ["eval.picture_ablation=true", *changes])
+    with pytest.raises(ValueError, match=f"^eval.picture_ablation is True and {refusal}"):
+        stages.Run(made, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_results_of_another_checkpoint_are_measured_again(tmp_path):
     policy = {"stage": "sft", "step": 6, "checkpoint": "last", "what": "all"}
     assert not evaluate.is_done(tmp_path, "_sft", policy)
     (tmp_path / "results_sft.json").write_text(json.dumps({"policy": policy}))
     assert evaluate.is_done(tmp_path, "_sft", policy)
     assert not evaluate.is_done(tmp_path, "_sft", policy | {"step": 8})
+    assert not evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    ablated = {"policy": policy, "picture_ablation": {}}
+    (tmp_path / "results_sft.json").write_text(json.dumps(ablated))
+    assert evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    assert evaluate.is_done(tmp_path, "_sft", policy)
     (tmp_path / "results_sft.json").write_text("")  # as a power cut leaves it
     assert not evaluate.is_done(tmp_path, "_sft", policy)
 
@@ -264,6 +286,59 @@ def test_photographs_are_read_when_their_row_is_used(tmp_path):
     Image.new("RGB", (400, 100)).save(tmp_path / "images/1.png")
     with pytest.raises(ValueError, match="tokens long and the model's context is 5"):
         made.train_rows()
+
+
+def lengthened(folder, *overrides):
+    """A run of five records of NLVR whose rows have 10 to 14 tokens."""
+    nlvr(folder, 5)
+    made = run_of("data.on_bad_record=skip", *overrides)
+    with made.c.unlocked():
+        made.c.data.train = {"task": "nlvr", "source": str(folder)}
+        made.c.data.grpo = dict(made.c.data.train)
+
+    def render(example):
+        tokens = np.arange(10 + int(example.id[-1]), dtype=np.int32)
+        return Row(example.id, tokens, tokens[None], tokens > 2)
+
+    renderer = SimpleNamespace(supervise=render, prompt=render, sight=SIGHT)
+    made.backbone = SimpleNamespace(renderer=renderer, context=12)
+    return made
+
+
+def test_rows_that_are_too_long_are_left_out_and_counted(tmp_path, caplog):
+    made = lengthened(tmp_path, "data.max_bad=0.4", "grpo.eval_steps=0")
+    assert [row.id for row in made.train_rows()] == ["nlvr/0", "nlvr/1", "nlvr/2"]
+    assert [row.id for row in made._supervised_rows()] == ["nlvr/0", "nlvr/1", "nlvr/2"]
+    said = "2 of 5 records are too long and left out; the first: record 'nlvr/3' is 13 tokens"
+    assert [said in line for line in caplog.messages] == [True, True]
+    made.backbone.context, made.c.grpo.max_completion_length = 20, 8
+    rows = made.grpo_questions().rows
+    assert [rows[i].id for i in range(len(rows))] == ["nlvr/0", "nlvr/1", "nlvr/2"]
+    assert rows.question(2).example.id == "nlvr/2"
+    assert "record 'nlvr/3' has a prompt of 13 tokens" in caplog.messages[-1]
+
+
+def test_more_rows_that_are_too_long_than_may_be_left_out_stop_the_run(tmp_path):
+    made = lengthened(tmp_path, "data.max_bad=0.3")
+    said = r"2 of 5 records are too long, more than the share data.max_bad=0.3; the first: record"
+    with pytest.raises(ValueError, match=said):
+        made.train_rows()
+    with pytest.raises(ValueError, match=said):
+        list(made._supervised_rows())
+    made.c.data.max_bad, made.backbone.context = 1.0, 5
+    with pytest.raises(ValueError, match="5 of 5 records are too long"):
+        made.train_rows()
+
+
+@pytest.mark.parametrize(
+    ("task", "message"), [("nlvr", "no records: .*nowhere"), ("resq", "no records: .*nowhere")]
+)
+def test_bad_data_of_a_first_stage_is_found_before_its_weights(tmp_path, task, message):
+    made = config.load(M2T, ["stages=sft", "model.weights=no-such-weights"])
+    with made.unlocked():
+        made.data.train = {"task": task, "source": str(tmp_path / "nowhere")}
+    with pytest.raises(ValueError, match=message):
+        stages.Run(made, tmp_path)
 
 
 def test_an_evaluation_larger_than_what_is_kept_from_training_is_refused():

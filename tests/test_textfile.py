@@ -48,3 +48,22 @@ def test_a_file_of_another_encoding_is_refused(tmp_path):
         list(textfile.read_lines(path))
     with pytest.raises(ValueError, match="is no file; give one that is there"):
         textfile.read_text(tmp_path)
+
+
+def test_objects_are_read_from_lines_or_a_list_with_their_places(tmp_path):
+    path = tmp_path / "a"
+    for text, second in (('{"a": 1}\n\n{"a": 2}\n', 3), ('[{"a": 1},\n\n{"a": 2}]', 2)):
+        path.write_text(text)
+        assert list(textfile.read_objects(path)) == [
+            (f"{path}:1", {"a": 1}),
+            (f"{path}:{second}", {"a": 2}),
+        ]
+    for text, line in (
+        ("{}\n[1]\n", "a:2: a JSON list; one object a line is expected"),
+        ("[1]", "a:1: a JSON int; one object a line is expected"),
+        ("[1", "a: not JSON .*; a list of objects is expected"),
+        ("{}\n{\n", "a:2: not JSON .*; one object a line is expected"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=line):
+            list(textfile.read_objects(path))

@@ -5,7 +5,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mmcot_jax import torch_io
+from mmcot_jax import hf, torch_io
 
 
 def test_without_torch_the_extra_is_named(tmp_path, monkeypatch):
@@ -128,3 +128,12 @@ def test_a_damaged_file_is_one_line(save, zipped):
             torch_io.read(path)
         except ValueError as error:
             assert str(error).startswith(str(path)) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("length", [128, 640, 896, 1152])
+def test_a_safetensors_file_is_no_pickle_whatever_its_headers_length(tmp_path, length):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    data = length.to_bytes(8, "little") + header + np.float32(1.5).tobytes()
+    assert data[:1] == b"\x80"  # 640 has the second byte of a pickle too
+    (tmp_path / "model.safetensors").write_bytes(data)
+    assert hf.read_file(tmp_path / "model.safetensors")["a"].tolist() == [1.5]

@@ -16,8 +16,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import log, models, stages
+from mmcot_jax import compilation, log, models, stages
 from mmcot_jax.bench import questions
+from mmcot_jax.compilation import Compilation
 from mmcot_jax.plan import programs
 from mmcot_jax.train import grpo, policy, preflight
 from mmcot_jax.types import Backbone, Variables
@@ -25,25 +26,6 @@ from mmcot_jax.types import Backbone, Variables
 REWARD = "mmcot_jax.bench.reward:checksum"
 FILES = ("weights", "adapter")
 """Ends of the keys of `model` that name files of weights."""
-CACHE_HIT = "/jax/compilation_cache/cache_hits"
-COMPILED = "/jax/core/compile/backend_compile_duration"
-TRACED = (
-    "/jax/core/compile/jaxpr_trace_duration",
-    "/jax/core/compile/jaxpr_to_mlir_module_duration",
-)
-
-
-class Compilation(NamedTuple):
-    """Programs and seconds of a phase."""
-
-    programs: int
-    """Compiled, or read from the persistent cache."""
-    cached: int
-    """Those of them that were read from the persistent cache."""
-    seconds: float
-    """Of the compiler, or of reading its results."""
-    trace_seconds: float
-    """Of tracing and lowering; inner functions are counted again in outer ones."""
 
 
 class Steps(NamedTuple):
@@ -108,25 +90,14 @@ class _Watch:
     def __init__(self, steps: int, began: float):
         self._steps, self._began = steps, began
         self.marks = [_mark()]
-        self.compilations: list[dict[str, Any]] = []
-        self._counts: dict[str, Any] = {}
-        jax.monitoring.register_event_listener(self._count)
-        jax.monitoring.register_event_duration_secs_listener(self._add)
+        self.compiled = [compilation.so_far()]
 
     def __call__(self) -> bool:
         self.marks.append(_mark())
-        self.compilations.append(self._counts)
-        self._counts = {}
+        self.compiled.append(compilation.so_far())
         if len(self.marks) == self._steps + 2:
             raise _Enough
         return False
-
-    def _count(self, name: str, **_: Any) -> None:
-        self._counts[name] = self._counts.get(name, 0) + 1
-
-    def _add(self, name: str, seconds: float, **_: Any) -> None:
-        self._count(name)
-        self._counts[f"{name}/s"] = self._counts.get(f"{name}/s", 0.0) + seconds
 
     def steps(self, metrics: list[dict[str, Any]]) -> Steps:
         """What was measured, beside what the steps logged."""
@@ -134,27 +105,17 @@ class _Watch:
             [after - before for before, after in itertools.pairwise(times)]
             for times in zip(*self.marks, strict=True)
         )
+        start, first, last = self.compiled[0], self.compiled[1], self.compiled[-1]
         return Steps(
             ready_s=self.marks[1][0] - self._began,
             ready_cpu_s=self.marks[1][1],
             first_s=wall[0],
-            first_compilation=self._compilation(self.compilations[:1]),
+            first_compilation=first.since(start),
             wall_s=wall[1:],
             cpu_s=cpu[1:],
-            compilation=self._compilation(self.compilations[1:]),
+            compilation=last.since(first),
             metrics=metrics[1:],
             peak_bytes=_peak_bytes(),
-        )
-
-    def _compilation(self, counts: list[dict[str, Any]]) -> Compilation:
-        def total(name: str) -> Any:
-            return sum(each.get(name, 0) for each in counts)
-
-        return Compilation(
-            int(total(COMPILED)),
-            int(total(CACHE_HIT)),
-            total(f"{COMPILED}/s"),
-            sum(total(f"{name}/s") for name in TRACED),
         )
 
 

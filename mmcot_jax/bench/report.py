@@ -76,6 +76,7 @@ def summarize(c: ConfigDict, steps: Steps, needed: dict[str, float], rates: Rate
         **{f"{name}_s": seconds for name, seconds in times.items()},
         "rows": rows,
         "tokens": tokens,
+        "decoded_per_token": median(m["completions/decoded_per_token"] for m in steps.metrics),
         "completion_tokens": completion,
         "tokens_per_second": tokens / wall,
         "tokens_per_second_per_device": tokens / wall / devices,
@@ -115,6 +116,7 @@ def print_table(report: dict[str, Any]) -> None:
         "tokens a second of training": (
             f"{s['train_tokens_per_second_per_device']:.4g} per device"
         ),
+        "decoded tokens per token of a completion": f"{s['decoded_per_token']:.3g}",
         "model FLOPs utilisation of training": f"{s['train_utilization']:.1%} of the peak",
         "rollout over its floor": f"{s['rollout_over_floor']:.3g} ({s['rollout_floor_s']:.3g} s)",
         "peak memory": f"{s['peak_bytes'] / GIB:.3g} GiB, "

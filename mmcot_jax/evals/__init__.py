@@ -5,6 +5,10 @@ A module that judges answers has
     def summarize(answered) -> tuple[results, rows]: ...   # for results.json and completions/
     def correct(answered) -> tuple[bool, ...]: ...         # for the accuracy that GRPO logs
 
+for `eval.picture_ablation`
+
+    def answers(answered) -> tuple[str | None, ...]: ...   # as they are compared; None: no answer
+
 and, if it has its own table of results,
 
     def console(runs, name) -> rich.table.Table: ...   # runs: name of a run -> results of all sets
@@ -16,6 +20,11 @@ from types import ModuleType
 from mmcot_jax import modules
 
 REQUIRED = ("summarize", "correct")
+
+
+def names() -> list[str]:
+    """Returns the names of the modules of this package that judge answers."""
+    return modules.names(__name__, REQUIRED)
 
 
 def get(name: str, task_file: str | pathlib.Path | None = None) -> ModuleType:

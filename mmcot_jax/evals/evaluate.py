@@ -12,15 +12,16 @@ import rich.console
 from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import table
+from mmcot_jax.evals import harness, picture_ablation, table
 from mmcot_jax.evals.answer import answer, decoded_pictures, lengths
+from mmcot_jax.evals.continuation import ablate
 from mmcot_jax.example import Example
 from mmcot_jax.hosts import is_main_process, never_preempted
 from mmcot_jax.log import Log, write_completions, write_json
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.types import Backbone, Variables
 
-OTHER_GROUPS = ("eval", "policy")
+OTHER_GROUPS = ("eval", "policy", picture_ablation.GROUP)
 """Groups of results.json beside those of the sets."""
 
 
@@ -46,38 +47,61 @@ def evaluate(
 ) -> None:
     """Answers and judges all sets; writes results{after}.json and completions/eval{after}*.jsonl.
 
+    The formats of `eval.sample_formats` are written to samples{after}/.
+
     `c` is the config's group `eval`, see `answer.answer`. The results name the weights as
-    `policy`, plain JSON: their stage, step and checkpoint.
+    `policy`, plain JSON: their stage, step and checkpoint. With `picture_ablation` the chains with
+    pictures are also continued from these, see `continuation.ablate`.
 
     Raises:
         Preempted: `preempted()` returned True; the next run answers again.
     """
-    results, statistics = {}, {}
+    results, statistics, ablated = {}, {}, {}
+    where = {"mesh": mesh, "key": key, "preempted": preempted}
     for name, (examples, judge) in sets.items():
         stage = f"eval{after}_{name}" if c.get("sets") else f"eval{after}"
         batches = -(-len(examples) // c["batch_size"])
         with Log(workdir, stage, batches, process_index=jax.process_index()) as log:
-            answered = answer(
-                backbone, variables, examples, c, mesh=mesh, key=key, log=log, preempted=preempted
-            )
+            answered = answer(backbone, variables, examples, c, log=log, **where)
         results[name], rows = judge.summarize(answered)
         pictures = [decoded_pictures(backbone, a.reply) for a in answered]
         file = workdir / "completions" / f"{stage}.jsonl"
         write_completions(file, rows, pictures, process_index=jax.process_index())
+        if is_main_process():
+            harness.write(
+                c.get("sample_formats", ()),
+                workdir / f"samples{after}",
+                run=workdir.resolve().name,
+                name=name,
+                answered=answered,
+                rows=rows,
+            )
         statistics[name] = lengths(answered)
+        if c.get("picture_ablation"):
+            given = backbone, variables, examples, answered, judge, c
+            ablated[name] = ablate(*given, workdir=workdir, stage=stage, **where)
     results["eval"] = statistics if c.get("sets") else next(iter(statistics.values()))
+    if ablated:
+        results[picture_ablation.GROUP] = ablated
     results["policy"] = dict(policy)
     if is_main_process():
         write_json(_path(workdir, after), results)
 
 
-def is_done(workdir: pathlib.Path, after: str, policy: Mapping[str, Any]) -> bool:
-    """True if the results of an evaluation of `policy` are there; all processes return the same."""
+def is_done(
+    workdir: pathlib.Path, after: str, policy: Mapping[str, Any], ablation: bool = False
+) -> bool:
+    """True if the results of an evaluation of `policy` are there; all processes return the same.
+
+    With `ablation` those of the picture ablation must be there too.
+    """
     try:
         results = json.loads(_path(workdir, after).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         results = {"policy": None}
-    return meshes.all_gather_objects(results.get("policy", policy) == policy)[0]
+    done = results.get("policy", policy) == policy
+    done = done and (picture_ablation.GROUP in results or not ablation)
+    return meshes.all_gather_objects(done)[0]
 
 
 def show(
@@ -95,7 +119,12 @@ def show(
     runs = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
     (name, (_, judge)), *others = sets.items()
     own = not others and hasattr(judge, "console")
-    rich.console.Console().print(judge.console(runs, name) if own else table.numbers(runs))
+    tables = [results.pop(picture_ablation.GROUP, None) for results in runs.values()]
+    console = rich.console.Console()
+    console.print(judge.console(runs, name) if own else table.numbers(runs))
+    for run, ablated in zip(runs, tables, strict=True):
+        if ablated:
+            console.print(picture_ablation.console(ablated, f"{run}: continued from the pictures"))
 
 
 def _path(workdir: pathlib.Path, after: str) -> pathlib.Path:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmcot_jax.answers.think_answer import is_correct, read_answer, read_thought
+from mmcot_jax.answers.think_answer import is_correct, normalize, read_answer, read_thought
 from mmcot_jax.boxes import parse
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Answered, Example
@@ -33,7 +33,7 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
         "kinds": _by_kind([a.example.extra.get("kind") for a in answered], verdicts),
     }
     rows = [
-        _row(a, read, verdict)
+        row(a, read, verdict)
         for a, read, verdict in zip(answered, pooled["strict"].answers, verdicts, strict=True)
     ]
     return {name: value for name, value in results.items() if value}, rows
@@ -42,6 +42,12 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
     """Returns whether each answer is correct, by the same rule as the reward `tagged_accuracy`."""
     return tuple(is_correct(read_answer(a.reply.text), a.example) for a in answered)
+
+
+def answers(answered: Sequence[Answered]) -> tuple[str | None, ...]:
+    """Returns the content of each reply's <answer> as it is compared, or None without one."""
+    read = [read_answer(a.reply.text) for a in answered]
+    return tuple(None if text is None else normalize(text) for text in read)
 
 
 def _gold(example: Example) -> tuple[str, ...]:
@@ -57,11 +63,12 @@ def _by_kind(kinds: Sequence[str | None], verdicts: Sequence[bool]) -> dict[str,
     return {kind: {"accuracy": sum(of) / len(of), "n": len(of)} for kind, of in found.items()}
 
 
-def _row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any]:
+def row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any]:
+    """Returns a question's row for completions; a question without a picture has no boxes."""
     example, text = answered.example, answered.reply.text
     extra = example.extra
     space = extra["space"]
-    boxes = parse(read_thought(text), space)
+    boxes = parse(read_thought(text), space) if space else []
     return {
         "id": example.id,
         "kind": extra.get("kind"),
@@ -72,7 +79,7 @@ def _row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, An
         "possible_answers": list(extra["possible_answers"]),
         "answers": list(read),
         "correct": verdict,
-        "space": list(space),
+        "space": list(space) if space else None,
         "boxes": [[box.label, *box.corners] for box in boxes],
         "gold_boxes": [[box.label, *box.corners] for box in extra["boxes"]],
         "tokens": answered.tokens,

@@ -50,6 +50,11 @@ def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
     return metrics.puzzle(_rows(answered), "strict").correct
 
 
+def answers(answered: Sequence[Answered]) -> tuple[str | None, ...]:
+    """Returns the letter that each reply states last, or None."""
+    return metrics.puzzle(_rows(answered), "strict").letters
+
+
 def _rows(answered: Sequence[Answered]) -> list[metrics.Choice]:
     return [
         metrics.Choice(

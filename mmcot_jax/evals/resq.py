@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmcot_jax.answers.yes_no import PARSERS, judge
+from mmcot_jax.answers.yes_no import PARSERS, judge, letters_and_digits
 from mmcot_jax.evals import pass_at_k
 from mmcot_jax.example import Answered
 
@@ -38,6 +38,12 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
 def correct(answered: Sequence[Answered]) -> tuple[bool, ...]:
     """Returns whether each answer is correct, by the strict parser."""
     return tuple(map(bool, _verdicts(answered, "strict")))
+
+
+def answers(answered: Sequence[Answered]) -> tuple[str | None, ...]:
+    """Returns the word that each reply answers, in small letters, or None."""
+    read = [PARSERS["strict"](a.reply.text) for a in answered]
+    return tuple(None if word is None else letters_and_digits(word) for word in read)
 
 
 def _verdicts(answered: Sequence[Answered], parser: str) -> list[bool | None]:

@@ -1,5 +1,7 @@
 """Backbones, one folder each, and how a config's weights are loaded into one.
 
+Beside them are the models that a backbone may paint and look with: unCLIP and CLIP.
+
 A folder has `build(c)`, `load(backbone, c, key, mesh)`, `picture_identity(c)` and a module
 `weights` with `table(backbone)` and `save(...)`; `describe(backbone, c)` returns the files that an
 export has beside its weights. A user's own may have `PARAMS`: rows for `rules.PARAMS`.
@@ -24,7 +26,11 @@ from mmcot_jax.types import Backbone, Variables
 
 def names() -> list[str]:
     """Returns the names of the backbones of this package."""
-    return modules.names(__name__)
+    return [name for name in modules.names(__name__) if name not in _TOWERS]
+
+
+_TOWERS = ("clip", "unclip")
+"""Models that backbones make use of."""
 
 
 REQUIRED = ("build", "load")

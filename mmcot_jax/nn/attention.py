@@ -1,11 +1,13 @@
-"""Attention: the plain function, one in parts, one over shared prompts, the TPU's splash kernel.
+"""Attention: the plain function, one in parts, one over shared prompts, and accelerators' kernels.
 
 Axes: B rows, N prompts, G samples per prompt, T queries, S keys, P keys of a prompt, W keys of a
 sample, H heads, K kv heads, C head channels.
 """
 
+import re
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +17,22 @@ from jaxtyping import Array, Bool, Float, Int
 from mmcot_jax import rules
 
 LANES = 128
-"""Channels, or tokens, of one TPU vector register."""
+"""Channels, or tokens, of one TPU vector register; tokens of which cuDNN takes a multiple."""
 BLOCK = 512
 """Queries and keys per step of splash attention, and queries per part of `attend_in_parts`."""
 
 
 class AttentionMask(NamedTuple):
-    """The slots that each query attends to: neither later ones nor padding."""
+    """The slots that each query attends to: neither later ones nor padding.
+
+    No [T, S] array: attention computes what it needs of it from these.
+    """
 
     valid: Bool[Array, "B S"]
-    mask: Bool[Array, "B T S"] | None
-    """None: causal over as many slots as queries, which is all that splash attention needs."""
+    start: Int[Array, ""] | None = None
+    """The slot of the first query in a cache; None: the rows attend to themselves alone."""
     completions: Bool[Array, "B G T"] | None = None
-    """Rows [prompt | completion 1 | ... | completion G]: validity of each completion's tokens.
-    `mask` is then of the prompts alone."""
+    """Rows [prompt | completion 1 | ... | completion G]: validity of each completion's tokens."""
 
 
 def attend(
@@ -58,20 +62,26 @@ def attend_in_parts(
     q: Float[Array, "B T H C"],
     k: Float[Array, "B K S C"],
     v: Float[Array, "B K S C"],
-    mask: Bool[Array, "B T S"],
+    valid: Bool[Array, "B S"],
+    start: jax.Array | int = 0,
 ) -> Float[Array, "B T H C"]:
-    """Equals `attend`, `BLOCK` queries at a time: never all scores of a row of 5,000 tokens.
+    """Equals `attend` under `causal(valid, start, T)`, `BLOCK` queries at a time.
 
-    The backward pass computes the scores of each part again.
+    Neither all scores nor the whole mask of a row of 5,000 tokens exist. The backward pass computes
+    the scores of each part again.
     """
     t = q.shape[1]
     if t <= BLOCK:
-        return attend(q, k, v, mask)
-    more = -t % BLOCK
-    q = jnp.pad(q, [(0, 0), (0, more), (0, 0), (0, 0)])
-    mask = jnp.pad(mask, [(0, 0), (0, more), (0, 0)])
-    parts = tuple(rearrange(x, "b (n t) ... -> n b t ...", t=BLOCK) for x in (q, mask))
-    y = jax.lax.map(jax.checkpoint(lambda part: attend(part[0], k, v, part[1])), parts)
+        return attend(q, k, v, causal(valid, start, t))
+    q = jnp.pad(q, [(0, 0), (0, -t % BLOCK), (0, 0), (0, 0)])
+    q = rearrange(q, "b (n t) h c -> n b t h c", t=BLOCK)
+    starts = start + jnp.arange(len(q)) * BLOCK
+
+    @jax.checkpoint
+    def attend_part(q, start):
+        return attend(q, k, v, causal(valid, start, BLOCK))
+
+    y = jax.lax.map(lambda part: attend_part(*part), (q, starts))
     return rearrange(y, "n b t h c -> b (n t) h c")[:, :t]
 
 
@@ -108,28 +118,31 @@ def attend_shared(
     y = rearrange(
         jnp.einsum("nkxp,nkpc->nkxc", rows, prompt_v), "n k (g h t) c -> n g k h t c", g=g, t=t
     )
-    y = y + jnp.einsum("ngkhtw,ngkwc->ngkhtc", own.astype(v.dtype), v)
+    # one axis for all rows, as in the cache: with two a TPU copies the window of values out of it
+    own, v = (x.reshape(-1, *x.shape[2:]) for x in (own.astype(v.dtype), v))
+    y = y + jnp.einsum("bkhtw,bkwc->bkhtc", own, v).reshape(y.shape)
     return rearrange(y / total.astype(v.dtype), "n g k h t c -> n g t (k h) c")
 
 
-def attend_rows(
+def attend_rows_in_parts(
     q: Float[Array, "B S H C"],
     k: Float[Array, "B K S C"],
     v: Float[Array, "B K S C"],
-    mask: AttentionMask,
+    valid: Bool[Array, "B S"],
+    completions: Bool[Array, "B G T"],
 ) -> Float[Array, "B S H C"]:
-    """Attention of rows [prompt | completion 1 | ... | completion G], without a cache.
+    """Attention of rows [prompt | completion 1 | ... | completion G] to themselves.
 
     Prompts attend causally; a completion attends to the prompt, and causally to itself.
     """
-    g, t = mask.completions.shape[1:]
+    g, t = completions.shape[1:]
     p = q.shape[1] - g * t
     prompt_k, prompt_v = k[:, :, :p], v[:, :, :p]
-    prompt = attend_in_parts(q[:, :p], prompt_k, prompt_v, mask.mask)
+    prompt = attend_in_parts(q[:, :p], prompt_k, prompt_v, valid[:, :p])
     own_k, own_v = (rearrange(x[:, :, p:], "b k (g t) c -> b g k t c", g=g) for x in (k, v))
     own_q = rearrange(q[:, p:], "b (g t) h c -> b g t h c", g=g)
-    given = (prompt_k, prompt_v, mask.valid[:, :p])
-    own = _attend_completions(own_q, *given, own_k, own_v, mask.completions)
+    given = (prompt_k, prompt_v, valid[:, :p])
+    own = _attend_completions(own_q, *given, own_k, own_v, completions)
     return jnp.concatenate([prompt, rearrange(own, "b g t h c -> b (g t) h c")], axis=1)
 
 
@@ -223,11 +236,64 @@ def causal(valid: Bool[Array, "B S"], start: jax.Array | int, queries: int) -> B
     return valid[:, None, :] & (slots[None, None, :] <= own[None, :, None])
 
 
-def is_fused(channels: int) -> bool:
-    """Returns whether splash attention is used: on a TPU, for heads of whole lanes."""
+class Kernel(NamedTuple):
+    """A fused implementation of rows that attend to themselves."""
+
+    name: str
+    fits: Callable[[int, Any], bool]
+    """Channels of a head, dtype -> whether the kernel takes them."""
+
+
+def _fits_splash(channels: int, dtype: Any) -> bool:
+    return channels % LANES == 0
+
+
+def _fits_cudnn(channels: int, dtype: Any) -> bool:
+    # Hopper takes 256 channels, older GPUs 128
+    half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
+    return half and channels % 8 == 0 and channels <= 128 and _has_flash_attention()
+
+
+def _has_flash_attention() -> bool:
+    """Returns whether cuDNN has it for this process's GPU: an A100 is 8.0, a T4 7.5."""
+    capability = getattr(jax.local_devices()[0], "compute_capability", None)
+    if capability is None:  # the program is for a GPU that is not here
+        return True
+    number = re.fullmatch(r"(\d+)\.\d+", str(capability))  # AMD's are names
+    return number is not None and int(number[1]) >= 8
+
+
+KERNELS = {"tpu": Kernel("splash", _fits_splash), "gpu": Kernel("cudnn", _fits_cudnn)}
+"""Platform -> the kernel of rows that attend to themselves: supervised rows, training rows with any
+number of completions, and prompts as they fill a cache. Where it does not fit, on other platforms,
+and for queries after a cache, attention is in parts."""
+
+
+def implementation(channels: int, dtype: Any) -> str:
+    """Returns "splash", "cudnn" or "parts", for the platform that the program is compiled for."""
     device = jax.sharding.get_abstract_mesh().abstract_device
-    platform = device.platform if device else jax.default_backend()
-    return platform == "tpu" and channels % LANES == 0
+    kernel = KERNELS.get(device.platform if device else jax.default_backend())
+    return kernel.name if kernel and kernel.fits(channels, dtype) else "parts"
+
+
+def attend_rows(
+    q: Float[Array, "B T H C"],
+    k: Float[Array, "B K T C"],
+    v: Float[Array, "B K T C"],
+    valid: Bool[Array, "B T"],
+    completions: Bool[Array, "B G W"] | None = None,
+) -> Float[Array, "B T H C"]:
+    """Attention of rows to themselves, by the platform's implementation.
+
+    All are equal wherever a query is valid; the one in parts defines the result. The valid tokens
+    of a row, or of a prompt and each of its completions, are contiguous.
+    """
+    kernel = implementation(q.shape[-1], q.dtype)
+    if kernel != "parts":
+        return attend_fused(q, k, v, valid, completions, kernel=kernel)
+    if completions is None:
+        return attend_in_parts(q, k, v, valid)
+    return attend_rows_in_parts(q, k, v, valid, completions)
 
 
 def attend_fused(
@@ -237,21 +303,21 @@ def attend_fused(
     valid: Bool[Array, "B T"],
     completions: Bool[Array, "B G W"] | None = None,
     *,
+    kernel: str,
     interpret: bool = False,
 ) -> Float[Array, "B T H C"]:
-    """Causal self-attention by the TPU's splash kernel, without scores in memory.
+    """Attention of rows to themselves by an accelerator's kernel, without scores in memory.
 
-    Equals `attend` under `causal(valid, 0, T)`, or `attend_rows` if rows hold `completions`,
-    wherever a query is valid. Each device computes its own rows and heads.
+    Equals `attend` under `causal(valid, 0, T)`, or `attend_rows_in_parts` if rows hold
+    `completions`, wherever a query is valid. Each device computes its own rows and heads.
+    `interpret` runs "splash" without a TPU, and the plain function that equals "cudnn".
     """
     q = rearrange(q * q.shape[-1] ** -0.5, "b t h c -> b h t c")
-    t = q.shape[2]
-    more = [(0, 0), (0, 0), (0, -t % LANES), (0, 0)]
-    given = (*(jnp.pad(x, more) for x in (q, k, v)), jnp.pad(valid, more[:1] + more[2:3]))
-    # imported only where it runs: Pallas takes a second
-    from mmcot_jax.nn import splash
-
-    run = partial(splash.run, shared=_shared(t, completions), interpret=interpret)
+    if kernel == "splash":  # imported only where it runs: Pallas takes a second
+        from mmcot_jax.nn.splash import run
+    else:
+        from mmcot_jax.nn.cudnn import run
+    run = partial(run, shared=_shared(q.shape[2], completions), interpret=interpret)
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.empty:
         heads = [rules.spec("bh", x.shape, mesh) for x in (q, k)]
@@ -259,7 +325,7 @@ def attend_fused(
             heads = [rules.spec("b", q.shape, mesh)] * 2
         specs = (heads[0], heads[1], heads[1], rules.spec("b", valid.shape, mesh))
         run = jax.shard_map(run, in_specs=specs, out_specs=heads[0], check_vma=False)
-    return rearrange(run(*given)[:, :, :t], "b h t c -> b t h c")
+    return rearrange(run(q, k, v, valid), "b h t c -> b t h c")
 
 
 def _shared(t: int, completions: jax.Array | None) -> tuple[int, int, int] | None:

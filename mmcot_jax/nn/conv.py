@@ -19,16 +19,27 @@ HIGHEST = jax.lax.Precision.HIGHEST
 conv = partial(nn.Conv, precision=HIGHEST)
 
 
-def downsample(x: Float[Array, "N H W C"], dtype: DTypeLike, name: str | None = None) -> jax.Array:
+def downsample(
+    x: Float[Array, "N H W C"],
+    dtype: DTypeLike,
+    name: str | None = None,
+    param_dtype: DTypeLike = jnp.float32,
+) -> jax.Array:
     """Halves height and width: stride 2, padded by one row below and one column on the right."""
+    dtypes = {"dtype": dtype, "param_dtype": param_dtype}
     padding = ((0, 1), (0, 1))
-    return conv(x.shape[-1], (3, 3), strides=2, padding=padding, dtype=dtype, name=name)(x)
+    return conv(x.shape[-1], (3, 3), strides=2, padding=padding, name=name, **dtypes)(x)
 
 
-def upsample(x: Float[Array, "N H W C"], dtype: DTypeLike, name: str | None = None) -> jax.Array:
+def upsample(
+    x: Float[Array, "N H W C"],
+    dtype: DTypeLike,
+    name: str | None = None,
+    param_dtype: DTypeLike = jnp.float32,
+) -> jax.Array:
     """Doubles height and width, each cell repeated 2 x 2, then a 3 x 3 convolution."""
     x = x.repeat(2, axis=1).repeat(2, axis=2)
-    return conv(x.shape[-1], (3, 3), dtype=dtype, name=name)(x)
+    return conv(x.shape[-1], (3, 3), dtype=dtype, param_dtype=param_dtype, name=name)(x)
 
 
 class GroupNorm(nn.Module):

@@ -11,17 +11,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.experimental.layout import Layout, with_layout_constraint
 
-from mmcot_jax import options
+from mmcot_jax import options, rules
 from mmcot_jax.nn.attention import (
     AttentionMask,
-    attend_fused,
     attend_in_parts,
     attend_rows,
     attend_shared,
     attend_shared_some,
     causal,
-    is_fused,
+    implementation,
 )
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, QuantizedEmbed, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
@@ -122,17 +122,13 @@ class Attention(nn.Module):
         k, v = (constrain(rearrange(x, "b t k c -> b k t c"), "bh") for x in (k, v))
         q = constrain(q, "b.h")
         if slots is not None:
-            slots, k, v = _write(slots, k, v, mask.mask.shape[-1])
-            if prompt is None:
-                y = attend_in_parts(q, k, v, mask.mask)
-            else:
-                y = _attend_after(prompt, slots, q, k, v, mask.mask)
-        elif mask.mask is None:
-            y = attend_fused(q, k, v, mask.valid, mask.completions)
-        elif mask.completions is not None:
-            y = attend_rows(q, k, v, mask)
+            slots, written_k, written_v = _write(slots, k, v, mask.valid.shape[1])
+        if mask.start is None:
+            y = attend_rows(q, k, v, mask.valid, mask.completions)
+        elif prompt is None:
+            y = attend_in_parts(q, written_k, written_v, mask.valid, mask.start)
         else:
-            y = attend_in_parts(q, k, v, mask.mask)
+            y = _attend_after(prompt, slots, q, written_k, written_v, mask)
         y = constrain(y.reshape(b, t, c.heads * c.channels), "b.h")
         return _linear(c, "o", c.width, init=c.out_init)(y), slots
 
@@ -216,7 +212,7 @@ class Decoder(nn.Module):
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
         if cache is None:
             slots = prompt = None
-            mask = _mask(batch.valid, shared, is_fused(c.channels))
+            mask = AttentionMask(batch.valid, completions=_completions(batch.valid, shared))
         else:
             start, prompts = cache.length, cache.prompt
             shards = 1 if cache.rows is None else len(cache.rows)
@@ -229,7 +225,9 @@ class Decoder(nn.Module):
             prompt_valid = None if prompts is None else prompts.valid
             layer = jnp.zeros((), jnp.int32)
             slots = _Slots(cache.k, cache.v, layer, start, prompt_valid, cache.rows)
-            mask = AttentionMask(read, causal(read, start, x.shape[1]))
+            # a batch as long as the cache begins it: these prompts attend to themselves alone
+            fills = prompts is None and valid.shape[1] == x.shape[1]
+            mask = AttentionMask(batch.valid) if fills else AttentionMask(read, start)
         (x, slots), _ = self.layers((constrain(x, "b"), slots), angle, mask, prompt)
         if cache is not None:
             cache = cache._replace(k=slots.k, v=slots.v, valid=valid, length=start + x.shape[1])
@@ -249,13 +247,11 @@ class Decoder(nn.Module):
         return self.unembed(self(batch)[0])
 
 
-def _mask(valid: jax.Array, shared: SharedPrompt | None, fused: bool) -> AttentionMask:
-    """The mask of rows without a cache; a fused kernel computes it from `valid` alone."""
-    p = valid.shape[1] if shared is None else shared.prompt
-    mask = None if fused else causal(valid[:, :p], 0, p)
+def _completions(valid: jax.Array, shared: SharedPrompt | None) -> jax.Array | None:
+    """Validity of the tokens of each completion, [B G T], of rows that share a prompt."""
     if shared is None:
-        return AttentionMask(valid, mask)
-    return AttentionMask(valid, mask, valid[:, p:].reshape(len(valid), -1, shared.completion))
+        return None
+    return valid[:, shared.prompt :].reshape(len(valid), -1, shared.completion)
 
 
 def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
@@ -295,15 +291,34 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
         x = jax.lax.dynamic_update_slice(x, new, (slots.layer, 0, 0, 0, slots.start, 0))
         size = (1, shards, rows, heads, window, channels)
         own = jax.lax.dynamic_slice(x, (slots.layer, 0, 0, 0, 0, 0), size)
-        return x.reshape(cache.shape), own.reshape(-1, heads, window, channels)
+        x = _constrain_layout(x.reshape(cache.shape))
+        return x, own.reshape(-1, heads, window, channels)
 
     (all_k, k), (all_v, v) = one(slots.k, k), one(slots.v, v)
     return slots._replace(k=all_k, v=all_v), k, v
 
 
-def _attend_after(prompt, slots: _Slots, q, k, v, mask):
+def _constrain_layout(cache: jax.Array) -> jax.Array:
+    """Constrains a TPU's layout of [L B K W C] to slots before rows before heads.
+
+    It is the compiler's own choice, but not where rows are as many as heads. Loops over other rows
+    then have a copy of the cache in another layout: 6 GiB more for `m2m:7b`. Fewer than 8 heads on
+    a device would be padded, so their layout is the compiler's.
+    """
+    heads, channels = cache.shape[2], cache.shape[4]
+    if implementation(channels, cache.dtype) != "splash":
+        return cache
+    mesh = jax.sharding.get_abstract_mesh()
+    devices = 1 if mesh.empty else rules.size(mesh, "tensor")
+    if heads % (8 * devices):
+        return cache
+    return with_layout_constraint(cache, Layout((0, 3, 1, 2, 4)))
+
+
+def _attend_after(prompt, slots: _Slots, q, k, v, mask: AttentionMask):
     """Attends to prompts ([N K P C] twice) and to own slots; [B T H C] -> [B T H C]."""
     shape, valid, rows = q.shape, slots.prompt_valid, slots.rows
+    mask = causal(mask.valid, mask.start, q.shape[1])
     groups = len(valid) if rows is None else len(rows)
     q, k, v, mask = (x.reshape(groups, -1, *x.shape[1:]) for x in (q, k, v, mask))
     if rows is None:

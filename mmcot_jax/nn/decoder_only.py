@@ -110,7 +110,7 @@ class DecoderOnly:
         return decoder.init_cache(self.c, batch, slots, prompts)
 
     def paint(
-        self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array | None = None
+        self, variables: Variables, ids: Int[Array, "N K"], keys: jax.Array | None = None
     ) -> UInt8[Array, "N h w 3"]:
         """Refuses: this backbone makes no pixels.
 

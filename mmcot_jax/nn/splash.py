@@ -44,11 +44,14 @@ def run(
     shared: tuple[int, int, int] | None,
     interpret: bool,
 ) -> jax.Array:
-    """[B H T C], [B K T C] twice, [B T] -> [B H T C]; T is whole lanes.
+    """[B H T C], [B K T C] twice, [B T] -> [B H T C]; queries come scaled.
 
     `shared` has the tokens of a prompt, those of a completion, and the number of completions.
     """
-    heads, t = q.shape[1:3]
+    heads, tokens = q.shape[1:3]
+    more = -tokens % LANES
+    q, k, v = (jnp.pad(x, [(0, 0), (0, 0), (0, more), (0, 0)]) for x in (q, k, v))
+    t = tokens + more
     size = max(n for n in range(LANES, min(BLOCK, t) + 1, LANES) if t % n == 0)
     names = ("block_q", "block_kv", "block_kv_compute")
     names += ("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute", "block_q_dq", "block_kv_dq")
@@ -61,5 +64,6 @@ def run(
         interpret=interpret,
     )
     # padding attends to padding, words to words
-    segments = valid.astype(jnp.int32)
-    return jax.vmap(kernel)(q, k, v, splash_attention.SegmentIds(segments, segments))
+    segments = jnp.pad(valid, [(0, 0), (0, more)]).astype(jnp.int32)
+    y = jax.vmap(kernel)(q, k, v, splash_attention.SegmentIds(segments, segments))
+    return y[:, :, :tokens]

@@ -16,7 +16,8 @@ from mmcot_jax.options.table import LORA_TARGETS, OPTIONS, Option
 
 _BY_KEY = {option.key: option for option in OPTIONS}
 _EXAMPLES = re.compile(r"^(data\.(train|grpo)|eval\.data|eval\.sets\.[^.]+)\.")
-_TOWER = re.compile(r"^model\.(vision|vqgan|seed)\.\w+$")
+_TOWERS = r"vision|vqgan|seed|unclip\.unet|unclip\.vae|clip(\.vision|\.text)?"
+_TOWER = re.compile(rf"^model\.({_TOWERS})\.\w+$")
 _CLOSED = ("sft", "grpo", "mesh", "rollout_mesh", "model.lora", "model.decoder")
 """Groups that have the options of `OPTIONS` only; a task may read others from `eval`."""
 

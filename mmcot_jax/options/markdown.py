@@ -9,7 +9,8 @@ ALL = """# All options
 
 Printed by `python -m mmcot_jax.options`. A flag is `--config.` and the option, such as
 `--config.sft.max_steps=100`. `data.*` is `data.train`, `data.grpo`, `eval.data` or a set of
-`eval.sets`; `model.TOWER` is `model.vision`, `model.vqgan` or `model.seed`. TRL: the name there, in
+`eval.sets`; `model.TOWER` is `model.vision`, `model.vqgan`, `model.seed`, `model.unclip.unet`,
+`model.unclip.vae` or a tower of `model.clip`. TRL: the name there, in
 transformers or in PEFT; an empty cell is the same name, - none. Resume: why the option may change
 between two starts of one run; the others may not.
 """

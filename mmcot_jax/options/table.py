@@ -1,7 +1,8 @@
 """The options of a config: their values, "off" values, meanings, and names in TRL.
 
 `data.*` is `data.train`, `data.grpo`, `eval.data` or a set of `eval.sets`; `model.TOWER` is
-`model.vision`, `model.vqgan` or `model.seed`.
+`model.vision`, `model.vqgan`, `model.seed`, `model.unclip.unet`, `model.unclip.vae` or a tower of
+`model.clip`.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from mmcot_jax.options.values import (
     numbers,
     one_of,
     sizes,
+    some_of,
     steps_or_share,
     text,
     whole,
@@ -92,7 +94,8 @@ _OPTIMIZER = (
     Option("num_train_epochs", number(above=0), "passes over the data", (0,), "max_steps decides",
            may_change=DURATION),
     Option("gradient_accumulation_steps", whole(1),
-           "parts that the batch of a step is split into; a part more needs less memory",
+           "parts that the batch of a step is split into; a part more needs less memory; grpo, "
+           "beta 0: parts whose groups have equal rewards are skipped",
            may_change=LAYOUT),
     Option("logps_chunk", whole(1), "positions whose logits exist at once", trl=ABSENT,
            may_change=LAYOUT),
@@ -135,6 +138,12 @@ _GRPO = (
            trl="generation_batch_size / num_generations"),
     Option("num_generations", whole(2),
            "completions per prompt; a sample is compared with the others"),
+    Option("dynamic_sampling", flag(),
+           "sample further prompts until the rewards of every group differ (DAPO; in verl "
+           "filter_groups.enable)", trl=ABSENT),
+    Option("max_num_gen_batches", whole(1),
+           "with dynamic_sampling, batches that a step samples at most; then equal groups fill up",
+           trl=ABSENT),
     Option("num_iterations", whole(1), "updates per rollout"),
     Option("rollout_micro_batches", whole(1),
            "parts that the prompts are sampled in; the KV cache holds one", trl=ABSENT,
@@ -195,10 +204,17 @@ _EVAL = (
     Option("length_multiple", whole(1), "padded lengths are multiples of it",
            trl="pad_to_multiple_of", may_change=PADDING),
     Option("num_generations", whole(1), "answers per question", optional=True),
+    Option("only", names(), "names of the sets that are evaluated", ((),), "all of eval.sets",
+           ABSENT, RECORDS, optional=True),
+    Option("sample_formats", some_of("lmms_eval", "vlmevalkit"),
+           "files of answers for other harnesses, in samples/", ((),), "none", ABSENT, RECORDS,
+           optional=True),
     Option("count", whole(1), "puzzlevqa: questions of each trained kind", trl=ABSENT,
            optional=True),
     Option("transfer_count", whole(1), "puzzlevqa: questions of each other kind", trl=ABSENT,
            optional=True),
+    Option("picture_ablation", flag(), "continue chains from their own, other or no pictures",
+           trl=ABSENT, optional=True, may_change=RECORDS),
 )  # fmt: skip
 
 _AXIS = "devices along this axis"
@@ -217,7 +233,13 @@ _DATA = (
     Option("validation_count", whole(1), "examples kept for validation", (0,), "none", ABSENT),
     Option("seed", whole(0, LARGEST), "of drawn questions", trl=ABSENT),
     Option("kinds", names(), "kinds of questions", trl=ABSENT),
-    Option("sets", names(), "viscot: data sets", trl=ABSENT),
+    Option("sets", names(), "viscot: data sets; pope: subsets", trl=ABSENT),
+    Option("subset", one_of("all", "study"),
+           "benchmarks: study is the 2,000 questions that the study drew", trl=ABSENT),
+    Option("llava_questions", text(), "benchmarks: LLaVA's question file", ("",),
+           "the questions of the release", ABSENT),
+    Option("llava_answers", text(), "benchmarks: LLaVA's answers, to compare with the study",
+           ("",), "none", ABSENT),
     Option("size", whole(1), "side of drawn pictures, pixels", trl=ABSENT),
     Option("guesses", number(above=0, high=1), "share of chains that guess", (0,), "none", ABSENT),
     Option("processes", whole(1), "processes that draw", (0,), "the main process draws",
@@ -287,6 +309,16 @@ _PLAN = (
     Option("row_slots", whole(0), "plan: its most images", trl=ABSENT, may_change=UNUSED),
 )  # fmt: skip
 
+_PAINTING = (
+    Option("scheduler", one_of("pndm", "ddim"), "how noise is removed", trl=ABSENT, optional=True),
+    Option("steps", whole(1, 1000), "steps from noise to a picture", trl=ABSENT, optional=True),
+    Option("guidance", number(low=1), "weight of the embedding against none", trl=ABSENT,
+           optional=True),
+    Option("noise_level", whole(0, 999), "noise on the embedding", trl=ABSENT, optional=True),
+    Option("size", whole(8), "height and width of a picture, in pixels", trl=ABSENT,
+           optional=True),
+)  # fmt: skip
+
 OPTIONS: tuple[Option, ...] = (
     Option("seed", whole(0, LARGEST), "of weights, order of data, samples"),
     Option("stages", names(), "sft, grpo and eval, in order", trl=ABSENT),
@@ -316,6 +348,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("model.vision.eps", number(above=0), "of the norms", trl="rms_norm_eps", optional=True),
     Option("model.vision.rope_theta", number(above=0), "base of the rotary angles", trl=ABSENT,
            optional=True),
+    Option("model.unclip_weights", text(), "folder of Stable unCLIP, which paints SEED's pictures",
+           ("",), "pictures have no pixels", ABSENT, optional=True),
+    Option("model.clip_weights", text(), "folder of a CLIP, which compares painted pictures",
+           ("",), "none", ABSENT, optional=True),
+    *_at("model.unclip", *_PAINTING),
     Option("model.TOWER.*", sizes(), "sizes of an image model", trl=ABSENT, optional=True),
     *_at("plan", *_PLAN),
 )  # fmt: skip

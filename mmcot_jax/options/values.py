@@ -106,6 +106,15 @@ def names() -> Values:
     return Values("one name or more", has, (("a", "b"),), ((), (1,)))
 
 
+def some_of(*values: str) -> Values:
+    """One of these names, or several."""
+
+    def has(x: Any) -> bool:
+        return isinstance(x, tuple | list) and len(x) > 0 and all(n in values for n in x)
+
+    return Values(", ".join(values), has, (values, values[:1]), (("nonsense",), (7,)), values)
+
+
 def whole_numbers(low: int) -> Values:
     """One whole number of `low` or more, or several."""
     each = whole(low)

@@ -20,7 +20,7 @@ def flops(
 
     `loop_steps` has the iterations of the loops that may end early, in the order of the program;
     the last number is that of all further ones. Of the branches of a condition the cheapest counts,
-    so the result is a lower bound.
+    so the result is a lower bound; a branch without any leaves out work that a step may have.
     """
     steps = chain(loop_steps, repeat(loop_steps[-1]))
     return _flops(jaxpr, steps, branch)
@@ -48,7 +48,7 @@ def _equation(eqn: Any, steps: Iterator[int], branch: Callable[[Iterable], float
     times = next(steps) if name == "while" else 1  # before the loops within it
     inner = [_flops(x, steps, branch) for x in _jaxprs(p)]
     if name == "cond":
-        return branch(inner)
+        return branch([x for x in inner if x] or [0.0])
     if name == "scan":
         return p["length"] * sum(inner, 0.0)
     if name == "shard_map":

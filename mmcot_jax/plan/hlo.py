@@ -173,11 +173,13 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
     for line in text.splitlines():
         if not line.startswith((" ", "}")) and (match := _HEAD.match(line)):
             name, body = (match.group(1) or "") + match.group(2), []
-        elif line.startswith("}") and name:
+        elif line.rstrip() == "}" and name:
             yield name, body
             name = ""
-        elif name:
+        elif line.startswith(" ") and name:
             body.append(line)
+        elif body and name:  # a kernel's metadata goes on for some lines, which may begin with "}"
+            body[-1] += line
 
 
 def _collective(line: Instruction, slice_devices: int) -> _Collective:

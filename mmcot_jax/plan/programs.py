@@ -6,7 +6,7 @@ Axes: B rows, N prompts, G samples of each, T time, M images or windows of image
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 from mmcot_jax import data, models, rules, stages, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
-from mmcot_jax.rewards import resolve
-from mmcot_jax.rollout.generate import image_decoders
+from mmcot_jax.rewards import fields_read
+from mmcot_jax.rollout.generate import DECODED, image_decoders
 from mmcot_jax.sample.sampler import (
     TOKENS_PER_CHECK,
     SampleStatic,
@@ -180,9 +180,8 @@ def _grpo(s: Shapes) -> Iterator[Program]:
         yield Program("rollout_logps", trace, mesh, live_bytes, weight_reads=parts)
     trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, static)
     yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts)
-    needs_images = any(resolve(name).needs_images for name in c["reward_funcs"])
-    if needs_images or c["log_completions_steps"]:
-        yield from _image_decoders(s, "", n, residents)
+    fields = fields_read(c["reward_funcs"]) | ({"pixels"} if c["log_completions_steps"] else set())
+    yield from _image_decoders(s, "", n, residents, fields)
 
 
 def _eval(s: Shapes) -> Iterator[Program]:
@@ -193,7 +192,7 @@ def _eval(s: Shapes) -> Iterator[Program]:
         state, frozen = s.state(static, s.variables(s.mesh))
         residents = meshes.bytes_per_device(state) + _frozen_copy(s, frozen, s.mesh)
     yield from _rollout(s, "eval_", n, SampleStatic.of(c, "eval"), residents)
-    yield from _image_decoders(s, "eval_", n, residents)
+    yield from _image_decoders(s, "eval_", n, residents, DECODED)
 
 
 def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: float):
@@ -217,7 +216,7 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
     # if no row ends early, the loops over fewer rows are never entered
     rows = n * g // static.micro_batches // rules.size(mesh, rules.ROWS)
     loop_steps = [(end - start) // TOKENS_PER_CHECK for start, end in steps]
-    loop_steps += [0] * (len(row_counts(rows)) - 1)
+    loop_steps += [0] * (len(row_counts(rows, length)) - 1)
     yield Program(
         f"{name}sample",
         trace,
@@ -230,17 +229,30 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
     return jax.eval_shape(partial(sample, b, static=static), variables, grammar, prompt, keys)
 
 
-def _image_decoders(s: Shapes, name: str, n: int, residents: float) -> Iterator[Program]:
-    """Programs that decode `n` pictures at a time."""
+def _image_decoders(
+    s: Shapes, name: str, n: int, residents: float, fields: Collection[str]
+) -> Iterator[Program]:
+    """Programs that compute `fields` of `n` pictures at a time."""
     count = int(s.backbone.grammar.image_len)
     if not count:
         return
     variables = s.variables(s.rollout)
     live_bytes = residents + meshes.bytes_per_device(variables)
-    ids = s.rows(jax.ShapeDtypeStruct((n, count), np.int32), s.rollout)
-    for field, make in image_decoders(s.backbone).items():
-        trace = partial(make.trace, variables, ids)
-        yield Program(f"{name}{field}", trace, s.rollout, live_bytes)
+    rows = partial(s.rows, mesh=s.rollout)
+    ids, places = (rows(jax.ShapeDtypeStruct((n, k), np.int32)) for k in (count, 2))
+    decoders = image_decoders(s.backbone)
+    given = {"embedding": (ids,)}
+    if "pixels" in decoders:
+        key = s.replicate(jax.eval_shape(lambda: jax.random.key(0)), s.rollout)
+        given["pixels"] = ids, key, places
+        painted = jax.eval_shape(decoders["pixels"], variables, *given["pixels"])
+        given["clip"] = (rows(painted),)
+    if "clip" in fields:
+        fields = {*fields, "pixels"}
+    for field, decode in decoders.items():
+        if field in fields:
+            trace = partial(decode.trace, variables, *given[field])
+            yield Program(f"{name}{field}", trace, s.rollout, live_bytes)
 
 
 def _frozen_copy(s: Shapes, frozen: PyTree, mesh: Mesh) -> float:

@@ -20,7 +20,8 @@ FREE = (
 """Operations that read nothing themselves; what they call is counted there."""
 SLICES = ("dynamic-slice", "slice", "gather")
 ALIASES = ("bitcast", "reshape", "transpose", "get-tuple-element")
-"""Operations within a fusion that pass an operand on."""
+"""Operations within a fusion that pass an operand on, as does one whose output is its operand's
+buffer: another tiling of it, for example."""
 
 
 def bytes_read(module: Module) -> float:
@@ -68,7 +69,7 @@ def _used(number: int, name: str, module: Module) -> tuple[float, bool]:
         places = [place for place, operand in enumerate(_operands(line)) if operand in names]
         if not places:
             continue
-        if line.op in ALIASES:
+        if line.op in ALIASES or "output_to_operand_aliasing" in line.rest:
             names.add(line.name)
         elif line.op == "fusion":
             (called,) = called_by(line, module.computations)

@@ -83,7 +83,7 @@ def _print(slice_: report.Slice, c: ConfigDict, estimates: Sequence[Estimate]) -
             f"{max(peaks) / GIB:.2f}",
             f"{sum(e.read for e in estimates) / GIB:.1f}",
             f"{sum(s.total for s in sent) / GIB:.2f}" if known else "?",
-            f"{sum(s.across_slices for s in sent) / GIB:.2f}" if known else "?",
+            f"{sum(s.across_slices for s in sent) / GIB:.3g}" if known else "?",
         ),
         flush=True,
     )

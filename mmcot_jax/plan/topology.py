@@ -17,7 +17,13 @@ NAMES = (
 
 
 def prepare() -> None:
-    """Sets the environment for compiling without chips or metadata server; call it before jax."""
+    """Sets the environment for compiling without chips or metadata server; call it before jax.
+
+    A plan keeps no compiled programs. jax writes those for a topology into its persistent cache,
+    but cannot read them without chips: "PjRtCompiler must be constructed with a Client to call
+    DeserializeLoadedExecutable", one warning a program (jax 0.10.2).
+    """
+    jax.config.update("jax_enable_compilation_cache", False)
     os.environ.update(
         JAX_PLATFORMS="cpu",
         TPU_SKIP_MDS_QUERY="1",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mmcot_jax import modules
 from mmcot_jax.errors import is_input_error, suggest
+from mmcot_jax.example import Picture
 from mmcot_jax.rewards import (
     boxes,
     chains,
@@ -43,12 +44,17 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "format_tiered": chains.format_tiered,
     "image_count": images.image_count,
     "alignment": images.alignment(),
+    "image_text_clip": images.image_text_clip,
     "reference_seed_accuracy": reference_seed.reference_accuracy,
+    "reference_seed_image_clip": reference_seed.reference_painted_clip,
     **{
         f"reference_seed_{name}": reference_seed.on_text(function)
         for name, function in reference_seed.OF_TEXT.items()
     },
 }
+
+
+_FIELDS = frozenset(Picture._fields) - {"ids"}
 
 
 class Reward(NamedTuple):
@@ -82,16 +88,36 @@ class Reward(NamedTuple):
         The function sets `f.needs_images = True` (`f.looks`, its former name, is read too), or is
         called as TRL calls it and mentions `completion_images`.
         """
-        attributes = ("needs_images", "looks")
-        return any(getattr(self.function, name, False) for name in attributes) or (
-            self.trl and signature.mentions(self.function, "completion_images")
-        )
+        return bool(self.image_fields)
+
+    @property
+    def reads_all_fields(self) -> bool:
+        """True if it names no fields: it reads what there is."""
+        return self.image_fields == _FIELDS
+
+    @property
+    def image_fields(self) -> frozenset[str]:
+        """The fields of a `Picture` that it reads.
+
+        `f.needs_images` names them, such as ("embedding",): those that it does not read need not be
+        computed. True names all.
+        """
+        attributes = (getattr(self.function, name, False) for name in ("needs_images", "looks"))
+        named = next(filter(None, attributes), False)
+        if named is True or (self.trl and signature.mentions(self.function, "completion_images")):
+            return _FIELDS
+        return frozenset(named or ())
 
     @property
     def reads_pixels(self) -> bool:
         """True if pixels are sent to it: of replies, or of the question, as TRL's `images`."""
         named = (signature.mentions(self.function, name) for name in ("image", "images"))
         return self.needs_images or (self.trl and any(named))
+
+
+def fields_read(names: Sequence[str]) -> frozenset[str]:
+    """Returns the fields of a `Picture` that any of these rewards reads."""
+    return frozenset().union(*(resolve(name).image_fields for name in names))
 
 
 def module_of(name: str) -> str:

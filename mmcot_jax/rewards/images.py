@@ -25,6 +25,10 @@ def image_count(_: Example, reply: Reply) -> float:
     return math.exp(1 - len(pictures))
 
 
+STUDY_COSINES = (0.2, 0.4)
+"""The study scores CLIP's cosines from 0 to 1 between these."""
+
+
 def picture_embedding(picture: Picture) -> np.ndarray:
     """Returns the embedding that a picture holds, float32 [E].
 
@@ -37,6 +41,41 @@ def picture_embedding(picture: Picture) -> np.ndarray:
             "alignment a function that does"
         )
     return picture.embedding
+
+
+picture_embedding.needs_images = ("embedding",)
+
+
+def picture_clip(picture: Picture) -> np.ndarray:
+    """Returns CLIP's embedding of a painted picture, float32 [E].
+
+    Raises:
+        ValueError: it has none.
+    """
+    if picture.clip is None:
+        raise ValueError(
+            "a picture has no embedding of CLIP: give the model one that paints and a CLIP, "
+            "model.unclip_weights and model.clip_weights"
+        )
+    return picture.clip
+
+
+picture_clip.needs_images = ("clip",)
+
+
+def scene_clip(example: Example) -> np.ndarray:
+    """Returns CLIP's embedding of the scene's words, `extra["scene_clip"]`, [E].
+
+    A run adds it to the examples of rewards that read CLIP's embeddings.
+
+    Raises:
+        ValueError: there is none, for an example without `extra["scene"]`.
+    """
+    if "scene_clip" not in example.extra:
+        raise ValueError(
+            f"example {example.id!r} has no scene to compare pictures with; give extra['scene']"
+        )
+    return example.extra["scene_clip"]
 
 
 def scene_embedding(example: Example) -> np.ndarray:
@@ -90,7 +129,8 @@ def alignment(
 
     Args:
         embed_scene: an example -> [E].
-        embed_picture: a picture -> [E] of the same space.
+        embed_picture: a picture -> [E] of the same space. Its attribute `needs_images` names the
+            fields of the picture that it reads, such as ("pixels",); without it all are computed.
         between: the cosines that score 0 and 1.
 
     Raises:
@@ -108,16 +148,19 @@ def alignment(
             if not isinstance(segment, Picture):
                 continue
             last = number + 1 == len(reply.segments)
-            ids_only = segment.embedding is None and segment.pixels is None
-            if not len(segment.ids) or (last and ids_only):
+            if not len(segment.ids) or (last and not segment.is_decoded):
                 scores.append(0.0)
                 continue
             cos = cosine(embed_picture(segment), scene)
             scores.append(min(max((cos - low) / (high - low), 0.0), 1.0))
         return float(np.mean(scores)) if scores else 0.0
 
-    aligned.needs_images = True
+    aligned.needs_images = getattr(embed_picture, "needs_images", True)
     return aligned
+
+
+image_text_clip = alignment(scene_clip, picture_clip, STUDY_COSINES)
+"""CLIP's similarity of painted pictures and the scene's words."""
 
 
 def cosine(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:

@@ -25,7 +25,7 @@ import numpy as np
 
 from mmcot_jax.answers.think_answer import first_block
 from mmcot_jax.example import Example, Picture, Reply, RewardFn
-from mmcot_jax.rewards.images import cosine
+from mmcot_jax.rewards.images import cosine, scene_clip
 
 FIRST_IMAGE, CODES, IMAGE_LEN = 32000, 8192, 32
 """Token id of code 0, number of codes, codes of an image."""
@@ -251,6 +251,27 @@ def reference_image_clip(scorer: Scorer) -> RewardFn:
         return image_clip(to_study_text(reply), example.extra["scene"], scorer)
 
     return reward
+
+
+def reference_painted_clip(example: Example, reply: Reply) -> float:
+    """Returns `image_clip` of the picture that was painted.
+
+    The study paints codes that are spelled in words too; here they score 0.0.
+
+    Raises:
+        ValueError: the example has no scene.
+    """
+
+    def scorer(codes: np.ndarray, _: str) -> float:
+        for picture in reply.pictures:
+            if picture.clip is not None and np.array_equal(picture.ids - FIRST_IMAGE, codes):
+                return cosine(picture.clip, scene_clip(example))
+        return 0.0
+
+    return image_clip(to_study_text(reply), example.extra.get("scene", ""), scorer)
+
+
+reference_painted_clip.needs_images = ("clip",)
 
 
 def reference_alignment(table: np.ndarray, encode: Callable[[str], Sequence[int]]) -> RewardFn:

@@ -47,6 +47,39 @@ def join(results: Sequence[RewardResult]) -> RewardResult:
     )
 
 
+def concatenate(results: Sequence[RewardResult]) -> RewardResult:
+    """Concatenates the rows of several batches, scored by the same rewards."""
+    starts = np.cumsum([0, *(len(result.values) for result in results)])
+    logged: dict[str, dict[str, list[float]]] = {}
+    extra: dict[str, dict[str, list[Any]]] = {}
+    times: dict[str, float] = {}
+    for result, start, end in zip(results, starts[:-1], starts[1:], strict=True):
+        for reward, seconds in result.times.items():
+            times[reward] = times.get(reward, 0.0) + seconds
+        for reward, values in result.logged.items():
+            for name, value in values.items():
+                logged.setdefault(reward, {}).setdefault(name, []).append(value)
+        for reward, columns in result.extra.items():
+            for name, column in columns.items():
+                # other batches may lack the column
+                rows = extra.setdefault(reward, {}).setdefault(name, [None] * int(starts[-1]))
+                rows[start:end] = column
+    return RewardResult(
+        np.concatenate([result.values for result in results]),
+        tuple(
+            failure._replace(row=failure.row + int(start))
+            for result, start in zip(results, starts[:-1], strict=True)
+            for failure in result.failures
+        ),
+        times,
+        {
+            reward: {name: sum(values) / len(values) for name, values in found.items()}
+            for reward, found in logged.items()
+        },
+        extra,
+    )
+
+
 def failure_mask(result: RewardResult, names: Sequence[str]) -> np.ndarray:
     """Returns bool [B R], True where a sample could not be scored; `names` are short."""
     mask = np.zeros(result.values.shape, bool)

@@ -4,7 +4,9 @@ Axes: N images, K ids of a picture, h w pixels.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,7 +16,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Row
+from mmcot_jax.errors import TooLong
+from mmcot_jax.example import Example, Row
 from mmcot_jax.types import Backbone, Variables
 
 
@@ -22,14 +25,54 @@ def check_length(row: Row, context: int) -> Row:
     """Returns the row.
 
     Raises:
-        ValueError: it is longer than `context`, the model's context in tokens.
+        TooLong: it is longer than `context`, the model's context in tokens.
     """
     if len(row.tokens) > context:
-        raise ValueError(
+        raise TooLong(
             f"record {row.id!r} is {len(row.tokens)} tokens long and the model's context is "
             f"{context}; shorten it, use smaller images, or raise model.context"
         )
     return row
+
+
+def leave_out(errors: Sequence[TooLong], total: int, *, max_bad: float) -> None:
+    """Logs how many of `total` records are left out, with the first one's error.
+
+    Raises:
+        ValueError: they are all, or a larger share than `max_bad`.
+    """
+    # 0.05 of 20 is 1, whatever the last bit of the product
+    if len(errors) == total or len(errors) > math.floor(max_bad * total + 1e-6):
+        raise ValueError(
+            f"{len(errors)} of {total} records are too long, more than the share data.max_bad="
+            f"{max_bad}; the first: {errors[0]}"
+        )
+    logging.getLogger(__name__).warning(
+        "%d of %d records are too long and left out; the first: %s", len(errors), total, errors[0]
+    )
+
+
+def render_stream(
+    examples: Iterable[Example],
+    render: Callable[[Example], Row],
+    leave_out: Callable[[Sequence[TooLong], int], None] | None,
+) -> Iterator[Row]:
+    """Yields the rows of a stream of examples; too long ones as in `data.Rendered`.
+
+    Raises:
+        ValueError: as `render`, or after the last row as `leave_out`.
+    """
+    total, errors = 0, []
+    for example in examples:
+        total += 1
+        try:
+            yield render(example)
+        except TooLong as error:
+            if leave_out is None:
+                raise
+            errors.append(error)
+    if errors:
+        leave_out(errors, total)
 
 
 def encode_images(

@@ -166,7 +166,8 @@ class Examples(Sequence):
         if isinstance(index, slice):
             return Examples(self._records[index], self._style, self._extra)
         record = self._records[index]
-        return example(record, read_pixels(record), self._style, self._extra)
+        image = read_pixels(record) if record.picture else None
+        return example(record, image, self._style, self._extra)
 
     def sized(self, index: int) -> Example:
         """Returns one example with a blank picture of its picture's size.
@@ -175,24 +176,31 @@ class Examples(Sequence):
             ValueError: as `_records.read_size`.
         """
         record = self._records[index]
-        blank = images.blank(records.read_size(record))
+        blank = images.blank(records.read_size(record)) if record.picture else None
         return example(record, blank, self._style, self._extra)
 
 
 def example(
-    record: Record, image: np.ndarray, style: Style, extra: Callable[[Record], Mapping[str, Any]]
+    record: Record,
+    image: np.ndarray | None,
+    style: Style,
+    extra: Callable[[Record], Mapping[str, Any]],
 ) -> Example:
-    """Returns the example of a record and its picture.
+    """Returns the example of a record and its picture, None for a question in words alone.
 
     Its `extra` has `options` (in the order of their letters), `possible_answers`, `boxes`, `space`
-    (the frame of a chain's numbers), `solution` (the whole target), and those of the task.
+    (the frame of a chain's numbers, None without a picture), `solution` (the whole target), and
+    those of the task.
     """
+    space = None
+    if image is not None:
+        height, width, _ = image.shape
+        space = _space(Space("original", width, height), style)
+        record = records.with_size(record, width, height)
     text = write(record, style)
-    height, width, _ = image.shape
-    space = _space(Space("original", width, height), style)
     return Example(
         id=record.id,
-        prompt=(image, text.prompt),
+        prompt=(text.prompt,) if image is None else (image, text.prompt),
         answer=text.answer,
         rationale=(text.target,),
         extra={
@@ -201,6 +209,7 @@ def example(
             "boxes": text.boxes,
             "space": space,
             "solution": text.target,
+            **record.extra,
             **extra(record),
         },
     )
@@ -224,7 +233,7 @@ def collect(
         if record is None:
             return None
         records.check_record(record)
-        write(record, style)
+        write(records.with_size(record, records.MIN_SIDE, records.MIN_SIDE), style)
         return record._replace(place=row.place, max_pixels=gate.max_image_pixels)
 
     return records.collect(rows, read_row, gate, check=records.check_picture, subset=subset)

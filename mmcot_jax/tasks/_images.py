@@ -10,7 +10,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ FORMATS = (
     "JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PCX", "SGI",
 )  # fmt: skip
 """Formats that are read, by Pillow's names. Others start programs (EPS) or have no mark (TGA)."""
+NO_IMAGE = "without an image"
+"""Reason of a record whose cell of the `image` column is empty."""
 MAX_PIXELS = 1 << 26
 """Default of the largest picture that is decoded, 67 million pixels: 200 MB as RGB."""
 _PILLOW_MAX = 178_956_970  # above it Pillow refuses to open
@@ -77,6 +79,23 @@ def find(folder: Path, name: str) -> Path:
             f"naming a picture outside {folder}",
         )
     return folder / name
+
+
+def first(folders: Sequence[Path], name: str) -> Path:
+    """Returns the first file of a name in some folders.
+
+    Raises:
+        BadRecord: none has it.
+    """
+    for folder in folders:
+        if os.path.exists(folder / name):  # False too for a name that is too long
+            return folder / name
+    places = [str(folder / name) for folder in folders[:2]]
+    raise BadRecord(
+        f"has no picture: {places[0]} is not there{''.join(f', nor {x}' for x in places[1:])}; get "
+        "it, or leave such records out with on_bad_record=skip",
+        f"without a picture in {' or '.join(map(str, folders[:2]))}",
+    )
 
 
 def open_image(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -203,7 +222,7 @@ def as_source(value: Any, folder: Path, anywhere: bool = False) -> Source:
     raise BadRecord(
         f"has {schema.show(value)} for its image; a picture, a path, or {{bytes, path}} is "
         "expected",
-        "without an image",
+        NO_IMAGE,
     )
 
 

@@ -23,6 +23,8 @@ MAX_BAD = 0.05
 """Default of the largest share of a set's records that "skip" leaves out."""
 MIN_SIDE = 28
 """Smallest height and width of a picture in pixels: the side of one vision token."""
+UNKNOWN = Space("original", 0, 0)
+"""The frame of boxes whose record does not give its picture's size, see `with_size`."""
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -31,7 +33,8 @@ class Record(NamedTuple):
     """One question about a picture that is not read yet."""
 
     id: str
-    picture: Picture
+    picture: Picture | None
+    """None for a question in words alone."""
     size: tuple[int, int] | None
     """Width and height in pixels of the displayed picture, if the record gives them."""
     questions: tuple[str, ...]
@@ -50,6 +53,8 @@ class Record(NamedTuple):
     """The file of the record, and its line there."""
     max_pixels: int = images.MAX_PIXELS
     """The largest picture that is decoded."""
+    extra: Mapping[str, Any] = {}
+    """Fields of the example's `extra` that the task adds."""
 
 
 STUDY = {
@@ -272,6 +277,8 @@ def check_record(record: Record) -> None:
                 "with an inverted or empty box",
             )
         # a coordinate is often rounded up at the edge
+        if box.space == UNKNOWN:
+            continue
         if min(x0, y0) < -1 or x1 > box.space.width + 1 or y1 > box.space.height + 1:
             raise BadRecord(
                 f"has the box {list(box.corners)} of {schema.show(box.label)}, which is "
@@ -289,6 +296,13 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
+def with_size(record: Record, width: int, height: int) -> Record:
+    """Returns the record with boxes in the frame of its picture, where that was unknown."""
+    space = Space("original", width, height)
+    known = (box._replace(space=space) if box.space == UNKNOWN else box for box in record.boxes)
+    return record._replace(boxes=tuple(known))
+
+
 # ---- pictures ------------------------------------------------------------------------------------
 
 
@@ -302,11 +316,13 @@ def read_pixels(record: Record) -> np.ndarray:
     return _with_picture(record, images.decode)
 
 
-def check_picture(record: Record) -> tuple[int, int]:
+def check_picture(record: Record) -> tuple[int, int] | None:
     """Returns width and height of the picture as it is displayed; raises as `read_pixels`.
 
-    The first time it is decoded to its end, at a quarter of the cost.
+    The first time it is decoded to its end, at a quarter of the cost. None without a picture.
     """
+    if record.picture is None:
+        return None
     return _with_picture(record, partial(_checked_size, check=images.check))
 
 

@@ -5,7 +5,7 @@ it (`data/train-00000-of-00001.parquet`, `*.jsonl`, `*.json`, `*.csv`), one that
 wrote, or the name of a dataset on the Hub.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,8 +96,11 @@ def _checked(name: str, place: str, fields: Any) -> Raw:
 # ---- datasets ------------------------------------------------------------------------------------
 
 
-def from_datasets(source: str, split: str) -> Any:
+def from_datasets(source: str, split: str, name: str | None = None) -> Any:
     """Returns a split that `datasets` reads from a folder, or by the name of a dataset.
+
+    `name` is the part (configuration) of a dataset that has several; in a folder as on the Hub it
+    is the folder of its parquet files.
 
     Raises:
         ValueError: there is none; names what was tried.
@@ -106,8 +109,10 @@ def from_datasets(source: str, split: str) -> Any:
 
     folder = Path(source)
     try:
+        if name and (files := sorted(map(str, (folder / name).glob("*.parquet")))):
+            return datasets.load_dataset("parquet", data_files=files, split="train")
         if not folder.is_dir() or not is_saved(folder):
-            return datasets.load_dataset(source, split=split)
+            return datasets.load_dataset(source, name, split=split)
         saved = datasets.load_from_disk(source)
         return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
     except Exception as error:  # of many kinds: no network, no such name, no such split
@@ -124,10 +129,11 @@ def _download(source: str) -> str:
     return f"; download it where there is a network: hf download --repo-type dataset {source}"
 
 
-def find_cached(source: str) -> str:
+def find_cached(source: str, part: str = "") -> str:
     """Returns the folder of a dataset in the Hugging Face cache, or the source itself.
 
-    `hf download --repo-type dataset org/name` fills the cache.
+    `hf download --repo-type dataset org/name` fills the cache. `part` is a folder in it that must
+    have the records.
     """
     if Path(source).exists() or not _is_hub_name(source):
         return source
@@ -139,7 +145,14 @@ def find_cached(source: str) -> str:
         )
     except (OSError, ValueError):  # not there, or no name of a dataset
         return source
-    return folder if is_dataset(Path(folder)) else source
+    return folder if is_dataset(Path(folder) / part) else source
+
+
+def is_local(source: str) -> bool:
+    """Returns whether a source is meant as a folder, which may be absent: `data/gqa` of `data`."""
+    folder = Path(source)
+    named = folder.parent != Path() and folder.parent.is_dir()
+    return folder.is_dir() or folder.is_absolute() or named
 
 
 def _is_hub_name(source: str) -> bool:
@@ -153,10 +166,17 @@ def is_saved(folder: Path) -> bool:
 
 def is_dataset(folder: Path) -> bool:
     """Returns whether `datasets` can read a folder: it is saved, or has files as on the Hub."""
+    return is_saved(folder) or _has_files(folder, _DATA_FILES)
+
+
+def holds_tables(folder: Path) -> bool:
+    """Returns whether a folder has a dataset whose files may hold pictures, as JSON cannot."""
+    return is_saved(folder) or _has_files(folder, ("parquet", "arrow"))
+
+
+def _has_files(folder: Path, endings: Sequence[str]) -> bool:
     places = (folder, folder / "data")
-    return is_saved(folder) or any(
-        path.suffix[1:] in _DATA_FILES for place in places for path in place.glob("*.*")
-    )
+    return any(path.suffix[1:] in endings for place in places for path in place.glob("*.*"))
 
 
 def rows_of(dataset: Any, source: str) -> Iterator[Raw]:
@@ -192,8 +212,7 @@ def load_split(source: str, file: str, split: str) -> Iterable[Raw]:
     """
     source = find_cached(source)
     folder = Path(source)
-    local = folder.is_dir() or folder.is_absolute()
-    if (folder / file).is_file() or (local and not is_dataset(folder)):
+    if (folder / file).is_file() or (is_local(source) and not is_dataset(folder)):
         return from_file(folder / file)
     try:
         dataset = from_datasets(source, split)

@@ -3,12 +3,13 @@
     load("data")                                   # data/scaleup/data/*.jsonl, every set
     load("data", sets=("gqa", "vsr"), on_bad_record="skip")
     load("Visual-CoT")                             # as released: metadata/*.jsonl, cot/gqa/...
+    load("Visual-CoT", split="test")               # its benchmark: benchmark/*.json
 
 Source: arXiv 2403.16999 (the questions); prompts as in the study.
 """
 
 import functools
-import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from mmcot_jax.tasks import _images as images
 from mmcot_jax.tasks import _schema as schema
 from mmcot_jax.tasks import _sources as sources
 from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
-from mmcot_jax.tasks._records import MAX_BAD, Gate, Record
+from mmcot_jax.tasks._records import MAX_BAD, UNKNOWN, Gate, Record
 from mmcot_jax.tasks._schema import BadRecord
 from mmcot_jax.tasks._sources import Fields, Raw
 
@@ -61,6 +62,50 @@ SCHEMA = {
     "bboxs": schema.list_of(schema.list_of(schema.number, 4)),
 }
 
+CONVERSATION = {
+    "dataset": schema.text,
+    "image": schema.list_of(schema.text),
+    "conversations": schema.list_of(schema.struct({"value": schema.text})),
+}
+"""The schema of the benchmark: the picture, again with `###[box]`; two turns about each."""
+_BOX_REQUEST = " Please provide the bounding box coordinate of the region"
+_MARKED = re.compile(r"###\[([-\d., ]+)\]$")
+
+
+def read_conversation(name: str, fields: Fields, folders: Sequence[Path]) -> Record:
+    """Reads a record of the benchmark, whose picture's size is not known yet.
+
+    Raises:
+        BadRecord: a field is absent or of another kind, or the record has no marked box.
+    """
+    found = schema.read(fields, CONVERSATION)
+    turns = [turn["value"] for turn in found["conversations"]]
+    marked = _MARKED.search(found["image"][1]) if len(found["image"]) == 2 else None
+    corners = _numbers(marked[1]) if marked else ()
+    if len(turns) != 4 or len(corners) != 4:
+        raise BadRecord(
+            f"has {len(turns)} turns and {schema.show(found['image'])} for its image; four turns "
+            "and a picture with ###[x0, y0, x1, y1] are expected",
+            "that is none of Visual-CoT's benchmark",
+        )
+    image = found["image"][0]
+    images.find(folders[0], image)
+    return Record(
+        id=f"viscot/{found['dataset']}/{name}",
+        picture=lambda: images.first(folders, image),
+        size=None,
+        questions=(turns[0].replace("<image>", "").partition(_BOX_REQUEST)[0].strip(),),
+        possible_answers=(turns[3],),
+        boxes=(Box("", *corners, UNKNOWN),),
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(schema.number(float(x), "image") for x in text.split(","))
+    except ValueError:
+        return ()
+
 
 def read(name: str, fields: Fields, roots: Sequence[Path]) -> Record:
     """Reads a record; its boxes have no labels. `roots` are the folders of all sets' pictures.
@@ -74,7 +119,7 @@ def read(name: str, fields: Fields, roots: Sequence[Path]) -> Record:
     images.find(folders[0], found["image"])  # a name that leads out of one leads out of all
     return Record(
         id=f"viscot/{part}/{name}",
-        picture=lambda: _picture(folders, found["image"]),
+        picture=lambda: images.first(folders, found["image"]),
         size=(space.width, space.height),
         questions=(found["question"],),
         possible_answers=found["possible_answers"] or (found["answer"],),
@@ -87,18 +132,6 @@ def _folders(part: str, roots: tuple[Path, ...]) -> list[Path]:
     names = _RELEASED.get(part, (part,))
     released = [f"{cot}/{name}" for cot in ("cot", "cot_image_data") for name in names]
     return [root / folder for root in roots for folder in (ROOTS[part], *released)]
-
-
-def _picture(folders: Sequence[Path], name: str) -> Path:
-    """Returns the first file of that name in the folders of a set."""
-    for folder in folders:
-        if os.path.exists(folder / name):  # False too for a name that is too long
-            return folder / name
-    raise BadRecord(
-        f"has no picture: {folders[0] / name} is not there, nor {folders[1] / name}; get it, or "
-        "leave such records out with on_bad_record=skip",
-        f"without a picture in {folders[0]} or {folders[1]}",
-    )
 
 
 def stream(source: str, **options: Any) -> Iterator[Example]:
@@ -125,7 +158,7 @@ def load(
     Args:
         source: the folder with `scaleup/data/*.jsonl` and `scaleup/images/`, or that of the
             released files: `*.jsonl` in it or in `metadata/`, and `cot/` or `cot_image_data/`.
-        split: "train" or "validation" (kept from train).
+        split: "train", "validation" (kept from train) or "test" (the benchmark, released only).
         sets: names out of `ROOTS`; records of other sets are left out.
         form: "open": a chain with boxes and an answer; "plain": the answer alone.
         validation_count, count: as `_grounded.select`.
@@ -142,15 +175,16 @@ def load(
     style = Style(form, True, frame, sight).check()
     if form == "options":
         raise ValueError("Visual-CoT has no options; form is 'open' or 'plain'")
-    check_choice("split", split, ("train", "validation"))
+    check_choice("split", split, ("train", "validation", "test"))
     for name in sets:
         check_choice("a set", name, ROOTS)
     gate = Gate(on_bad_record, max_bad, max_image_pixels)
-    files, roots = _layout(Path(source))
+    files, roots = _benchmark(Path(source)) if split == "test" else _layout(Path(source))
+    read_record = read_conversation if split == "test" else read
 
     def read_row(row: Raw) -> Record | None:
         used = schema.read(row.fields, {"dataset": schema.text})["dataset"] in sets
-        return read(row.name, row.fields, roots) if used else None
+        return read_record(row.name, row.fields, roots) if used else None
 
     rows = (
         row._replace(name=f"{file.stem}/{row.name}")
@@ -176,4 +210,13 @@ def _layout(source: Path) -> tuple[list[Path], list[Path]]:
     raise ValueError(
         f"no records: {source / 'scaleup/data'} has no .jsonl, nor has {source} or its metadata; "
         "give the folder above"
+    )
+
+
+def _benchmark(source: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the files of the benchmark's records, and the folders above `cot/`."""
+    if files := sorted((source / "benchmark").glob("*.json")):
+        return files, [source, source / "images"]
+    raise ValueError(
+        f"no records: {source / 'benchmark'} has no .json; give the folder of the release"
     )

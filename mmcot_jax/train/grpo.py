@@ -10,9 +10,11 @@ One step, from prompt to update:
     device  reference log-probabilities meanwhile
     host    rewards -> advantages
     ------- put --------------------------------------------------------------- crossing 3
-    device  grpo_step, num_iterations times
+    device  grpo_step, num_iterations times; micro-batches without a gradient are left out
     ------- device_get(metrics) ----------------------------------------------- crossing 4
     host    completions; the loop logs, evaluates and saves
+
+With `dynamic_sampling` all above "reference" repeats until N groups are informative.
 
 Axes: N prompts, G samples per prompt, B = N G rows, R rewards, T time.
 Source: arXiv 2402.03300; names of options and metrics are TRL's.
@@ -36,12 +38,15 @@ from mmcot_jax import data, hosts
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Question, Reply
 from mmcot_jax.hosts import never_preempted
-from mmcot_jax.rewards import pool, resolve, short_names
-from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes
+from mmcot_jax.rewards import fields_read, pool, short_names
+from mmcot_jax.rewards.results import RewardResult
+from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes, sample_numbers
 from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.train import loop, optim
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.groups import Groups, group
+from mmcot_jax.train.dynamic_sampling import Sampled, fill
+from mmcot_jax.train.experience import trim, with_advantage
+from mmcot_jax.train.groups import Groups, compare, group
 from mmcot_jax.train.policy import Policy
 from mmcot_jax.train.preflight import preflight
 from mmcot_jax.train.step_log import Clock, StepLog
@@ -52,7 +57,6 @@ from mmcot_jax.types import (
     Rollout,
     TrainState,
     Variables,
-    row_axes,
 )
 
 STAGE = "grpo"
@@ -83,6 +87,8 @@ class _Run(NamedTuple):
     reference: PyTree | None
     """A copy of the trained weights as the stage began, if the loss or a metric needs it."""
     generator: Generator
+    stream: data.Stream
+    """The questions; a step with `dynamic_sampling` may draw several batches."""
     rewards: pool.Pool
     log: StepLog
 
@@ -166,7 +172,8 @@ def _open(
     with _reward_pool(c, total, stream.epoch_steps) as rewards:
         log = StepLog(STAGE, backbone, c, policy.rollout_mesh, workdir)
         grammar = meshes.replicate(backbone.grammar, policy.mesh)
-        run = _Run(c, key, schedule, static, grammar, policy, reference, generator, rewards, log)
+        made = static, grammar, policy, reference, generator, stream, rewards, log
+        run = _Run(c, key, schedule, *made)
 
         def evaluate(state: TrainState) -> dict[str, float]:
             return assess(policy.for_sampling(state.trained))
@@ -200,45 +207,121 @@ def _step(
     run: _Run, state: TrainState, number: int, questions: list[Question]
 ) -> tuple[TrainState, dict[str, float]]:
     """One rollout and its updates: the figure at the head of this file."""
-    clock = Clock()
-    generations = _generate(run, state, questions, jax.random.fold_in(run.key, number))
-    clock.stop("rollout")
-    replies = generations.replies
-    if _rewards_need_images(run.c) or run.log.should_save(number):
-        replies = _decode_images(run, state, replies)
-    pending = _submit_rewards(run, questions, generations, replies, number)
-    rollout = _trim(run, generations)
-    old_logps, ref_logps = _logps(run, state, rollout, number)
-    result = pending.result()
+    clock, mesh = Clock(), run.policy.rollout_mesh
+    sampled = _sample(run, state, number, questions, clock)
+    if run.c["dynamic_sampling"]:
+        sampled = _sample_on(run, state, number, sampled, clock)
+    generations, replies = sampled.generations, sampled.replies
+    ones = np.ones((run.c["prompts_per_step"], run.c["num_generations"]), bool)
+    trained = sampled.rows(ones, False, mesh)
+    longest = int(generations.tokens[trained].max(initial=1))
+    rollout = trim(generations.rollout, longest, run.c, run.policy)
+    logps = _logps(run, state, rollout, number)
+    result = sampled.rewards()
     clock.stop("reward")
-    failures = run.log.save_failures(number, questions, result)
-    groups = group(result.values, run.c, run.policy.rollout_mesh)
-    experience = Experience(rollout, _put_advantage(run, groups), old_logps, ref_logps)
+    failures = run.log.save_failures(number, sampled.questions, result)
+    groups = _groups(run, sampled, result)
+    experience = with_advantage(rollout, groups.advantage, logps, run.static, run.policy.mesh)
+    del rollout, logps  # `experience` may have copies of them
     state, metrics = _update(run, state, experience)
     clock.stop("train")
     if run.log.should_save(number):
-        run.log.save_completions(number, questions, generations, replies, result, groups)
+        advantage = sampled.rows(groups.advantage.reshape(ones.shape), np.nan, mesh)
+        given = sampled.questions, generations, replies, result, advantage
+        run.log.save_completions(number, *given)
     metrics |= groups.metrics | failures | {"learning_rate": _learning_rate(run, number)}
-    metrics |= run.log.metrics(generations, result, clock.seconds)
+    metrics |= run.log.metrics(generations, replies, result, clock.seconds, trained)
     return state, metrics | run.log.logged(result, metrics)
 
 
+def _sample(
+    run: _Run,
+    state: TrainState,
+    number: int,
+    questions: list[Question],
+    clock: Clock,
+    batch: int = 0,
+) -> Sampled:
+    """Samples a batch of a step, and starts to score it."""
+    key = jax.random.fold_in(run.key, number)
+    generations = _generate(run, state, questions, key, batch)
+    clock.stop("rollout")
+    save = run.log.should_save(number)
+    questions, replies = _look(run, state, questions, generations, key, batch, save)
+    clock.stop("paint")
+    pending = _submit_rewards(run, questions, generations, replies, number)
+    kept = np.arange(run.c["prompts_per_step"])
+    return Sampled(questions, generations, replies, pending.result, kept)
+
+
+def _sample_on(run: _Run, state: TrainState, number: int, first: Sampled, clock: Clock) -> Sampled:
+    """Samples further batches of a step, if the first has groups that are not informative."""
+    mesh = run.policy.rollout_mesh
+
+    def sample(batch: int) -> Sampled:
+        return _sample(run, state, number, next(run.stream), clock, batch)
+
+    def informative(result: RewardResult) -> np.ndarray:
+        clock.stop("reward")
+        return group(result.values, run.c, mesh).informative
+
+    return fill(first, sample, informative, run.c["max_num_gen_batches"], mesh)
+
+
+def _groups(run: _Run, sampled: Sampled, result: RewardResult) -> Groups:
+    """The groups that are trained on; metrics are those of all that were sampled."""
+    batches = np.split(result.values, sampled.batches)
+    each = [group(values, run.c, run.policy.rollout_mesh) for values in batches]
+    rewards = np.concatenate([groups.rewards for groups in each])
+    groups = each[0]
+    if sampled.batches > 1:
+        metrics = compare(rewards, run.c).metrics
+        groups = compare(rewards[sampled.kept], run.c)._replace(metrics=metrics)
+    if run.c["dynamic_sampling"]:
+        groups.metrics.update(
+            {
+                "dynamic_sampling/num_gen_batches": float(sampled.batches),
+                "dynamic_sampling/sampled_groups": float(len(rewards)),
+                "dynamic_sampling/kept_groups": float(groups.informative.sum()),
+            }
+        )
+    return groups
+
+
 def _generate(
-    run: _Run, state: TrainState, questions: Sequence[Question], key: jax.Array
+    run: _Run, state: TrainState, questions: Sequence[Question], key: jax.Array, batch: int = 0
 ) -> Generations:
-    """Samples G completions per prompt."""
-    numbers = meshes.rows(run.policy.rollout_mesh, run.c["prompts_per_step"])
+    """Samples G completions per prompt; the prompts of a step's further batches count on."""
+    n = run.c["prompts_per_step"]
+    numbers = batch * n + meshes.rows(run.policy.rollout_mesh, n)
     variables = run.policy.for_sampling(state.trained)
     return run.generator(variables, [question.row for question in questions], numbers, key)
 
 
-def _rewards_need_images(c: Mapping[str, Any]) -> bool:
-    return any(resolve(name).needs_images for name in c["reward_funcs"])
-
-
-def _decode_images(run: _Run, state: TrainState, replies: Sequence[Reply]) -> list[Reply]:
-    variables = run.policy.for_sampling(state.trained)
-    return run.generator.decode_images(variables, replies, run.c["prompts_per_step"])
+def _look(
+    run: _Run,
+    state: TrainState,
+    questions: list[Question],
+    generations: Generations,
+    key: jax.Array,
+    batch: int = 0,
+    save: bool = False,
+) -> tuple[list[Question], list[Reply]]:
+    """Computes what the rewards read of pictures and scenes, and the pixels if they are saved."""
+    n, variables = run.c["prompts_per_step"], run.policy.for_sampling(state.trained)
+    numbers = batch * n + meshes.rows(run.policy.rollout_mesh, n)
+    fields = fields_read(run.c["reward_funcs"])
+    replies = run.generator.decode_images(
+        variables,
+        generations.replies,
+        n,
+        key=key,
+        numbers=sample_numbers(numbers, run.c["num_generations"]),
+        fields=fields | ({"pixels"} if save else set()),
+    )
+    if "clip" in fields:
+        questions = run.generator.add_scenes(variables, questions)
+    return questions, replies
 
 
 def _submit_rewards(
@@ -254,31 +337,6 @@ def _submit_rewards(
     return run.rewards.submit(examples, replies, generations.ids, number, group_size=g)
 
 
-def _trim(run: _Run, generations: Generations) -> Rollout:
-    """The rollout as the trainer's rows on its mesh, without the columns that no row reached.
-
-    The length is rounded up, so that few shapes are compiled.
-    """
-    multiple, most = run.c["length_multiple"], run.c["max_completion_length"]
-    longest = meshes.all_reduce_max(int(generations.tokens.max()))
-    length = min(-(-longest // multiple) * multiple, most)
-    with meshes.no_implicit_transfers(run.policy.rollout_mesh):
-        rollout = _first_columns(generations.rollout, length, _generations_per_row(run))
-    return meshes.move_rows(rollout, run.policy.mesh, row_axes(rollout))
-
-
-@partial(jax.jit, static_argnames=("length", "generations"))
-def _first_columns(rollout: Rollout, length: int, generations: int) -> Rollout:
-    trimmed = jax.tree.map(lambda x: x[..., :length], rollout._replace(prompt=None))
-    return steps.regroup(trimmed._replace(prompt=rollout.prompt), generations)
-
-
-def _generations_per_row(run: _Run) -> int:
-    c = run.c
-    given = c["prompts_per_step"], c["num_generations"], run.policy.mesh
-    return meshes.samples_per_row(*given, c["gradient_accumulation_steps"])
-
-
 def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
     """Log-probabilities of the policy, if it will change, and of the reference, if it is used."""
     c, every = run.c, run.c["kl_steps"]
@@ -291,12 +349,6 @@ def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
     old = score(state.trained) if c["num_iterations"] > 1 else None
     compared = c["beta"] or (every and number % every == 0)
     return old, score(run.reference) if compared else None
-
-
-def _put_advantage(run: _Run, groups: Groups) -> jax.Array:
-    mesh = run.policy.mesh
-    advantage = groups.advantage.reshape(-1, _generations_per_row(run))
-    return meshes.put(advantage[meshes.rows(mesh, len(advantage))], mesh)
 
 
 def _update(
@@ -325,9 +377,7 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     mesh = run.policy.mesh
     key = jax.random.fold_in(run.key, np.uint32(2**32 - 1))
     generations = _generate(run, state, questions, key)
-    replies = generations.replies
-    if _rewards_need_images(run.c):
-        replies = _decode_images(run, state, replies)
+    questions, replies = _look(run, state, questions, generations, key)
     result = _submit_rewards(run, questions, generations, replies, 0).result()
     found = preflight(
         group(result.values, run.c, run.policy.rollout_mesh),

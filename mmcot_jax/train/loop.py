@@ -13,7 +13,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import ckpt, data
+from mmcot_jax import ckpt, compilation, data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.hosts import Preempted, never_preempted
@@ -25,6 +25,10 @@ Metrics = Mapping[str, Any]
 """Scalars by name: of the host, or arrays of the device."""
 Step = Callable[[TrainState, int, Any], tuple[TrainState, Metrics]]
 """(state, step number, batch) -> (new state, metrics)."""
+COMPILE = "time/compile"
+"""Seconds that compiling took since the line of metrics before; absent if nothing was compiled."""
+_SHOWN_SECONDS = 1.0
+"""A step that compiles for less prints no line: small programs, or all from the cache."""
 Evaluate = Callable[[TrainState], dict[str, float]]
 
 
@@ -223,16 +227,18 @@ def _train(
         shown=work.shown,
         process_index=jax.process_index(),
     ) as log:
-        reader = _MetricsReader(stage, total, log)
+        reader, compiles = _MetricsReader(stage, total, log), _Compiles(log)
+        if first < total:
+            log.note(f"compiling the programs of step {first}, or reading them from the cache")
         if work.preflight and first == 0:
             work.preflight(state)
         for number in range(first, total):
             state, metrics = work.step(state, number, next(work.stream))
-            reader.add(number, metrics)
+            reader.add(number, {**metrics, **compiles.metrics(number)})
             place = {"stage": stage.name, "step": number + 1, "checkpoint": "last"} | same
             if work.evaluate and _due(number, c["eval_steps"], total):
                 found = _evaluate(work.evaluate, state)
-                reader.read(found)
+                reader.read(found | compiles.metrics(number))
                 value = found.get(f"eval_{c['metric_for_best_model']}", -math.inf)
                 if value > best_value:
                     best_value = value
@@ -266,6 +272,26 @@ def _evaluate(evaluate: Evaluate, state: TrainState) -> dict[str, float]:
     return found | {"time/eval": time.monotonic() - began}
 
 
+class _Compiles:
+    """Reports what was compiled; that of a preflight belongs to the first step."""
+
+    def __init__(self, log: Log):
+        self._log, self._before = log, compilation.so_far()
+
+    def metrics(self, number: int) -> dict[str, float]:
+        """Returns `time/compile`, the seconds since the call before; {} if nothing was compiled."""
+        now = compilation.so_far()
+        new, self._before = now.since(self._before), now
+        if not new.programs:
+            return {}
+        if new.seconds >= _SHOWN_SECONDS:
+            self._log.note(
+                f"step {number} compiled for {new.seconds:.1f} s: {new.programs} programs, "
+                f"{new.cached} of them from the cache"
+            )
+        return {COMPILE: new.seconds}
+
+
 class _MetricsReader:
     """Reads and logs metrics; those on the device one step late, so that the device never waits.
 
@@ -276,6 +302,7 @@ class _MetricsReader:
         self._stage, self._total, self._log = stage, total_steps, log
         self._pending: tuple[int, Metrics] | None = None
         self._tokens, self._since = 0.0, time.monotonic()
+        self._compile = 0.0
 
     def add(self, number: int, metrics: Metrics) -> None:
         """Takes the metrics of a step, and reads those of the step before."""
@@ -291,12 +318,16 @@ class _MetricsReader:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._check_finite(number, values)
         self._tokens += values["num_tokens"]
+        more = dict(more or {})
+        self._compile += values.pop(COMPILE, 0.0) + more.pop(COMPILE, 0.0)
         if more or _due(number, self._stage.c["logging_steps"], self._total):
             now = time.monotonic()
             if not _is_timed(values):
                 values["tokens_per_second"] = self._tokens / (now - self._since)
-            self._tokens, self._since = 0.0, now
-            self._log.write(number, values | dict(more or {}))
+            if self._compile:
+                values[COMPILE] = self._compile
+            self._tokens, self._since, self._compile = 0.0, now, 0.0
+            self._log.write(number, values | more)
         self._log.advance(number)
 
     def _check_finite(self, number: int, values: Mapping[str, float]) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import optax
 from jaxtyping import PyTree
 
@@ -54,7 +55,8 @@ def schedule(c: Mapping[str, Any], steps: int) -> optax.Schedule:
     check_choice("lr_scheduler_type", kind, DECAYS)
     warm = warmup_steps(c, steps)
     after = DECAYS[kind](peak, max(steps - warm, 1))
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm])
+    # one program, where a step reports its rate: its operations by themselves are ten
+    return jax.jit(optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm]))
 
 
 def warmup_steps(c: Mapping[str, Any], steps: int) -> int:

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from mmcot_jax import data, options
 from mmcot_jax import mesh as meshes
+from mmcot_jax.errors import TooLong
 from mmcot_jax.example import Row
 from mmcot_jax.rewards import pool, resolve, short_names
 from mmcot_jax.rewards.results import RewardResult, failure_mask
@@ -36,6 +37,11 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
             f"grpo.kl_steps is {c['kl_steps']} and beta is {c['beta']}: with a beta the "
             "divergence is computed in every step; set kl_steps to 0"
         )
+    if c["dynamic_sampling"] and c["max_num_gen_batches"] == 1:
+        raise ValueError(
+            "grpo.dynamic_sampling is true and grpo.max_num_gen_batches 1: no step would sample "
+            "further prompts; give 2 or more, or set grpo.dynamic_sampling=false"
+        )
     best = c["metric_for_best_model"]
     if c["load_best_model_at_end"] and not (c["eval_steps"] and best):
         raise ValueError(
@@ -62,14 +68,43 @@ def check_room(rows: data.Source, context: int, max_completion_length: int) -> N
     Raises:
         ValueError: they do not.
     """
-    room = context - max_completion_length
     longest = int(rows.lengths.argmax())
-    if rows.lengths[longest] > room:
-        raise ValueError(
-            f"record {rows[longest].id!r} has a prompt of {rows.lengths[longest]} tokens; the "
+    if rows.lengths[longest] > context - max_completion_length:
+        check_prompt(rows[longest], context, max_completion_length)
+
+
+def check_prompt(row: Row, context: int, max_completion_length: int) -> Row:
+    """Returns the prompt.
+
+    Raises:
+        TooLong: it and a completion do not fit in the model's context.
+    """
+    room = context - max_completion_length
+    if len(row.tokens) > room:
+        raise TooLong(
+            f"record {row.id!r} has a prompt of {len(row.tokens)} tokens; the "
             f"model's context of {context} less grpo.max_completion_length {max_completion_length} "
             f"leaves {room}: shorten it, or lower that"
         )
+    return row
+
+
+def check_images(c: Mapping[str, Any], outputs: Sequence[str]) -> None:
+    """Checks that a backbone with `outputs`, its `image_outputs`, gives what the rewards read.
+
+    Raises:
+        ValueError: a reward names a field of a picture that this model does not compute.
+    """
+    for name in c["reward_funcs"]:
+        missing = resolve(name).image_fields.difference(outputs)
+        if missing and not resolve(name).reads_all_fields:
+            needs = (
+                "; give model.unclip_weights and model.clip_weights" if "clip" in missing else ""
+            )
+            raise ValueError(
+                f"reward {name!r} reads the {', '.join(sorted(missing))} of drawn pictures, and "
+                f"this model computes {', '.join(outputs) or 'none of them'}{needs}"
+            )
 
 
 class Preflight(NamedTuple):

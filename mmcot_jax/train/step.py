@@ -3,19 +3,20 @@
 Axes: B rows, N prompts, G completions of each, T time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mmcot_jax.sample import distribution
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.grammar import is_eos
 from mmcot_jax.train import objective as formulas
+from mmcot_jax.train.accumulate import Skip, accumulate
 from mmcot_jax.train.logps import score, score_rollout
 from mmcot_jax.train.objective import LossSums, Objective
 from mmcot_jax.train.optim import join, optimizer
@@ -184,19 +185,17 @@ def grpo_sums(
     policy = score_rollout(
         static.backbone, variables, grammar, rollout, static.sampling, static.chunk
     )
-    done, advantage = ended(grammar, rollout).reshape(-1), experience.advantage.reshape(-1)
-    tokens, sampled, sampler_logps, logps, entropy, old_logps, ref_logps = jax.tree.map(
-        lambda x: x.reshape(-1, x.shape[-1]),
-        (rollout.tokens, rollout.sampled, rollout.logps, *policy, *experience[2:]),
+    sums = _loss_sums(static, grammar, experience, policy.logps)
+    tokens, sampled, sampler_logps, logps, entropy = map(
+        _flat, (rollout.tokens, rollout.sampled, rollout.logps, *policy)
     )
     image = grammar.is_image[tokens]
-    weight = formulas.token_weights(static.objective, sampled, image, done, advantage)
-    sums = formulas.loss_sums(static.objective, logps, old_logps, ref_logps, advantage, weight)
     # before any update on these rollouts the trainer differs from the sampler by rounding only
-    trainer = logps if old_logps is None else old_logps
+    trainer = logps if experience.old_logps is None else _flat(experience.old_logps)
     gap = jnp.where(sampled, jax.lax.stop_gradient(trainer) - sampler_logps, 0.0)
     total = partial(jnp.sum, where=sampled, dtype=jnp.float32)
     more = {
+        "micro_batches": jnp.ones(()),
         "choices": total(jnp.ones_like(gap)),
         "image_choices": total(image),
         "entropy": total(entropy),
@@ -210,6 +209,22 @@ def grpo_sums(
         "inverse_ratio": jnp.max(jnp.exp(-gap), where=sampled, initial=0.0),
     }
     return sums._replace(sums=sums.sums | more, largest=sums.largest | largest)
+
+
+def _loss_sums(
+    static: GrpoStatic, grammar: Grammar, experience: Experience, logps: Float[Array, "N G T"]
+) -> LossSums:
+    o, rollout = static.objective, experience.rollout
+    done, advantage = ended(grammar, rollout).reshape(-1), experience.advantage.reshape(-1)
+    tokens, sampled, logps, old_logps, ref_logps = jax.tree.map(
+        _flat, (rollout.tokens, rollout.sampled, logps, *experience[2:])
+    )
+    weight = formulas.token_weights(o, sampled, grammar.is_image[tokens], done, advantage)
+    return formulas.loss_sums(o, logps, old_logps, ref_logps, advantage, weight)
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
 
 
 def ended(grammar: Grammar, rollout: Rollout) -> Bool[Array, "N G"]:
@@ -227,7 +242,7 @@ def regroup(rollout: Rollout, generations: int) -> Rollout:
 
     prompt = jax.tree.map(repeat, prompt, row_axes(prompt))
     rest = jax.tree.map(
-        lambda x: x.reshape(n * more, generations, -1), rollout._replace(prompt=None)
+        lambda x: x.reshape(n * more, generations, -1), rollout._replace(prompt=None, decoded=None)
     )
     return rest._replace(prompt=prompt)
 
@@ -246,6 +261,10 @@ def grpo_step(
     nats of the tokens that were sampled, the same for text and image tokens apart, the metrics of
     `objective.finalize`, and the distance of the sampler's log-probabilities from the trainer's:
     `sampling/...`, which is 0 (ratio 1) up to rounding.
+
+    A micro-batch whose advantages are all 0 has no gradient, unless there is a `beta`. Its forward
+    and backward pass are left out, so `entropy` and `sampling/...` are those of the others. The
+    first one is always computed. `frac_micro_batches/skipped` is the share that was left out.
     """
 
     def numerator(trained, part, _):
@@ -253,8 +272,18 @@ def grpo_step(
         sums = grpo_sums(static, grammar, variables, part)
         return sums.numerator, sums
 
+    def skipped(part, zeros):
+        # advantages of 0 make a loss of 0 from any log-probabilities; tokens and rows still count
+        rollout, part = part.rollout, part._replace(old_logps=None)
+        sums = _loss_sums(static, grammar, part, rollout.logps)
+        return sums._replace(sums=zeros.sums | sums.sums, largest=zeros.largest | sums.largest)
+
+    skip = None
+    if can_skip(static.objective, experience):
+        skip = Skip(lambda part: ~jnp.any(is_informative(part.advantage)), skipped)
+    parts = static.micro_batches
     gradient, sums = accumulate(
-        numerator, state.trained, experience, None, static.micro_batches, formulas.merge
+        numerator, state.trained, experience, None, parts, formulas.merge, skip
     )
     by = jnp.where(sums.denominator > 0, sums.denominator, 1.0)
     state, norm = update(state, jax.tree.map(lambda g: g / by, gradient), static.optimizer)
@@ -272,7 +301,26 @@ def grpo_step(
         "sampling/importance_sampling_ratio/min": 1 / largest["inverse_ratio"],
         "sampling/importance_sampling_ratio/mean": _mean(s["ratio"], choices),
         "sampling/importance_sampling_ratio/max": largest["ratio"],
+        "frac_micro_batches/skipped": 1 - s["micro_batches"] / parts,
     }
+
+
+def is_informative(advantage: Float[Array, "*N G"]) -> Bool[Array, "*N"]:
+    """True for rows with an advantage that is neither 0 nor NaN: the others have no gradient."""
+    return jnp.any(jnp.nan_to_num(advantage) != 0, axis=-1)
+
+
+def can_skip(o: Objective, experience: Experience) -> bool:
+    """True if rows whose advantages are 0 have no gradient and no divergence to measure."""
+    return not o.beta and experience.ref_logps is None
+
+
+@jax.jit
+def take_rows(experience: Experience, order: Int[Array, "N"]) -> Experience:
+    """Reorders the rows of an experience."""
+    return jax.tree.map(
+        lambda x, axis: jnp.take(x, order, axis=axis), experience, row_axes(experience)
+    )
 
 
 @partial(jax.jit, static_argnames=("static",))
@@ -293,40 +341,6 @@ def rollout_logps(
     if static.micro_batches == 1:
         return one(rollout)
     return merge_microbatches(jax.lax.map(one, split_microbatches(rollout, static.micro_batches)))
-
-
-def _add(a: Any, b: Any) -> Any:
-    return jax.tree.map(lambda x, y: x + y.astype(jnp.float32), a, b)
-
-
-def accumulate(
-    loss: Callable[..., tuple[Float[Array, ""], Any]],
-    trained: PyTree,
-    batch: Batch | Experience,
-    key: jax.Array | None,
-    parts: int,
-    merge: Callable[[Any, Any], Any] = _add,
-) -> tuple[PyTree, Any]:
-    """Sums gradients (float32) and auxiliary values over `parts` micro-batches.
-
-    `loss(trained, part, key)` returns (sum, auxiliary values). Row b goes to part b mod `parts`,
-    so that every device has rows of each part. `merge` combines the auxiliary values of two parts;
-    zeros stand for no part. A `key` is folded with the part's number; None stays None.
-    """
-    gradient = jax.grad(loss, has_aux=True)
-    if parts == 1:
-        return gradient(trained, batch, key)
-    pieces = split_microbatches(batch, parts)
-    shape = jax.eval_shape(gradient, trained, jax.tree.map(lambda x: x[0], pieces), key)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shape)
-
-    def add(sums, piece):
-        number, part = piece
-        own = None if key is None else jax.random.fold_in(key, number)
-        new, values = gradient(trained, part, own)
-        return (_add(sums[0], new), merge(sums[1], values)), None
-
-    return jax.lax.scan(add, zeros, (jnp.arange(parts), pieces))[0]
 
 
 def update(

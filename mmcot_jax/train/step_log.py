@@ -22,7 +22,6 @@ from mmcot_jax.log import completions_table, write_completions, write_text
 from mmcot_jax.rewards import short_names
 from mmcot_jax.rewards.results import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
-from mmcot_jax.train.groups import Groups
 from mmcot_jax.types import Backbone
 
 COLUMNS = ("id", "prompt", "reply", "answer", "advantage", "tokens", "ended", "pictures")
@@ -33,7 +32,7 @@ PREFIXES = ("eval_", "time/", "rewards/", "failures/")
 
 
 class Clock:
-    """Seconds between its stops, by name."""
+    """Seconds between its stops, in all by name."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
@@ -42,7 +41,8 @@ class Clock:
     def stop(self, name: str) -> None:
         """Ends the interval `name`, and begins the next one."""
         now = time.monotonic()
-        self.seconds[name], self._since = now - self._since, now
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
 
 
 class StepLog:
@@ -94,14 +94,13 @@ class StepLog:
         generations: Generations,
         replies: Sequence[Reply],
         result: RewardResult,
-        groups: Groups,
+        advantage: np.ndarray,
     ) -> None:
         """Writes the completions of a step with rewards and advantages, and their pictures.
 
-        `replies` are those of `generations`, with decoded pictures.
+        `replies` are those of `generations`, with decoded pictures. `advantage` is theirs, [B].
         """
         c = self._c
-        advantage = groups.advantage[meshes.rows(self._mesh, groups.advantage.size)]
         each = [question for question in questions for _ in range(c["num_generations"])]
         names = [free_name(name, COLUMNS, "rewards") for name in self._names]
         extra = user_columns(result.extra, (*COLUMNS, *names))
@@ -127,18 +126,26 @@ class StepLog:
             rich.console.Console(stderr=True).print(table)
 
     def metrics(
-        self, generations: Generations, result: RewardResult, times: Mapping[str, float]
+        self,
+        generations: Generations,
+        replies: Sequence[Reply],
+        result: RewardResult,
+        times: Mapping[str, float],
+        trained: np.ndarray,
     ) -> dict[str, float]:
         """Metrics of the completions and of time, by TRL's names where it has one.
 
-        `times` are the seconds of "rollout", "reward" and "train".
+        `replies` are those of `generations`, with decoded pictures. `times` are the seconds of
+        "rollout", "paint", "reward" and "train". `trained` is bool [B], False for completions that
+        are not in the step's batch.
         """
         pictures = [
             [len(p.ids) == self._image_len for p in r.pictures] for r in generations.replies
         ]
         counts = [(len(row), sum(row)) for row in pictures]
-        each = np.array([generations.tokens, generations.ended, *zip(*counts, strict=True)]).T
-        tokens, ended, drawn, whole = meshes.gather(each, self._mesh).T
+        lengths = generations.tokens, generations.decoded, generations.ended, trained
+        each = np.array([*lengths, *zip(*counts, strict=True)]).T
+        tokens, decoded, ended, trained, drawn, whole = meshes.gather(each, self._mesh).T
         total, terminated = float(tokens.sum()), tokens[ended > 0]
         found = {
             "completions/mean_length": float(tokens.mean()),
@@ -148,14 +155,23 @@ class StepLog:
                 float(terminated.mean()) if terminated.size else 0.0
             ),
             "completions/clipped_ratio": float(1 - ended.mean()),
+            # above 1: rows that ended were decoded until others had ended too
+            "completions/decoded_per_token": float(decoded.sum()) / total,
             "image/count": float(drawn.mean()),
             "image/valid_rate": float(whole.sum() / drawn.sum()) if drawn.any() else math.nan,
             "num_tokens": total,
             "tokens_per_second/rollout": total / times["rollout"],
-            "tokens_per_second/train": total * self._c["num_iterations"] / times["train"],
+            "tokens_per_second/train": (
+                float(tokens[trained > 0].sum()) * self._c["num_iterations"] / times["train"]
+            ),
             "step_time": sum(times.values()),
             **{f"time/{name}": seconds for name, seconds in times.items()},
         }
+        painted = sum(
+            p.pixels is not None or p.clip is not None for r in replies for p in r.pictures
+        )
+        if painted := sum(meshes.all_gather_objects(painted)):
+            found["images_per_second/paint"] = painted / times["paint"]
         seconds = {f"time/reward/{name}": value for name, value in result.times.items()}
         return found | mean(meshes.all_gather_objects(seconds))
 

@@ -42,6 +42,7 @@ def test_a_benchmark_of_a_tiny_config_reports_times_rates_and_what_was_compiled(
     assert len(report["steps"]) == 2
     s = report["summary"]
     assert s["rows"] == 16
+    assert s["decoded_per_token"] == 1, "all rows end together"
     assert s["completion_tokens"] == 16 * 8, "no completion ends early"
     assert s["tokens"] == 16 * (24 + 8)
     assert s["tokens_per_second"] == pytest.approx(s["tokens"] / s["step_s"])

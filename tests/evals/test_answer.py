@@ -28,10 +28,10 @@ class Generator:
 
     target: list
 
-    def __init__(self, backbone, mesh, shapes, static):
+    def __init__(self, backbone, mesh, shapes, static, *, draws):
         self.g, self.shapes = static.num_generations, shapes
 
-    def __call__(self, variables, rows, numbers, key):
+    def __call__(self, variables, rows, numbers, key, continued):
         self.target.append((len(rows), self.shapes))
         replies = [
             Reply((f"{row.id} {number} {g}",))

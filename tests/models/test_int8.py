@@ -15,18 +15,7 @@ from mmcot_jax.sample.sampler import SampleStatic, row_keys, sample
 from mmcot_jax.train.logps import score_rollout
 from mmcot_jax.types import Batch
 
-BACKBONES = ("chameleon", "seed_llama", "qwen25vl")
 NUCLEUS = Sampling(temperature=0.7, top_p=0.9)
-
-
-@pytest.fixture(scope="module", params=BACKBONES)
-def name(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def tiny(name, request):
-    return request.getfixturevalue("qwen" if name == "qwen25vl" else name)
 
 
 @pytest.fixture(scope="module")

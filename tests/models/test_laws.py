@@ -28,16 +28,6 @@ NUCLEUS = Sampling(temperature=0.7, top_p=0.9)
 LENGTH = 16
 
 
-@pytest.fixture(scope="module", params=TOWERS)
-def name(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def tiny(name, request):
-    return request.getfixturevalue("qwen" if name == "qwen25vl" else name)
-
-
 @pytest.fixture(scope="module")
 def mesh():
     return meshes.make(2, 2, 2)

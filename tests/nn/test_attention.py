@@ -1,3 +1,5 @@
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,15 +8,13 @@ import pytest
 from mmcot_jax import mesh as meshes
 from mmcot_jax.nn import attention
 from mmcot_jax.nn.attention import (
-    AttentionMask,
     attend,
     attend_fused,
     attend_in_parts,
-    attend_rows,
+    attend_rows_in_parts,
     attend_shared,
     attend_shared_some,
     causal,
-    is_fused,
 )
 
 
@@ -71,12 +71,21 @@ def test_large_scores_do_not_overflow():
 
 
 def test_a_long_prompt_is_attended_to_part_by_part(monkeypatch):
-    monkeypatch.setattr(attention, "BLOCK", 2)
+    """Five queries from slot 2 on, of a cache of seven; two, two and one at a time."""
     q, k, v = random(2, 5, 6, 4), random(2, 2, 7, 4), random(2, 2, 7, 4)
-    mask = causal(jnp.ones((2, 7), bool), 2, 5)
-    np.testing.assert_allclose(
-        attend_in_parts(q, k, v, mask), attend(q, k, v, mask), atol=1e-6, rtol=0
-    )
+    valid = jnp.arange(7) >= jnp.array([[0], [3]])
+    monkeypatch.setattr(attention, "BLOCK", 2)
+
+    def both(attention):
+        return jax.value_and_grad(lambda *x: jnp.sum(attention(*x) ** 2), (0, 1, 2))(q, k, v)
+
+    whole = both(lambda *x: attend(*x, causal(valid, 2, 5)))
+    for a, b in zip(
+        jax.tree.leaves(both(lambda *x: attend_in_parts(*x, valid, jnp.int32(2)))),
+        jax.tree.leaves(whole),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize("queries", [1, 3])
@@ -144,11 +153,10 @@ def test_the_fused_kernel_is_the_same_attention_and_has_the_same_gradient(meshed
     def plain(q, k, v):
         if completions is None:
             return attend(q, k, v, causal(valid, 0, 150))
-        prompts = causal(valid[:, :60], 0, 60)
-        return attend_rows(q, k, v, AttentionMask(valid, prompts, completions))
+        return attend_rows_in_parts(q, k, v, valid, completions)
 
     def fused(q, k, v):
-        return attend_fused(q, k, v, valid, completions, interpret=True)
+        return attend_fused(q, k, v, valid, completions, kernel="splash", interpret=True)
 
     def of_words(attention, *given):
         y = jnp.where(valid[..., None, None], attention(*given), 0)
@@ -175,10 +183,12 @@ def test_rows_that_share_a_prompt_are_attended_to_part_by_part(monkeypatch, bloc
     completions = jnp.arange(10) < jnp.array([[10, 3, 8], [1, 10, 10]])[..., None]
     prompts = jnp.arange(6)[None] >= jnp.array([[0], [2]])
     valid = jnp.concatenate([prompts, completions.reshape(2, -1)], axis=1)
-    mask = AttentionMask(valid, causal(valid[:, :6], 0, 6), completions)
+
+    def total(*given):
+        y = attend_rows_in_parts(*given, valid, completions)
+        return jnp.sum(y**2 * valid[..., None, None])
 
     def both():
-        total = lambda *x: jnp.sum(attend_rows(*x, mask) ** 2 * valid[..., None, None])  # noqa: E731
         return jax.value_and_grad(total, (0, 1, 2))(q, k, v)
 
     whole = both()
@@ -204,5 +214,34 @@ def test_the_base_class_of_the_kernels_mask_is_as_expected():
     assert hash(mask) == hash(SharedPromptMask(9, 2, 2, 3))
 
 
-def test_elsewhere_than_on_a_tpu_attention_is_plain():
-    assert not is_fused(128)
+@pytest.mark.parametrize(
+    ("platform", "channels", "dtype", "expected"),
+    [
+        ("tpu", 128, "bfloat16", "splash"),
+        ("tpu", 256, "float32", "splash"),
+        ("tpu", 80, "bfloat16", "parts"),  # no whole lanes
+        ("gpu", 128, "bfloat16", "cudnn"),
+        ("gpu", 8, "float16", "cudnn"),
+        ("gpu", 128, "float32", "parts"),  # cuDNN takes half precision only
+        ("gpu", 136, "bfloat16", "parts"),  # before Hopper, 128 channels at most
+        ("gpu", 12, "bfloat16", "parts"),
+        ("cpu", 128, "bfloat16", "parts"),
+    ],
+)
+def test_platform_channels_and_dtype_choose_the_implementation(
+    monkeypatch, platform, channels, dtype, expected
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert attention.implementation(channels, dtype) == expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [("7.5", "parts"), ("8.0", "cudnn"), ("10.0", "cudnn"), ("gfx942", "parts")],
+)
+def test_a_gpu_without_flash_attention_computes_in_parts(monkeypatch, capability, expected):
+    """A T4; an A100; a B200; one of AMD's."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    device = types.SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert attention.implementation(128, "bfloat16") == expected

@@ -62,6 +62,19 @@ def test_loops_of_unknown_trip_count_have_theirs_in_order():
         hlo.parse(both, (3, 4, 5))
 
 
+def test_a_kernels_metadata_of_several_lines_does_not_end_a_computation():
+    """As splash attention's; the gather comes after it."""
+    kernel = """  %kernel = f32[2] custom-call(%w), frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 128}"
+}}, metadata={op_name="splash"}
+"""
+    text = LOOP.replace("<ANNOTATION>", "").replace("  %ag =", kernel + "  %ag =")
+    assert sent(text).within_slice == {"all-gather": 5 * GATHERED, "all-reduce": REDUCED}
+    body = hlo.parse(text, (1,)).computations["body.1"]
+    assert [line.op for line in body][2:4] == ["custom-call", "all-gather"]
+    assert body[2].rest.endswith('}}, metadata={op_name="splash"}')
+
+
 def test_a_collective_that_is_in_the_text_twice_counts_once():
     repeated = "%again = f32[8] all-gather(%w), channel_id=1, replica_groups=[2,4]<=[8]"
     text = LOOP.replace("<ANNOTATION>", "").replace("  ROOT %ar", f"  {repeated}\n  ROOT %ar")

@@ -34,6 +34,12 @@ def test_a_topology_that_does_not_exist_is_one_line_and_status_2(name, says, cap
     assert err.count("\n") == 1
 
 
+def test_a_plan_leaves_the_persistent_cache_which_it_cannot_read_alone():
+    jax.config.update("jax_enable_compilation_cache", True)
+    topology.prepare()
+    assert not jax.config.jax_enable_compilation_cache
+
+
 def test_without_the_compiler_the_error_names_the_package(monkeypatch):
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install mmcot_jax\[plan\]"):
@@ -139,17 +145,25 @@ def test_a_program_that_cannot_fit_is_estimated_by_its_excess(capsys):
 
 @pytest.mark.tpu_aot
 @needs_libtpu
-def test_a_rollout_has_one_copy_of_the_cache():
+@pytest.mark.parametrize(
+    ("prompts", "heads", "kv_heads"),
+    [
+        (8, 2, 2),
+        # one loop decodes 8 rows of 8 heads, the others 16, 12 and 4
+        pytest.param(2, 8, 8, marks=pytest.mark.slow),
+    ],
+)
+def test_a_rollout_has_one_copy_of_the_cache(prompts, heads, kv_heads):
     """Without its arguments a rollout needs the memory of one cache, not of two.
 
-    Eight prompts, each once, and 64 completions.
+    Each prompt once, and 8 completions of each.
     """
     changes = [
         "plan.prompt_tokens=2048", "grpo.max_completion_length=512", "model.context=4096",
-        "grpo.prompts_per_step=8", "grpo.num_generations=8",
+        f"grpo.prompts_per_step={prompts}", "grpo.num_generations=8",
         # heads of whole lanes, as the released models have them
-        "model.decoder.width=256", "model.decoder.heads=2",
-        "model.decoder.rope_sections=(16,24,24)",
+        f"model.decoder.width={128 * heads}", f"model.decoder.heads={heads}",
+        f"model.decoder.kv_heads={kv_heads}", "model.decoder.rope_sections=(16,24,24)",
     ]  # fmt: skip
     c = config.load("configs/m2t.py:tiny", changes)
     with c.unlocked():
@@ -159,6 +173,6 @@ def test_a_rollout_has_one_copy_of_the_cache():
     with jax.set_mesh(rollout):
         memory = program.trace().lower().compile().memory_analysis()
     d = c.model.decoder
-    cache = 2 * d.layers * (8 * 2048 + 64 * 512) * d.kv_heads * (d.width // d.heads) * 2
+    cache = 2 * d.layers * prompts * (2048 + 8 * 512) * d.kv_heads * (d.width // d.heads) * 2
     temporary = memory.peak_memory_in_bytes - memory.argument_size_in_bytes
     assert cache < temporary < 1.5 * cache

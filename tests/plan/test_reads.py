@@ -17,10 +17,16 @@ needs_libtpu = pytest.mark.skipif(
 
 LAYERS = """HloModule jit_f
 
+%tile (whole: f32[9,4,8]) -> f32[9,4,8] {
+  %whole = f32[9,4,8] parameter(0)
+  ROOT %tiled = f32[9,4,8] copy(%whole)
+}
+
 %one_layer (w: f32[9,4,8], i: s32[]) -> f32[4,8] {
   %w = f32[9,4,8] parameter(0)
   %i = s32[] parameter(1)
-  %same = f32[9,4,8] bitcast(%w)
+  %other = f32[9,4,8] fusion(%w), output_to_operand_aliasing={{}: (0, {})}, calls=%tile
+  %same = f32[9,4,8] bitcast(%other)
   %layer = f32[1,4,8] dynamic-slice(%same, %i), dynamic_slice_sizes={1,4,8}
   ROOT %reshaped = f32[4,8] reshape(%layer)
 }

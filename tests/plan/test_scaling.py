@@ -42,7 +42,7 @@ def test_a_line_has_the_sums_of_a_steps_programs(monkeypatch, capsys):
     assert scaling.weak_scaling(c, [small, large]) == 0
     lines = capsys.readouterr().out.splitlines()
     # prepare, sample and grpo_step: 1 + 2 + 3 seconds
-    assert lines[1].split() == "v5e:2x2 4 8 >= 6 s 3.00 9.0 7.50 1.50".split()
-    assert lines[2].split() == "v5e:2x2 8 16 >= 6 s 3.00 9.0 7.50 1.50".split()
+    assert lines[1].split() == "v5e:2x2 4 8 >= 6 s 3.00 9.0 7.50 1.5".split()
+    assert lines[2].split() == "v5e:2x2 8 16 >= 6 s 3.00 9.0 7.50 1.5".split()
     with pytest.raises(ValueError, match="4 devices, no multiple of the 8 of v5e:2x2"):
         scaling.weak_scaling(c, [large, small])

@@ -160,3 +160,8 @@ class Unfinished:
 
     def __call__(self, completions):
         return []
+
+
+def starts_with_a(example, reply):
+    """1 for about one sample in ten of a random model: most groups are all wrong."""
+    return float(reply.text[:1] == "a")

@@ -114,3 +114,23 @@ def test_missing_and_unequal_embeddings_are_named():
         aligned(SCENE, Reply((picture(1.0, 0.0, 0.0), "a")))
     with pytest.raises(ValueError, match="give the cosines that score 0 and 1, in order"):
         images.alignment(between=(0.4, 0.2))
+
+
+def test_clip_scores_between_the_studys_cosines():
+    reward = resolve("image_text_clip")
+    assert reward.image_fields == {"clip"} and reward.reads_pixels
+    assert resolve("alignment").image_fields == {"embedding"}
+    scene = SCENE._replace(extra={"scene_clip": np.array([1.0, 0.0])})
+
+    def score(cos, *more):
+        made = picture()._replace(clip=np.array([cos, (1 - cos**2) ** 0.5]))
+        return reward.function(scene, Reply((made, *more, "a")))
+
+    assert [score(c) for c in (0.1, 0.2, 0.3, 0.4, 0.9)] == pytest.approx([0, 0, 0.5, 1, 1])
+    cut = Reply((picture()._replace(clip=np.array([1.0, 0.0])), picture()))
+    assert reward.function(scene, cut) == 0.5  # the last one was cut by the budget
+    assert reward.function(scene, Reply(("a",))) == 0.0
+    with pytest.raises(ValueError, match="'q' has no scene to compare pictures with; give extra"):
+        reward.function(SCENE._replace(extra={}), Reply((cut.segments[0], "a")))
+    with pytest.raises(ValueError, match="a picture has no embedding of CLIP: give the model"):
+        reward.function(scene, Reply((picture(1.0), "a")))

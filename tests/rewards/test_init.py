@@ -71,6 +71,7 @@ def test_a_reward_needs_images_by_an_attribute_or_its_former_name(tmp_path, attr
     file = tmp_path / "mine.py"
     file.write_text(f"def f(example, reply): ...\n\n\nf.{attribute} = True\n")
     assert resolve(f"{file}:f").needs_images
+    assert resolve(f"{file}:f").reads_all_fields
     assert not resolve(f"{FILE}:length").needs_images
 
 

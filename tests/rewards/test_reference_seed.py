@@ -224,13 +224,16 @@ def test_a_cut_image_costs_the_count_in_both_versions():
 
 
 def test_a_good_chain_has_the_full_reward_of_every_version():
-    reply = Reply(("<think>", drawn(), "a</think> <answer>Yes</answer>"))
-    assert {n: REWARDS[n](YES, reply) for n in REWARDS if n.startswith("reference_seed")} == {
+    picture = drawn()._replace(clip=np.array([0.6, 0.8]))
+    reply = Reply(("<think>", picture, "a</think> <answer>Yes</answer>"))
+    yes = YES._replace(extra={"scene": "a cat", "scene_clip": np.array([0.3, 0.4])})
+    assert {n: REWARDS[n](yes, reply) for n in REWARDS if n.startswith("reference_seed")} == {
         "reference_seed_accuracy": 1.0,
         "reference_seed_format": 1.0,
         "reference_seed_format_single_think": 1.0,
         "reference_seed_format_first": 1.0,
         "reference_seed_image_count": 1.0,
+        "reference_seed_image_clip": 1.0,
         "reference_seed_image_naive": 1.0,
         "reference_seed_image_strict": 1.0,
     }

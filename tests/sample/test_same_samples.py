@@ -49,12 +49,25 @@ def test_rows_that_ended_are_left_out_and_the_others_draw_as_before(
 ):
     """Nine rows, then the first 7, 5 and 3 after those that go on came first."""
     monkeypatch.setattr(sampler, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(sampler, "FEWEST_TOKENS", 0)
     jax.clear_caches()
-    assert sampler.row_counts(9) == (9, 7, 5, 3)
+    assert sampler.row_counts(9, 20) == (9, 7, 5, 3)
     for law in ("nucleus", "penalty"):
         ours = draw(*chameleon, prompts("chameleon", *chameleon), law)
         check(ours, {field: recorded[f"chameleon/{law}/{field}"] for field in FIELDS})
         assert (ours.valid.sum(axis=1) < 9).sum() >= 4  # so that 5 rows go on at most
+        tokens = np.asarray(ours.valid.sum(axis=-1)).reshape(-1)
+        assert int(ours.decoded.sum()) == decoded(tokens, (9, 7, 5, 3)) < 9 * 24
+        assert (np.asarray(ours.decoded).reshape(-1) >= tokens).all()
+
+
+def decoded(tokens, counts):
+    """Tokens that are decoded, with those after the end: eight of each row in every check."""
+    time = total = 0
+    for count, fewer in zip(counts, (*counts[1:], 0), strict=True):
+        while (tokens > time).sum() > fewer:
+            time, total = time + 8, total + 8 * count
+    return total
 
 
 @pytest.mark.slow
@@ -71,12 +84,15 @@ def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch):
 
     expected = drawn(jax.tree.map(jnp.asarray, prompt), sampler.row_keys(KEY, jnp.arange(24)))
     monkeypatch.setattr(sampler, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(sampler, "FEWEST_TOKENS", 0)
     jax.clear_caches()
     mesh = meshes.make(2, 2, 2)
     variables = jax.device_put(variables, meshes.shardings(variables, mesh))
     with jax.set_mesh(mesh):
         keys = sampler.row_keys(KEY, meshes.put(np.arange(24), mesh))
         ours = drawn(meshes.put(prompt, mesh, row_axes(prompt)), keys)
+    tokens, done = (np.asarray(x).reshape(-1) for x in (ours.valid.sum(-1), ours.decoded))
+    assert (done >= tokens).all() and done.min() < done.max() == -(-tokens.max() // 8) * 8
     expected = {field: getattr(expected, field) for field in FIELDS}
     check(ours, expected)
 
@@ -88,11 +104,24 @@ def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch):
         (128, (128,)),
         (129, (72, 136)),
         (400, (104, 200, 304, 400)),
-        (5120, (1280, 2560, 3840, 5120)),
+        (5120, (640, 1280, 1920, 2560, 3200, 3840, 4480, 5120)),
     ],
 )
 def test_windows_are_whole_checks_that_hold_the_completion(length, expected):
     assert sampler.windows(length) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "expected"),
+    [
+        (15, 512, (15,)),
+        (16, 64, (16,)),
+        (16, 512, (16, 12, 8, 4)),
+        (64, 96, (64, 48, 32, 16)),
+    ],
+)
+def test_fewer_rows_have_a_program_only_where_it_saves_what_it_compiles_for(rows, length, expected):
+    assert sampler.row_counts(rows, length) == expected
 
 
 # --- recorded ---------------------------------------------------------------------------------

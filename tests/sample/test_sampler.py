@@ -13,7 +13,7 @@ from helpers.rollouts import sample_rows
 from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.distribution import Sampling, token_log_probs
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.sample.sampler import SampleStatic, row_keys
+from mmcot_jax.sample.sampler import Continued, SampleStatic, row_keys
 from mmcot_jax.train.logps import concat_prompt_completions
 from mmcot_jax.types import Batch
 
@@ -186,6 +186,25 @@ def test_prompts_taken_in_parts_are_written_as_all_at_once(run, chameleon, monke
     same(parts._replace(prompt=None), whole._replace(prompt=None))
     for a, b in zip(parts.prompt[:4], whole.prompt[:4], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_continued_row_has_the_noise_and_the_budget_of_its_place(run, chameleon):
+    backbone, variables = chameleon
+    written_before = jnp.arange(2 * ROWS, dtype=jnp.int32) % 5 * 5
+    continued = Continued(written_before, LENGTH - written_before)
+    keys = row_keys(jax.random.key(5), jnp.arange(2 * ROWS))
+    given = (backbone, variables, backbone.grammar, run.prompt, keys)
+    two = SampleStatic(NUCLEUS, LENGTH, num_generations=2)
+    whole = sample_rows(*given, two, continued)  # 16 rows: those that ended are left out
+    parts = sample_rows(*given, two._replace(micro_batches=2), continued)
+    same(whole, parts._replace(prompt=None))
+    first = np.asarray(whole.room)[:, 0]
+    assert first.tolist() == [24, 19, 14, 9, 4] * 3 + [24]
+    assert all(len(row) <= room for row, room in zip(written(whole), first, strict=True))
+    # a completion that begins later draws the noise of a later place
+    shifted = written_before.at[0].set(1)
+    other = sample_rows(*given, two, Continued(shifted, continued.room))
+    assert written(other)[0] != written(whole)[0] and written(other)[1:] == written(whole)[1:]
 
 
 @pytest.mark.slow

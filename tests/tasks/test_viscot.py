@@ -81,7 +81,8 @@ def test_other_sets_are_left_out_and_missing_pictures_too_on_request(folder, cap
     ("options", "complaint"),
     [
         ({"sets": ("coco",)}, "a set is 'coco'; choose from gqa, textvqa"),
-        ({"split": "test"}, "split is 'test'; choose from train, validation"),
+        ({"split": "val"}, "split is 'val'; choose from train, validation, test"),
+        ({"split": "test"}, "no records: .*benchmark has no .json; give the folder of the release"),
         ({"form": "options"}, "Visual-CoT has no options; form is 'open' or 'plain'"),
         (
             {"source": "/nowhere"},
@@ -139,6 +140,49 @@ def test_a_box_of_three_numbers_is_refused(folder):
     (folder / "scaleup/data/b.jsonl").write_text(bad)
     with pytest.raises(ValueError, match=r"'b/00000' of .*b.jsonl:1 has \[1, 2, 3\] in bboxs\[0\]"):
         viscot.load(str(folder))
+
+
+CONVERSATION = {
+    "dataset": "gqa",
+    "question_id": 7,
+    "image": ["cot/gqa/1.jpg", "cot/gqa/1.jpg###[14, 28, 28, 56]"],
+    "conversations": [
+        {"from": "human", "value": "<image>\nWhat is it? Please provide the bounding box "
+         "coordinate of the region that can help you answer the question better."},
+        {"from": "gpt", "value": "[0.1, 0.2, 0.3, 0.4]"},
+        {"from": "human", "value": "<image>"},
+        {"from": "gpt", "value": "window"},
+    ],
+}  # fmt: skip
+
+
+def test_the_benchmark_has_boxes_in_pixels_of_pictures_of_any_size(tmp_path):
+    (tmp_path / "benchmark").mkdir()
+    (tmp_path / "cot/gqa").mkdir(parents=True)
+    (tmp_path / "benchmark/gqa.json").write_text(json.dumps([CONVERSATION]))
+    Image.new("RGB", (42, 112)).save(tmp_path / "cot/gqa/1.jpg")
+    (example,) = viscot.load(str(tmp_path), split="test")
+    assert (example.id, example.answer) == ("viscot/gqa/gqa/00000", "window")
+    assert example.prompt[1].endswith("tags.\nQuestion: What is it?")
+    # 42 pixels are resized to 56 (42 / 28 is 1.5, rounded to even): 14 is at 18.7
+    assert example.extra["space"] == Space("resized", 56, 112)
+    assert example.extra["boxes"] == (Box("", 18, 28, 37, 56, Space("resized", 56, 112)),)
+    assert example.extra["kind"] == "gqa"
+    assert viscot.load(str(tmp_path), split="test").sized(0).extra == example.extra
+    bad = CONVERSATION | {"image": ["cot/gqa/1.jpg"]}
+    (tmp_path / "benchmark/gqa.json").write_text(json.dumps([bad]))
+    with pytest.raises(ValueError, match=r"'gqa/00000' .* has 4 turns and \['cot/gqa/1.jpg'\] for"):
+        viscot.load(str(tmp_path), split="test")
+
+
+@pytest.mark.reference
+def test_the_released_benchmark_is_read(reference):
+    examples = viscot.load(str(reference / "data/viscot"), split="test")
+    assert len(examples) == 600  # 200 each of gqa, textvqa, vsr
+    with pytest.raises(
+        ValueError, match=r"'viscot/gqa/gqa/00000' .* has no picture: .*2316539.jpg"
+    ):
+        examples[0]
 
 
 @pytest.mark.reference

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.train.groups import all_right_all_wrong, group
+from mmcot_jax.train.groups import all_right_all_wrong, group, informative_first
 
 C = {
     "num_generations": 2,
@@ -44,3 +44,24 @@ def test_verdicts_of_groups_with_missing_rewards():
     right, wrong = all_right_all_wrong(np.array([[1.0, 2.0], [0.0, NAN], [1.0, NAN]]))
     assert right.tolist() == [True, False, False]
     assert wrong.tolist() == [False, True, False]
+
+
+def test_informative_rows_fill_one_micro_batch_after_another():
+    advantage = np.array([[0, 0], [0, 1], [0, NAN], [0, 0], [-1, 0], [0, 0], [2, 0], [0, 0]])
+    # row b is in micro-batch b mod 2: rows 0 2 4 6 become 1 4 6 0
+    assert informative_first(advantage, 2).tolist() == [1, 2, 4, 3, 6, 5, 0, 7]
+    order = informative_first(advantage, 4)
+    assert [{*order[p::4].tolist()} & {1, 4, 6} for p in range(4)] == [{1, 4}, {6}, set(), set()]
+
+
+def test_an_order_that_skips_nothing_more_is_not_taken():
+    teaches, nothing = np.array([[1.0, -1.0]]), np.zeros((1, 2))
+    for rows, parts in (
+        ([teaches] * 4, 2),
+        ([nothing] * 4, 2),
+        ([teaches, nothing] * 2, 2),
+        ([teaches, nothing] * 2, 1),
+        ([nothing, nothing, nothing, teaches], 4),
+        ([nothing, teaches, teaches, teaches], 2),
+    ):
+        assert informative_first(np.concatenate(rows), parts) is None

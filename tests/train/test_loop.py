@@ -224,3 +224,24 @@ def test_steps_are_given_or_follow_from_the_epochs():
     with pytest.raises(ValueError, match="warmup_steps is 5, and a warm-up begins with the"):
         total(1, 0.0, warmup_steps=5)
     assert total(2, 0.0, warmup_steps=5) == 2
+
+
+def test_a_step_that_compiles_logs_its_seconds_and_the_first_says_so_before(run, capsys):
+    numbers = iter(range(9))
+
+    def compile_in_steps_0_and_3():
+        if (number := next(numbers)) in (0, 3):
+            jax.jit(lambda x: jnp.sin(x) + number)(1.0)
+
+    *_, lines = run(before_step=compile_in_steps_0_and_3, logging_steps=1)
+    assert [line.get(loop.COMPILE, 0) > 0 for line in lines] == [True, False, False, True, False]
+    assert "s: compiling the programs of step 0" in capsys.readouterr().err
+
+
+def test_seconds_of_compiling_are_summed_since_the_line_before(run, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "_SHOWN_SECONDS", 0.0)
+    *_, lines = run(before_step=lambda: jax.jit(lambda x: x * 3)(1.0), logging_steps=2)
+    printed = [x for x in capsys.readouterr().err.splitlines() if " compiled for " in x]
+    assert [x.split(" compiled")[0] for x in printed] == [f"s: step {n}" for n in range(5)]
+    assert all(line[loop.COMPILE] > 0 for line in lines)
+    assert printed[4].endswith("s: 1 programs, 0 of them from the cache")

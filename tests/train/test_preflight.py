@@ -9,7 +9,13 @@ from mmcot_jax import data
 from mmcot_jax.example import Row
 from mmcot_jax.rewards.results import Failure, RewardResult, failure_mask
 from mmcot_jax.train.groups import all_right_all_wrong
-from mmcot_jax.train.preflight import Preflight, batch_summary, check_room, failure_lines
+from mmcot_jax.train.preflight import (
+    Preflight,
+    batch_summary,
+    check_images,
+    check_room,
+    failure_lines,
+)
 
 
 def test_a_group_that_differs_is_enough_to_learn_from():
@@ -68,3 +74,12 @@ def test_the_longest_prompt_must_leave_room_for_a_completion():
 def row(id: str, length: int) -> Row:
     tokens = np.zeros(length, np.int32)
     return Row(id, tokens, tokens[None], tokens > 0)
+
+
+def test_a_reward_that_reads_what_the_model_does_not_compute_is_refused():
+    check_images({"reward_funcs": ("accuracy", "alignment")}, ("embedding",))
+    check_images({"reward_funcs": ("image_text_clip",)}, ("embedding", "pixels", "clip"))
+    with pytest.raises(ValueError, match="'image_text_clip' reads the clip of drawn pictures, and"):
+        check_images({"reward_funcs": ("image_text_clip",)}, ("embedding",))
+    with pytest.raises(ValueError, match=r"'alignment' reads the embedding .* computes none of"):
+        check_images({"reward_funcs": ("alignment",)}, ())

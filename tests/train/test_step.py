@@ -9,8 +9,9 @@ import pytest
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example, Picture
+from mmcot_jax.train.accumulate import accumulate
 from mmcot_jax.train.optim import join, optimizer, schedule, split
-from mmcot_jax.train.step import SftStatic, accumulate, sft_step, sft_sums, start, update
+from mmcot_jax.train.step import SftStatic, sft_step, sft_sums, start, update
 from mmcot_jax.types import Batch, row_axes
 
 B, T, EOS = 8, 12, 2

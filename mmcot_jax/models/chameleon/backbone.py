@@ -40,7 +40,7 @@ class Chameleon(ImageIdDecoder):
         return codes.astype(jnp.int32) + self.renderer.first_image
 
     def paint(
-        self, variables: Variables, ids: Int[Array, "N K"], key: jax.Array | None = None
+        self, variables: Variables, ids: Int[Array, "N K"], keys: jax.Array | None = None
     ) -> UInt8[Array, "N h w 3"]:
         """Image ids -> pixels, without randomness; other ids are clipped to image ids."""
         return to_pixels(self._vqgan(variables, "decode", self.ids_to_codes(ids)))

@@ -1,115 +1,102 @@
-"""Images of any size -> CLIP's pixels, on the device, equal to Pillow's resampling bit for bit.
+"""Images and texts as CLIP takes them. Host only, no jax.
 
-Pictures that a diffusion painted are on the device already. Axes: N images, h w pixels given,
-H W pixels taken, S the resolution.
+Axes: S height and width, T tokens.
 """
 
-import math
+import json
 import pathlib
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from PIL import Image
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from mmcot_jax import hf_config
-from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
+from mmcot_jax import textfile
+from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD, to_pillow
 
-BITS = 22
-"""Pillow's weights are integers over 2 ** 22: a sum of them times 255 fits in an int32."""
-BICUBIC = 3
-"""Pillow's number of that filter, as in preprocessor_config.json."""
-
-
-class PixelConfig(NamedTuple):
-    """How an image becomes a square; the defaults are ViT-L/14's."""
-
-    resolution: int = 224
-    """Pixels of the shorter side after resizing, and of the square that is cut from the middle."""
-    mean: tuple[float, ...] = CLIP_MEAN
-    std: tuple[float, ...] = CLIP_STD
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
-def read(folder: pathlib.Path, resolution: int) -> PixelConfig:
-    """Returns a folder's preprocessor_config.json, or CLIP's values where it lacks the file.
+def preprocess(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
+    """Returns normalised pixels, float32 [S S 3]: shorter side resized bicubically, centre cut."""
+    image = to_pillow(image).convert("RGB")
+    width, height = image.size
+    shorter = min(width, height)
+    image = image.resize((size * width // shorter, size * height // shorter), Image.BICUBIC)
+    left, top = ((side - size) // 2 for side in image.size)
+    image = image.crop((left, top, left + size, top + size))
+    x = np.asarray(image, np.float32) / 255
+    return ((x - np.array(CLIP_MEAN)) / np.array(CLIP_STD)).astype(np.float32)
+
+
+class Words:
+    """A CLIP's tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer, pad: str, positions: int):
+        self._tokenizer, self._positions = tokenizer, positions
+        self._begin, self._end = (tokenizer.token_to_id(x) for x in (BEGIN, END))
+        self._pad = tokenizer.token_to_id(pad)
+
+    def ids(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns int32 [N T], padded on the right; a longer text loses its last tokens."""
+        made = np.full((len(texts), self._positions), self._pad, np.int32)
+        for row, text in zip(made, texts, strict=True):
+            own = self._tokenizer.encode(text, add_special_tokens=False).ids
+            own = [self._begin, *own[: self._positions - 2], self._end]
+            row[: len(own)] = own
+        return made
+
+
+def read_words(folder: pathlib.Path, positions: int) -> Words:
+    """Reads tokenizer.json, or vocab.json and merges.txt, of a folder.
 
     Raises:
-        ValueError: values that are not of the form: bicubic to the tower's resolution, crop of the
-            same size, three means and deviations.
+        ValueError: neither is there, or a tokenizer without CLIP's marks.
     """
-    found = hf_config.read(folder, "preprocessor_config.json") or {}
-    path, named = folder / "preprocessor_config.json", {}
-    size = found.get("size", resolution)
-    crop = found.get("crop_size", resolution)
-    named["size"] = size.get("shortest_edge") if isinstance(size, dict) else size
-    named["crop_size"] = crop.get("height") if isinstance(crop, dict) else crop
-    wanted = {"size": resolution, "crop_size": resolution}
-    if isinstance(crop, dict):
-        named["crop_size.width"], wanted["crop_size.width"] = crop.get("width"), resolution
-    named["resample"], wanted["resample"] = found.get("resample", BICUBIC), BICUBIC
-    for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
-        named[name], wanted[name] = found.get(name, True), True
-    if wrong := [f"{n} {x!r}, fits {wanted[n]!r}" for n, x in named.items() if x != wanted[n]]:
-        raise ValueError(f"{path} has {'; '.join(wrong)}; give the file of this CLIP")
-    mean, std = (found.get(f"image_{n}", d) for n, d in (("mean", CLIP_MEAN), ("std", CLIP_STD)))
-    for name, value in (("image_mean", mean), ("image_std", std)):
-        numbers = isinstance(value, list | tuple) and all(isinstance(x, int | float) for x in value)
-        if not numbers or len(value) != 3 or (name == "image_std" and min(value) <= 0):
-            raise ValueError(f"{path} has {name} {value!r}; give three numbers")
-    return PixelConfig(resolution, tuple(mean), tuple(std))
-
-
-def preprocess(images: UInt8[Array, "N h w 3"], c: PixelConfig) -> Float[Array, "N S S 3"]:
-    """Resizes the shorter side, cuts out the middle square, and normalises to float32."""
-    x = resize_and_crop(images, c.resolution).astype(jnp.float32) / 255
-    return (x - jnp.asarray(c.mean, jnp.float32)) / jnp.asarray(c.std, jnp.float32)
-
-
-def resize_and_crop(images: UInt8[Array, "N h w 3"], size: int) -> UInt8[Array, "N S S 3"]:
-    """Resizes the shorter side to `size`, bicubic, and cuts out the middle square."""
-    height, width = images.shape[1:3]
-    short = min(height, width)
-    # the longer side is truncated to whole pixels, and the crop's offset too
-    rows, columns = (size if side == short else size * side // short for side in (height, width))
-    down, across = (
-        _weights(old, new)[(new - size) // 2 :][:size]
-        for old, new in ((height, rows), (width, columns))
+    file, vocabulary, merges = (
+        folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
     )
-    x = _resampled("nhwc,Ww->nhWc", images, across)
-    return _resampled("nhwc,Hh->nHwc", x, down)
+    if file.is_file():
+        tokenizer = Tokenizer.from_str(textfile.read_text(file))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+    elif vocabulary.is_file() and merges.is_file():
+        tokenizer = _from_vocabulary(vocabulary, merges)
+    else:
+        raise ValueError(
+            f"no tokenizer.json, and no vocab.json with merges.txt, in {folder}; fetch the "
+            "tokenizer of this CLIP"
+        )
+    pad = _pad(folder)
+    missing = [x for x in (BEGIN, END, pad) if tokenizer.token_to_id(x) is None]
+    if missing:
+        raise ValueError(f"the tokenizer in {folder} has no {missing[0]!r}; give a CLIP's")
+    return Words(tokenizer, pad, positions)
 
 
-def _resampled(axes: str, images: jax.Array, weights: np.ndarray) -> UInt8[Array, "N H W 3"]:
-    """Applies integer weights; each pass rounds to whole levels, as Pillow's does."""
-    total = jnp.einsum(axes, images.astype(jnp.int32), weights)
-    return jnp.clip((total + (1 << (BITS - 1))) >> BITS, 0, 255).astype(jnp.uint8)
+def _from_vocabulary(vocabulary: pathlib.Path, merges: pathlib.Path) -> Tokenizer:
+    ids = json.loads(textfile.read_text(vocabulary))
+    lines = textfile.read_text(merges).split("\n")
+    pairs = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    bpe = models.BPE(ids, pairs, end_of_word_suffix="</w>", unk_token=END, fuse_unk=False)
+    tokenizer = Tokenizer(bpe)
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), spaces, normalizers.Lowercase()]
+    )
+    split = pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    return tokenizer
 
 
-@lru_cache(maxsize=64)
-def _weights(old: int, new: int) -> np.ndarray:
-    """Returns int32 [new old]: the share that each given pixel has in each pixel taken.
-
-    Bicubic with a = -0.5; where pixels become fewer, the filter is as much wider.
-    """
-    ratio = old / new
-    stretch = max(ratio, 1.0)
-    reach = 2.0 * stretch
-    weights = np.zeros((new, old), np.int32)
-    for i in range(new):
-        centre = (i + 0.5) * ratio
-        first = max(int(centre - reach + 0.5), 0)
-        last = min(int(centre + reach + 0.5), old)
-        own = [_bicubic((j - centre + 0.5) / stretch) for j in range(first, last)]
-        total = math.fsum(own)
-        for j, share in enumerate(own, first):
-            weights[i, j] = int(math.copysign(0.5, share) + share / total * (1 << BITS))
-    return weights
-
-
-def _bicubic(x: float) -> float:
-    x, a = abs(x), -0.5
-    if x < 1:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-    return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
+def _pad(folder: pathlib.Path) -> str:
+    """The padding token: the end of text, or what the tokenizer's settings name."""
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found = json.loads(textfile.read_text(folder / name)).get("pad_token")
+            if found:
+                return found["content"] if isinstance(found, dict) else found
+    return END

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mmcot_jax.boxes import Sight
-from mmcot_jax.errors import check_choice
+from mmcot_jax.errors import TooLong, check_choice
 from mmcot_jax.example import Example, Picture, Reply, Row, Segment
 from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.models.qwen25vl.preprocess import VARIANTS, preprocess, to_windows
@@ -200,7 +200,7 @@ class Qwen25VLRenderer:
             if room
             else "shorten its text"
         )
-        raise ValueError(
+        raise TooLong(
             f"record {example.id!r} is {len(tokens)} tokens, {cells} of them of its {len(images)} "
             f"images, and model.context is {self.context}; {advice}, or raise model.context"
         )

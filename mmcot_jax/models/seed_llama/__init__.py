@@ -13,11 +13,18 @@ from jaxtyping import PyTree
 from tokenizers import Tokenizer
 
 from mmcot_jax import hf, models
+from mmcot_jax.models.clip import config as clip_config
+from mmcot_jax.models.clip import weights as clip_weights
+from mmcot_jax.models.clip.config import ClipConfig
+from mmcot_jax.models.clip.preprocess import Words, read_words
 from mmcot_jax.models.seed_llama import gguf, spm, weights
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
 from mmcot_jax.models.seed_llama.config import SeedConfig, hf_settings
 from mmcot_jax.models.seed_llama.export import describe as describe
 from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
+from mmcot_jax.models.unclip import config as unclip_config
+from mmcot_jax.models.unclip import weights as unclip_weights
+from mmcot_jax.models.unclip.config import UnclipConfig
 from mmcot_jax.nn.decoder_only import decoder_config
 from mmcot_jax.types import Variables
 
@@ -30,7 +37,8 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
 
     `c` has `weights`, `tokenizer` ("": with the weights), `seed` (sizes of the image tokenizer
     that differ from SEED-2's, or None), `seed_weights` ("": with the weights), `preprocess`,
-    `decoder`, `lora`, `context` and `draws`.
+    `decoder`, `lora`, `context` and `draws`; to paint, `unclip` and `unclip_weights`, to compare
+    what is painted, `clip` and `clip_weights`: each pair sizes and a folder, "" for none.
 
     Raises:
         ValueError: no tokenizer, a vocabulary too small for it, a way of learning that this
@@ -57,7 +65,32 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
     original = (lambda _: gguf.read(file).config_json()) if file else None
     source = str(file or c["weights"])
     models.check_config_json(source, hf_settings(decoder), __file__, original=original)
-    return SeedLlama(decoder, seed, renderer, c["context"], c["draws"])
+    return SeedLlama(decoder, seed, renderer, c["context"], c["draws"], *_painters(c, seed))
+
+
+def _painters(
+    c: Mapping[str, Any], seed: SeedConfig | None
+) -> tuple[UnclipConfig | None, ClipConfig | None, Words | None]:
+    """Returns unCLIP and CLIP, those whose weights are named."""
+    unclip = clip = words = None
+    if c.get("unclip_weights"):
+        unclip = unclip_config.from_dict(c["unclip"])
+        if not seed or unclip.embedding != seed.embedding:
+            made = seed.embedding if seed else "none"
+            raise ValueError(
+                f"model.unclip paints embeddings of {unclip.embedding}, and model.seed makes "
+                f"{made}; give matching ones"
+            )
+    if c.get("clip_weights"):
+        if not unclip:
+            raise ValueError(
+                "model.clip_weights is given without model.unclip_weights: CLIP looks at painted "
+                "pictures; give both"
+            )
+        clip = clip_config.from_dict(c["clip"])
+        folder = models.resolve(c["clip_weights"], __file__)
+        words = read_words(folder, clip.positions) if folder.is_dir() else None
+    return unclip, clip, words
 
 
 def _tokenizer(c: Mapping[str, Any]) -> Tokenizer:
@@ -93,6 +126,12 @@ def load(backbone: SeedLlama, c: Mapping[str, Any], key: jax.Array, mesh: Mesh) 
         if backbone.seed and pictures:
             source = models.resolve(pictures, __file__)
             params["seed"] = weights.load_seed(backbone.seed, source, shapes["seed"])
+        if backbone.unclip:
+            source = models.resolve(c["unclip_weights"], __file__)
+            params["unclip"] = unclip_weights.load(backbone.unclip, source, shapes["unclip"])
+        if backbone.clip:
+            source = models.resolve(c["clip_weights"], __file__)
+            params["clip"] = clip_weights.load(backbone.clip, source, shapes["clip"])
         return params
 
     table = weights.table(backbone)

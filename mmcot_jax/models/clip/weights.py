@@ -1,0 +1,37 @@
+"""Reads a CLIP's released folder."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from mmcot_jax import hf
+from mmcot_jax.models.clip import config, keys
+from mmcot_jax.models.clip.config import ClipConfig
+from mmcot_jax.models.clip.model import Clip
+
+
+def init(c: ClipConfig, key: jax.Array) -> PyTree:
+    """Returns random weights."""
+    pixels = jnp.zeros((1, c.size, c.size, 3))
+    return Clip(c).init(key, pixels, jnp.zeros((1, c.positions), jnp.int32))["params"]
+
+
+def load(c: ClipConfig, folder: pathlib.Path, like: PyTree) -> PyTree:
+    """Reads all parameters onto their devices, from a folder or a file.
+
+    Raises:
+        ValueError: another model's folder, or tensors that do not fit, all listed.
+    """
+    found = config.read(folder) if folder.is_dir() else None
+    if found is not None:
+        own, there = (x._replace(dtype="", param_dtype="") for x in (c, found))
+        differ = [
+            f"{name} is {mine}, there {theirs}"
+            for name, mine, theirs in zip(own._fields, own, there, strict=True)
+            if mine != theirs
+        ]
+        if differ:
+            raise ValueError(f"{folder} is another model than model.clip: {'; '.join(differ)}")
+    return hf.load(keys.table(), folder, {"clip": like})["clip"]

@@ -1,0 +1,62 @@
+"""Makes a page of runs, to read in a browser without a server or a network.
+
+    python -m mmcot_jax.report [RUN...] --out DIR [--study FOLDER] [--title TEXT]
+
+DIR/index.html has the runs' curves, a table of their results with mean and deviation over runs, and
+a reader of chains: words, drawn pictures in their places, boxes over the question's picture,
+rewards, the group of a chain side by side. The folder can be moved or sent whole. The tables are in
+tables.md and tables.tex too.
+
+`--study` adds the tables and Figure 4 of the study, as printed and computed anew from its stored
+replies: FOLDER holds anole/, qwen_7b_2_5_vl/ and qwen_3b_2_5_vl/. They are printed as well.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+
+import rich
+
+from mmcot_jax import errors, files
+from mmcot_jax.config import Parser, check_folder
+from mmcot_jax.report import figure, page, runs, study, tables
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 2 after one line on standard error if it cannot."""
+    return errors.run_command(lambda: _report(sys.argv[1:] if argv is None else argv), "report")
+
+
+def _report(argv: Sequence[str]) -> None:
+    parser = Parser(prog="python -m mmcot_jax.report", description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, their --workdir")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the page")
+    parser.add_argument("--title", default="Report", help="title of the page")
+    parser.add_argument("--study", metavar="FOLDER", help="the study's stored replies")
+    given = parser.parse_args(argv)
+    out = check_folder("--out", given.out)
+    if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
+        raise ValueError(f"{out} holds other files; give a new folder, or one of an earlier report")
+    if not given.runs and not given.study:
+        raise ValueError("nothing to report; give folders of runs, or --study FOLDER")
+    found = runs.read(given.runs)
+    replies = check_folder("--study", given.study) if given.study is not None else None
+    theirs = study.tables(replies) if replies else []
+    every = [*tables.results_tables(found), *theirs]
+    with files.atomic_folder(out) as folder:
+        made, count = page.write(folder, found, every, given.title)
+        for name, form in (("tables.md", tables.markdown), ("tables.tex", tables.latex)):
+            (folder / name).write_text("\n".join(map(form, every)), encoding="utf-8")
+        if replies:
+            lines, dashed = study.figure4_lines(replies)
+            figure.draw(folder / "figure4", lines, dashed, "share of training, %")
+        size = made.stat().st_size
+        if out.exists():
+            shutil.rmtree(out)  # the earlier report, once this one is complete
+    for table in theirs:
+        rich.print(tables.console(table))
+    print(f"{out / 'index.html'}: {len(found)} runs, {count:,} chains, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

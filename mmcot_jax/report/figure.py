@@ -1,0 +1,54 @@
+"""Figure 4 of the study, exact match against the share of training, as PNG and SVG. Host only."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+NAMES = {
+    "gqa": "GQA", "pope": "POPE", "vqav2": "VQAv2", "scienceqa": "ScienceQA", "textvqa": "TextVQA",
+    "vizwiz": "VizWiz",
+}  # fmt: skip
+
+
+def draw(
+    path: pathlib.Path,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    dashed: Mapping[str, float],
+    x_label: str,
+) -> list[pathlib.Path]:
+    """Draws a panel for each data set into `path`.png and `path`.svg; returns both.
+
+    `lines` are its points (x, percent); `dashed`, where given, a level to compare with.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ValueError("figures need matplotlib; pip install 'mmcot_jax[report]'") from None
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    columns = min(3, len(lines))
+    rows = -(-len(lines) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(3.2 * columns, 2.5 * rows), squeeze=False
+    )
+    for panel in axes.flat[len(lines) :]:
+        panel.set_axis_off()
+    for panel, (name, points) in zip(axes.flat, lines.items(), strict=False):
+        xs, ys = zip(*points, strict=True) if points else ((), ())
+        panel.plot(xs, ys, marker="o", markersize=3.5, color="#2b5cc4")
+        if name in dashed:
+            panel.axhline(dashed[name], linestyle="--", color="#6b6b6b", linewidth=1)
+        panel.set_title(NAMES.get(name, name), fontsize=10)
+        panel.tick_params(labelsize=8)
+        panel.grid(alpha=0.3)
+        panel.set_xlabel(x_label, fontsize=8)
+    figure.supylabel("exact match, %", fontsize=9)
+    figure.tight_layout()
+    made = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    for file in made:
+        figure.savefig(file, dpi=150)
+    pyplot.close(figure)
+    return made

@@ -1,0 +1,241 @@
+"""Reads what runs leave in their folders: metrics, results, chains. Host only, no jax."""
+
+import json
+import math
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mmcot_jax import textfile
+from mmcot_jax.errors import check_choice
+
+POINTS = 1000
+"""A curve has at most so many: a longer one is thinned evenly, and keeps its last point."""
+
+Curve = tuple[list[int], list[float]]
+"""Steps, ascending, and a value for each."""
+
+
+class Run(NamedTuple):
+    """A run's folder."""
+
+    name: str
+    folder: pathlib.Path
+    config: Mapping[str, Any]
+    curves: Mapping[str, Mapping[str, Curve]]
+    """Stage -> metric -> its curve."""
+    results: Mapping[str, Mapping[str, Any]]
+    """Name of a file of results, such as `results_sft` -> its numbers, nested."""
+
+
+class Chain(NamedTuple):
+    """A reply, as a run's completions hold it."""
+
+    file: str
+    """Name of its file, such as `grpo_step_00024`."""
+    step: int | None
+    """Step of training that sampled it; None for an evaluation."""
+    group: int
+    """Number of its question among the file's; its replies are adjacent."""
+    id: str
+    kind: str
+    prompt: str
+    reply: str
+    answer: str
+    correct: bool | None
+    """None: it is not known, or there is no answer to read."""
+    reward: float | None
+    """The advantage's sign tells which reply of a group is better; this is its weighted reward."""
+    facts: Mapping[str, Any]
+    """Rewards, advantage, what was read: shown beside the reply."""
+    pictures: tuple[pathlib.Path, ...]
+    prompt_pictures: tuple[pathlib.Path, ...]
+    space: tuple[float, float]
+    """Width and height that boxes are given in; zeros without boxes."""
+    boxes: tuple[tuple[Any, ...], ...]
+    """Label, x0, y0, x1, y1 of each box that the reply states."""
+    gold_boxes: tuple[tuple[Any, ...], ...]
+
+
+def read(folders: Sequence[str | pathlib.Path]) -> list[Run]:
+    """Returns the runs of folders, under names that differ.
+
+    Raises:
+        ValueError: a folder that holds no run, or a file of it that cannot be read.
+    """
+    paths = [pathlib.Path(folder) for folder in folders]
+    return [_read(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+
+
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """The shortest ends of the paths that differ."""
+    parts = [path.resolve().parts for path in paths]
+    if len(set(parts)) < len(parts):
+        twice = next(
+            str(path) for path, own in zip(paths, parts, strict=True) if parts.count(own) > 1
+        )
+        raise ValueError(f"{twice} is given twice; name each run once")
+    length = 1
+    while len({own[-length:] for own in parts}) < len(parts):
+        length += 1
+    return ["/".join(own[-length:]) for own in parts]
+
+
+def _read(folder: pathlib.Path, name: str) -> Run:
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no run (no config.json); give a run's --workdir")
+    config = _object(folder / "config.json")
+    files = sorted(folder.glob("results*.json"))
+    results = {file.stem: _object(file) for file in files}
+    return Run(name, folder, config, read_curves(folder / "metrics.jsonl"), results)
+
+
+def _object(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = textfile.parse_json(textfile.read_text(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: a JSON {type(value).__name__}; one object is expected")
+    return value
+
+
+def read_curves(path: pathlib.Path) -> dict[str, dict[str, Curve]]:
+    """Returns every metric of a metrics.jsonl; a last line that is incomplete is left out.
+
+    Raises:
+        ValueError: another line is broken.
+    """
+    if not path.is_file():
+        return {}
+    curves: dict[str, dict[str, Curve]] = {}
+    lines = list(textfile.read_lines(path))
+    for count, (number, line) in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            stage, step = entry["stage"], int(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            if count == len(lines):
+                break
+            raise ValueError(f"{path}:{number} is not a line of metrics; remove it") from None
+        for name, value in entry.items():
+            if name not in ("stage", "step") and _is_number(value):
+                steps, values = curves.setdefault(stage, {}).setdefault(name, ([], []))
+                steps.append(step)
+                values.append(float(value))
+    return {
+        stage: {name: _thin(curve) for name, curve in metrics.items()}
+        for stage, metrics in curves.items()
+    }
+
+
+def _thin(curve: Curve) -> Curve:
+    every = math.ceil(len(curve[0]) / POINTS)
+    if every <= 1:
+        return curve
+    steps, values = (list(reversed(list(reversed(x))[::every])) for x in curve)
+    return steps, values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# ---- chains --------------------------------------------------------------------------------------
+
+_STEP = re.compile(r"_step_(\d+)")
+_SHOWN = {"id", "kind", "prompt", "reply", "answer", "pictures", "prompt_pictures", "space",
+          "boxes", "gold_boxes", "correct", "options", "possible_answers"}  # fmt: skip
+"""Fields that have a place of their own beside `facts`, or none."""
+
+
+def read_chains(run: Run) -> Iterator[Chain]:
+    """Yields the chains of a run, file by file: evaluations, then steps of training.
+
+    Raises:
+        ValueError: a line that is no chain.
+    """
+    folder = run.folder / "completions"
+    files = sorted(folder.glob("*.jsonl"), key=lambda file: (_step(file) is not None, file.name))
+    weights = _reward_weights(run.config)
+    for file in files:
+        group, last = -1, None
+        for number, line in textfile.read_lines(file):
+            try:
+                record = textfile.parse_json(line)
+                check_choice("a chain", type(record).__name__, ("dict",))
+                group += record["id"] != last
+                last = record["id"]
+                yield _chain(file, group, record, weights)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{file}:{number} is not a chain of a run ({type(error).__name__}: {error}); "
+                    "remove the line"
+                ) from None
+
+
+def _step(file: pathlib.Path) -> int | None:
+    found = _STEP.search(file.stem)
+    return int(found[1]) if found else None
+
+
+def _reward_weights(config: Mapping[str, Any]) -> dict[str, float]:
+    group = config.get("grpo", {})
+    names, weights = group.get("reward_funcs", ()), group.get("reward_weights", ())
+    return dict(zip(names, weights or [1.0] * len(names), strict=False))
+
+
+def _chain(
+    file: pathlib.Path, group: int, record: Mapping[str, Any], weights: Mapping[str, float]
+) -> Chain:
+    space = record.get("space") or (None, 0, 0)
+    return Chain(
+        file=file.stem,
+        step=_step(file),
+        group=group,
+        id=str(record["id"]),
+        kind=str(record.get("kind", "")),
+        prompt=str(record["prompt"]),
+        reply=str(record["reply"]),
+        answer=str(record["answer"]),
+        correct=_correct(record, weights),
+        reward=_reward(record, weights),
+        facts={name: _plain(value) for name, value in record.items() if name not in _SHOWN},
+        pictures=tuple(file.parent / name for name in record.get("pictures", ())),
+        prompt_pictures=tuple(file.parent / name for name in record.get("prompt_pictures", ())),
+        space=(space[-2], space[-1]),
+        boxes=tuple(map(tuple, record.get("boxes", ()))),
+        gold_boxes=tuple(map(tuple, record.get("gold_boxes", ()))),
+    )
+
+
+def _reward(record: Mapping[str, Any], weights: Mapping[str, float]) -> float | None:
+    """The weighted sum of the rewards, where the record has them."""
+    given = [
+        weight * record[column]
+        for name, weight in weights.items()
+        for column in _columns(name)
+        if _is_number(record.get(column))
+    ]
+    return sum(given) if given and "advantage" in record else None
+
+
+def _columns(name: str) -> list[str]:
+    """Names under which a reward's column may be written; the first that a record has counts."""
+    return list(dict.fromkeys((name, name.rpartition(":")[2])))
+
+
+def _correct(record: Mapping[str, Any], weights: Mapping[str, float]) -> bool | None:
+    """What the evaluation says, or in training the first reward: right from 1 on, wrong at 0."""
+    if "correct" in record:
+        return record["correct"]
+    first = next(
+        (record[c] for name in list(weights)[:1] for c in _columns(name) if c in record), None
+    )
+    return first >= 1 if _is_number(first) and (first >= 1 or first <= 0) else None
+
+
+def _plain(value: Any) -> Any:
+    """A number or a word to show."""
+    return value if isinstance(value, int | float | str) or value is None else json.dumps(value)

@@ -1,0 +1,103 @@
+"""Tables, and their forms: Markdown, LaTeX, console. Host only, no jax."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import rich.table
+
+from mmcot_jax.evals.table import flat
+from mmcot_jax.report.runs import Run
+
+
+class Table(NamedTuple):
+    """A table; the first column names its rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def markdown(table: Table) -> str:
+    """Returns a table in GitHub's Markdown, under a heading."""
+    rows = [table.columns, ("---", *("---:" for _ in table.columns[1:])), *table.rows]
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+    note = f"\n{table.note}\n" if table.note else ""
+    return f"### {table.title}\n\n" + "\n".join(lines) + f"\n{note}\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def latex(table: Table) -> str:
+    """Returns a table for LaTeX; it needs the package booktabs."""
+
+    def escape(text: str) -> str:
+        return "".join(_LATEX.get(x, x) for x in text).replace("+-", r"$\pm$")
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(map(escape, cells)) + r" \\"
+
+    return "\n".join(
+        (
+            r"\begin{table}",
+            rf"\caption{{{escape(table.title)}. {escape(table.note)}}}".replace(". }", "}"),
+            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            r"\toprule",
+            line(table.columns),
+            r"\midrule",
+            *map(line, table.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        )
+    )
+
+
+def console(table: Table) -> rich.table.Table:
+    """Returns a table for a rich console."""
+    drawn = rich.table.Table(title=table.title, caption=table.note or None)
+    for number, name in enumerate(table.columns):
+        drawn.add_column(name, justify="right" if number else "left")
+    for row in table.rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def results_tables(runs: Sequence[Run]) -> list[Table]:
+    """Returns a table of every number of the runs' results, one per file of results.
+
+    With several runs it has their mean and sample deviation.
+    """
+    tables = []
+    for file in sorted({name for run in runs for name in run.results}):
+        own = [run for run in runs if file in run.results]
+        columns = [dict(flat(run.results[file])) for run in own]
+        spread = len(own) > 1
+        rows = tuple(
+            (name, *(_number(c.get(name)) for c in columns), *(_spread(columns, name) * spread))
+            for name in dict.fromkeys(name for column in columns for name in column)
+        )
+        head = ("", *(run.name for run in own), *(("mean", "deviation") * spread))
+        note = "Deviation: of the sample, over the runs that have the number." if spread else ""
+        tables.append(Table(file, head, rows, note))
+    return tables
+
+
+def _spread(columns: Sequence[Mapping[str, float]], name: str) -> tuple[str, str]:
+    values = [column[name] for column in columns if name in column]
+    if len(values) < 2:
+        return "-", "-"
+    return f"{statistics.mean(values):.4f}", f"{statistics.stdev(values):.4f}"
+
+
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:g}" if isinstance(value, int) else f"{value:.4f}"
