@@ -120,7 +120,8 @@ def _sample(
     if state.cache.rows is not None:
         out, decoded = _take((out, decoded), jnp.argsort(state.cache.rows, axis=1))
     groups = jax.tree.map(lambda x: x[:, : static.length].reshape(n, g, -1), out)
-    return groups._replace(prompt=prompt, decoded=decoded.reshape(n, g))
+    # the same for all rows that never end: without a constraint every device would have all of them
+    return groups._replace(prompt=prompt, decoded=rules.constrain(decoded.reshape(n, g), "b"))
 
 
 def _run(decode, state: "DecodeState", window: int, shards: int, fewer: int) -> "DecodeState":
