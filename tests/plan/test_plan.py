@@ -57,7 +57,7 @@ def test_the_bound_is_the_slowest_of_computing_reading_and_sending():
 
 PROGRAMS = {
     "m2m": ["tokenize", "sft_step", "prepare", "sample", "grpo_step", "pixels"],
-    "t2m": ["prepare", "sample", "rollout_logps", "grpo_step", "embedding"],
+    "t2m": ["prepare", "sample", "rollout_logps", "grpo_step"],
     "m2t": ["sft_step", "prepare", "sample", "grpo_step"],
     "m2t:3b-viscot": ["sft_step", "prepare", "sample", "grpo_step"],
 }
