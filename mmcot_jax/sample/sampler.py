@@ -76,10 +76,13 @@ def sample(
     write = partial(_sample, backbone, variables, grammar, static=static)
     g, parts = static.num_generations, static.micro_batches
     if parts == 1:
-        return write(prompt, keys)
-    groups = split_microbatches(keys.reshape(-1, g), parts)
-    pieces = split_microbatches(prompt, parts), groups.reshape(parts, -1)
-    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
+        rollout = write(prompt, keys)
+    else:
+        groups = split_microbatches(keys.reshape(-1, g), parts)
+        pieces = split_microbatches(prompt, parts), groups.reshape(parts, -1)
+        rollout = merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
+    # counts begin as zeros, which the compiler would put whole on every device
+    return rollout._replace(decoded=rules.constrain(rollout.decoded, "b."))
 
 
 def _sample(backbone, variables, grammar, prompt, keys, *, static: SampleStatic) -> Rollout:
