@@ -29,7 +29,7 @@ from mmcot_jax.types import Variables
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeedLlama(ImageIdDecoder):
-    """A `Backbone` with the tower "seed"; "unclip" paints its images, "clip" looks at them."""
+    """A `Backbone` with the tower "seed"; "unclip" paints its images, "clip" embeds these."""
 
     seed: SeedConfig | None
     """None: text alone."""
