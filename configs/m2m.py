@@ -260,7 +260,15 @@ def planning(preset: str) -> ConfigDict:
         }
     )
     config.model.decoder.update(
-        {"vocab": 368, "width": 128, "heads": 2, "mlp": 384, "layers": 3, "unroll": 3}
+        {
+            "vocab": 368,
+            "width": 128,
+            "heads": 4,
+            "kv_heads": 4,
+            "mlp": 384,
+            "layers": 3,
+            "unroll": 3,
+        }
     )
     config.model.vqgan = {
         "ch": 8,
@@ -297,10 +305,11 @@ def planning(preset: str) -> ConfigDict:
             "save_steps": 50,
         }
     )
-    config.eval.update({"max_completion_length": budget, "batch_size": 50})
+    # sampled, as the walks are: the likeliest move of a random walk, again and again, is to and fro
+    config.eval.update({"max_completion_length": budget, "batch_size": 50, "greedy": False})
     del config.eval.count, config.eval.transfer_count
     config.eval.data = ConfigDict(grids | {"split": "test", "chain": "none", "count": 100})
-    config.plan = base.shapes(64, 1, 64 + budget, 9)
+    config.plan = base.shapes(32, 1, 32 + budget, 9)
     if rival in ("optimal", "walks"):
         config.stages = ("sft", "eval")
         config.data.train.walk = "optimal" if rival == "optimal" else "random"

@@ -12,7 +12,17 @@ import numpy as np
 
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example, Segment
-from mmcot_jax.grids import FREE, MAX_SIDE, MIN_SIDE, Cell, Grid, distances, name, shortest
+from mmcot_jax.grids import (
+    FREE,
+    MAX_SIDE,
+    MIN_SIDE,
+    Cell,
+    Grid,
+    blocked_map,
+    distances,
+    name,
+    shortest,
+)
 from mmcot_jax.grids.pictures import check_size, draw
 
 SPLITS = ("train", "validation", "test")
@@ -29,8 +39,8 @@ class Place(NamedTuple):
     sample: Callable[[int, random.Random], tuple[str, ...]]
     """(side, rng) -> the rows of a layout."""
     title: str
-    free: str
     blocked: str
+    """The name of its blocked cells."""
     enterable: bool = False
     """As `Grid.enterable`."""
 
@@ -202,16 +212,12 @@ def _prompt(place: Place, grid: Grid, form: Form) -> tuple[Segment, ...]:
     head = f"{place.title} of {grid.side} rows.\n"
     if form.question == "picture":
         return (head, draw(grid, grid.start, form.size, form.canvas), "\nPath:")
-    kinds = {FREE: place.free}
-    lines = []
-    for r, row in enumerate(grid.rows):
-        kinds_of = (
-            "goal" if (r, c) == grid.goal else kinds.get(x, place.blocked)
-            for c, x in enumerate(row)
-        )
-        lines.append("".join(f" {name((r, c))} {kind}" for c, kind in enumerate(kinds_of)))
-    told = "\n".join(lines)
-    return (f"{head}{told}\nGoal {name(grid.goal)} start {name(grid.start)}\nPath:",)
+    blocked = [name((int(r), int(c))) for r, c in np.argwhere(blocked_map(grid))]
+    told = (
+        f"{place.blocked} {' '.join(blocked) or 'none'}\n"
+        f"Goal {name(grid.goal)}\nStart {name(grid.start)}\nPath:"
+    )
+    return (head + told,)
 
 
 def _rationale(grid: Grid, moves: Sequence[str], form: Form) -> tuple[Segment, ...]:

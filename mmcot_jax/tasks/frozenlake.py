@@ -29,7 +29,7 @@ def _sample(side: int, rng: random.Random) -> tuple[str, ...]:
     return tuple(marks[i : i + side] for i in range(0, side * side, side))
 
 
-LAKE = _grids.Place("frozenlake", _sample, "Lake", "ice", "hole", enterable=True)
+LAKE = _grids.Place("frozenlake", _sample, "Lake", "Holes", enterable=True)
 
 
 def stream(

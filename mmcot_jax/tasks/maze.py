@@ -40,7 +40,7 @@ def _sample(side: int, rng: random.Random) -> tuple[str, ...]:
     )
 
 
-MAZE = _grids.Place("maze", _sample, "Maze", "floor", "wall")
+MAZE = _grids.Place("maze", _sample, "Maze", "Walls")
 
 
 def stream(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax.example import Picture, Reply
-from mmcot_jax.grids import FREE, distances, shortest, steps
+from mmcot_jax.grids import FREE, distances, name, shortest, steps
 from mmcot_jax.tasks import frozenlake, maze
 
 TASKS = pytest.mark.parametrize("task", [frozenlake, maze])
@@ -16,20 +16,17 @@ def replied(example):
     return Reply(tuple(s if isinstance(s, str) else Picture(ids, s) for s in example.rationale))
 
 
-def test_a_lake_is_told_cell_by_cell():
-    example = frozenlake.load(count=1, sizes=(3,), walk="optimal")[0]
-    grid = example.extra["grid"]
-    head, *rows, ends, path = example.prompt[0].split("\n")
-    assert (head, path) == ("Lake of 3 rows.", "Path:")
-    kinds = [row.split()[1::2] for row in rows]
-    assert [row.split()[::2] for row in rows] == [
-        ["a1", "b1", "c1"], ["a2", "b2", "c2"], ["a3", "b3", "c3"]
-    ]  # fmt: skip
-    marks = {"ice": ".", "hole": "x", "goal": "."}
-    assert tuple("".join(marks[kind] for kind in row) for row in kinds) == grid.rows
-    assert kinds[grid.goal[0]][grid.goal[1]] == "goal"
-    assert ends.split()[::2] == ["Goal", "start"]
-    assert example.answer == str(shortest(grid))
+@TASKS
+def test_a_grid_is_told_by_its_blocked_cells(task):
+    title, blocked = {frozenlake: ("Lake", "Holes"), maze: ("Maze", "Walls")}[task]
+    for example in task.load(count=20, sizes=(3,), walk="optimal", max_steps=9):
+        grid = example.extra["grid"]
+        head, cells, goal, start, path = example.prompt[0].split("\n")
+        assert (head, path) == (f"{title} of 3 rows.", "Path:")
+        names = [name((r, c)) for r in range(3) for c in range(3) if grid.rows[r][c] != FREE]
+        assert cells.split() == [blocked, *(names or ["none"])]
+        assert (goal, start) == (f"Goal {name(grid.goal)}", f"Start {name(grid.start)}")
+        assert example.answer == str(shortest(grid))
 
 
 @TASKS
