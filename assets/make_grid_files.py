@@ -76,7 +76,7 @@ def main() -> None:
     flags.add_argument("--vqgan", required=True, help="the safetensors file to write")
     flags.add_argument("--tokenizer", required=True, help="the json file to write")
     flags.add_argument("--steps", type=int, default=2000)
-    flags.add_argument("--batch", type=int, default=16)
+    flags.add_argument("--batch", type=int, default=4)
     flags.add_argument("--rate", type=float, default=3e-3)
     flags.add_argument("--seed", type=int, default=0)
     f = flags.parse_args()

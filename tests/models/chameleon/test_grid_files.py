@@ -19,15 +19,17 @@ def built():
     return backbone, module.load(backbone, c, jax.random.key(0), mesh.make(1, -1, 1))
 
 
-def test_decoded_states_are_recognised(built):
+@pytest.mark.parametrize("canvas", [4, 6])
+def test_decoded_states_are_recognised(built, canvas):
     backbone, variables = built
-    model, params = VQGAN(backbone.vqgan), {"params": variables["params"]["vqgan"]}
+    model = VQGAN(backbone.vqgan._replace(resolution=8 * canvas))
+    params = {"params": variables["params"]["vqgan"]}
     states = [
         (example.extra["grid"], (number % example.extra["side"], number % 3))
         for task in (frozenlake, maze)
         for number, example in enumerate(task.load(count=60, sizes=(3, 4)))
     ]
-    drawn = np.stack([pictures.draw(grid, cell, 32, 4) for grid, cell in states])
+    drawn = np.stack([pictures.draw(grid, cell, 8 * canvas, canvas) for grid, cell in states])
 
     @jax.jit
     def decode(x):
@@ -35,13 +37,13 @@ def test_decoded_states_are_recognised(built):
         return to_pixels(model.apply(params, codes, method="decode")), codes
 
     decoded, codes = map(np.asarray, decode(drawn))
-    assert codes.shape == (240, 16)
+    assert codes.shape == (240, canvas**2)
     right = [
-        pictures.recognise(grid, picture, 4) == cell
+        pictures.recognise(grid, picture, canvas) == cell
         for (grid, cell), picture in zip(states, decoded, strict=True)
     ]
     assert np.mean(right) >= 0.99
-    tiles = np.stack([pictures.tiles(grid, cell, 4).ravel() for grid, cell in states])
+    tiles = np.stack([pictures.tiles(grid, cell, canvas).ravel() for grid, cell in states])
     of_tile = {int(tile): set(codes[tiles == tile].tolist()) for tile in np.unique(tiles)}
     assert sorted(len(found) for found in of_tile.values()) == [1] * len(pictures.TILES)
 
