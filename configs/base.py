@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 def adamw(learning_rate: float, **changes) -> dict:
     """Optimizer and schedule."""
     return {
+        "optim": "adamw",
         "learning_rate": learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,

@@ -25,6 +25,7 @@ from mmcot_jax.options.values import (
 )
 
 WHAT = ("lora", "all")
+OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
 LEVELS = ("token", "sequence")
@@ -79,6 +80,7 @@ def _at(group: str, *options: Option) -> tuple[Option, ...]:
 _OPTIMIZER = (
     Option("what", one_of(*WHAT), "train the adapters, or all of the decoder", trl="use_peft"),
     Option("learning_rate", number(low=0), "peak of the schedule; 0 changes no weight"),
+    Option("optim", one_of(*OPTIMIZERS), "the optimizer; muon is for matrices, the rest has AdamW"),
     Option("lr_scheduler_type", one_of(*SCHEDULES),
            "learning rate after the warm-up; constant has no warm-up"),
     Option("warmup_steps", steps_or_share(),
