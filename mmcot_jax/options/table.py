@@ -153,6 +153,9 @@ _GRPO = (
     Option("reward_funcs", names(),
            "rewards by name or file.py:function; the first says what is right"),
     Option("reward_weights", numbers(), "one weight per reward", (None, ()), "all 1"),
+    Option("image_reward_funcs", names(),
+           "those of reward_funcs, of pictures, whose advantage only image tokens have, added to "
+           "that of the others (arXiv 2606.14792)", ((),), "all tokens have the same", ABSENT),
     Option("reward_timeout", number(above=0), "seconds that a reward may take", trl=ABSENT,
            may_change=WORKERS),
     Option("reward_processes", whole(1), "processes that compute rewards", trl=ABSENT,
