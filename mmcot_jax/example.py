@@ -24,7 +24,7 @@ class Picture(NamedTuple):
 
     @property
     def is_decoded(self) -> bool:
-        """Whether it has anything but its ids."""
+        """True if it has more than its ids."""
         return not (self.pixels is None and self.embedding is None and self.clip is None)
 
 

@@ -308,7 +308,7 @@ class Run:
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         c, options = self.c, self.c.data.grpo
-        preflight.check_images(c.grpo, self.backbone.image_outputs)
+        preflight.check_images(c.grpo.to_dict(), self.backbone.image_outputs)
         context, most = self.backbone.context, c.grpo.max_completion_length
 
         def render(example: Example) -> Row:

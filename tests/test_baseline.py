@@ -387,7 +387,13 @@ def test_a_wrong_flag_is_one_line(small, capsys, flags, line):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once_with_a_line_how_to_go_on(small, tmp_path, number):
     with serve(Rates(hanging=1.0), hang=60.0) as server:
-        command = [sys.executable, "-m", "mmcot_jax.baseline", "--data", str(small)]
+        code = (
+            "import runpy, signal\n"
+            # a job in the background ignores it
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "runpy.run_module('mmcot_jax.baseline', run_name='__main__', alter_sys=True)"
+        )
+        command = [sys.executable, "-c", code, "--data", str(small)]
         command += ["--out", str(tmp_path / "out"), "--base-url", server.url]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         while not server.received and process.poll() is None:

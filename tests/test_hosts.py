@@ -108,7 +108,8 @@ def same(workdir: pathlib.Path, expected: pathlib.Path) -> None:
         (m.pop("stage"), m.pop("step")) for m in theirs
     ]
     for here, there in zip(ours, theirs, strict=True):
-        assert here.keys() == there.keys()
+        # a run that was interrupted compiles again
+        assert here.keys() ^ there.keys() <= {"time/compile"}
         for name in here:
             if not name.startswith(timed):
                 close = there[name] and pytest.approx(there[name], rel=1e-5, abs=1e-5)

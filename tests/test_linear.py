@@ -1,7 +1,6 @@
 """No text is slow to read: every reader of `helpers/readers.py` takes time linear in its text."""
 
 import pathlib
-import pkgutil
 import random
 import time
 
@@ -85,7 +84,7 @@ def renderers() -> dict[str, Renderer]:
     }
 
 
-@pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules(models.__path__)])
+@pytest.mark.parametrize("name", models.names())
 def test_ids_are_read_at_once(name):
     renderer = renderers()[name]
     rng = np.random.default_rng(0)

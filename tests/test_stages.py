@@ -301,7 +301,7 @@ def lengthened(folder, *overrides):
         return Row(example.id, tokens, tokens[None], tokens > 2)
 
     renderer = SimpleNamespace(supervise=render, prompt=render, sight=SIGHT)
-    made.backbone = SimpleNamespace(renderer=renderer, context=12)
+    made.backbone = SimpleNamespace(renderer=renderer, context=12, image_outputs=())
     return made
 
 

@@ -212,19 +212,18 @@ def _numbers(outcomes: Sequence[Outcome], reasons: Sequence[str], seed: Seed) ->
 def console(results: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     """Returns the table of an evaluation's sets and their kinds, a line for each form.
 
-    A share has its interval beside it.
+    A share has its interval beside it. 80 columns hold the table; a long name is folded.
     """
     drawn = Table(title=title)
-    drawn.add_column("pictures of", overflow="fold")
-    drawn.add_column("chains", overflow="fold")
-    for name in ("form", "accuracy", "own - form", "changed", "answered"):
+    drawn.add_column("pictures", overflow="fold")
+    for name in ("accuracy", "own - this", "changed", "answered"):
         drawn.add_column(name, no_wrap=True)
     for name, whole in results.items():
         for line, numbers in {name: whole, **whole.get("kinds", {})}.items():
             style = "bold" if numbers is whole else None
-            for first, form in zip((True, False, False), FORMS, strict=True):
-                cells = (line, _chains(numbers)) if first else ("", "")
-                drawn.add_row(*cells, form, *_cells(numbers, form), style=style)
+            drawn.add_row(line, _chains(numbers), style=style)
+            for form in FORMS if numbers["n"] else ():
+                drawn.add_row(f"  {form}", *_cells(numbers, form), style=style)
             drawn.add_section()
     return drawn
 
@@ -235,8 +234,6 @@ def _chains(numbers: Mapping[str, Any]) -> str:
 
 
 def _cells(numbers: Mapping[str, Any], form: str) -> list[str]:
-    if not numbers["n"]:
-        return ["-"] * 4
     accuracy, changed = numbers["accuracy"], numbers["changed"]
     found = accuracy[form], accuracy.get(f"own - {form}"), changed.get(form)
     cells = [f"{v['mean']:.2f} {v['low']:.2f}..{v['high']:.2f}" if v else "" for v in found]

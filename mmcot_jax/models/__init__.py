@@ -1,6 +1,6 @@
 """Backbones, one folder each, and how a config's weights are loaded into one.
 
-Beside them are the models that a backbone may paint and look with: unCLIP and CLIP.
+Beside them are unCLIP, which paints a backbone's pictures, and CLIP, which embeds painted ones.
 
 A folder has `build(c)`, `load(backbone, c, key, mesh)`, `picture_identity(c)` and a module
 `weights` with `table(backbone)` and `save(...)`; `describe(backbone, c)` returns the files that an

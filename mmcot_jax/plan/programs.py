@@ -206,7 +206,7 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
         yield Program(f"{name}prepare", trace, mesh, residents + meshes.bytes_per_device(prompt))
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
-    trace = partial(sample.trace, b, variables, grammar, prompt, keys, static)
+    trace = partial(sample.trace, b, variables, grammar, prompt, keys, static, None)
     slot = jax.eval_shape(partial(b.init_cache, n * g, 1)).k
     shard = NamedSharding(mesh, rules.spec(".bh..", slot.shape, mesh)).shard_shape(slot.shape)
     slot_bytes = 2 * math.prod(shard) * slot.dtype.itemsize / (n * g)

@@ -46,7 +46,7 @@ class Chain(NamedTuple):
     correct: bool | None
     """None: it is not known, or there is no answer to read."""
     reward: float | None
-    """The advantage's sign tells which reply of a group is better; this is its weighted reward."""
+    """Weighted sum of its rewards; None in an evaluation."""
     facts: Mapping[str, Any]
     """Rewards, advantage, what was read: shown beside the reply."""
     pictures: tuple[pathlib.Path, ...]

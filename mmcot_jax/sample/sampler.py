@@ -86,11 +86,14 @@ def sample(
     write = partial(_sample, backbone, variables, grammar, static=static)
     g, parts = static.num_generations, static.micro_batches
     if parts == 1:
-        return write(prompt, keys, continued)
-    groups = jax.tree.map(lambda x: x.reshape(-1, g), (keys, continued))
-    groups = jax.tree.map(lambda x: x.reshape(parts, -1), split_microbatches(groups, parts))
-    pieces = split_microbatches(prompt, parts), *groups
-    return merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
+        rollout = write(prompt, keys, continued)
+    else:
+        groups = jax.tree.map(lambda x: x.reshape(-1, g), (keys, continued))
+        groups = jax.tree.map(lambda x: x.reshape(parts, -1), split_microbatches(groups, parts))
+        pieces = split_microbatches(prompt, parts), *groups
+        rollout = merge_microbatches(jax.lax.map(lambda piece: write(*piece), pieces))
+    # counts begin as zeros, which the compiler would put whole on every device
+    return rollout._replace(decoded=rules.constrain(rollout.decoded, "b."))
 
 
 def _sample(

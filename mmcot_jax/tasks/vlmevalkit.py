@@ -9,6 +9,7 @@ Source: VLMEvalKit, arXiv 2407.11691.
 import ast
 import base64
 import binascii
+import contextlib
 import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -96,6 +97,16 @@ def load(
     return benchmarks.finish(rows, read, options, split)
 
 
+@contextlib.contextmanager
+def _large_cells() -> Iterator[None]:
+    """Lifts csv's limit of a cell, which is the process's: a picture is a cell."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _read_rows(file: Path) -> Iterator[Raw]:
     """Yields the rows of a TSV; cells that are blank count as absent.
 
@@ -104,8 +115,7 @@ def _read_rows(file: Path) -> Iterator[Raw]:
     """
     if not file.is_file():
         raise ValueError(f"no records: {file} is not there; give a TSV file of VLMEvalKit")
-    csv.field_size_limit(sys.maxsize)  # a picture is a cell
-    with file.open(newline="", encoding="utf-8-sig") as opened:
+    with _large_cells(), file.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened, delimiter="\t")
         try:
             missing = [x for x in ("index", "question") if x not in (reader.fieldnames or ())]

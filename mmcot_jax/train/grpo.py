@@ -247,7 +247,7 @@ def _sample(
     generations = _generate(run, state, questions, key, batch)
     clock.stop("rollout")
     save = run.log.should_save(number)
-    questions, replies = _look(run, state, questions, generations, key, batch, save)
+    questions, replies = _decode_for_rewards(run, state, questions, generations, key, batch, save)
     clock.stop("paint")
     pending = _submit_rewards(run, questions, generations, replies, number)
     kept = np.arange(run.c["prompts_per_step"])
@@ -298,7 +298,7 @@ def _generate(
     return run.generator(variables, [question.row for question in questions], numbers, key)
 
 
-def _look(
+def _decode_for_rewards(
     run: _Run,
     state: TrainState,
     questions: list[Question],
@@ -377,7 +377,7 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     mesh = run.policy.mesh
     key = jax.random.fold_in(run.key, np.uint32(2**32 - 1))
     generations = _generate(run, state, questions, key)
-    questions, replies = _look(run, state, questions, generations, key)
+    questions, replies = _decode_for_rewards(run, state, questions, generations, key)
     result = _submit_rewards(run, questions, generations, replies, 0).result()
     found = preflight(
         group(result.values, run.c, run.policy.rollout_mesh),

@@ -171,7 +171,7 @@ class StepLog:
             p.pixels is not None or p.clip is not None for r in replies for p in r.pictures
         )
         if painted := sum(meshes.all_gather_objects(painted)):
-            found["images_per_second/paint"] = painted / times["paint"]
+            found |= {"image/painted": painted, "time/paint_per_image": times["paint"] / painted}
         seconds = {f"time/reward/{name}": value for name, value in result.times.items()}
         return found | mean(meshes.all_gather_objects(seconds))
 

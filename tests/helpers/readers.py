@@ -24,6 +24,17 @@ TEXTS = ("text", "answer", "completion", "reply", "scene")
 
 SPACE = Space("resized", 100, 100)
 BOXES = tuple(Box("car", 10 * i, 10 * i, 10 * i + 12, 95, SPACE) for i in range(8))
+BENCHMARK = {
+    "question_id": "q",
+    "reads_whole_reply": True,
+    "human_answers": ["a cat"] * 10,
+    "groups": {"kind": "place"},
+    "llava_answers": {"strict": "a cat", "reference": "cat"},
+    "normal_form": "vqa",
+    "answerable": True,
+    "choices": ["a cat", "a dog"],
+    "letters": ["A"],
+}
 EXAMPLE = Example(
     "q",
     ("?",),
@@ -39,6 +50,8 @@ EXAMPLE = Example(
         "possible_answers": ("A", "two"),
         "candidate_answers": ("A", "B"),
         "scene_embedding": np.ones(4),
+        "scene_clip": np.ones(4),
+        **BENCHMARK,
     },
 )
 SHORT = EXAMPLE._replace(extra={**EXAMPLE.extra, "options": ()})
@@ -54,6 +67,9 @@ ARGUMENTS = {
     "bboxes": [box.corners for box in BOXES],
     "scorer": lambda codes, scene: 0.3,
     "scene_ids": [1, 2],
+    "letters": BENCHMARK["letters"],
+    "choices": BENCHMARK["choices"],
+    "humans": BENCHMARK["human_answers"],
     "table": np.ones((40194, 2), np.float32),
 }
 """Values of the parameters that follow a text."""
@@ -120,14 +136,15 @@ def _of_answered(evaluator: Any) -> Reader:
 def drawn(text: str) -> Reply:
     """Returns a reply with a picture after every 64 characters."""
     pieces = (text[i : i + 64] for i in range(0, len(text), 64))
-    picture = Picture(np.zeros(2, np.int32), embedding=np.ones(4))
+    picture = Picture(np.zeros(2, np.int32), embedding=np.ones(4), clip=np.ones(4))
     return Reply(tuple(itertools.chain(*((piece, picture) for piece in pieces))))
 
 
 def stored(text: str) -> str:
     """Returns a line of a file of replies that every metric of `score` takes."""
     ours = {"id": "q", "prompt": "?", "reply": text, "options": ["w", "x"], "answer": "A"}
-    return json.dumps(ours | {"possible_answers": ["w"]})
+    benchmark = {"evaluator": "vqa", **BENCHMARK}
+    return json.dumps(ours | {"possible_answers": ["w"], "benchmark": benchmark})
 
 
 # ---- texts ---------------------------------------------------------------------------------------

@@ -91,6 +91,8 @@ def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch):
     with jax.set_mesh(mesh):
         keys = sampler.row_keys(KEY, meshes.put(np.arange(24), mesh))
         ours = drawn(meshes.put(prompt, mesh, row_axes(prompt)), keys)
+    # each process reads those of its rows
+    assert ours.decoded.sharding.is_equivalent_to(jax.NamedSharding(mesh, meshes.ROWS), 2)
     tokens, done = (np.asarray(x).reshape(-1) for x in (ours.valid.sum(-1), ours.decoded))
     assert (done >= tokens).all() and done.min() < done.max() == -(-tokens.max() // 8) * 8
     expected = {field: getattr(expected, field) for field in FIELDS}

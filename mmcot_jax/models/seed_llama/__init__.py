@@ -84,11 +84,17 @@ def _painters(
     if c.get("clip_weights"):
         if not unclip:
             raise ValueError(
-                "model.clip_weights is given without model.unclip_weights: CLIP looks at painted "
+                "model.clip_weights is given without model.unclip_weights: CLIP embeds painted "
                 "pictures; give both"
             )
         clip = clip_config.from_dict(c["clip"])
         folder = models.resolve(c["clip_weights"], __file__)
+        if folder.is_file():
+            raise ValueError(
+                f"model.clip_weights is the file {folder}; give the folder of a CLIP, with its "
+                "tokenizer"
+            )
+        # None: nothing is there, which `load` reports; a plan needs no weights
         words = read_words(folder, clip.positions) if folder.is_dir() else None
     return unclip, clip, words
 

@@ -29,7 +29,7 @@ from mmcot_jax.types import Variables
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeedLlama(ImageIdDecoder):
-    """A `Backbone` with the tower "seed"; "unclip" paints its images, "clip" looks at them."""
+    """A `Backbone` with the tower "seed"; "unclip" paints its images, "clip" embeds these."""
 
     seed: SeedConfig | None
     """None: text alone."""
@@ -101,7 +101,9 @@ class SeedLlama(ImageIdDecoder):
         return self._clip(variables, ids, "embed_texts")
 
     def _clip(self, variables: Variables, x: jax.Array, method: str) -> jax.Array:
-        return Clip(self.clip).apply({"params": variables["params"]["clip"]}, x, method=method)
+        params = {"params": variables["params"]["clip"]}
+        with jax.default_matmul_precision("highest"):  # float32 stays float32 on an accelerator
+            return Clip(self.clip).apply(params, x, method=method)
 
     def _seed(self, variables: Variables, method: str, x: jax.Array) -> jax.Array:
         if not self.seed:

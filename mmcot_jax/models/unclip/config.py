@@ -19,7 +19,7 @@ class UNetConfig(NamedTuple):
     widths: tuple[int, ...] = (320, 640, 1280, 1280)
     """Channels of each level; height and width halve from level to level."""
     attention: tuple[bool, ...] = (True, True, True, False)
-    """Whether each level attends, to itself and to the prompt."""
+    """True for each level that attends to itself and to the prompt."""
     heads: tuple[int, ...] = (5, 10, 20, 20)
     blocks: int = 2
     """Residual blocks of a level on the way down; one more on the way up."""

@@ -19,7 +19,7 @@ class Steps(NamedTuple):
     """The steps of a schedule, one entry each."""
 
     timestep: np.ndarray
-    """int32 [S]: what the network is told."""
+    """int32 [S]: the network's input."""
     signal: np.ndarray
     """float32 [S]: sqrt(a), the share of the picture in the latents."""
     noise: np.ndarray
@@ -53,9 +53,9 @@ def make(c: NoiseConfig, scheduler: str, steps: int) -> Steps:
     times = (np.arange(steps) * stride + c.steps_offset)[::-1]
     again = np.zeros(len(times), bool)
     weights = np.tile([1.0, 0.0, 0.0, 0.0], (len(times), 1))
-    told = times
+    inputs = times
     if scheduler == "pndm" and steps > 1:
-        told = np.concatenate([times[:1], times[1:2], times[1:]])
+        inputs = np.concatenate([times[:1], times[1:2], times[1:]])
         times = np.concatenate([times[:1], times[:1], times[1:]])
         again = np.arange(len(times)) == 1
         weights = np.tile(np.array([55.0, -59.0, 37.0, -9.0]) / 24, (len(times), 1))
@@ -70,4 +70,4 @@ def make(c: NoiseConfig, scheduler: str, steps: int) -> Steps:
     else:
         added = np.sqrt(1 - before) - np.sqrt(before * (1 - now) / now)
     floats = (np.sqrt(now), np.sqrt(1 - now), weights, np.sqrt(before / now), added)
-    return Steps(told.astype(np.int32), *(x.astype(np.float32) for x in floats), again)
+    return Steps(inputs.astype(np.int32), *(x.astype(np.float32) for x in floats), again)

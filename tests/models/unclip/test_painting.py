@@ -201,5 +201,8 @@ def test_a_config_builds_and_loads_all_towers(tmp_path, seed_llama, unclip, clip
         module.build(c | {"unclip_weights": ""})
     with pytest.raises(ValueError, match=r"paints embeddings of 5, and model.seed makes none"):
         module.build(c | {"seed": None})
+    file = f"{c['clip_weights']}/model.safetensors"
+    with pytest.raises(ValueError, match=r"clip_weights is the file .*; give the folder of a CLIP"):
+        module.build(c | {"clip_weights": file})
     plain = module.build(c | {"unclip_weights": "", "clip_weights": ""})
     assert plain.image_outputs == ("embedding",)
