@@ -11,6 +11,7 @@ from mmcot_jax.options.values import (
     LARGEST,
     Values,
     flag,
+    flags,
     group,
     names,
     number,
@@ -321,6 +322,11 @@ _PAINTING = (
            optional=True),
     Option("noise_level", whole(0, 999), "noise on the embedding", trl=ABSENT, optional=True),
     Option("size", whole(8), "height and width of a picture, in pixels", trl=ABSENT,
+           optional=True),
+    Option("embedding", whole(1), "channels of what is painted", trl=ABSENT, optional=True),
+    Option("prompt_tokens", whole(1), "of the empty prompt", trl=ABSENT, optional=True),
+    Option("unet.attention", flags(), "levels that attend", trl=ABSENT, optional=True),
+    Option("vae.scale", number(above=0), "latents are means times this", trl=ABSENT,
            optional=True),
 )  # fmt: skip
 
