@@ -122,6 +122,8 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "length_multiple": 64,
         # names out of `sets`; (): all of them
         "only": (),
+        # checkpoints to evaluate into series.json: "all", "grpo", "grpo:50", "sft:last"
+        "checkpoints": (),
         # files of answers for other harnesses: "lmms_eval", "vlmevalkit"
         "sample_formats": (),
     } | changes

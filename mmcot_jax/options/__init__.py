@@ -64,7 +64,7 @@ def check(c: ConfigDict | Mapping[str, Any]) -> None:
     given = dict(_leaves(c))
     _check_parts(c, given)
     check_values(given)
-    stages = c["stages"]
+    stages = _stages(c)
     # a user's own may have other sizes and layers
     own_backbone = re.search(r"/|\.py$", c["model"]["backbone"])
     groups = [group for group in _CLOSED if not (own_backbone and group.startswith("model."))]
@@ -118,6 +118,12 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
+def _stages(c: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Returns the stages of a config; the evaluation of checkpoints is one more."""
+    more = ("eval",) if c.get("eval", {}).get("checkpoints") else ()
+    return (*c.get("stages", ()), *more)
+
+
 def _has(group: str, given: Mapping[str, Any]) -> bool:
     return any(key.startswith(f"{group}.") for key in given)
 
@@ -126,7 +132,7 @@ def _check_parts(c: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Checks that a config has the groups of its stages."""
     parts = ["stages", "seed", "mesh", "rollout_mesh", "rollout_keep", "model", "model.backbone"]
     parts += ["data", "sft", "eval"]
-    stages = c.get("stages", ())
+    stages = _stages(c)
     parts += ["data.train"] if "sft" in stages else []
     parts += ["data.grpo"] if "grpo" in stages else []
     missing = [key for key in parts if key not in given and not _has(key, given)]

@@ -206,6 +206,10 @@ _EVAL = (
     Option("num_generations", whole(1), "answers per question", optional=True),
     Option("only", names(), "names of the sets that are evaluated", ((),), "all of eval.sets",
            ABSENT, RECORDS, optional=True),
+    Option("checkpoints", names(),
+           "checkpoints that are evaluated into series.json once the stages are complete: all, "
+           "STAGE, STAGE:STEP, STAGE:best or STAGE:last", ((),), "none", ABSENT, RECORDS,
+           optional=True),
     Option("sample_formats", some_of("lmms_eval", "vlmevalkit"),
            "files of answers for other harnesses, in samples/", ((),), "none", ABSENT, RECORDS,
            optional=True),

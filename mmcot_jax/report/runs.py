@@ -27,6 +27,8 @@ class Run(NamedTuple):
     """Stage -> metric -> its curve."""
     results: Mapping[str, Mapping[str, Any]]
     """Name of a file of results, such as `results_sft` -> its numbers, nested."""
+    series: Sequence[Mapping[str, Any]] = ()
+    """Rows of series.json: {"stage", "step", "results", ...}."""
 
 
 class Chain(NamedTuple):
@@ -88,7 +90,18 @@ def _read(folder: pathlib.Path, name: str) -> Run:
     config = _object(folder / "config.json")
     files = sorted(folder.glob("results*.json"))
     results = {file.stem: _object(file) for file in files}
-    return Run(name, folder, config, read_curves(folder / "metrics.jsonl"), results)
+    curves = read_curves(folder / "metrics.jsonl")
+    return Run(name, folder, config, curves, results, _series(folder / "series.json"))
+
+
+def _series(path: pathlib.Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    rows = textfile.parse_json(textfile.read_text(path))
+    names = {"stage", "step", "results"}
+    if not isinstance(rows, list) or not all(isinstance(r, dict) and names <= {*r} for r in rows):
+        raise ValueError(f"{path} is no series of checkpoints; remove it")
+    return rows
 
 
 def _object(path: pathlib.Path) -> dict[str, Any]:
@@ -119,6 +132,8 @@ def read_curves(path: pathlib.Path) -> dict[str, dict[str, Curve]]:
             if count == len(lines):
                 break
             raise ValueError(f"{path}:{number} is not a line of metrics; remove it") from None
+        if _STEP.search(stage):  # the evaluation of a checkpoint: its speed only
+            continue
         for name, value in entry.items():
             if name not in ("stage", "step") and _is_number(value):
                 steps, values = curves.setdefault(stage, {}).setdefault(name, ([], []))

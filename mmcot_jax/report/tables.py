@@ -81,7 +81,7 @@ def results_tables(runs: Sequence[Run]) -> list[Table]:
         columns = [dict(flat(run.results[file])) for run in own]
         spread = len(own) > 1
         rows = tuple(
-            (name, *(_number(c.get(name)) for c in columns), *(_spread(columns, name) * spread))
+            (name, *(number(c.get(name)) for c in columns), *(_spread(columns, name) * spread))
             for name in dict.fromkeys(name for column in columns for name in column)
         )
         head = ("", *(run.name for run in own), *(("mean", "deviation") * spread))
@@ -97,7 +97,8 @@ def _spread(columns: Sequence[Mapping[str, float]], name: str) -> tuple[str, str
     return f"{statistics.mean(values):.4f}", f"{statistics.stdev(values):.4f}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Returns a whole number as it is, another with four decimals, and "-" for none."""
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:g}" if isinstance(value, int) else f"{value:.4f}"
