@@ -140,6 +140,8 @@ def config(**parts) -> ConfigDict:
             # True: the frozen weights stay on both meshes during GRPO; False: they are resharded
             # before each phase; None: they stay if both copies need at most half of a device
             "rollout_keep": None,
+            # "wandb", "trackio" or "mlflow" get metrics and completions too
+            "log": {"tracker": "none", "project": "mmcot_jax"},
         }
         | parts
     )

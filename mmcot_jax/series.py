@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmcot_jax import ckpt, errors
+from mmcot_jax import ckpt, errors, trackers
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import picture_ablation
+from mmcot_jax.evals import picture_ablation, table
 from mmcot_jax.evals.evaluate import EvalSet, results_of
 from mmcot_jax.hosts import is_main_process
 from mmcot_jax.log import write_json
@@ -144,6 +144,8 @@ def evaluate(
         done[found.stage, found.step] = _row(found) | {"results": _merge(earlier, results)}
         if is_main_process():
             write_json(path, list(done.values()))
+            numbers = dict(table.flat(results))
+            trackers.current().scalars(f"{found.stage}_checkpoints", found.step, numbers)
 
 
 def _row(found: Checkpoint) -> Row:

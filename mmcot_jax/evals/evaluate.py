@@ -12,6 +12,7 @@ import rich.console
 from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
+from mmcot_jax import trackers
 from mmcot_jax.evals import harness, picture_ablation, table
 from mmcot_jax.evals.answer import answer, decoded_pictures, lengths
 from mmcot_jax.evals.continuation import ablate
@@ -37,6 +38,8 @@ def evaluate(*given: Any, workdir: pathlib.Path, after: str = "", **options: Any
     results = results_of(*given, workdir=workdir, after=after, **options)
     if is_main_process():
         write_json(_path(workdir, after), results)
+        numbers = dict(table.flat(results))
+        trackers.current().scalars(f"results{after}", results["policy"]["step"], numbers)
 
 
 def results_of(

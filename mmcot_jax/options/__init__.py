@@ -18,7 +18,7 @@ _BY_KEY = {option.key: option for option in OPTIONS}
 _EXAMPLES = re.compile(r"^(data\.(train|grpo)|eval\.data|eval\.sets\.[^.]+)\.")
 _TOWERS = r"vision|vqgan|seed|unclip\.unet|unclip\.vae|clip(\.vision|\.text)?"
 _TOWER = re.compile(rf"^model\.({_TOWERS})\.\w+$")
-_CLOSED = ("sft", "grpo", "mesh", "rollout_mesh", "model.lora", "model.decoder")
+_CLOSED = ("log", "sft", "grpo", "mesh", "rollout_mesh", "model.lora", "model.decoder")
 """Groups that have the options of `OPTIONS` only; a task may read others from `eval`."""
 
 

@@ -221,6 +221,14 @@ _EVAL = (
            trl=ABSENT, optional=True, may_change=RECORDS),
 )  # fmt: skip
 
+_LOG = (
+    Option("tracker", one_of("wandb", "trackio", "mlflow"),
+           "also gets metrics, config and completions with pictures", ("none",), "none",
+           "report_to", RECORDS, optional=True),
+    Option("project", text(), "its project, or MLflow's experiment", may_change=RECORDS,
+           optional=True),
+)  # fmt: skip
+
 _AXIS = "devices along this axis"
 _MESH = (
     Option("data", whole(1), f"copies of the model: {_AXIS}", (-1,), "the remaining devices",
@@ -331,6 +339,7 @@ OPTIONS: tuple[Option, ...] = (
            "the same", ABSENT, LAYOUT),
     Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
            "both, if they need at most half of a device", ABSENT, LAYOUT),
+    *_at("log", *_LOG),
     *_at("sft", *_OPTIMIZER, *_SFT),
     *_at("grpo", *_OPTIMIZER, *_SAMPLING, *_GRPO),
     *_at("eval", *_SAMPLING, *_EVAL),

@@ -90,14 +90,14 @@ def results_tables(runs: Sequence[Run]) -> list[Table]:
     return tables
 
 
-def _spread(columns: Sequence[Mapping[str, float]], name: str) -> tuple[str, str]:
+def _spread(columns: Sequence[Mapping[str, float | int]], name: str) -> tuple[str, str]:
     values = [column[name] for column in columns if name in column]
     if len(values) < 2:
         return "-", "-"
     return f"{statistics.mean(values):.4f}", f"{statistics.stdev(values):.4f}"
 
 
-def number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
     """Returns a whole number as it is, another with four decimals, and "-" for none."""
     if value is None or not math.isfinite(value):
         return "-"
