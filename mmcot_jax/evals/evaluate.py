@@ -71,12 +71,19 @@ def results_of(
     for name, (examples, judge) in sets.items():
         stage = f"eval{after}_{name}" if c.get("sets") else f"eval{after}"
         batches = -(-len(examples) // c["batch_size"])
+        folder = workdir / "completions"
         with Log(workdir, stage, batches, process_index=jax.process_index()) as log:
-            answered = answer(backbone, variables, examples, c, log=log, **where)
+            options = where | {"log": log, "pictures_to": folder}
+            answered = answer(backbone, variables, examples, c, **options)
         results[name], rows = judge.summarize(answered)
+        rows = [
+            {**row, "prompt_pictures": list(a.prompt_pictures)}
+            for row, a in zip(rows, answered, strict=True)
+        ]
         pictures = [decoded_pictures(backbone, a.reply) for a in answered]
-        file = workdir / "completions" / f"{stage}.jsonl"
-        write_completions(file, rows, pictures, process_index=jax.process_index())
+        write_completions(
+            folder / f"{stage}.jsonl", rows, pictures, process_index=jax.process_index()
+        )
         if is_main_process():
             harness.write(
                 c.get("sample_formats", ()),
