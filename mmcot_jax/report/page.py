@@ -39,6 +39,7 @@ def write(
         "kinds": list(chains.kinds),
         "index": chains.index,
         "chunk": CHUNK,
+        "headlines": series.headline_names(runs),
         "tables": [table._asdict() for table in tables],
     }
     text = (_HERE / "page.html").read_text()

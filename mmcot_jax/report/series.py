@@ -41,6 +41,13 @@ def headlines(results: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def headline_names(runs: Sequence[Run]) -> list[str]:
+    """Returns the names of the numbers in the figure, for the page to show first."""
+    return sorted(
+        {name for run in runs for row in run.series for name in headlines(row["results"])}
+    )
+
+
 def figure_lines(runs: Sequence[Run]) -> Lines:
     """Returns the points (share of the last stage's training, percent), a panel for each set.
 
