@@ -120,5 +120,9 @@ def test_a_killed_series_of_a_finished_run_goes_on_and_evaluates_each_once(tmp_p
     assert contents(workdir / "checkpoints") == kept
     assert (workdir / "results.json").read_bytes() == results and (workdir / "finished").is_file()
     assert json.loads((workdir / "config.json").read_text())["eval"]["checkpoints"] == ["all"]
+    lines = (workdir / "completions/eval_grpo_step_00007.jsonl").read_text().splitlines()
+    for line in lines:
+        (shown,) = json.loads(line)["prompt_pictures"]
+        assert shown.startswith("prompts/") and (workdir / "completions" / shown).is_file()
     assert report([str(workdir), "--out", str(tmp_path / "page")]) == 0
     assert (tmp_path / "page/series.png").stat().st_size > 5_000
