@@ -158,19 +158,25 @@ def _plain_name(name: str) -> str:
 
 
 def check(name: str) -> None:
-    """Checks that a tracker can be imported.
+    """Checks that a tracker can be imported, and that wandb would not ask for a key.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot be imported, or wandb has no key.
     """
     if name in TRACKERS:
         try:
-            importlib.import_module(name)
+            library = importlib.import_module(name)
         except Exception as error:  # a broken installation raises anything
             raise ValueError(
                 f"log.tracker is {name!r}, which cannot be imported ({error}); "
                 f"pip install 'mmcot_jax[{name}]', or set log.tracker=none"
             ) from None
+        if name == "wandb" and library.setup().settings.mode == "online":
+            if not library.login(prompt=False, verify=False):
+                raise ValueError(
+                    "log.tracker is 'wandb', which has no key here; run `wandb login`, or set "
+                    "WANDB_MODE=offline and run `wandb sync` later"
+                )
 
 
 class Sender:

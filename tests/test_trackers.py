@@ -54,6 +54,13 @@ class Run:
 def init(**given):
     _call("init", **given)
     return Run()
+
+class setup:
+    class settings:
+        mode = "online"
+
+def login(prompt, verify):
+    return json.loads((HERE / "how.json").read_text()).get("key", False)
 '''
 
 
@@ -187,6 +194,14 @@ def test_a_library_that_is_not_there_is_one_line_before_anything_is_done(
     assert line.startswith("error: log.tracker is 'mlflow', which cannot be imported (No module ")
     assert "pip install 'mmcot_jax[mlflow]', or set log.tracker=none" in line
     assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_a_wandb_without_a_key_is_one_line_and_never_a_question(library):
+    with pytest.raises(ValueError, match="'wandb', which has no key here; run `wandb login`, or"):
+        trackers.check("wandb")
+    (library / "how.json").write_text('{"key": true}')
+    trackers.check("wandb")
+    trackers.check("none")
 
 
 @pytest.mark.parametrize(
