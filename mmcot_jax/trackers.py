@@ -209,6 +209,8 @@ class Sender:
         self._thread.join(END_SECONDS)
         self._lost += self._waiting.qsize() - 1 if self._thread.is_alive() else 0
         if self._thread.is_alive():
+            global _hangs
+            _hangs = True
             self._tell(f"does not end within {END_SECONDS:.0f} s")
         if self._lost > 0:
             print(f"{self._name}: {self._lost} records are missing there", file=sys.stderr)
@@ -295,6 +297,12 @@ def _open(folder: pathlib.Path, names: Sequence[str]) -> Image.Image | None:
 
 _NONE = Sender()
 _current = _NONE
+_hangs = False
+
+
+def hangs() -> bool:
+    """Returns whether a tracker did not end: at its exit Python would wait for the library."""
+    return _hangs
 
 
 def current() -> Sender:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -73,6 +74,7 @@ def library(tmp_path, monkeypatch):
     (folder / "how.json").write_text("{}")
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr(trackers, "_hangs", False)  # and restored: the suite's process goes on
     yield folder
     sys.modules.pop("wandb", None)
 
@@ -159,6 +161,31 @@ def test_a_tracker_that_hangs_does_not_hold_up_a_run(
     said = capfd.readouterr().err
     assert "wandb does not end within 0 s: the run goes on without it" in said
     assert f"wandb: {lost} records are missing there" in said
+
+
+EXIT = """
+import atexit, pathlib, sys, time
+sys.path.insert(0, sys.argv[1])
+from mmcot_jax import hosts, trackers
+trackers.END_SECONDS = 0.3
+
+def main(argv):
+    atexit.register(time.sleep, 1000)  # as a library that waits for its network
+    with trackers.track("wandb", "p", pathlib.Path(sys.argv[1]), {}):
+        print("done", end="")
+    return 0
+
+hosts.run_and_exit(main, [])
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_although_its_tracker_does_not(library):
+    (library / "how.json").write_text('{"init": "hang"}')
+    argv = [sys.executable, "-c", EXIT, str(library)]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stdout) == (0, "done")
+    assert "wandb does not end within 0 s: the run goes on without it" in ended.stderr
 
 
 def test_a_tracker_that_is_behind_loses_records_and_not_memory(
