@@ -30,6 +30,8 @@ The study's ablations are flags:
     benchmarks  --config.eval.only=gqa,pope --config.eval.sets.gqa.subset=all
                 --config.eval.sets.gqa.llava_questions=llava_gqa_testdev_balanced.jsonl
                 --config.eval.sets.gqa.llava_answers=llava-v1.5-13b.jsonl
+    checkpoints --config.eval.checkpoints=all, then
+                python -m mmcot_jax.report runs/m2t-3b --out page
     objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
 """
 

@@ -212,6 +212,10 @@ _EVAL = (
     Option("num_generations", whole(1), "answers per question", optional=True),
     Option("only", names(), "names of the sets that are evaluated", ((),), "all of eval.sets",
            ABSENT, RECORDS, optional=True),
+    Option("checkpoints", names(),
+           "checkpoints that are evaluated into series.json once the stages are complete: all, "
+           "STAGE, STAGE:STEP, STAGE:best or STAGE:last", ((),), "none", ABSENT, RECORDS,
+           optional=True),
     Option("sample_formats", some_of("lmms_eval", "vlmevalkit"),
            "files of answers for other harnesses, in samples/", ((),), "none", ABSENT, RECORDS,
            optional=True),
@@ -221,6 +225,14 @@ _EVAL = (
            optional=True),
     Option("picture_ablation", flag(), "continue chains from their own, other or no pictures",
            trl=ABSENT, optional=True, may_change=RECORDS),
+)  # fmt: skip
+
+_LOG = (
+    Option("tracker", one_of("wandb", "trackio", "mlflow"),
+           "also gets metrics, config and completions with pictures", ("none",), "none",
+           "report_to", RECORDS, optional=True),
+    Option("project", text(), "its project, or MLflow's experiment", may_change=RECORDS,
+           optional=True),
 )  # fmt: skip
 
 _AXIS = "devices along this axis"
@@ -338,6 +350,7 @@ OPTIONS: tuple[Option, ...] = (
            "the same", ABSENT, LAYOUT),
     Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
            "both, if they need at most half of a device", ABSENT, LAYOUT),
+    *_at("log", *_LOG),
     *_at("sft", *_OPTIMIZER, *_SFT),
     *_at("grpo", *_OPTIMIZER, *_SAMPLING, *_GRPO),
     *_at("eval", *_SAMPLING, *_EVAL),
