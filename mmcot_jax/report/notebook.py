@@ -47,7 +47,19 @@ class Html:
         return self._text
 
 
-def curves(folder: str | pathlib.Path, *names: str) -> Any:
+class Curves:
+    """A matplotlib figure that a notebook shows as the value of a cell."""
+
+    def __init__(self, figure: Any):
+        self.figure = figure
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.figure.savefig(out, format="png")
+        return out.getvalue()
+
+
+def curves(folder: str | pathlib.Path, *names: str) -> Curves:
     """Returns a figure with a panel for each metric, named as `grpo/reward`: stage, then metric.
 
     Raises:
@@ -72,7 +84,7 @@ def curves(folder: str | pathlib.Path, *names: str) -> Any:
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(labelsize=8)
         panel.grid(alpha=0.3)
-    return drawn
+    return Curves(drawn)
 
 
 def results(folder: str | pathlib.Path, *words: str) -> Html:
@@ -154,12 +166,26 @@ def chains(
 def _question_pictures(
     run: Run, file: str, found: Sequence[Chain]
 ) -> tuple[dict[str, list[np.ndarray]], str]:
-    """Returns the pictures of questions that have some, by id, and why they cannot be read."""
-    ids = {chain.id for chain in found if "<image>" in chain.prompt}
+    """Returns the pictures of questions that have some, by id, and why they cannot be read.
+
+    They are those that the run stored, or else those of the data.
+    """
+    stored = {
+        chain.id: [read_png(path) for path in chain.prompt_pictures]
+        for chain in found
+        if chain.prompt_pictures
+    }
+    ids = {c.id for c in found if "<image>" in c.prompt and c.id not in stored}
     try:
-        return (read_pictures(run, file, ids), "") if ids else ({}, "")
+        return stored | (read_pictures(run, file, ids) if ids else {}), ""
     except ValueError as error:
-        return {}, f"The pictures of the questions are not shown: {error}"
+        return stored, f"The pictures of the questions are not shown: {error}"
+
+
+def read_png(path: pathlib.Path) -> np.ndarray:
+    """Returns a stored picture, uint8 [H W 3]."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def examples(questions: Iterable[Example], count: int = 1) -> Html:

@@ -47,11 +47,12 @@ def with_questions(folder):
 
 
 def test_curves_are_panels_named_by_stage_and_metric(folder):
-    figure = notebook.curves(folder, "grpo/reward")
-    (panel,) = figure.axes
+    curves = notebook.curves(folder, "grpo/reward")
+    (panel,) = curves.figure.axes
     (line,) = panel.lines
     assert panel.get_title() == "grpo/reward"
     assert line.get_xydata().tolist() == [[0, 0], [1, 0.5], [2, 1]]
+    assert Image.open(io.BytesIO(curves._repr_png_())).width == 256  # 3.2 inches
     with pytest.raises(ValueError, match="a metric is 'grpo/rewrd', did you mean 'grpo/reward'"):
         notebook.curves(folder, "grpo/rewrd")
     with pytest.raises(ValueError, match=r"name the metrics to show; .* has grpo/reward"):
@@ -74,7 +75,7 @@ def test_results_stand_beside_those_of_the_stage_before(folder):
 
 def test_a_drawn_picture_stands_where_the_chain_has_it_and_words_are_no_html(folder):
     shown = notebook.chains(folder, "grpo_step_00002", count=1, drawn=True)
-    (picture,) = pictures(shown)
+    _, picture = pictures(shown)  # the first is the question's
     assert picture.size == (8, 8) and picture.getpixel((0, 0)) == (99, 99, 99)
     text = shown._repr_html_()
     assert re.search(r">A <img [^>]+> drawn: &lt;/script&gt;&lt;script&gt;alert\(1\)", text)
@@ -105,6 +106,8 @@ def test_pictures_are_those_of_the_questions_asked_for(folder):
 
 
 def test_a_run_without_its_data_says_so_and_shows_its_chains(folder):
+    lines = (folder / "completions/eval.jsonl").read_text()
+    (folder / "completions/eval.jsonl").write_text(lines.replace('["p/0.png"]', "[]"))
     text = notebook.chains(folder, "eval", count=1)._repr_html_()
     assert "pictures of the questions are not shown: " in text and "names no data" in text
     assert "No picture" in text and "[picture]" in text
