@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PRESETS = {
     "m2m": ("7b", "7b-text", "tiny", "tiny-text", "planning", "planning-7b"),
     "t2m": ("8b", "8b-given-image", "tiny", "tiny-text", "smol-text"),
-    "m2t": ("7b", "3b-viscot", "tiny", "tiny-nlvr"),
+    "m2t": ("7b", "3b-viscot", "3b-table", "tiny", "tiny-nlvr", "tiny-table"),
 }
 
 

@@ -15,6 +15,7 @@ from mmcot_jax.example import Picture
 from mmcot_jax.rewards import (
     boxes,
     chains,
+    drawings,
     images,
     planning,
     puzzle,
@@ -49,6 +50,7 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "image_count": images.image_count,
     "alignment": images.alignment(),
     "image_text_clip": images.image_text_clip,
+    "image_objects": drawings.image_objects,
     "reference_seed_accuracy": reference_seed.reference_accuracy,
     "reference_seed_image_clip": reference_seed.reference_painted_clip,
     **{
