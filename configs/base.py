@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 def adamw(learning_rate: float, **changes) -> dict:
     """Optimizer and schedule."""
     return {
+        "optim": "adamw",
         "learning_rate": learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
@@ -67,6 +68,8 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             # the first reward decides whether a chain is right
             "reward_funcs": ("accuracy", "format"),
             "reward_weights": (1.0, 0.5),
+            # those that only image tokens are credited with; (): every token, with all rewards
+            "image_reward_funcs": (),
             "reward_timeout": 30.0,
             "reward_processes": 2,
             "chat": "auto",

@@ -1,6 +1,5 @@
 """The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
 
-import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -35,7 +34,6 @@ def check(c: ConfigDict) -> None:
         ValueError: an unknown name, or options that are out of range or do not fit together.
     """
     check_options(c)
-    _check_order(c)
     if taken := [name for name in eval_sets(c) if name in evaluation.OTHER_GROUPS]:
         raise ValueError(
             f"eval.sets has {taken[0]!r}, a name of another group of results.json; "
@@ -49,40 +47,8 @@ def check(c: ConfigDict) -> None:
             tasks.resolve(task_name(c, c.data[group]), dict(c.data[group]), {})
     series.check(c.eval.get("checkpoints", ()), _trained(c))
     if "grpo" in c.stages and c.grpo.eval_steps:
-        _check_held_out(c.grpo.eval_count, c.data.grpo)
+        preflight.check_held_out(c.grpo.eval_count, c.data.grpo)
     models.get(c.model.backbone)
-
-
-def _check_held_out(count: int, questions: Tree) -> None:
-    """Raises if GRPO's evaluation has more questions than are kept from its training."""
-    kept = questions.get("validation_count", count)  # other tasks have a validation set apart
-    if count > kept:
-        raise ValueError(
-            f"grpo.eval_count is {count} and data.grpo.validation_count {kept}: the other "
-            f"{count - kept} may be among the trained ones; lower the first, or raise the second"
-        )
-
-
-def _check_order(c: ConfigDict) -> None:
-    known = ", ".join(STAGES)
-    if not c.stages:
-        raise ValueError(f"stages is empty; give some of {known}")
-    for name, after in itertools.zip_longest(c.stages, c.stages[1:]):
-        if name not in STAGES:
-            raise ValueError(f"stages has {name!r}; there are: {known}")
-        if name == after == "eval":
-            raise ValueError("stages has eval twice in a row: both would be the same; leave one")
-    for name in _trained(c):
-        if c.stages.count(name) > 1:
-            raise ValueError(
-                f"stages has {name} twice: a run trains each stage once; make {name} longer, or "
-                "continue in another --workdir from an export, model.weights=FOLDER"
-            )
-    if not _trained(c) and c.model.get("weights", None) == "":
-        raise ValueError(
-            "stages only evaluates and model.weights is empty: the model would be random; give "
-            "model.weights, or a stage that trains"
-        )
 
 
 def _trained(c: ConfigDict) -> list[str]:
@@ -136,6 +102,11 @@ class Run:
             check_ablation(c, int(self.backbone.grammar.image_len))
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
+        if "grpo" in c.stages:
+            outputs, drawn = self.backbone.image_outputs, int(self.backbone.grammar.image_len)
+            preflight.check_images(c.grpo.to_dict(), outputs, drawn)
+        for stage in dict.fromkeys((*c.stages, *["eval"] * is_evaluated(c))):
+            self.check_first_rows(stage)
         self.eval_sets = self._eval_sets()
         self._data: dict[str, Any] = {}
         self._begun: Iterator[data.Row] | None = None
@@ -174,16 +145,42 @@ class Run:
         task, given = self.resolve_task(options, **changes)
         return task.load(**given)
 
-    def _eval_sets(self) -> dict[str, EvalSet]:
-        """The evaluation's sets, checked against the context before any training."""
-        found = {}
-        for name, options in eval_sets(self.c).items() if is_evaluated(self.c) else ():
+    def _eval_options(self) -> Iterator[tuple[str, ModuleType, Tree]]:
+        """Name, task and options of each set of the evaluation."""
+        for name, options in eval_sets(self.c).items():
             task = tasks.get(task_name(self.c, options))
             if hasattr(task, "eval_options"):
                 options = task.eval_options(options, self.c.eval, self.c.data.get("train", {}))
+            yield name, task, options
+
+    def _eval_sets(self) -> dict[str, EvalSet]:
+        """The evaluation's sets, checked against the context before any training."""
+        found = {}
+        for name, task, options in self._eval_options() if is_evaluated(self.c) else ():
             rows = self._render(self.load(options), self.backbone.renderer.prompt)
             found[name] = EvalSet(rows.examples, evaluator(task))
         return found
+
+    def check_first_rows(self, stage: str) -> None:
+        """Renders a few rows of a stage's data, or opens its store, before all pictures are drawn.
+
+        Raises:
+            ValueError: a row does not fit in the context, or as the task's `stream`.
+        """
+        c, renderer = self.c, self.backbone.renderer
+        if stage in DATA and self._is_finished(stage):
+            return
+        if stage == "sft" and c.data.store:
+            store.open(c.data.store, fingerprint(c))
+            return
+        render = {
+            "sft": self._checked(renderer.supervise),
+            "grpo": self._grpo_prompt,
+            "eval": self._checked(renderer.prompt),
+        }[stage]
+        sets = {"sft": [c.data.get("train")], "grpo": [c.data.get("grpo")]}
+        for options in sets.get(stage) or [options for *_, options in self._eval_options()]:
+            preflight.check_first(*self.resolve_task(options), render, self._leave_out() is None)
 
     def _render(self, examples: Sequence[Example], render: Render) -> data.Rendered:
         """Rows that are rendered when they are used, and fit in the context."""
@@ -265,16 +262,16 @@ class Run:
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 
+    def _grpo_prompt(self, example: Example) -> Row:
+        """Renders a prompt that leaves room for a completion; raises `TooLong` for others."""
+        row, most = self.backbone.renderer.prompt(example), self.c.grpo.max_completion_length
+        return preflight.check_prompt(row, self.backbone.context, most)
+
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         c, options = self.c, self.c.data.grpo
-        preflight.check_images(c.grpo.to_dict(), self.backbone.image_outputs)
-        context, most = self.backbone.context, c.grpo.max_completion_length
-
-        def render(example: Example) -> Row:
-            return preflight.check_prompt(self.backbone.renderer.prompt(example), context, most)
-
-        rows = data.Rendered(self.load(options), render, self._leave_out())
+        rows = data.Rendered(self.load(options), self._grpo_prompt, self._leave_out())
+        data.check_batch(len(rows), c.grpo.prompts_per_step)
         if not c.grpo.eval_steps:
             return grpo.Questions(rows)
         task = tasks.get(task_name(c, options))

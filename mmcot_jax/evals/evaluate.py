@@ -169,8 +169,9 @@ def assess(
     """
 
     def correct(c: Mapping[str, Any]) -> np.ndarray:
+        decode = getattr(questions.judge, "NEEDS_IMAGES", False)
         answered = answer(
-            backbone, variables, questions.examples, c, mesh=mesh, key=key, decode_images=False
+            backbone, variables, questions.examples, c, mesh=mesh, key=key, decode_images=decode
         )
         return np.array(questions.judge.correct(answered))
 

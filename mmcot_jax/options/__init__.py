@@ -5,6 +5,7 @@
 Host only. `table.OPTIONS` is the description; what follows are the checks.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from mmcot_jax.errors import suggest
 from mmcot_jax.options.table import LORA_TARGETS, OPTIONS, Option
 
+_STAGES = ("sft", "grpo", "eval")
 _BY_KEY = {option.key: option for option in OPTIONS}
 _EXAMPLES = re.compile(r"^(data\.(train|grpo)|eval\.data|eval\.sets\.[^.]+)\.")
 _TOWERS = r"vision|vqgan|seed|unclip\.unet|unclip\.vae|clip(\.vision|\.text)?"
@@ -81,6 +83,7 @@ def check(c: ConfigDict | Mapping[str, Any]) -> None:
     if not own_backbone:
         check_decoder(c["model"]["decoder"])
         lora_targets(c["model"]["lora"]["targets"])
+    _check_order(c["stages"], c["model"])
 
 
 def check_values(given: Mapping[str, Any]) -> None:
@@ -122,6 +125,29 @@ def _stages(c: Mapping[str, Any]) -> tuple[Any, ...]:
     """Returns the stages of a config; the evaluation of checkpoints is one more."""
     more = ("eval",) if c.get("eval", {}).get("checkpoints") else ()
     return (*c.get("stages", ()), *more)
+
+
+def _check_order(stages: Sequence[str], model: Mapping[str, Any]) -> None:
+    known = ", ".join(_STAGES)
+    if not stages:
+        raise ValueError(f"stages is empty; give some of {known}")
+    for name, after in itertools.zip_longest(stages, stages[1:]):
+        if name not in _STAGES:
+            raise ValueError(f"stages has {name!r}; there are: {known}")
+        if name == after == "eval":
+            raise ValueError("stages has eval twice in a row: both would be the same; leave one")
+    trained = [name for name in dict.fromkeys(stages) if name != "eval"]
+    for name in trained:
+        if stages.count(name) > 1:
+            raise ValueError(
+                f"stages has {name} twice: a run trains each stage once; make {name} longer, or "
+                "continue in another --workdir from an export, model.weights=FOLDER"
+            )
+    if not trained and model.get("weights") == "":
+        raise ValueError(
+            "stages only evaluates and model.weights is empty: the model would be random; give "
+            "model.weights, or a stage that trains"
+        )
 
 
 def _has(group: str, given: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from mmcot_jax.options.values import (
     LARGEST,
     Values,
     flag,
+    flags,
     group,
     names,
     number,
@@ -25,6 +26,7 @@ from mmcot_jax.options.values import (
 )
 
 WHAT = ("lora", "all")
+OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
 LEVELS = ("token", "sequence")
@@ -79,6 +81,7 @@ def _at(group: str, *options: Option) -> tuple[Option, ...]:
 _OPTIMIZER = (
     Option("what", one_of(*WHAT), "train the adapters, or all of the decoder", trl="use_peft"),
     Option("learning_rate", number(low=0), "peak of the schedule; 0 changes no weight"),
+    Option("optim", one_of(*OPTIMIZERS), "the optimizer; muon is for matrices, the rest has AdamW"),
     Option("lr_scheduler_type", one_of(*SCHEDULES),
            "learning rate after the warm-up; constant has no warm-up"),
     Option("warmup_steps", steps_or_share(),
@@ -151,6 +154,9 @@ _GRPO = (
     Option("reward_funcs", names(),
            "rewards by name or file.py:function; the first says what is right"),
     Option("reward_weights", numbers(), "one weight per reward", (None, ()), "all 1"),
+    Option("image_reward_funcs", names(),
+           "those of reward_funcs, of pictures, whose advantage only image tokens have, added to "
+           "that of the others (arXiv 2606.14792)", ((),), "all tokens have the same", ABSENT),
     Option("reward_timeout", number(above=0), "seconds that a reward may take", trl=ABSENT,
            may_change=WORKERS),
     Option("reward_processes", whole(1), "processes that compute rewards", trl=ABSENT,
@@ -253,6 +259,12 @@ _DATA = (
     Option("llava_answers", text(), "benchmarks: LLaVA's answers, to compare with the study",
            ("",), "none", ABSENT),
     Option("size", whole(1), "side of drawn pictures, pixels", trl=ABSENT),
+    Option("canvas", whole(3), "frozenlake, maze: cells along a side of a picture", (None,),
+           "a grid fills its picture", ABSENT),
+    Option("max_steps", whole(1), "frozenlake, maze: moves of a random walk, at most", (None,),
+           "twice the side of its grid", ABSENT),
+    Option("min_moves", whole(1), "frozenlake, maze: moves of the shortest path, at least",
+           trl=ABSENT),
     Option("guesses", number(above=0, high=1), "share of chains that guess", (0,), "none", ABSENT),
     Option("processes", whole(1), "processes that draw", (0,), "the main process draws",
            "dataset_num_proc", WORKERS),
@@ -328,6 +340,11 @@ _PAINTING = (
            optional=True),
     Option("noise_level", whole(0, 999), "noise on the embedding", trl=ABSENT, optional=True),
     Option("size", whole(8), "height and width of a picture, in pixels", trl=ABSENT,
+           optional=True),
+    Option("embedding", whole(1), "channels of what is painted", trl=ABSENT, optional=True),
+    Option("prompt_tokens", whole(1), "of the empty prompt", trl=ABSENT, optional=True),
+    Option("unet.attention", flags(), "levels that attend", trl=ABSENT, optional=True),
+    Option("vae.scale", number(above=0), "latents are means times this", trl=ABSENT,
            optional=True),
 )  # fmt: skip
 

@@ -29,6 +29,8 @@ from mmcot_jax.types import Backbone
 COLUMNS = ("id", "prompt", "reply", "answer", "advantage", "tokens", "ended", "pictures",
            "prompt_pictures", "space", "boxes", "gold_boxes")  # fmt: skip
 """Columns of the completions that are no rewards."""
+IMAGE_ADVANTAGE = "image_advantage"
+"""Another one, with `image_reward_funcs`."""
 METRICS = ("stage", "step", "kl")
 """Names of metrics.jsonl that not every step's metrics hold."""
 PREFIXES = ("eval_", "time/", "rewards/", "failures/")
@@ -98,17 +100,21 @@ class StepLog:
         replies: Sequence[Reply],
         result: RewardResult,
         advantage: np.ndarray,
+        image_advantage: np.ndarray | None = None,
     ) -> None:
         """Writes the completions of a step with rewards and advantages, and their pictures.
 
-        `replies` are those of `generations`, with decoded pictures. `advantage` is theirs, [B].
+        `replies` are those of `generations`, with decoded pictures. The advantages are theirs, [B].
         """
         c = self._c
         folder, g = self._workdir / "completions", c["num_generations"]
         shown = prompt_pictures.save(folder, [question.example for question in questions])
         each = [question for question in questions for _ in range(g)]
-        names = [free_name(name, COLUMNS, "rewards") for name in self._names]
-        extra = user_columns(result.extra, (*COLUMNS, *names))
+        given = {"advantage": advantage, IMAGE_ADVANTAGE: image_advantage}
+        given = {name: _plain(x) for name, x in given.items() if x is not None}
+        columns = {*COLUMNS, *given}
+        names = [free_name(name, columns, "rewards") for name in self._names]
+        extra = user_columns(result.extra, (*columns, *names))
         rows = [
             {
                 "id": question.example.id,
@@ -116,7 +122,7 @@ class StepLog:
                 "reply": replies[i].text,
                 "answer": question.example.answer,
                 **dict(zip(names, _plain(result.values[i]), strict=True)),
-                "advantage": _plain([float(advantage[i])])[0],
+                **{name: values[i] for name, values in given.items()},
                 "tokens": int(generations.tokens[i]),
                 "ended": bool(generations.ended[i]),
                 "prompt_pictures": list(shown[i // g]),
@@ -129,7 +135,7 @@ class StepLog:
         write_completions(folder / self._file(number), rows, drawn)
         if c["num_completions_to_print"] and hosts.is_main_process():
             few = rows[: c["num_completions_to_print"]]
-            table = completions_table(few, [*names, "advantage"], f"Step {number}")
+            table = completions_table(few, [*names, *given], f"Step {number}")
             rich.console.Console(stderr=True).print(table)
 
     def metrics(
