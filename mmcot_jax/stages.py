@@ -10,12 +10,13 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, errors, evals, models, modules, signals, store, tasks
+from mmcot_jax import data, errors, models, series, signals, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
 from mmcot_jax.evals import picture_ablation
 from mmcot_jax.evals.evaluate import EvalSet
+from mmcot_jax.evals.sets import check_ablation, eval_sets, evaluator, is_evaluated, task_name
 from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
@@ -44,6 +45,7 @@ def check(c: ConfigDict) -> None:
     for stage, group in (("sft", "train"), ("grpo", "grpo")):
         if stage in c.stages:
             tasks.resolve(task_name(c, c.data[group]), dict(c.data[group]), {})
+    series.check(c.eval.get("checkpoints", ()), _trained(c))
     if "grpo" in c.stages and c.grpo.eval_steps:
         preflight.check_held_out(c.grpo.eval_count, c.data.grpo)
     models.get(c.model.backbone)
@@ -76,53 +78,8 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
     if "grpo" in c.stages:
         options = c.grpo.to_dict()
         preflight.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
-    if "eval" in c.stages:
+    if is_evaluated(c):
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
-
-
-def task_name(c: ConfigDict, options: Tree) -> str:
-    """Name of the task of a group of `data`, or of a set of the evaluation."""
-    return options.get("task", c.data.task)
-
-
-def evaluator(task: ModuleType) -> ModuleType:
-    """The module that judges the answers of a task."""
-    return evals.get(task.EVALUATOR, task.__file__)
-
-
-def eval_sets(c: ConfigDict) -> dict[str, Tree]:
-    """Options of the evaluation's sets by name: `eval.sets`, or the one set of `eval.data`.
-
-    That one is named after its task; a task in a user's file has the name of the file. Sets that
-    `eval.only` does not name are left out.
-
-    Raises:
-        ValueError: `eval.only` names a set that is not there.
-    """
-    short = modules.short_name(c.data.task)
-    name = c.data.task if short in evaluation.OTHER_GROUPS else short
-    sets = dict(c.eval.get("sets", {})) or {name: c.eval.data}
-    only = c.eval.get("only", ())
-    for chosen in only:
-        errors.check_choice("eval.only", chosen, sets)
-    return {chosen: sets[chosen] for chosen in only or sets}
-
-
-def _check_ablation(c: ConfigDict, image_len: int) -> None:
-    """Checks that chains with pictures will be there to be continued.
-
-    Raises:
-        ValueError: chains of text only, or as `picture_ablation.check`.
-    """
-    judges = {
-        name: evaluator(tasks.get(task_name(c, options))) for name, options in eval_sets(c).items()
-    }
-    picture_ablation.check(image_len, judges)
-    if "sft" in c.stages and c.data.train.get("chain") == "textual":
-        raise ValueError(
-            "eval.picture_ablation is True and data.train.chain is 'textual': these chains have no "
-            "picture; set the first to False, or train on chain 'multimodal'"
-        )
 
 
 class Run:
@@ -141,14 +98,14 @@ class Run:
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
-        if "eval" in c.stages and c.eval.get("picture_ablation"):
-            _check_ablation(c, int(self.backbone.grammar.image_len))
+        if is_evaluated(c) and c.eval.get("picture_ablation"):
+            check_ablation(c, int(self.backbone.grammar.image_len))
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
         if "grpo" in c.stages:
             outputs, drawn = self.backbone.image_outputs, int(self.backbone.grammar.image_len)
             preflight.check_images(c.grpo.to_dict(), outputs, drawn)
-        for stage in dict.fromkeys(c.stages):
+        for stage in dict.fromkeys((*c.stages, *["eval"] * is_evaluated(c))):
             self.check_first_rows(stage)
         self.eval_sets = self._eval_sets()
         self._data: dict[str, Any] = {}
@@ -158,6 +115,9 @@ class Run:
                 self.read_early(stage)
             elif not self._is_finished(stage):
                 self._begun = self._supervised_rows()
+        named, trained = c.eval.get("checkpoints", ()), _trained(c)
+        if named and all(map(self._is_finished, trained)):
+            series.find(workdir, trained, named)
         self.done: list[str] = []  # completed stages
         self.variables: Variables | None = None
         """The weights as the completed stages left them; loaded when they are first used."""
@@ -196,7 +156,7 @@ class Run:
     def _eval_sets(self) -> dict[str, EvalSet]:
         """The evaluation's sets, checked against the context before any training."""
         found = {}
-        for name, task, options in self._eval_options() if "eval" in self.c.stages else ():
+        for name, task, options in self._eval_options() if is_evaluated(self.c) else ():
             rows = self._render(self.load(options), self.backbone.renderer.prompt)
             found[name] = EvalSet(rows.examples, evaluator(task))
         return found
@@ -357,12 +317,27 @@ def evaluate(run: Run) -> None:
     after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
     named = run.snapshot._asdict()
     ablation = bool(run.c.eval.get("picture_ablation"))
-    if after and evaluation.is_done(run.workdir, after, named, ablation):  # the run is past it
+    groups = (picture_ablation.GROUP,) * ablation
+    if not after:  # a series goes on after it
+        groups += tuple(run.eval_sets)
+    if (after or run.c.eval.get("checkpoints")) and evaluation.is_done(
+        run.workdir, after, named, groups
+    ):
         return
     given = run.backbone, run.variables_on(run.rollout_mesh), run.eval_sets, run.c.eval.to_dict()
     where = {"mesh": run.rollout_mesh, "key": run.key(2), "workdir": run.workdir, "after": after}
     evaluation.evaluate(*given, **where, policy=named, preempted=run.preempted)
     evaluation.show(run.workdir, before, after, run.eval_sets)
+
+
+def evaluate_series(run: Run) -> None:
+    """Evaluates the checkpoints that `eval.checkpoints` names, see `series.evaluate`."""
+    chosen = series.find(run.workdir, _trained(run.c), run.c.eval.checkpoints)
+    run.variables = None  # the weights that the run started from are loaded again
+    where = {"mesh": run.rollout_mesh, "key": run.key(2), "preempted": run.preempted}
+    first = partial(run.variables_on, run.rollout_mesh)
+    given = run.backbone, first, run.eval_sets, run.c.eval.to_dict()
+    series.evaluate(run.workdir, chosen, *given, **where)
 
 
 STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
@@ -381,6 +356,8 @@ def run_all(run: Run) -> None:
         signals.set_unsaved(False)
         STAGES[name](run)
         run.done.append(name)
+    if run.c.eval.get("checkpoints"):
+        evaluate_series(run)
 
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:

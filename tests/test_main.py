@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers.flags import REWARDS, flags
+from helpers.flags import REWARDS, ROOT, flags
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 

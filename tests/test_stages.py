@@ -228,10 +228,10 @@ def test_results_of_another_checkpoint_are_measured_again(tmp_path):
     (tmp_path / "results_sft.json").write_text(json.dumps({"policy": policy}))
     assert evaluate.is_done(tmp_path, "_sft", policy)
     assert not evaluate.is_done(tmp_path, "_sft", policy | {"step": 8})
-    assert not evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    assert not evaluate.is_done(tmp_path, "_sft", policy, ["picture_ablation"])
     ablated = {"policy": policy, "picture_ablation": {}}
     (tmp_path / "results_sft.json").write_text(json.dumps(ablated))
-    assert evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    assert evaluate.is_done(tmp_path, "_sft", policy, ["picture_ablation"])
     assert evaluate.is_done(tmp_path, "_sft", policy)
     (tmp_path / "results_sft.json").write_text("")  # as a power cut leaves it
     assert not evaluate.is_done(tmp_path, "_sft", policy)

@@ -87,6 +87,15 @@ def flag() -> Values:
     return Values("True or False", lambda x: type(x) is bool, (True, False), ("maybe", 1))
 
 
+def flags() -> Values:
+    """True or False, once or several times."""
+
+    def has(x: Any) -> bool:
+        return isinstance(x, tuple | list) and len(x) > 0 and all(type(n) is bool for n in x)
+
+    return Values("True or False for each", has, ((True, False),), ((), (1,), True))
+
+
 def text() -> Values:
     """Any text."""
     return Values("text", lambda x: type(x) is str, ("words",), (1.5,))

@@ -15,7 +15,9 @@ from mmcot_jax.example import Picture
 from mmcot_jax.rewards import (
     boxes,
     chains,
+    drawings,
     images,
+    planning,
     puzzle,
     reference_seed,
     reference_vlmr1,
@@ -33,6 +35,9 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "tagged_format": tags.format,
     # boxes in <think>
     "iou": boxes.iou,
+    # ways through grids
+    "progress": planning.progress,
+    "goal": planning.goal,
     # the study's own for answers, boxes and form of questions about pictures
     "reference_vlmr1_accuracy": reference_vlmr1.accuracy,
     "reference_vlmr1_bbox": reference_vlmr1.bbox,
@@ -45,6 +50,7 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "image_count": images.image_count,
     "alignment": images.alignment(),
     "image_text_clip": images.image_text_clip,
+    "image_objects": drawings.image_objects,
     "reference_seed_accuracy": reference_seed.reference_accuracy,
     "reference_seed_image_clip": reference_seed.reference_painted_clip,
     **{

@@ -8,17 +8,19 @@ import pathlib
 import jax
 import pytest
 from clu.parameter_overview import count_parameters
+from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from mmcot_jax import config, models, stages
-from mmcot_jax.rewards import REWARDS
+from mmcot_jax import main as command
+from mmcot_jax.rewards import REWARDS, fields_read
 from mmcot_jax.tasks import scenes
 from mmcot_jax.train.objective import Objective, from_config, token_weights
 
 T2M = pathlib.Path(__file__).parents[2] / "configs" / "t2m.py"
-PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-text",
-           "smol-text")  # fmt: skip
+PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-objects",
+           "tiny-text", "smol-text")  # fmt: skip
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -28,8 +30,16 @@ def test_a_preset_names_stages_tasks_rewards_and_a_backbone_that_exist(preset):
     assert set(c.grpo.reward_funcs) <= set(REWARDS)
     assert c.grpo.reward_funcs[0] == "accuracy_normalized"
     assert len(c.grpo.reward_weights) == len(c.grpo.reward_funcs)
-    assert c.model.draws == (preset in ("8b", "8b-dapo", "8b-dr_grpo", "tiny"))
+    assert c.model.draws == (preset in ("8b", "8b-dapo", "8b-dr_grpo", "tiny", "tiny-objects"))
     assert config.differences(c, json.loads(config.to_json(c))) == []
+
+
+def test_tiny_paints_and_its_looking_variant_rewards_what_it_sees():
+    tiny, objects, text = (config.load(f"{T2M}:tiny{x}") for x in ("", "-objects", "-text"))
+    built = [models.get("seed_llama").build(c.model.to_dict()) for c in (tiny, objects, text)]
+    assert [b.image_outputs for b in built] == [("embedding", "pixels")] * 2 + [("embedding",)]
+    assert fields_read(tiny.grpo.reward_funcs) == {"embedding"}  # painted for the eye only
+    assert fields_read(objects.grpo.reward_funcs) == {"pixels"}
 
 
 def test_the_default_is_the_studys_grpo():
@@ -113,3 +123,32 @@ def test_tinys_chains_fit_its_context_and_budget(preset):
         assert whole - target <= c.grpo.max_completion_length
         assert target + c.grpo.max_completion_length <= backbone.context
     assert int(backbone.grammar.image_len) == (8 if preset == "tiny" else 0)
+
+
+SHORT = (
+    "data.train.count=200", "data.train.guesses=0", "sft.max_steps=40", "sft.warmup_steps=0",
+    "sft.learning_rate=1e-2", "data.grpo.count=16", "grpo.max_steps=2", "grpo.num_generations=2",
+    "grpo.log_completions_steps=2", "grpo.eval_steps=0", "grpo.reward_processes=1",
+    "grpo.preflight=false", "eval.data.count=8", "eval.batch_size=8", "eval.num_generations=1",
+    "model.decoder.width=64", "model.decoder.layers=1", "model.decoder.unroll=1",
+    "model.decoder.mlp=64", "model.unclip.steps=2",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_tiny_objects_paints_for_its_reward_and_keeps_the_pictures(tmp_path):
+    flags = [f"--config.{change}" for change in SHORT]
+    config_flag = ["--config", f"{T2M}:tiny-objects", "--workdir", str(tmp_path)]
+    assert command.main([*config_flag, *flags]) == 0
+    kept = tmp_path / "completions"
+    for name in ("grpo_step_00000.jsonl", "eval_sft.jsonl", "eval.jsonl"):
+        rows = [json.loads(line) for line in (kept / name).read_text().splitlines()]
+        pictures = [file for row in rows for file in row.get("pictures", ())]
+        assert pictures, name
+        assert {Image.open(kept / file).size for file in pictures} == {(48, 48)}
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["stage"] == "grpo"]
+    assert len(steps) == 2  # the second is not logged, and is painted for the reward
+    for step in steps:
+        assert 0 < step["image/painted"] <= 16 * step["image/count"]
+        assert 0 <= step["rewards/image_objects/mean"] <= 1

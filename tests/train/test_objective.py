@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmcot_jax.train.advantages import token_advantage
+from mmcot_jax.train.advantages import advantages, group_advantages, token_advantage
 from mmcot_jax.train.objective import (
     LOSS_TYPES,
     Objective,
