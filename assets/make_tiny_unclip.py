@@ -46,7 +46,7 @@ TINY = UnclipConfig(
     prompt_tokens=1,
     scheduler="ddim",
     steps=8,
-    guidance=1.0,
+    guidance=3.0,
     size=SEED.resolution,
 )
 """6 x 6 cells, so that the network's lower level has the 3 x 3 cells of a scene."""
