@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 def adamw(learning_rate: float, **changes) -> dict:
     """Optimizer and schedule."""
     return {
+        "optim": "adamw",
         "learning_rate": learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
@@ -67,6 +68,8 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             # the first reward decides whether a chain is right
             "reward_funcs": ("accuracy", "format"),
             "reward_weights": (1.0, 0.5),
+            # those that only image tokens are credited with; (): every token, with all rewards
+            "image_reward_funcs": (),
             "reward_timeout": 30.0,
             "reward_processes": 2,
             "chat": "auto",
@@ -122,6 +125,8 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "length_multiple": 64,
         # names out of `sets`; (): all of them
         "only": (),
+        # checkpoints to evaluate into series.json: "all", "grpo", "grpo:50", "sft:last"
+        "checkpoints": (),
         # files of answers for other harnesses: "lmms_eval", "vlmevalkit"
         "sample_formats": (),
     } | changes
@@ -138,6 +143,8 @@ def config(**parts) -> ConfigDict:
             # True: the frozen weights stay on both meshes during GRPO; False: they are resharded
             # before each phase; None: they stay if both copies need at most half of a device
             "rollout_keep": None,
+            # "wandb", "trackio" or "mlflow" get metrics and completions too
+            "log": {"tracker": "none", "project": "mmcot_jax"},
         }
         | parts
     )

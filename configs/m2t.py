@@ -19,6 +19,12 @@ of toy shapes, all in the package; `tiny-nlvr`: the same model on NLVR's drawn p
 human-written sentences, from `data/nlvr`. The full-size presets read `data/`, laid out as the
 study's.
 
+Your own questions are a table with the columns question and answer, and, if there are some, image
+and chain (`tasks/table.py`); `3b-table` is for one device, `tiny-table` is the model from scratch:
+
+    python -m mmcot_jax.main --config configs/m2t.py:3b-table --config.data.source=questions.csv \
+        --config.model.weights=Qwen/Qwen2.5-VL-3B-Instruct --workdir runs/own
+
 The study's ablations are flags:
 
     rewards     --config.grpo.reward_funcs=tagged_accuracy,iou --config.grpo.reward_weights=1,1
@@ -30,15 +36,19 @@ The study's ablations are flags:
     benchmarks  --config.eval.only=gqa,pope --config.eval.sets.gqa.subset=all
                 --config.eval.sets.gqa.llava_questions=llava_gqa_testdev_balanced.jsonl
                 --config.eval.sets.gqa.llava_answers=llava-v1.5-13b.jsonl
+    checkpoints --config.eval.checkpoints=all, then
+                python -m mmcot_jax.report runs/m2t-3b --out page
     objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from configs import base
 from mmcot_jax.models.qwen25vl.config import SIZES
 
-PRESETS = ("7b", "7b-noboxes", "3b-viscot", "3b-colab", "tiny", "tiny-nlvr")
+PRESETS = (
+    "7b", "7b-noboxes", "3b-viscot", "3b-colab", "3b-table", "tiny", "tiny-nlvr", "tiny-table",
+)  # fmt: skip
 
 ALL_LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
 """The layers the study adapts, and the head of the 7B; the 3B's head is its embedding."""
@@ -48,7 +58,7 @@ REWARDS = {"tagged_accuracy": 1.0, "iou": 1.0, "tagged_format": 0.5}
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     """The study's settings at full size, or a few million parameters from scratch."""
     if preset.startswith("tiny"):
-        return tiny_nlvr() if preset == "tiny-nlvr" else tiny()
+        return {"tiny": tiny, "tiny-nlvr": tiny_nlvr, "tiny-table": tiny_table}[preset]()
     config = full("7b" if preset.startswith("7b") else "3b")
     if preset == "7b-noboxes":
         for group in (config.data.train, config.data.grpo, *config.eval.sets.values()):
@@ -56,8 +66,8 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         config.grpo.update(rewards("tagged_accuracy", "tagged_format"))
     if preset == "3b-viscot":
         scale_up(config)
-    if preset == "3b-colab":
-        one_device(nlvr(config))
+    if preset in ("3b-colab", "3b-table"):
+        one_device(nlvr(config) if preset == "3b-colab" else table(config))
     return config
 
 
@@ -305,4 +315,30 @@ def nlvr(config: ConfigDict) -> ConfigDict:
     for group in ("train", "grpo"):
         config.data[group] = ConfigDict(questions | {"split": "train"})
     config.eval.sets = ConfigDict({"nlvr": questions | {"split": "test"}})
+    return config
+
+
+def tiny_table() -> ConfigDict:
+    """Your own table, in place of the toy shapes: questions in words of at most 40 letters or so.
+
+    Few steps, so that the chains of a small table are not learned by heart: GRPO needs replies that
+    differ.
+    """
+    config = table(tiny())
+    config.plan = base.shapes(72, 0, 136, 0)
+    config.sft.update({"max_steps": 120, "save_steps": 60})
+    config.grpo.update({"max_steps": 30, "save_steps": 10})
+    return config
+
+
+def table(config: ConfigDict) -> ConfigDict:
+    """A user's table as the data of all stages: `data.source` names it."""
+    source = FieldReference("")
+    config.data.task = "table"
+    config.data.source = source
+    for group in ("train", "grpo"):
+        config.data[group] = ConfigDict({"source": source, "split": "train", "count": 0})
+    config.eval.sets = ConfigDict({"table": {"source": source, "split": "test", "count": 0}})
+    config.grpo.update(rewards("tagged_accuracy", "tagged_format"))
+    config.grpo.eval_steps = 0  # a small table has few questions for validation
     return config

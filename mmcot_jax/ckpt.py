@@ -33,6 +33,8 @@ DAMAGED = ".damaged"
 """Suffix of a checkpoint that was passed over."""
 _TIMEOUT_SECONDS = 7200
 """How long processes wait until process 0 has written, or read, a whole checkpoint."""
+_LISTED = 4
+"""Differences that an error lists."""
 _THREADS = 8  # one thread hashes 1.8 GB/s: 84 GB, all of a 7B model, take 6 s of eight
 
 
@@ -273,13 +275,15 @@ class Checkpoints:
         wanted = _arrays(like)
         faults = [
             f"{name} is {saved.get(name, 'missing')} there and {wanted.get(name, 'missing')} here"
-            for name in sorted({*saved, *wanted})
+            for name in sorted({*saved, *wanted}, key=lambda name: (name.startswith("opt."), name))
             if saved.get(name) != wanted.get(name)
         ]
         if faults:
+            kind = "optimizer" if faults[0].startswith("opt.") else "model"
+            more = [f"and {len(faults) - _LISTED} more"] if len(faults) > _LISTED else []
             raise ValueError(
-                f"the checkpoint {self._folder / str(step)} is of another model: "
-                f"{'; '.join(faults)}: take its config, or another workdir"
+                f"the checkpoint {self._folder / str(step)} is of another {kind}: "
+                f"{'; '.join([*faults[:_LISTED], *more])}: take its config, or another workdir"
             )
 
 

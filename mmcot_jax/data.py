@@ -265,6 +265,14 @@ class _Order(NamedTuple):
     remainder: str
 
 
+def check_batch(rows: int, size: int, least: int | None = None) -> None:
+    """Raises if there are fewer rows than `least`, by default than a batch has."""
+    if rows < (size if least is None else least):
+        raise ValueError(
+            f"{rows} rows cannot fill a batch of {size}: lower the batch size or give more data"
+        )
+
+
 class Stream(Generic[T]):
     """An iterator whose state is one small JSON object; made by `stream` and `batches`.
 
@@ -280,11 +288,7 @@ class Stream(Generic[T]):
     ):
         """Items are `load(batch, part)`: row indices of a batch and of this process, -1: no row."""
         size, drop = order.batch_size, order.remainder == "drop"
-        if order.rows < (size if drop else 1):
-            raise ValueError(
-                f"{order.rows} rows cannot fill a batch of {size}: "
-                "lower the batch size or give more data"
-            )
+        check_batch(order.rows, size, None if drop else 1)
         local = range(size) if mine is None else [int(i) for i in mine]
 
         def load_part(indices: np.ndarray) -> T:

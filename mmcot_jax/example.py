@@ -153,6 +153,8 @@ class Answered(NamedTuple):
     """True if EOS ended the reply, False if the token budget did."""
     ids: np.ndarray | None = None
     """int32 [T], the tokens of the reply, EOS included."""
+    prompt_pictures: tuple[str, ...] = ()
+    """Names of the question's pictures, if they were saved."""
 
 
 RewardFn = Callable[[Example, Reply], float | None]

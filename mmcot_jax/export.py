@@ -11,11 +11,10 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
@@ -23,24 +22,17 @@ from mmcot_jax import ckpt, errors, export_files, files, hf, hub, models
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Parser, check_folder
 from mmcot_jax.resume import FINISHED
+from mmcot_jax.train.saved import (
+    Checkpoint,
+    checkpoints,
+    decoder_below,
+    is_adapter,
+    restore_trained,
+)
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
 EXPORT = "export.json"
 """Names the checkpoint that an export was made of."""
-
-
-class Checkpoint(NamedTuple):
-    """A checkpoint of a run."""
-
-    stage: str
-    step: int
-    checkpoint: str
-    """"last", or "best": the step with the best evaluation."""
-    folder: pathlib.Path
-
-    def named(self) -> dict[str, Any]:
-        """Stage, step and checkpoint, as in results.json."""
-        return {"stage": self.stage, "step": self.step, "checkpoint": self.checkpoint}
 
 
 def export(
@@ -59,7 +51,7 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; give a folder that is new or empty")
     found = find_checkpoint(run, c, checkpoint)
-    decoder = _decoder_below(run, found)
+    decoder = decoder_below(run, found)
     # before the checkpoint is read: it may bring sharding rules
     module = models.get(c["model"]["backbone"], "weights.table", "weights.save")
     mesh = meshes.make(data=1, fsdp=-1)
@@ -129,11 +121,6 @@ def _write_merged(
     else:
         params = params | {"decoder": trained}
     module.weights.save(backbone, params, out, dtype)
-
-
-def is_adapter(trained: PyTree) -> bool:
-    """Returns whether a run trained its adapters, not its decoder."""
-    return all(path[-1] in ("a", "b") for path in hf.flatten(trained))
 
 
 def read_config(run: pathlib.Path) -> dict[str, Any]:
@@ -225,50 +212,6 @@ def _handed_on(every: Sequence[Checkpoint], config: Mapping[str, Any]) -> str:
     best = config.get(stage, {}).get("load_best_model_at_end")
     best = best and any(c.checkpoint == "best" for c in every if c.stage == stage)
     return f"{stage}:{'best' if best else 'last'}"
-
-
-def checkpoints(run: pathlib.Path, stages: Sequence[str]) -> list[Checkpoint]:
-    """Returns all checkpoints of a run: stages in order, their steps in order, then their best."""
-    return [
-        Checkpoint(stage, step, kind, folder / str(step))
-        for stage in dict.fromkeys(stages)
-        for kind, suffix in (("best", "_best"), ("last", ""))
-        for folder in [run / "checkpoints" / f"{stage}{suffix}"]
-        for step in ckpt.saved_steps(folder)
-    ]
-
-
-def _decoder_below(run: pathlib.Path, found: Checkpoint) -> Checkpoint | None:
-    """The checkpoint of the decoder that adapters were trained on, or None: the run's first.
-
-    Raises:
-        ValueError: it is no longer there.
-    """
-    saved = ckpt.read_data(found.folder.parent, found.step)
-    start = saved.get("start") or {}
-    if saved.get("what") != "lora" or start.get("what") != "all":
-        return None
-    suffix = "_best" if start["checkpoint"] == "best" else ""
-    folder = run / "checkpoints" / f"{start['stage']}{suffix}" / str(start["step"])
-    fault = ckpt.find_fault(folder) if folder.is_dir() else "it is not there"
-    if fault:
-        raise ValueError(
-            f"the adapters of {found.stage} step {found.step} were trained on the decoder of "
-            f"{folder}: {fault}; bring it back"
-        )
-    return Checkpoint(start["stage"], start["step"], start["checkpoint"], folder)
-
-
-def restore_trained(step: pathlib.Path, mesh: Mesh) -> PyTree:
-    """Reads the trained weights of a checkpoint's step onto `mesh`, whatever mesh wrote them."""
-    with ocp.StandardCheckpointer() as reader:
-        path = step.absolute() / "state"
-        there = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-            # the reader's own would print that the folder of a run has this file, not the state
-            ocp.StandardCheckpointHandler().metadata(path).tree,
-        )
-        return reader.restore(path, meshes.shapes(there, mesh))["trained"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

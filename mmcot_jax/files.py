@@ -17,7 +17,14 @@ TEMPORARY = (
     r"config\.\d+",  # of an earlier version
 )
 """Names of temporary files, as regular expressions."""
-WRITTEN = ("*", "completions/*", "samples*/*", "failures/*", "tensorboard/*/*")
+WRITTEN = (
+    "*",
+    "completions/*",
+    "completions/prompts/*",
+    "samples*/*",
+    "failures/*",
+    "tensorboard/*/*",
+)
 """Places of a workdir in which files are written atomically, as patterns."""
 UNFINISHED = "checkpoints/*/*.orbax-checkpoint-tmp*"
 """Folders of a workdir that did not become checkpoints."""

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mmcot_jax import signals
+from mmcot_jax import signals, trackers
 
 ENV_VARS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Address of process 0 (host:port), number of processes, index of this process."""
@@ -230,6 +230,12 @@ def run_and_exit(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> N
             _dismiss_watchdog()
         if is_main_process():
             time.sleep(GRACE_SECONDS)  # its exit cuts the others' connections, even mid-line
+        os._exit(status)
+    if trackers.hangs():  # wandb without a network took 80 s here
+        if _is_distributed():
+            jax.distributed.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 

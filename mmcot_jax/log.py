@@ -19,7 +19,7 @@ import rich.table
 import rich.text
 from PIL import Image
 
-from mmcot_jax import events, files
+from mmcot_jax import events, files, trackers
 from mmcot_jax.files import write_text
 
 METRICS = "metrics.jsonl"
@@ -100,6 +100,7 @@ class Log:
             os.fsync(self._file.fileno())  # a preempted machine loses its buffers
             self._path.stat()  # a file that was removed or renamed is written without an error
         self._events.write((step, finite))
+        trackers.current().scalars(self._stage, step, finite)
         shown = "  ".join(f"{k} {_format(values[k])}" for k in self._shown if k in values)
         self._progress.show_metrics(shown)
 
@@ -273,20 +274,22 @@ def write_completions(
     lines and each process the pictures it has; the others are None.
     """
     path = pathlib.Path(path)
-    lines, written = [], []
+    entries, written = [], []
     for count, (row, drawn) in enumerate(zip(rows, pictures, strict=True)):
         names = [f"{path.stem}/{count}-{k}.png" for k in range(len(drawn))]
         for name, pixels in zip(names, drawn, strict=True):
             if pixels is not None:
                 written.append(path.parent / name)
                 _write_picture(written[-1], pixels)
-        lines.append(json.dumps({**row, "pictures": names}, ensure_ascii=False) + "\n")
+        entries.append({**row, "pictures": names})
     with concurrent.futures.ThreadPoolExecutor(_SYNCS) as pool:
         collections.deque(pool.map(files.sync_file, written), maxlen=0)
     if written:
         files.sync_folder(written[0].parent)
     if process_index == 0:
+        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
         write_text(path, "".join(lines))
+        trackers.current().completions(path, entries)
 
 
 def _write_picture(path: pathlib.Path, pixels: np.ndarray) -> None:

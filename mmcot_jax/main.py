@@ -6,6 +6,7 @@ The processes that draw puzzles import this file again, so it imports heavy modu
 """
 
 import contextlib
+import json
 import pathlib
 import shlex
 import sys
@@ -36,7 +37,7 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
     Raises:
         ValueError: a fault of the config, the data or the weights, in one line.
     """
-    from mmcot_jax import hosts, lock, resume, stages
+    from mmcot_jax import hosts, lock, resume, stages, trackers
     from mmcot_jax.main_process import on_main_process
 
     stages.check(c)
@@ -45,8 +46,11 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
     with contextlib.ExitStack() as stack:
         preempted = stack.enter_context(hosts.PreemptionNotice())
 
+        tracker, project = (c.get("log", {}).get(x, "") for x in ("tracker", "project"))
+
         def take_workdir() -> resume.Start:
             stack.enter_context(lock.hold(workdir))
+            trackers.check(tracker)
             start = resume.check(workdir, c, options.may_change)
             files.clean_leftovers(workdir)
             return start
@@ -57,6 +61,8 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
             if start:  # in one process, now that it can be run
                 resume.write(workdir, c, start, command)
                 (workdir / FINISHED).unlink(missing_ok=True)
+                plain = json.loads(config.to_json(c))
+                stack.enter_context(trackers.track(tracker, project, workdir, plain))
             stages.run_all(run)
         except hosts.Preempted as notice:
             if hosts.is_main_process():

@@ -33,10 +33,13 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
     hosts.initialize()
     hosts.check_same_config(config.to_json(c))
     with c.unlocked():
-        c.stages = ()
+        c.stages, c.data.store = (), ""
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(lock.hold(folder)))
-        rows = stages.Run(c, folder).encoded_rows()
+        on_main_process(lambda: store.check_new(folder))
+        run = stages.Run(c, folder)
+        run.check_first_rows("sft")
+        rows = run.encoded_rows()
         fingerprint = stages.fingerprint(c)
         if hosts.is_main_process():
             store.write(folder, rows, shards=c.data.shards, fingerprint=fingerprint)

@@ -65,6 +65,7 @@ PARAMS = [
     (r"unclip/(unet|vae)/.*/kernel", ".d"),
     (r"clip/(vision|text)/blocks/layers/.*/kernel", "l.d"),
     (r"(unclip|clip)/.*", WHOLE),
+    (r"ns_coeffs", WHOLE),  # in the state of Muon
     # image tokenizers, megabytes each
     (r"vqgan/.*", WHOLE),
     (r"seed/(?!.*blocks/layers/).*", WHOLE),

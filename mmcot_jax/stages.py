@@ -1,6 +1,5 @@
 """The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
 
-import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,12 +10,13 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, errors, evals, models, modules, signals, store, tasks
+from mmcot_jax import data, errors, models, series, signals, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
 from mmcot_jax.evals import picture_ablation
 from mmcot_jax.evals.evaluate import EvalSet
+from mmcot_jax.evals.sets import check_ablation, eval_sets, evaluator, is_evaluated, task_name
 from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
@@ -34,7 +34,6 @@ def check(c: ConfigDict) -> None:
         ValueError: an unknown name, or options that are out of range or do not fit together.
     """
     check_options(c)
-    _check_order(c)
     if taken := [name for name in eval_sets(c) if name in evaluation.OTHER_GROUPS]:
         raise ValueError(
             f"eval.sets has {taken[0]!r}, a name of another group of results.json; "
@@ -46,41 +45,10 @@ def check(c: ConfigDict) -> None:
     for stage, group in (("sft", "train"), ("grpo", "grpo")):
         if stage in c.stages:
             tasks.resolve(task_name(c, c.data[group]), dict(c.data[group]), {})
+    series.check(c.eval.get("checkpoints", ()), _trained(c))
     if "grpo" in c.stages and c.grpo.eval_steps:
-        _check_held_out(c.grpo.eval_count, c.data.grpo)
+        preflight.check_held_out(c.grpo.eval_count, c.data.grpo)
     models.get(c.model.backbone)
-
-
-def _check_held_out(count: int, questions: Tree) -> None:
-    """Raises if GRPO's evaluation has more questions than are kept from its training."""
-    kept = questions.get("validation_count", count)  # other tasks have a validation set apart
-    if count > kept:
-        raise ValueError(
-            f"grpo.eval_count is {count} and data.grpo.validation_count {kept}: the other "
-            f"{count - kept} may be among the trained ones; lower the first, or raise the second"
-        )
-
-
-def _check_order(c: ConfigDict) -> None:
-    known = ", ".join(STAGES)
-    if not c.stages:
-        raise ValueError(f"stages is empty; give some of {known}")
-    for name, after in itertools.zip_longest(c.stages, c.stages[1:]):
-        if name not in STAGES:
-            raise ValueError(f"stages has {name!r}; there are: {known}")
-        if name == after == "eval":
-            raise ValueError("stages has eval twice in a row: both would be the same; leave one")
-    for name in _trained(c):
-        if c.stages.count(name) > 1:
-            raise ValueError(
-                f"stages has {name} twice: a run trains each stage once; make {name} longer, or "
-                "continue in another --workdir from an export, model.weights=FOLDER"
-            )
-    if not _trained(c) and c.model.get("weights", None) == "":
-        raise ValueError(
-            "stages only evaluates and model.weights is empty: the model would be random; give "
-            "model.weights, or a stage that trains"
-        )
 
 
 def _trained(c: ConfigDict) -> list[str]:
@@ -110,53 +78,8 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
     if "grpo" in c.stages:
         options = c.grpo.to_dict()
         preflight.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
-    if "eval" in c.stages:
+    if is_evaluated(c):
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
-
-
-def task_name(c: ConfigDict, options: Tree) -> str:
-    """Name of the task of a group of `data`, or of a set of the evaluation."""
-    return options.get("task", c.data.task)
-
-
-def evaluator(task: ModuleType) -> ModuleType:
-    """The module that judges the answers of a task."""
-    return evals.get(task.EVALUATOR, task.__file__)
-
-
-def eval_sets(c: ConfigDict) -> dict[str, Tree]:
-    """Options of the evaluation's sets by name: `eval.sets`, or the one set of `eval.data`.
-
-    That one is named after its task; a task in a user's file has the name of the file. Sets that
-    `eval.only` does not name are left out.
-
-    Raises:
-        ValueError: `eval.only` names a set that is not there.
-    """
-    short = modules.short_name(c.data.task)
-    name = c.data.task if short in evaluation.OTHER_GROUPS else short
-    sets = dict(c.eval.get("sets", {})) or {name: c.eval.data}
-    only = c.eval.get("only", ())
-    for chosen in only:
-        errors.check_choice("eval.only", chosen, sets)
-    return {chosen: sets[chosen] for chosen in only or sets}
-
-
-def _check_ablation(c: ConfigDict, image_len: int) -> None:
-    """Checks that chains with pictures will be there to be continued.
-
-    Raises:
-        ValueError: chains of text only, or as `picture_ablation.check`.
-    """
-    judges = {
-        name: evaluator(tasks.get(task_name(c, options))) for name, options in eval_sets(c).items()
-    }
-    picture_ablation.check(image_len, judges)
-    if "sft" in c.stages and c.data.train.get("chain") == "textual":
-        raise ValueError(
-            "eval.picture_ablation is True and data.train.chain is 'textual': these chains have no "
-            "picture; set the first to False, or train on chain 'multimodal'"
-        )
 
 
 class Run:
@@ -175,10 +98,15 @@ class Run:
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
-        if "eval" in c.stages and c.eval.get("picture_ablation"):
-            _check_ablation(c, int(self.backbone.grammar.image_len))
+        if is_evaluated(c) and c.eval.get("picture_ablation"):
+            check_ablation(c, int(self.backbone.grammar.image_len))
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
+        if "grpo" in c.stages:
+            outputs, drawn = self.backbone.image_outputs, int(self.backbone.grammar.image_len)
+            preflight.check_images(c.grpo.to_dict(), outputs, drawn)
+        for stage in dict.fromkeys((*c.stages, *["eval"] * is_evaluated(c))):
+            self.check_first_rows(stage)
         self.eval_sets = self._eval_sets()
         self._data: dict[str, Any] = {}
         self._begun: Iterator[data.Row] | None = None
@@ -187,6 +115,9 @@ class Run:
                 self.read_early(stage)
             elif not self._is_finished(stage):
                 self._begun = self._supervised_rows()
+        named, trained = c.eval.get("checkpoints", ()), _trained(c)
+        if named and all(map(self._is_finished, trained)):
+            series.find(workdir, trained, named)
         self.done: list[str] = []  # completed stages
         self.variables: Variables | None = None
         """The weights as the completed stages left them; loaded when they are first used."""
@@ -214,16 +145,42 @@ class Run:
         task, given = self.resolve_task(options, **changes)
         return task.load(**given)
 
-    def _eval_sets(self) -> dict[str, EvalSet]:
-        """The evaluation's sets, checked against the context before any training."""
-        found = {}
-        for name, options in eval_sets(self.c).items() if "eval" in self.c.stages else ():
+    def _eval_options(self) -> Iterator[tuple[str, ModuleType, Tree]]:
+        """Name, task and options of each set of the evaluation."""
+        for name, options in eval_sets(self.c).items():
             task = tasks.get(task_name(self.c, options))
             if hasattr(task, "eval_options"):
                 options = task.eval_options(options, self.c.eval, self.c.data.get("train", {}))
+            yield name, task, options
+
+    def _eval_sets(self) -> dict[str, EvalSet]:
+        """The evaluation's sets, checked against the context before any training."""
+        found = {}
+        for name, task, options in self._eval_options() if is_evaluated(self.c) else ():
             rows = self._render(self.load(options), self.backbone.renderer.prompt)
             found[name] = EvalSet(rows.examples, evaluator(task))
         return found
+
+    def check_first_rows(self, stage: str) -> None:
+        """Renders a few rows of a stage's data, or opens its store, before all pictures are drawn.
+
+        Raises:
+            ValueError: a row does not fit in the context, or as the task's `stream`.
+        """
+        c, renderer = self.c, self.backbone.renderer
+        if stage in DATA and self._is_finished(stage):
+            return
+        if stage == "sft" and c.data.store:
+            store.open(c.data.store, fingerprint(c))
+            return
+        render = {
+            "sft": self._checked(renderer.supervise),
+            "grpo": self._grpo_prompt,
+            "eval": self._checked(renderer.prompt),
+        }[stage]
+        sets = {"sft": [c.data.get("train")], "grpo": [c.data.get("grpo")]}
+        for options in sets.get(stage) or [options for *_, options in self._eval_options()]:
+            preflight.check_first(*self.resolve_task(options), render, self._leave_out() is None)
 
     def _render(self, examples: Sequence[Example], render: Render) -> data.Rendered:
         """Rows that are rendered when they are used, and fit in the context."""
@@ -305,16 +262,16 @@ class Run:
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 
+    def _grpo_prompt(self, example: Example) -> Row:
+        """Renders a prompt that leaves room for a completion; raises `TooLong` for others."""
+        row, most = self.backbone.renderer.prompt(example), self.c.grpo.max_completion_length
+        return preflight.check_prompt(row, self.backbone.context, most)
+
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         c, options = self.c, self.c.data.grpo
-        preflight.check_images(c.grpo.to_dict(), self.backbone.image_outputs)
-        context, most = self.backbone.context, c.grpo.max_completion_length
-
-        def render(example: Example) -> Row:
-            return preflight.check_prompt(self.backbone.renderer.prompt(example), context, most)
-
-        rows = data.Rendered(self.load(options), render, self._leave_out())
+        rows = data.Rendered(self.load(options), self._grpo_prompt, self._leave_out())
+        data.check_batch(len(rows), c.grpo.prompts_per_step)
         if not c.grpo.eval_steps:
             return grpo.Questions(rows)
         task = tasks.get(task_name(c, options))
@@ -360,12 +317,27 @@ def evaluate(run: Run) -> None:
     after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
     named = run.snapshot._asdict()
     ablation = bool(run.c.eval.get("picture_ablation"))
-    if after and evaluation.is_done(run.workdir, after, named, ablation):  # the run is past it
+    groups = (picture_ablation.GROUP,) * ablation
+    if not after:  # a series goes on after it
+        groups += tuple(run.eval_sets)
+    if (after or run.c.eval.get("checkpoints")) and evaluation.is_done(
+        run.workdir, after, named, groups
+    ):
         return
     given = run.backbone, run.variables_on(run.rollout_mesh), run.eval_sets, run.c.eval.to_dict()
     where = {"mesh": run.rollout_mesh, "key": run.key(2), "workdir": run.workdir, "after": after}
     evaluation.evaluate(*given, **where, policy=named, preempted=run.preempted)
     evaluation.show(run.workdir, before, after, run.eval_sets)
+
+
+def evaluate_series(run: Run) -> None:
+    """Evaluates the checkpoints that `eval.checkpoints` names, see `series.evaluate`."""
+    chosen = series.find(run.workdir, _trained(run.c), run.c.eval.checkpoints)
+    run.variables = None  # the weights that the run started from are loaded again
+    where = {"mesh": run.rollout_mesh, "key": run.key(2), "preempted": run.preempted}
+    first = partial(run.variables_on, run.rollout_mesh)
+    given = run.backbone, first, run.eval_sets, run.c.eval.to_dict()
+    series.evaluate(run.workdir, chosen, *given, **where)
 
 
 STAGES = {"sft": train_sft, "grpo": train_grpo, "eval": evaluate}
@@ -384,6 +356,8 @@ def run_all(run: Run) -> None:
         signals.set_unsaved(False)
         STAGES[name](run)
         run.done.append(name)
+    if run.c.eval.get("checkpoints"):
+        evaluate_series(run)
 
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:

@@ -94,6 +94,16 @@ def _version_dir(folder: pathlib.Path) -> pathlib.Path:
     return folder / _NAME / _VERSION
 
 
+def check_new(folder: str | pathlib.Path) -> None:
+    """Does nothing if a store can be written into the folder.
+
+    Raises:
+        ValueError: it holds one.
+    """
+    if _version_dir(pathlib.Path(folder)).exists():
+        raise ValueError(f"{folder} holds a store: remove it, or write to another folder")
+
+
 def write(
     folder: str | pathlib.Path,
     rows: Iterable[Row],
@@ -111,8 +121,7 @@ def write(
         ValueError: the folder holds a store, there are no rows, or a row has images.
     """
     folder = pathlib.Path(folder)
-    if _version_dir(folder).exists():
-        raise ValueError(f"{folder} holds a store: remove it, or write to another folder")
+    check_new(folder)
     rows = iter(rows)
     first = list(itertools.islice(rows, shards))
     if not first:

@@ -174,6 +174,8 @@ class Experience(NamedTuple):
     """Nats, of the trainer before the first of several updates; None if there is only one."""
     ref_logps: Float[Array, "N G T"] | None = None
     """Nats, of the reference policy; None if it is not used."""
+    image_advantage: Float[Array, "N G"] | None = None
+    """What image tokens have besides `advantage`, 0 where it is NaN; None: all tokens have that."""
 
 
 class TrainState(NamedTuple):

@@ -138,7 +138,7 @@ def test_a_half_written_step_is_not_picked_up(tmp_path):
     assert not half.exists()
 
 
-def test_a_checkpoint_of_another_model_names_every_difference(tmp_path):
+def test_a_checkpoint_of_another_model_names_differences_of_parameters_first(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state(1), {})
         checkpoints.wait()
@@ -150,6 +150,17 @@ def test_a_checkpoint_of_another_model_names_every_difference(tmp_path):
     assert "trained.q.a is float32[16 8] there and float32[8 8] here" in message
     assert "trained.q.b is float32[3] there and missing here" in message
     assert "trained.q.c is missing there and float32[3] here" in message
+    assert message.count(" there and ") == 4 and "; and " in message and len(message) < 600
+
+
+def test_a_checkpoint_of_another_optimizer_says_so(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state(1), {})
+        checkpoints.wait()
+        other = state(0)
+        other = other._replace(opt=optax.sgd(1e-3, momentum=0.9).init(other.trained))
+        with pytest.raises(ValueError, match=r"1 is of another optimizer: opt\."):
+            checkpoints.restore(like(other))
 
 
 # --- damaged checkpoints -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers.flags import ROOT, flags
+from helpers.flags import REWARDS, ROOT, flags
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -276,8 +276,45 @@ def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_record_length_and_limit(capfd, tmp_path):
-    line = refused(capfd, tmp_path, "model.context=74")
+    line = refused(capfd, tmp_path, "model.context=74", "stages=eval", "model.weights=none")
     assert "'size_cycle/test/00000' is 75 tokens long" in line and "context is 74" in line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("model.context=100",), "'color_grid/train/00000' is "),
+        (("model.context=100", "stages=grpo"), "'color_grid/train/00000' has a prompt of "),
+        (("data.store=nowhere",), "nowhere holds no prepared store"),
+        (("grpo.image_reward_funcs=short",), "has 'short', which is none of grpo.reward_funcs"),
+    ],
+)
+def test_what_can_be_known_before_the_puzzles_is_said_before_they_are_drawn(
+    capfd, tmp_path, overrides, said
+):
+    many = ("data.train.count=50000", "data.grpo.count=50000", "eval.count=90", "seed=1")
+    assert said in refused(capfd, tmp_path, *many, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("grpo.image_reward_funcs={r}:length",), "has all of grpo.reward_funcs"),
+        (
+            ("grpo.reward_funcs=format,{r}:length", "grpo.image_reward_funcs={r}:length",
+             "grpo.reward_weights=1.0,1.0", "grpo.importance_sampling_level=sequence",
+             "grpo.image_weight=1"),
+            "image_reward_funcs gives image tokens another advantage than text, and grpo.import",
+        ),
+        (
+            ("grpo.reward_funcs=format,{r}:length", "grpo.image_reward_funcs={r}:length",
+             "grpo.reward_weights=1.0,1.0", "grpo.image_weight=0"),
+            "grpo.image_weight 0, which leaves image tokens out of the loss",
+        ),
+    ],
+)  # fmt: skip
+def test_rewards_of_pictures_that_credit_nothing_are_refused(capfd, tmp_path, overrides, said):
+    assert said in refused(capfd, tmp_path, *(o.format(r=REWARDS) for o in overrides))
 
 
 def test_an_unknown_stage_is_refused_with_the_stages(capfd, tmp_path):

@@ -15,9 +15,9 @@ from mmcot_jax.options.table import OPTIONS
 
 ROOT = pathlib.Path(__file__).parents[1]
 PRESETS = {
-    "m2m": ("7b", "7b-text", "tiny", "tiny-text"),
+    "m2m": ("7b", "7b-text", "tiny", "tiny-text", "planning", "planning-7b"),
     "t2m": ("8b", "8b-given-image", "tiny", "tiny-text", "smol-text"),
-    "m2t": ("7b", "3b-viscot", "tiny", "tiny-nlvr"),
+    "m2t": ("7b", "3b-viscot", "3b-table", "tiny", "tiny-nlvr", "tiny-table"),
 }
 
 
@@ -121,6 +121,7 @@ def test_a_run_with_all_options_off_takes_every_step_and_learns(tmp_path):
 def test_every_option_of_every_preset_is_described_and_every_preset_is_accepted():
     words = {"chain", "wording", "split", "form", "frame", "part", "prompt", "boxes", "released"}
     words |= {"source", "images", "task", "preprocess", "tokenizer", "draws", "system"}
+    words |= {"walk", "question", "sizes"}
     for paradigm, presets in PRESETS.items():
         for preset in presets:
             c = load(f"{paradigm}:{preset}")

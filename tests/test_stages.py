@@ -228,10 +228,10 @@ def test_results_of_another_checkpoint_are_measured_again(tmp_path):
     (tmp_path / "results_sft.json").write_text(json.dumps({"policy": policy}))
     assert evaluate.is_done(tmp_path, "_sft", policy)
     assert not evaluate.is_done(tmp_path, "_sft", policy | {"step": 8})
-    assert not evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    assert not evaluate.is_done(tmp_path, "_sft", policy, ["picture_ablation"])
     ablated = {"policy": policy, "picture_ablation": {}}
     (tmp_path / "results_sft.json").write_text(json.dumps(ablated))
-    assert evaluate.is_done(tmp_path, "_sft", policy, ablation=True)
+    assert evaluate.is_done(tmp_path, "_sft", policy, ["picture_ablation"])
     assert evaluate.is_done(tmp_path, "_sft", policy)
     (tmp_path / "results_sft.json").write_text("")  # as a power cut leaves it
     assert not evaluate.is_done(tmp_path, "_sft", policy)
@@ -312,6 +312,7 @@ def test_rows_that_are_too_long_are_left_out_and_counted(tmp_path, caplog):
     said = "2 of 5 records are too long and left out; the first: record 'nlvr/3' is 13 tokens"
     assert [said in line for line in caplog.messages] == [True, True]
     made.backbone.context, made.c.grpo.max_completion_length = 20, 8
+    made.c.grpo.prompts_per_step = 3
     rows = made.grpo_questions().rows
     assert [rows[i].id for i in range(len(rows))] == ["nlvr/0", "nlvr/1", "nlvr/2"]
     assert rows.question(2).example.id == "nlvr/2"

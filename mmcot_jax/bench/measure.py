@@ -67,6 +67,7 @@ def prepare(c: ConfigDict, steps: int) -> ConfigDict:
         c.grpo.update(
             reward_funcs=(REWARD,),
             reward_weights=(1.0,),
+            image_reward_funcs=(),
             max_steps=steps + 2,  # the run is left before its last step, which would be saved
             warmup_steps=0,
             preflight=False,

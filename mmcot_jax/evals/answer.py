@@ -1,6 +1,7 @@
 """Examples to answers, batch by batch, in order."""
 
 import itertools
+import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,14 +10,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mmcot_jax import data
+from mmcot_jax import data, prompt_pictures
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Answered, Example, Reply, Row
+from mmcot_jax.example import Answered, Example, Question, Reply, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes, sample_numbers
 from mmcot_jax.sample.sampler import Continued, SampleStatic
 from mmcot_jax.types import Backbone, Variables
+
+MOST_SHOWN = 1000
+"""Questions of a set whose pictures are saved: 12,000 photographs are half a gigabyte."""
 
 
 class Beginnings(NamedTuple):
@@ -60,6 +64,7 @@ def answer(
     decode_images: bool = True,
     preempted: Callable[[], bool] = never_preempted,
     beginnings: Beginnings | None = None,
+    pictures_to: pathlib.Path | None = None,
 ) -> list[Answered]:
     """Answers all `examples`, in order; every process returns every answer.
 
@@ -68,7 +73,8 @@ def answer(
     adjacent. Answer g of example i draws with `fold_in(key, i * num_generations + g)`, whatever
     the batch size. With `decode_images` the whole pictures of this process's rows are decoded.
     `preempted` is called after every batch; True stops. With `beginnings` every example has one
-    answer, which is continued; the budget of a completion counts its beginning.
+    answer, which is continued; the budget of a completion counts its beginning. The pictures of
+    the first `MOST_SHOWN` questions are saved in the folder `pictures_to`, if it is given.
 
     Raises:
         Preempted: `preempted()` returned True; the next run answers again.
@@ -76,20 +82,8 @@ def answer(
     """
     static = SampleStatic.of(c, "eval")
     rows = data.Rendered(examples, backbone.renderer.prompt)
-    lengths, budget, draws = rows.lengths, static.length, True
-    if beginnings:
-        lengths, draws = lengths + list(map(len, beginnings.ids)), beginnings.draws
-        left = max(1, budget - int(beginnings.written.min()))
-        static = static._replace(length=left, num_generations=1)
-    g = static.num_generations
-    width = -(-int(lengths.max()) // c["length_multiple"]) * c["length_multiple"]
-    generator = Generator(
-        backbone,
-        mesh,
-        PromptShapes((width,), (int(rows.slots.max()),), rows.image_shape),
-        static,
-        draws=draws,
-    )
+    given = backbone, variables, rows, c, static, mesh, key
+    asker = _Batches(*given, beginnings, decode_images, pictures_to)
     answered: list[Answered] = []
     began, written = time.monotonic(), 0
     batches = data.stream(
@@ -101,46 +95,99 @@ def answer(
         mine=meshes.rows(mesh, c["batch_size"]),
     )
     for step, batch in enumerate(batches):
-        numbers = [number for number in batch if number is not None]
-        questions = {number: rows.question(number) for number in numbers}
-        filler = [0] * (len(batch) - len(numbers))
-        given = [q.row for q in questions.values()] + [rows.question(0).row for _ in filler]
-        indices = np.array(numbers + filler, np.int32)
-        continued = None
-        if beginnings:
-            given = [beginnings.row(row, i) for row, i in zip(given, numbers + filler, strict=True)]
-            continued = beginnings.continued(indices, budget)
-            indices = beginnings.numbers[indices]
-        generations = generator(variables, given, indices, key, continued)
-        if beginnings:
-            generations = _whole(generations, beginnings, numbers, backbone.renderer.read)
-        replies = generations.replies[: len(numbers) * g]
-        if decode_images:
-            drawn = sample_numbers(indices[: len(numbers)], g)
-            replies = generator.decode_images(
-                variables, replies, c["batch_size"], key=key, numbers=drawn
-            )
-        ours = {
-            g * number + k: Answered(
-                question.example.without_pixels,
-                replies[g * n + k],
-                backbone.renderer.read(question.row.tokens).text,
-                int(generations.tokens[g * n + k]),
-                bool(generations.ended[g * n + k]),
-                generations.ids[g * n + k],
-            )
-            for n, (number, question) in enumerate(questions.items())
-            for k in range(g)
-        }
-        found = _gather(ours, lambda n: examples[n // g].without_pixels, backbone.renderer.read)
+        found = asker.answer(batch)
         answered += found
         written += sum(a.tokens for a in found)
         if log:
             log.write(step, {"tokens_per_second": written / (time.monotonic() - began)})
             log.advance(step)
         if preempted():
-            raise Preempted(f"the evaluation was at its question {len(answered) // g}")
+            raise Preempted(f"the evaluation was at its question {len(answered) // asker.g}")
     return answered
+
+
+class _Batches:
+    """Answers batches of questions with one compiled program."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        variables: Variables,
+        rows: data.Rendered,
+        c: Mapping[str, Any],
+        static: SampleStatic,
+        mesh: Mesh,
+        key: jax.Array,
+        beginnings: Beginnings | None,
+        decode_images: bool,
+        pictures_to: pathlib.Path | None,
+    ):
+        self._backbone, self._variables, self._rows, self._key = backbone, variables, rows, key
+        self._beginnings, self._budget = beginnings, static.length
+        self._decode_images, self._pictures_to = decode_images, pictures_to
+        self._batch_size = c["batch_size"]
+        lengths, draws = rows.lengths, True
+        if beginnings:
+            lengths, draws = lengths + list(map(len, beginnings.ids)), beginnings.draws
+            left = max(1, static.length - int(beginnings.written.min()))
+            static = static._replace(length=left, num_generations=1)
+        self.g = static.num_generations
+        """Answers of a question."""
+        width = -(-int(lengths.max()) // c["length_multiple"]) * c["length_multiple"]
+        shapes = PromptShapes((width,), (int(rows.slots.max()),), rows.image_shape)
+        self._generator = Generator(backbone, mesh, shapes, static, draws=draws)
+
+    def answer(self, batch: Sequence[int | None]) -> list[Answered]:
+        """Returns the answers of all processes; None in this one's `batch` fills it up."""
+        numbers = [number for number in batch if number is not None]
+        filler = [0] * (len(batch) - len(numbers))
+        questions = [self._rows.question(number) for number in numbers]
+        generations, replies = self._sample(questions, numbers, filler)
+        saved: list[tuple[str, ...]] = [()] * len(numbers)
+        if self._pictures_to:
+            shown = [q.example for n, q in zip(numbers, questions, strict=True) if n < MOST_SHOWN]
+            saved[: len(shown)] = prompt_pictures.save(self._pictures_to, shown)
+        g, read = self.g, self._backbone.renderer.read
+        ours = {
+            g * number + k: Answered(
+                question.example.without_pixels,
+                replies[g * n + k],
+                read(question.row.tokens).text,
+                int(generations.tokens[g * n + k]),
+                bool(generations.ended[g * n + k]),
+                generations.ids[g * n + k],
+                saved[n],
+            )
+            for n, (number, question) in enumerate(zip(numbers, questions, strict=True))
+            for k in range(g)
+        }
+        return _gather(ours, lambda n: self._rows.examples[n // g].without_pixels, read)
+
+    def _sample(
+        self, questions: Sequence[Question], numbers: Sequence[int], filler: Sequence[int]
+    ) -> tuple[Generations, Sequence[Reply]]:
+        """Samples replies to this process's questions, and decodes the pictures in them."""
+        given = [q.row for q in questions] + [self._rows.question(0).row for _ in filler]
+        every = [*numbers, *filler]
+        indices = np.array(every, np.int32)
+        continued, begun = None, self._beginnings
+        if begun:
+            given = [begun.row(row, i) for row, i in zip(given, every, strict=True)]
+            continued = begun.continued(indices, self._budget)
+            indices = begun.numbers[indices]
+        generations = self._generator(self._variables, given, indices, self._key, continued)
+        if begun:
+            generations = _whole(generations, begun, numbers, self._backbone.renderer.read)
+        replies = generations.replies[: len(numbers) * self.g]
+        if self._decode_images:
+            replies = self._generator.decode_images(
+                self._variables,
+                replies,
+                self._batch_size,
+                key=self._key,
+                numbers=sample_numbers(indices[: len(numbers)], self.g),
+            )
+        return generations, replies
 
 
 def _whole(
@@ -169,12 +216,14 @@ def _gather(
     """Answers of all processes in the order of their numbers; other replies are read from ids."""
     if jax.process_count() == 1:
         return list(ours.values())
-    sent = [(n, a.ids.tolist(), a.prompt, a.tokens, a.ended) for n, a in ours.items()]
+    sent = [
+        (n, a.ids.tolist(), a.prompt_pictures, a.prompt, a.tokens, a.ended) for n, a in ours.items()
+    ]
     found = dict(ours)
-    for number, written, *rest in itertools.chain(*meshes.all_gather_objects(sent)):
+    for number, written, shown, *rest in itertools.chain(*meshes.all_gather_objects(sent)):
         if number not in found:
             ids = np.array(written, np.int32)
-            found[number] = Answered(example(number), read(ids), *rest, ids)
+            found[number] = Answered(example(number), read(ids), *rest, ids, tuple(shown))
     return [found[number] for number in sorted(found)]
 
 

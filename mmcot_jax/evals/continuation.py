@@ -133,7 +133,8 @@ def _write(
 ) -> None:
     """Writes three rows a chain, one for each form, with the pictures of each."""
     rows, pictures = [], []
-    for i, ((_, donor), outcome) in enumerate(zip(pairs, outcomes, strict=True)):
+    for i, ((chain, donor), outcome) in enumerate(zip(pairs, outcomes, strict=True)):
+        shown = list(answered[chain.number].prompt_pictures)
         for form in FORMS:
             continued = forms[form][i]
             row = {"id": outcome.question, "kind": outcome.kind, "form": form}
@@ -148,6 +149,7 @@ def _write(
                     "correct": outcome.correct[form],
                     "tokens": continued.tokens,
                     "ended": continued.ended,
+                    "prompt_pictures": shown,
                 }
             )
             pictures.append(decoded_pictures(backbone, continued.reply))

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import rich.console
 from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
+from mmcot_jax import trackers
 from mmcot_jax.evals import harness, picture_ablation, table
 from mmcot_jax.evals.answer import answer, decoded_pictures, lengths
 from mmcot_jax.evals.continuation import ablate
@@ -32,7 +33,16 @@ class EvalSet(NamedTuple):
     judge: ModuleType
 
 
-def evaluate(
+def evaluate(*given: Any, workdir: pathlib.Path, after: str = "", **options: Any) -> None:
+    """Answers and judges all sets as `results_of`, and writes results{after}.json."""
+    results = results_of(*given, workdir=workdir, after=after, **options)
+    if is_main_process():
+        write_json(_path(workdir, after), results)
+        numbers = dict(table.flat(results))
+        trackers.current().scalars(f"results{after}", results["policy"]["step"], numbers)
+
+
+def results_of(
     backbone: Backbone,
     variables: Variables,
     sets: Mapping[str, EvalSet],
@@ -44,8 +54,8 @@ def evaluate(
     policy: Mapping[str, Any],
     after: str = "",
     preempted: Callable[[], bool] = never_preempted,
-) -> None:
-    """Answers and judges all sets; writes results{after}.json and completions/eval{after}*.jsonl.
+) -> dict[str, Any]:
+    """Answers and judges all sets; writes completions/eval{after}*.jsonl, returns the results.
 
     The formats of `eval.sample_formats` are written to samples{after}/.
 
@@ -61,12 +71,19 @@ def evaluate(
     for name, (examples, judge) in sets.items():
         stage = f"eval{after}_{name}" if c.get("sets") else f"eval{after}"
         batches = -(-len(examples) // c["batch_size"])
+        folder = workdir / "completions"
         with Log(workdir, stage, batches, process_index=jax.process_index()) as log:
-            answered = answer(backbone, variables, examples, c, log=log, **where)
+            options = where | {"log": log, "pictures_to": folder}
+            answered = answer(backbone, variables, examples, c, **options)
         results[name], rows = judge.summarize(answered)
+        rows = [
+            {**row, "prompt_pictures": list(a.prompt_pictures)}
+            for row, a in zip(rows, answered, strict=True)
+        ]
         pictures = [decoded_pictures(backbone, a.reply) for a in answered]
-        file = workdir / "completions" / f"{stage}.jsonl"
-        write_completions(file, rows, pictures, process_index=jax.process_index())
+        write_completions(
+            folder / f"{stage}.jsonl", rows, pictures, process_index=jax.process_index()
+        )
         if is_main_process():
             harness.write(
                 c.get("sample_formats", ()),
@@ -84,23 +101,22 @@ def evaluate(
     if ablated:
         results[picture_ablation.GROUP] = ablated
     results["policy"] = dict(policy)
-    if is_main_process():
-        write_json(_path(workdir, after), results)
+    return results
 
 
 def is_done(
-    workdir: pathlib.Path, after: str, policy: Mapping[str, Any], ablation: bool = False
+    workdir: pathlib.Path, after: str, policy: Mapping[str, Any], groups: Iterable[str] = ()
 ) -> bool:
     """True if the results of an evaluation of `policy` are there; all processes return the same.
 
-    With `ablation` those of the picture ablation must be there too.
+    They must have all of `groups`, such as the names of sets.
     """
     try:
         results = json.loads(_path(workdir, after).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         results = {"policy": None}
     done = results.get("policy", policy) == policy
-    done = done and (picture_ablation.GROUP in results or not ablation)
+    done = done and set(groups) <= results.keys()
     return meshes.all_gather_objects(done)[0]
 
 
@@ -153,8 +169,9 @@ def assess(
     """
 
     def correct(c: Mapping[str, Any]) -> np.ndarray:
+        decode = getattr(questions.judge, "NEEDS_IMAGES", False)
         answered = answer(
-            backbone, variables, questions.examples, c, mesh=mesh, key=key, decode_images=False
+            backbone, variables, questions.examples, c, mesh=mesh, key=key, decode_images=decode
         )
         return np.array(questions.judge.correct(answered))
 

@@ -67,8 +67,6 @@ def row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any
     """Returns a question's row for completions; a question without a picture has no boxes."""
     example, text = answered.example, answered.reply.text
     extra = example.extra
-    space = extra["space"]
-    boxes = parse(read_thought(text), space) if space else []
     return {
         "id": example.id,
         "kind": extra.get("kind"),
@@ -79,9 +77,18 @@ def row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any
         "possible_answers": list(extra["possible_answers"]),
         "answers": list(read),
         "correct": verdict,
-        "space": list(space) if space else None,
-        "boxes": [[box.label, *box.corners] for box in boxes],
-        "gold_boxes": [[box.label, *box.corners] for box in extra["boxes"]],
+        **boxes_of(example, text),
         "tokens": answered.tokens,
         "ended": answered.ended,
+    }
+
+
+def boxes_of(example: Example, text: str) -> dict[str, Any]:
+    """Returns the boxes of a reply's chain and those of the question, and their frame."""
+    space = example.extra.get("space")
+    boxes = parse(read_thought(text), space) if space else []
+    return {
+        "space": list(space) if space else None,
+        "boxes": [[box.label, *box.corners] for box in boxes],
+        "gold_boxes": [[box.label, *box.corners] for box in example.extra.get("boxes", ())],
     }

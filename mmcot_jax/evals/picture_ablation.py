@@ -209,23 +209,31 @@ def _numbers(outcomes: Sequence[Outcome], reasons: Sequence[str], seed: Seed) ->
     return found
 
 
+COLUMNS = ("pictures", "accuracy", "own - this", "changed", "answered")
+
+
 def console(results: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     """Returns the table of an evaluation's sets and their kinds, a line for each form.
 
     A share has its interval beside it. 80 columns hold the table; a long name is folded.
     """
     drawn = Table(title=title)
-    drawn.add_column("pictures", overflow="fold")
-    for name in ("accuracy", "own - this", "changed", "answered"):
+    drawn.add_column(COLUMNS[0], overflow="fold")
+    for name in COLUMNS[1:]:
         drawn.add_column(name, no_wrap=True)
     for name, whole in results.items():
         for line, numbers in {name: whole, **whole.get("kinds", {})}.items():
             style = "bold" if numbers is whole else None
-            drawn.add_row(line, _chains(numbers), style=style)
-            for form in FORMS if numbers["n"] else ():
-                drawn.add_row(f"  {form}", *_cells(numbers, form), style=style)
+            for cells in rows(line, numbers):
+                drawn.add_row(*cells, style=style)
             drawn.add_section()
     return drawn
+
+
+def rows(name: str, numbers: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Returns the cells of a set or a kind under `COLUMNS`: its chains, then each form."""
+    head = name, _chains(numbers), *[""] * (len(COLUMNS) - 2)
+    return [head, *((f"  {f}", *_cells(numbers, f)) for f in FORMS if numbers["n"])]
 
 
 def _chains(numbers: Mapping[str, Any]) -> str:

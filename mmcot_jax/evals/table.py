@@ -1,7 +1,7 @@
 """Tables of the numbers that runs leave, whatever their task. No jax."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.table import Table
@@ -48,6 +48,11 @@ class Spread(NamedTuple):
     """Sample standard deviation, over n - 1."""
 
 
+def spread(values: Sequence[float | int]) -> Spread:
+    """Returns the spread of two or more values."""
+    return Spread(len(values), statistics.fmean(values), statistics.stdev(values))
+
+
 def spreads(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Spread]:
     """Returns the spread of every number, by its path, over runs that differ only in their seed.
 
@@ -67,7 +72,4 @@ def spreads(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Spread]:
     if not names:
         raise ValueError(f"no number in {', '.join(runs)}: give results of evaluations")
     values = {name: [column[name] for column in columns.values()] for name in names}
-    return {
-        name: Spread(len(those), statistics.fmean(those), statistics.stdev(those))
-        for name, those in values.items()
-    }
+    return {name: spread(those) for name, those in values.items()}

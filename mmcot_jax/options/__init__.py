@@ -5,6 +5,7 @@
 Host only. `table.OPTIONS` is the description; what follows are the checks.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,11 +15,12 @@ from ml_collections import ConfigDict
 from mmcot_jax.errors import suggest
 from mmcot_jax.options.table import LORA_TARGETS, OPTIONS, Option
 
+_STAGES = ("sft", "grpo", "eval")
 _BY_KEY = {option.key: option for option in OPTIONS}
 _EXAMPLES = re.compile(r"^(data\.(train|grpo)|eval\.data|eval\.sets\.[^.]+)\.")
 _TOWERS = r"vision|vqgan|seed|unclip\.unet|unclip\.vae|clip(\.vision|\.text)?"
 _TOWER = re.compile(rf"^model\.({_TOWERS})\.\w+$")
-_CLOSED = ("sft", "grpo", "mesh", "rollout_mesh", "model.lora", "model.decoder")
+_CLOSED = ("log", "sft", "grpo", "mesh", "rollout_mesh", "model.lora", "model.decoder")
 """Groups that have the options of `OPTIONS` only; a task may read others from `eval`."""
 
 
@@ -64,7 +66,7 @@ def check(c: ConfigDict | Mapping[str, Any]) -> None:
     given = dict(_leaves(c))
     _check_parts(c, given)
     check_values(given)
-    stages = c["stages"]
+    stages = _stages(c)
     # a user's own may have other sizes and layers
     own_backbone = re.search(r"/|\.py$", c["model"]["backbone"])
     groups = [group for group in _CLOSED if not (own_backbone and group.startswith("model."))]
@@ -81,6 +83,7 @@ def check(c: ConfigDict | Mapping[str, Any]) -> None:
     if not own_backbone:
         check_decoder(c["model"]["decoder"])
         lora_targets(c["model"]["lora"]["targets"])
+    _check_order(c["stages"], c["model"])
 
 
 def check_values(given: Mapping[str, Any]) -> None:
@@ -118,6 +121,35 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
+def _stages(c: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Returns the stages of a config; the evaluation of checkpoints is one more."""
+    more = ("eval",) if c.get("eval", {}).get("checkpoints") else ()
+    return (*c.get("stages", ()), *more)
+
+
+def _check_order(stages: Sequence[str], model: Mapping[str, Any]) -> None:
+    known = ", ".join(_STAGES)
+    if not stages:
+        raise ValueError(f"stages is empty; give some of {known}")
+    for name, after in itertools.zip_longest(stages, stages[1:]):
+        if name not in _STAGES:
+            raise ValueError(f"stages has {name!r}; there are: {known}")
+        if name == after == "eval":
+            raise ValueError("stages has eval twice in a row: both would be the same; leave one")
+    trained = [name for name in dict.fromkeys(stages) if name != "eval"]
+    for name in trained:
+        if stages.count(name) > 1:
+            raise ValueError(
+                f"stages has {name} twice: a run trains each stage once; make {name} longer, or "
+                "continue in another --workdir from an export, model.weights=FOLDER"
+            )
+    if not trained and model.get("weights") == "":
+        raise ValueError(
+            "stages only evaluates and model.weights is empty: the model would be random; give "
+            "model.weights, or a stage that trains"
+        )
+
+
 def _has(group: str, given: Mapping[str, Any]) -> bool:
     return any(key.startswith(f"{group}.") for key in given)
 
@@ -126,7 +158,7 @@ def _check_parts(c: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Checks that a config has the groups of its stages."""
     parts = ["stages", "seed", "mesh", "rollout_mesh", "rollout_keep", "model", "model.backbone"]
     parts += ["data", "sft", "eval"]
-    stages = c.get("stages", ())
+    stages = _stages(c)
     parts += ["data.train"] if "sft" in stages else []
     parts += ["data.grpo"] if "grpo" in stages else []
     missing = [key for key in parts if key not in given and not _has(key, given)]

@@ -26,6 +26,7 @@ from mmcot_jax.options.values import (
 )
 
 WHAT = ("lora", "all")
+OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
 LEVELS = ("token", "sequence")
@@ -80,6 +81,7 @@ def _at(group: str, *options: Option) -> tuple[Option, ...]:
 _OPTIMIZER = (
     Option("what", one_of(*WHAT), "train the adapters, or all of the decoder", trl="use_peft"),
     Option("learning_rate", number(low=0), "peak of the schedule; 0 changes no weight"),
+    Option("optim", one_of(*OPTIMIZERS), "the optimizer; muon is for matrices, the rest has AdamW"),
     Option("lr_scheduler_type", one_of(*SCHEDULES),
            "learning rate after the warm-up; constant has no warm-up"),
     Option("warmup_steps", steps_or_share(),
@@ -152,6 +154,9 @@ _GRPO = (
     Option("reward_funcs", names(),
            "rewards by name or file.py:function; the first says what is right"),
     Option("reward_weights", numbers(), "one weight per reward", (None, ()), "all 1"),
+    Option("image_reward_funcs", names(),
+           "those of reward_funcs, of pictures, whose advantage only image tokens have, added to "
+           "that of the others (arXiv 2606.14792)", ((),), "all tokens have the same", ABSENT),
     Option("reward_timeout", number(above=0), "seconds that a reward may take", trl=ABSENT,
            may_change=WORKERS),
     Option("reward_processes", whole(1), "processes that compute rewards", trl=ABSENT,
@@ -207,6 +212,10 @@ _EVAL = (
     Option("num_generations", whole(1), "answers per question", optional=True),
     Option("only", names(), "names of the sets that are evaluated", ((),), "all of eval.sets",
            ABSENT, RECORDS, optional=True),
+    Option("checkpoints", names(),
+           "checkpoints that are evaluated into series.json once the stages are complete: all, "
+           "STAGE, STAGE:STEP, STAGE:best or STAGE:last", ((),), "none", ABSENT, RECORDS,
+           optional=True),
     Option("sample_formats", some_of("lmms_eval", "vlmevalkit"),
            "files of answers for other harnesses, in samples/", ((),), "none", ABSENT, RECORDS,
            optional=True),
@@ -216,6 +225,14 @@ _EVAL = (
            optional=True),
     Option("picture_ablation", flag(), "continue chains from their own, other or no pictures",
            trl=ABSENT, optional=True, may_change=RECORDS),
+)  # fmt: skip
+
+_LOG = (
+    Option("tracker", one_of("wandb", "trackio", "mlflow"),
+           "also gets metrics, config and completions with pictures", ("none",), "none",
+           "report_to", RECORDS, optional=True),
+    Option("project", text(), "its project, or MLflow's experiment", may_change=RECORDS,
+           optional=True),
 )  # fmt: skip
 
 _AXIS = "devices along this axis"
@@ -242,6 +259,12 @@ _DATA = (
     Option("llava_answers", text(), "benchmarks: LLaVA's answers, to compare with the study",
            ("",), "none", ABSENT),
     Option("size", whole(1), "side of drawn pictures, pixels", trl=ABSENT),
+    Option("canvas", whole(3), "frozenlake, maze: cells along a side of a picture", (None,),
+           "a grid fills its picture", ABSENT),
+    Option("max_steps", whole(1), "frozenlake, maze: moves of a random walk, at most", (None,),
+           "twice the side of its grid", ABSENT),
+    Option("min_moves", whole(1), "frozenlake, maze: moves of the shortest path, at least",
+           trl=ABSENT),
     Option("guesses", number(above=0, high=1), "share of chains that guess", (0,), "none", ABSENT),
     Option("processes", whole(1), "processes that draw", (0,), "the main process draws",
            "dataset_num_proc", WORKERS),
@@ -333,6 +356,7 @@ OPTIONS: tuple[Option, ...] = (
            "the same", ABSENT, LAYOUT),
     Option("rollout_keep", flag(), "frozen weights stay on both meshes, or are resharded", (None,),
            "both, if they need at most half of a device", ABSENT, LAYOUT),
+    *_at("log", *_LOG),
     *_at("sft", *_OPTIMIZER, *_SFT),
     *_at("grpo", *_OPTIMIZER, *_SAMPLING, *_GRPO),
     *_at("eval", *_SAMPLING, *_EVAL),

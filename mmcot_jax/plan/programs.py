@@ -170,7 +170,8 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     floats = s.rows(jax.ShapeDtypeStruct((*rows, length), np.float32), mesh)
     advantage = s.rows(jax.ShapeDtypeStruct(rows, np.float32), mesh)
     old = floats if c["num_iterations"] > 1 else None
-    experience = Experience(rollout, advantage, old, floats if reference else None)
+    image = advantage if c["image_reward_funcs"] else None
+    experience = Experience(rollout, advantage, old, floats if reference else None, image)
     live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _frozen_copy(
         s, frozen, s.rollout
     )

@@ -5,7 +5,10 @@
 DIR/index.html has the runs' curves, a table of their results with mean and deviation over runs, and
 a reader of chains: words, drawn pictures in their places, boxes over the question's picture,
 rewards, the group of a chain side by side. The folder can be moved or sent whole. The tables are in
-tables.md and tables.tex too.
+tables.md and tables.tex too. For runs with a series of checkpoints, made by main with
+--config.eval.checkpoints=all, series.png and series.svg are what Figure 4 is in the study.
+The judge's verdicts are shown where `python -m mmcot_jax.judge RUN` was there, and RUN may be the
+folder of a baseline.
 
 `--study` adds the tables and Figure 4 of the study, as printed and computed anew from its stored
 replies: FOLDER holds anole/, qwen_7b_2_5_vl/ and qwen_3b_2_5_vl/. They are printed as well.
@@ -19,7 +22,7 @@ import rich
 
 from mmcot_jax import errors, files
 from mmcot_jax.config import Parser, check_folder
-from mmcot_jax.report import figure, page, runs, study, tables
+from mmcot_jax.report import figure, page, runs, series, study, tables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(argv: Sequence[str]) -> None:
     parser = Parser(prog="python -m mmcot_jax.report", description=__doc__.split("\n")[0])
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, their --workdir")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the page")
     parser.add_argument("--title", default="Report", help="title of the page")
     parser.add_argument("--study", metavar="FOLDER", help="the study's stored replies")
@@ -42,14 +45,18 @@ def _report(argv: Sequence[str]) -> None:
     found = runs.read(given.runs)
     replies = check_folder("--study", given.study) if given.study is not None else None
     theirs = study.tables(replies) if replies else []
-    every = [*tables.results_tables(found), *theirs]
+    ours = (tables.results_tables, tables.ablation_tables, series.tables)
+    every = [*(table for make in ours for table in make(found)), *theirs]
     with files.atomic_folder(out) as folder:
         made, count = page.write(folder, found, every, given.title)
         for name, form in (("tables.md", tables.markdown), ("tables.tex", tables.latex)):
             (folder / name).write_text("\n".join(map(form, every)), encoding="utf-8")
         if replies:
             lines, dashed = study.figure4_lines(replies)
-            figure.draw(folder / "figure4", lines, dashed, "share of training, %")
+            theirs_by_run = {name: {"study": points} for name, points in lines.items()}
+            figure.draw(folder / "figure4", theirs_by_run, dashed, series.X_LABEL)
+        if points := series.figure_lines(found):
+            figure.draw(folder / "series", points, {}, series.X_LABEL, "score, %")
         size = made.stat().st_size
         if out.exists():
             shutil.rmtree(out)  # the earlier report, once this one is complete

@@ -1,6 +1,6 @@
 "use strict";
-// `report` is the data: {title, runs, files, kinds, index, chunk, tables}. Words of chains are
-// written as text, never as HTML.
+// `report` is the data: {title, runs, files, kinds, index, chunk, headlines, tables}. Words of
+// chains are written as text, never as HTML.
 (() => {
   const $ = (id) => document.getElementById(id);
   const COLORS = ["#2b5cc4", "#d0342c", "#1a7f4b", "#8f45b5", "#c07a00", "#008391", "#6b6b6b"];
@@ -55,7 +55,7 @@
     make("span", {}, make("i", { style: `background:${color(i)}` }), run.name)));
 
   const FIRST = ["reward", "eval_accuracy", "loss", "completions/mean_length", "entropy/text",
-    "entropy/image", "frac_reward_zero_std"];
+    "entropy/image", "frac_reward_zero_std", ...report.headlines];
   function rank(name) {
     const place = FIRST.indexOf(name);
     if (place >= 0) return place;
@@ -262,7 +262,8 @@
       for (const [label, x0, y0, x1, y1] of width ? boxes : []) {
         const style = `left:${100 * x0 / width}%;top:${100 * y0 / height}%;`
           + `width:${100 * (x1 - x0) / width}%;height:${100 * (y1 - y0) / height}%`;
-        frame.append(make("span", { class: `box ${kind}`, style }, make("span", {}, label)));
+        const title = `${kind}: ${label}`;
+        frame.append(make("span", { class: `box ${kind}`, style, title }, make("span", {}, label)));
       }
     }
     return frame;

@@ -1,5 +1,6 @@
 """Reads what runs leave in their folders: metrics, results, chains. Host only, no jax."""
 
+import collections
 import json
 import math
 import pathlib
@@ -12,6 +13,9 @@ from mmcot_jax.errors import check_choice
 
 POINTS = 1000
 """A curve has at most so many: a longer one is thinned evenly, and keeps its last point."""
+
+BASELINE = ("replies.jsonl", "results.json")
+"""Files of the folder that `python -m mmcot_jax.baseline` writes."""
 
 Curve = tuple[list[int], list[float]]
 """Steps, ascending, and a value for each."""
@@ -27,6 +31,8 @@ class Run(NamedTuple):
     """Stage -> metric -> its curve."""
     results: Mapping[str, Mapping[str, Any]]
     """Name of a file of results, such as `results_sft` -> its numbers, nested."""
+    series: Sequence[Mapping[str, Any]] = ()
+    """Rows of series.json: {"stage", "step", "results", ...}."""
 
 
 class Chain(NamedTuple):
@@ -83,12 +89,28 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
 
 
 def _read(folder: pathlib.Path, name: str) -> Run:
-    if not (folder / "config.json").is_file():
+    if (folder / "config.json").is_file():
+        config = _object(folder / "config.json")
+    elif all((folder / name).is_file() for name in BASELINE):
+        config = {"command": "python -m mmcot_jax.baseline"}
+    else:
         raise ValueError(f"{folder} holds no run (no config.json); give a run's --workdir")
-    config = _object(folder / "config.json")
     files = sorted(folder.glob("results*.json"))
     results = {file.stem: _object(file) for file in files}
-    return Run(name, folder, config, read_curves(folder / "metrics.jsonl"), results)
+    if (judge := folder / "judge/results.json").is_file():
+        results["judge"] = _object(judge)
+    curves = read_curves(folder / "metrics.jsonl")
+    return Run(name, folder, config, curves, results, _series(folder / "series.json"))
+
+
+def _series(path: pathlib.Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    rows = textfile.parse_json(textfile.read_text(path))
+    names = {"stage", "step", "results"}
+    if not isinstance(rows, list) or not all(isinstance(r, dict) and names <= {*r} for r in rows):
+        raise ValueError(f"{path} is no series of checkpoints; remove it")
+    return rows
 
 
 def _object(path: pathlib.Path) -> dict[str, Any]:
@@ -119,6 +141,8 @@ def read_curves(path: pathlib.Path) -> dict[str, dict[str, Curve]]:
             if count == len(lines):
                 break
             raise ValueError(f"{path}:{number} is not a line of metrics; remove it") from None
+        if _STEP.search(stage):  # the evaluation of a checkpoint: its speed only
+            continue
         for name, value in entry.items():
             if name not in ("stage", "step") and _is_number(value):
                 steps, values = curves.setdefault(stage, {}).setdefault(name, ([], []))
@@ -158,21 +182,40 @@ def read_chains(run: Run) -> Iterator[Chain]:
     """
     folder = run.folder / "completions"
     files = sorted(folder.glob("*.jsonl"), key=lambda file: (_step(file) is not None, file.name))
-    weights = _reward_weights(run.config)
+    weights, verdicts = _reward_weights(run.config), _verdicts(run.folder / "judge/judged.jsonl")
     for file in files:
-        group, last = -1, None
+        group, last, samples = -1, None, collections.Counter()
         for number, line in textfile.read_lines(file):
             try:
                 record = textfile.parse_json(line)
                 check_choice("a chain", type(record).__name__, ("dict",))
                 group += record["id"] != last
                 last = record["id"]
-                yield _chain(file, group, record, weights)
+                verdict = verdicts.get((file.stem, last, samples[last]), {})
+                samples[last] += 1
+                yield _chain(file, group, record | verdict, weights)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{file}:{number} is not a chain of a run ({type(error).__name__}: {error}); "
                     "remove the line"
                 ) from None
+
+
+def _verdicts(path: pathlib.Path) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """What the judge, and people where asked, say of a chain, by file, id and sample."""
+    found = {}
+    for number, line in textfile.read_lines(path) if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            words = {"aligned": row["aligned"], "people": row.get("human")}
+            found[row["set"], row["id"], row["sample"]] = {
+                name: {True: "yes", False: "no"}[word]
+                for name, word in words.items()
+                if word is not None
+            }
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path}:{number} is no verdict of the judge; remove it") from None
+    return found
 
 
 def _step(file: pathlib.Path) -> int | None:

@@ -1,13 +1,13 @@
 """Tables, and their forms: Markdown, LaTeX, console. Host only, no jax."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import rich.table
 
-from mmcot_jax.evals.table import flat
+from mmcot_jax.evals import picture_ablation
+from mmcot_jax.evals.table import flat, spread
 from mmcot_jax.report.runs import Run
 
 
@@ -78,26 +78,53 @@ def results_tables(runs: Sequence[Run]) -> list[Table]:
     tables = []
     for file in sorted({name for run in runs for name in run.results}):
         own = [run for run in runs if file in run.results]
-        columns = [dict(flat(run.results[file])) for run in own]
-        spread = len(own) > 1
+        columns = [_numbers(run.results[file]) for run in own]
+        several = len(own) > 1
         rows = tuple(
-            (name, *(_number(c.get(name)) for c in columns), *(_spread(columns, name) * spread))
+            (name, *(number(c.get(name)) for c in columns), *(_spread(columns, name) * several))
             for name in dict.fromkeys(name for column in columns for name in column)
         )
-        head = ("", *(run.name for run in own), *(("mean", "deviation") * spread))
-        note = "Deviation: of the sample, over the runs that have the number." if spread else ""
+        head = ("", *(run.name for run in own), *(("mean", "deviation") * several))
+        note = "Deviation: of the sample, over the runs that have the number." if several else ""
         tables.append(Table(file, head, rows, note))
     return tables
 
 
-def _spread(columns: Sequence[Mapping[str, float]], name: str) -> tuple[str, str]:
+def _numbers(results: Mapping[str, Any]) -> dict[str, float | int]:
+    """The numbers of a file of results; the ablation has a table of its own."""
+    return dict(flat({k: v for k, v in results.items() if k != picture_ablation.GROUP}))
+
+
+def ablation_tables(runs: Sequence[Run]) -> list[Table]:
+    """Returns a table of the picture ablation for each file of results that has one."""
+    return [
+        Table(
+            f"{picture_ablation.GROUP}: {run.name}, {file}",
+            picture_ablation.COLUMNS,
+            tuple(
+                cells
+                for name, whole in results[picture_ablation.GROUP].items()
+                for line, numbers in {name: whole, **whole.get("kinds", {})}.items()
+                for cells in picture_ablation.rows(line, numbers)
+            ),
+            "Chains continued from their own, another chain's or no pictures; 95 % intervals.",
+        )
+        for run in runs
+        for file, results in run.results.items()
+        if picture_ablation.GROUP in results
+    ]
+
+
+def _spread(columns: Sequence[Mapping[str, float | int]], name: str) -> tuple[str, str]:
     values = [column[name] for column in columns if name in column]
     if len(values) < 2:
         return "-", "-"
-    return f"{statistics.mean(values):.4f}", f"{statistics.stdev(values):.4f}"
+    _, mean, deviation = spread(values)
+    return f"{mean:.4f}", f"{deviation:.4f}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
+    """Returns a whole number as it is, another with four decimals, and "-" for none."""
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:g}" if isinstance(value, int) else f"{value:.4f}"

@@ -17,6 +17,7 @@ from mmcot_jax.rewards import (
     chains,
     drawings,
     images,
+    planning,
     puzzle,
     reference_seed,
     reference_vlmr1,
@@ -34,6 +35,9 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "tagged_format": tags.format,
     # boxes in <think>
     "iou": boxes.iou,
+    # ways through grids
+    "progress": planning.progress,
+    "goal": planning.goal,
     # the study's own for answers, boxes and form of questions about pictures
     "reference_vlmr1_accuracy": reference_vlmr1.accuracy,
     "reference_vlmr1_bbox": reference_vlmr1.bbox,

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.train import step as steps
-from mmcot_jax.train.groups import informative_first
+from mmcot_jax.train.groups import Groups, informative_first
 from mmcot_jax.train.policy import Policy
 from mmcot_jax.types import Experience, Rollout, row_axes
 
@@ -44,18 +44,19 @@ def _first_columns(rollout: Rollout, length: int, generations: int) -> Rollout:
 
 
 def with_advantage(
-    rollout: Rollout, advantage: np.ndarray, logps: Logps, static: steps.GrpoStatic, mesh: Mesh
+    rollout: Rollout, groups: Groups, logps: Logps, static: steps.GrpoStatic, mesh: Mesh
 ) -> Experience:
-    """Adds advantages, float32 [B] of all processes, to the trainer's rows.
+    """Adds the advantages of groups, those of all processes, to the trainer's rows.
 
     The rows are reordered if more micro-batches can be skipped then.
     """
-    advantage = advantage.reshape(-1, rollout.tokens.shape[1])
-    mine = advantage[meshes.rows(mesh, len(advantage))]
-    experience = Experience(rollout, meshes.put(mine, mesh), *logps)
+    given = [x for x in (groups.advantage, groups.image_advantage) if x is not None]
+    given = [x.reshape(-1, rollout.tokens.shape[1]) for x in given]
+    advantage, *image = (meshes.put(x[meshes.rows(mesh, len(x))], mesh) for x in given)
+    experience = Experience(rollout, advantage, *logps, *image)
     if not steps.can_skip(static.objective, experience):
         return experience
-    order = informative_first(advantage, static.micro_batches)
+    order = informative_first(np.concatenate(given, axis=1), static.micro_batches)
     if order is None:
         return experience
     order = meshes.replicate(order, mesh)

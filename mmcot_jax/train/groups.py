@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.rewards import short_names
-from mmcot_jax.train import objective as objectives
+from mmcot_jax.train import advantages as formulas
 
 
 class Groups(NamedTuple):
@@ -24,8 +24,11 @@ class Groups(NamedTuple):
     advantage: np.ndarray
     """float32 [B]; NaN where a sample has no reward at all."""
     informative: np.ndarray
-    """bool [N]: True where a group's samples differ in advantage."""
+    """bool [N]: True where a group's samples differ in advantage, of either modality."""
     metrics: dict[str, float]
+    image_advantage: np.ndarray | None = None
+    """float32 [B], what image tokens have besides, with `image_reward_funcs`; NaN where no reward
+    of pictures applies."""
 
 
 def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
@@ -42,9 +45,13 @@ def compare(gathered: np.ndarray, c: Mapping[str, Any]) -> Groups:
     names = short_names(c["reward_funcs"])
     weights = np.array(c["reward_weights"] or [1.0] * len(names), np.float32)
     scale, aggregation = c["scale_rewards"], c["multi_objective_aggregation"]
-    given = gathered.astype(np.float32)
-    found = jax.device_get(_advantages(given, weights, scale, aggregation))
-    advantage = np.asarray(found.advantage, np.float32)
+    image = tuple(name in c["image_reward_funcs"] for name in c["reward_funcs"])
+    given, drawn = (gathered.astype(np.float32), weights), None
+    if any(image):
+        found, drawn = jax.device_get(_by_modality(*given, image, scale, aggregation))
+    else:
+        found = jax.device_get(_advantages(*given, scale, aggregation))
+    each = [np.asarray(x, np.float32) for x in (found.advantage, drawn) if x is not None]
     right, wrong = all_right_all_wrong(gathered[..., 0])
     metrics = {
         "reward": found.reward,
@@ -58,14 +65,19 @@ def compare(gathered: np.ndarray, c: Mapping[str, Any]) -> Groups:
         metrics[f"rewards/{name}/mean"] = known.mean() if known.size else np.nan
         metrics[f"rewards/{name}/std"] = known.std(ddof=1) if known.size > 1 else np.nan
     # the least and the largest; normalize_then_sum gives equal samples an equal number near 0
-    ends = np.fmin.reduce(advantage, axis=1), np.fmax.reduce(advantage, axis=1)
-    informative = ends[0] < ends[1]
+    informative = np.any(
+        [np.fmin.reduce(x, axis=1) < np.fmax.reduce(x, axis=1) for x in each], axis=0
+    )
     metrics = {name: float(value) for name, value in metrics.items()}
-    return Groups(gathered, advantage.reshape(-1), informative, metrics)
+    advantage, *drawn = (x.reshape(-1) for x in each)
+    return Groups(gathered, advantage, informative, metrics, *drawn)
 
 
 # one program: without jit each operation is compiled by itself, 40 programs and 2 s on a CPU
-_advantages = jax.jit(objectives.group_advantages, static_argnames=("scale", "aggregation"))
+_advantages = jax.jit(formulas.group_advantages, static_argnames=("scale", "aggregation"))
+_by_modality = jax.jit(
+    formulas.modality_advantages, static_argnames=("image", "scale", "aggregation")
+)
 
 
 def informative_first(

@@ -221,14 +221,14 @@ def _step(
     clock.stop("reward")
     failures = run.log.save_failures(number, sampled.questions, result)
     groups = _groups(run, sampled, result)
-    experience = with_advantage(rollout, groups.advantage, logps, run.static, run.policy.mesh)
+    experience = with_advantage(rollout, groups, logps, run.static, run.policy.mesh)
     del rollout, logps  # `experience` may have copies of them
     state, metrics = _update(run, state, experience)
     clock.stop("train")
     if run.log.should_save(number):
-        advantage = sampled.rows(groups.advantage.reshape(ones.shape), np.nan, mesh)
-        given = sampled.questions, generations, replies, result, advantage
-        run.log.save_completions(number, *given)
+        given = [x for x in (groups.advantage, groups.image_advantage) if x is not None]
+        given = [sampled.rows(x.reshape(ones.shape), np.nan, mesh) for x in given]
+        run.log.save_completions(number, sampled.questions, generations, replies, result, *given)
     metrics |= groups.metrics | failures | {"learning_rate": _learning_rate(run, number)}
     metrics |= run.log.metrics(generations, replies, result, clock.seconds, trained)
     return state, metrics | run.log.logged(result, metrics)

@@ -1,6 +1,6 @@
-"""Formulas of GRPO and its variants: rewards to advantages, log-probabilities to a loss.
+"""Formulas of GRPO and its variants: log-probabilities and advantages to a loss.
 
-Axes: N prompts, G samples per prompt, R rewards, B = N G rows, T time (completions only).
+Axes: B rows, T time (completions only).
 Names and values of options are TRL's, and the results equal TRL's to 1e-6.
 """
 
@@ -12,11 +12,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmcot_jax.errors import check_choice
-from mmcot_jax.options.table import AGGREGATIONS, LEVELS, LOSS_TYPES, SCALES
+from mmcot_jax.options.table import LEVELS, LOSS_TYPES
 
 _CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo")
 _BY_ROW = ("grpo", "sapo")
-_EPS = 1e-4
+NO_SEQUENCE_RATIO = (
+    "grpo.image_reward_funcs gives image tokens another advantage than text, and "
+    "grpo.importance_sampling_level is 'sequence', one ratio for all of them; set the first to () "
+    "or the second to 'token'"
+)
 
 
 class Objective(NamedTuple):
@@ -95,116 +99,26 @@ def _high(o: Objective) -> float:
     return o.epsilon if o.epsilon_high is None else o.epsilon_high
 
 
-class Advantages(NamedTuple):
-    """Advantages, and what is logged of the rewards."""
-
-    advantage: Float[Array, "N G"]
-    """NaN where the sample has no reward; `token_weights` leaves it out."""
-    reward: Float[Array, ""]
-    reward_std: Float[Array, ""]
-    """Over all samples."""
-    frac_reward_zero_std: Float[Array, ""]
-    """Share of groups (scale batch: of the batch) whose rewards do not differ."""
-
-
-def weighted(rewards: Float[Array, "N G R"], weights: Float[Array, "R"]) -> Float[Array, "N G"]:
-    """Weighted sum of the rewards without those that are NaN (not applicable); NaN if all are."""
-    total = jnp.nansum(rewards.astype(jnp.float32) * weights, axis=-1)
-    return jnp.where(jnp.all(jnp.isnan(rewards), axis=-1), jnp.nan, total)
-
-
-def group_advantages(
-    rewards: Float[Array, "N G R"],
-    weights: Float[Array, "R"],
-    scale: str | bool = "group",
-    aggregation: str = "sum_then_normalize",
-) -> Advantages:
-    """Advantages of each sample over its group, by TRL's `multi_objective_aggregation`.
-
-    Raises:
-        ValueError: an unknown scale or aggregation.
-    """
-    check_choice("multi_objective_aggregation", aggregation, AGGREGATIONS)
-    if aggregation == "normalize_then_sum":
-        return normalize_then_sum(rewards, weights)
-    return advantages(weighted(rewards, weights), scale)
-
-
-def advantages(rewards: Float[Array, "N G"], scale: str | bool = "group") -> Advantages:
-    """(r - group mean) / (std + 1e-4), with the group's or the batch's std, or undivided.
-
-    As in TRL, True is "group" and False "none".
-
-    The std is unbiased (n - 1). NaN rewards are left out of means and stds. A group of equal
-    rewards, or with one reward only, gets exact zeros.
-
-    Raises:
-        ValueError: an unknown scale.
-    Source: arXiv 2402.03300 section 4.1.2; scale none: arXiv 2503.20783; batch: 2508.08221.
-    """
-    scale = {True: "group", False: "none"}.get(scale, scale)
-    check_choice("scale_rewards", scale, SCALES)
-    rewards = rewards.astype(jnp.float32)
-    group, batch = _moments(rewards, axis=1), _moments(rewards, axis=None)
-    std = batch.std if scale == "batch" else group.std
-    centred = jnp.where(group.std > 0, rewards - group.mean, 0.0)
-    # a group with one reward has no std
-    scaled = centred if scale == "none" else jnp.nan_to_num(centred / (std + _EPS))
-    return _advantages(scaled, rewards, batch, std)
-
-
-def normalize_then_sum(rewards: Float[Array, "N G R"], weights: Float[Array, "R"]) -> Advantages:
-    """Scales each reward by its group's std, sums them, and scales the sums by the batch's std.
-
-    Source: arXiv 2601.05242 (GDPO).
-    """
-    rewards = rewards.astype(jnp.float32)
-    group = _moments(rewards, axis=1)
-    each = jnp.where(group.std > 0, (rewards - group.mean) / (group.std + _EPS), 0.0)
-    plain = weighted(rewards, weights)
-    total = jnp.where(jnp.isnan(plain), jnp.nan, jnp.nansum(each * weights, axis=-1))
-    batch = _moments(total, axis=None)
-    scaled = (total - batch.mean) / (batch.std + _EPS)
-    return _advantages(scaled, plain, _moments(plain, axis=None), batch.std)
-
-
-def _advantages(scaled, rewards, batch, std) -> Advantages:
-    return Advantages(
-        jnp.where(jnp.isnan(rewards), jnp.nan, scaled),
-        batch.mean.reshape(()),
-        batch.std.reshape(()),
-        jnp.mean(std <= 1e-8, dtype=jnp.float32),
-    )
-
-
-class _Moments(NamedTuple):
-    mean: Array
-    std: Array
-
-
-def _moments(x: Array, axis: int | None) -> _Moments:
-    """Mean and unbiased std without NaNs; std is 0 for equal values, NaN for a single one."""
-    mean = jnp.nanmean(x, axis=axis, keepdims=True)
-    std = jnp.nanstd(x, axis=axis, keepdims=True, ddof=1)
-    equal = jnp.nanmax(x, axis=axis, keepdims=True) == jnp.nanmin(x, axis=axis, keepdims=True)
-    return _Moments(mean, jnp.where(equal & ~jnp.isnan(std), 0.0, std))
-
-
 def token_weights(
     o: Objective,
     sampled: Bool[Array, "B T"],
     image: Bool[Array, "B T"],
     ended: Bool[Array, "B"],
-    advantage: Float[Array, "B"],
+    advantage: Float[Array, "B"] | Float[Array, "B T"],
 ) -> Float[Array, "B T"]:
     """Number of tokens each token counts as: its modality's weight, or 0 to leave it out.
 
     `sampled` is False where the grammar left no choice; `ended` is True for rows that end in EOS.
-    Rows with a NaN advantage have weight 0.
+    Rows, or tokens, with a NaN advantage have weight 0.
     """
-    row = ~jnp.isnan(advantage) & (ended | (not o.mask_truncated_completions))
+    known = ~jnp.isnan(_by_token(advantage))
+    row = known & (ended | (not o.mask_truncated_completions))[:, None]
     weight = jnp.where(image, o.image_weight, o.text_weight)
-    return jnp.where(sampled & row[:, None], weight, 0.0).astype(jnp.float32)
+    return jnp.where(sampled & row, weight, 0.0).astype(jnp.float32)
+
+
+def _by_token(advantage: Float[Array, "B"] | Float[Array, "B T"]) -> Float[Array, "B #T"]:
+    return advantage if advantage.ndim == 2 else advantage[:, None]
 
 
 class LossSums(NamedTuple):
@@ -228,7 +142,7 @@ def loss_sums(
     logps: Float[Array, "B T"],
     old_logps: Float[Array, "B T"] | None,
     ref_logps: Float[Array, "B T"] | None,
-    advantage: Float[Array, "B"],
+    advantage: Float[Array, "B"] | Float[Array, "B T"],
     weight: Float[Array, "B T"],
 ) -> LossSums:
     """Numerator and denominator of the loss; only `logps` has a gradient.
@@ -237,21 +151,24 @@ def loss_sums(
     those of this policy. With `ref_logps` the sums hold `kl`, which at beta 0 is only logged.
 
     Raises:
-        ValueError: beta without reference log-probabilities.
+        ValueError: beta without reference log-probabilities, or a ratio of sequences with
+            advantages of tokens.
     """
     if o.beta and ref_logps is None:
         raise ValueError(
             f"beta is {o.beta} and there are no reference log-probabilities; "
             "compute them with rollout_logps, or set beta to 0"
         )
+    by_sequence = o.importance_sampling_level == "sequence"
+    if by_sequence and advantage.ndim == 2:
+        raise ValueError(NO_SEQUENCE_RATIO)
     still = jax.lax.stop_gradient
     counts = weight > 0
     logps = jnp.where(counts, logps, 0.0)
     old_logps = still(logps if old_logps is None else jnp.where(counts, old_logps, 0.0))
-    advantage = jnp.nan_to_num(advantage)[:, None]
+    advantage = jnp.nan_to_num(_by_token(advantage))
     length = jnp.sum(weight, axis=1)
     rows, tokens = jnp.float32(weight.shape[0]), jnp.sum(length)
-    by_sequence = o.importance_sampling_level == "sequence"
 
     log_ratio = logps - old_logps
     if by_sequence:
@@ -284,7 +201,7 @@ def loss_sums(
 
 
 def _policy(
-    o: Objective, ratio: Array, logps: Float[Array, "B T"], advantage: Float[Array, "B 1"]
+    o: Objective, ratio: Array, logps: Float[Array, "B T"], advantage: Float[Array, "B #T"]
 ) -> tuple[Array, dict[str, Array]]:
     """Losses per token (or row), and indicators of a clipped ratio."""
     high, mark = _high(o), lambda x: x.astype(jnp.float32)
@@ -340,7 +257,7 @@ def loss(
     logps: Float[Array, "B T"],
     old_logps: Float[Array, "B T"] | None,
     ref_logps: Float[Array, "B T"] | None,
-    advantage: Float[Array, "B"],
+    advantage: Float[Array, "B"] | Float[Array, "B T"],
     weight: Float[Array, "B T"],
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Loss and metrics of a whole batch."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,14 +67,50 @@ def warmup_steps(c: Mapping[str, Any], steps: int) -> int:
 
 
 def optimizer(c: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
-    """AdamW, after clipping by the global norm if `max_grad_norm` is not 0 or None."""
-    adamw = optax.adamw(
-        schedule(c, steps),
+    """`optim`, after clipping by the global norm if `max_grad_norm` is not 0 or None."""
+    most = c["max_grad_norm"]
+    clip = optax.clip_by_global_norm(most) if most else optax.identity()
+    return optax.chain(clip, OPTIMIZERS[c["optim"]](c, schedule(c, steps)))
+
+
+def adamw(c: Mapping[str, Any], rate: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW for all parameters."""
+    return optax.adamw(
+        rate,
         c["adam_beta1"],
         c["adam_beta2"],
         c["adam_epsilon"],
         weight_decay=c["weight_decay"],
     )
-    most = c["max_grad_norm"]
-    clip = optax.clip_by_global_norm(most) if most else optax.identity()
-    return optax.chain(clip, adamw)
+
+
+def muon(c: Mapping[str, Any], rate: optax.Schedule) -> optax.GradientTransformation:
+    """Muon for the layers' matrices, AdamW for embeddings, head, norms and biases.
+
+    An update's root mean square is 0.2, about AdamW's (arXiv 2502.16982), so that a learning rate
+    and a decay mean the same for both. `adam_beta1` is the decay of Muon's momentum too.
+    """
+    matrices = optax.contrib.muon(
+        rate,
+        beta=c["adam_beta1"],
+        weight_decay=c["weight_decay"],
+        muon_weight_dimension_numbers=partial(
+            jax.tree.map, lambda _: optax.contrib.MuonDimensionNumbers(1, 2)
+        ),
+        consistent_rms=0.2,
+    )
+    # the Adam inside optax's muon has Nesterov's momentum: this one is the same as without Muon
+    return optax.partition({"matrix": matrices, "other": adamw(c, rate)}, _labels)
+
+
+OPTIMIZERS = {"adamw": adamw, "muon": muon}
+"""The values of `optim`."""
+
+
+def _labels(params: PyTree) -> PyTree:
+    """Labels the layers' [layers in out] kernels and adapters "matrix", all else "other"."""
+
+    def label(path: jax.tree_util.KeyPath, x: jax.Array) -> str:
+        return "matrix" if x.ndim == 3 and path[-1].key in ("kernel", "a", "b") else "other"
+
+    return jax.tree_util.tree_map_with_path(label, params)

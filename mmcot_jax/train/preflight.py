@@ -1,6 +1,7 @@
 """Checks before the first GRPO step: the config, the prompts, and one step's groups."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,13 +9,17 @@ from jax.sharding import Mesh
 
 from mmcot_jax import data, options
 from mmcot_jax import mesh as meshes
-from mmcot_jax.errors import TooLong
-from mmcot_jax.example import Row
+from mmcot_jax.config import Tree
+from mmcot_jax.errors import TooLong, suggest
+from mmcot_jax.example import Example, Row
 from mmcot_jax.rewards import pool, resolve, short_names
 from mmcot_jax.rewards.results import RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.train import objective
 from mmcot_jax.train.groups import Groups, all_right_all_wrong
+
+_FIRST = 4
+"""Examples of each kind that are rendered before all are."""
 
 
 def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequence[str]) -> None:
@@ -60,6 +65,38 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
         c["chat"],
     )
     objective.from_config(c)
+    _check_image_rewards(c)
+
+
+def _check_image_rewards(c: Mapping[str, Any]) -> None:
+    """Checks the rewards whose advantages only image tokens have.
+
+    Raises:
+        ValueError: a name that is no reward of the config, no other reward, or an objective whose
+            image tokens have no advantage of their own.
+    """
+    given, names = c["image_reward_funcs"], c["reward_funcs"]
+    for name in given:
+        if name not in names:
+            raise ValueError(
+                f"grpo.image_reward_funcs has {name!r}{suggest(name, names)}, which is none of "
+                f"grpo.reward_funcs: {', '.join(names)}; name some of those"
+            )
+    if not given:
+        return
+    if set(names) <= set(given):
+        raise ValueError(
+            f"grpo.image_reward_funcs has all of grpo.reward_funcs, {', '.join(names)}, and text "
+            "tokens would have no reward; leave one out, or set grpo.image_reward_funcs=() and "
+            "grpo.text_weight=0 to train the pictures alone"
+        )
+    if not c["image_weight"]:
+        raise ValueError(
+            f"grpo.image_reward_funcs is {tuple(given)} and grpo.image_weight 0, which leaves "
+            "image tokens out of the loss; set the first to (), or the second above 0"
+        )
+    if c["importance_sampling_level"] == "sequence":
+        raise ValueError(objective.NO_SEQUENCE_RATIO)
 
 
 def check_room(rows: data.Source, context: int, max_completion_length: int) -> None:
@@ -89,12 +126,63 @@ def check_prompt(row: Row, context: int, max_completion_length: int) -> Row:
     return row
 
 
-def check_images(c: Mapping[str, Any], outputs: Sequence[str]) -> None:
-    """Checks that a backbone with `outputs`, its `image_outputs`, gives what the rewards read.
+def check_first(
+    task: Any,
+    options: Mapping[str, Any],
+    render: Callable[[Example], Row],
+    refuse: bool = True,
+) -> None:
+    """Renders the first examples of a task, of each kind if it has `kinds`.
+
+    Drawing 25,000 puzzles takes minutes, and their first rows show in a second that none fits.
+    Pictures in files are not read: their sizes are known without. If `refuse` is false, rows that
+    are too long are passed over, because so many may be left out.
 
     Raises:
-        ValueError: a reward names a field of a picture that this model does not compute.
+        ValueError: as `render` or the task's `stream`.
     """
+    if task.LAZY_IMAGES:
+        return
+    # without workers, and without a bar
+    options = {k: v for k, v in options.items() if k not in task.COSMETIC_OPTIONS}
+    kinds = options.get("kinds")
+    for only in [{"kinds": (kind,)} for kind in kinds] if kinds else [{}]:
+        for example in itertools.islice(task.stream(**options | only), _FIRST):
+            try:
+                render(example)
+            except TooLong:
+                if refuse:
+                    raise
+
+
+def check_held_out(count: int, questions: Tree) -> None:
+    """Checks that GRPO's evaluation has no more questions than are kept from its training.
+
+    Raises:
+        ValueError: it has.
+    """
+    kept = questions.get("validation_count", count)  # other tasks have a validation set apart
+    if count > kept:
+        raise ValueError(
+            f"grpo.eval_count is {count} and data.grpo.validation_count {kept}: the other "
+            f"{count - kept} may be among the trained ones; lower the first, or raise the second"
+        )
+
+
+def check_images(c: Mapping[str, Any], outputs: Sequence[str], image_len: int) -> None:
+    """Checks that a backbone with `outputs`, its `image_outputs`, gives what the rewards read.
+
+    `image_len` is the number of tokens of a picture that it draws, 0 if it draws none.
+
+    Raises:
+        ValueError: a reward names a field of a picture that this model does not compute, or only
+            pictures have it and there are none.
+    """
+    if c["image_reward_funcs"] and not image_len:
+        raise ValueError(
+            f"grpo.image_reward_funcs is {tuple(c['image_reward_funcs'])}, rewards of drawn "
+            "pictures, and this model writes text only; set it to ()"
+        )
     for name in c["reward_funcs"]:
         missing = resolve(name).image_fields.difference(outputs)
         if missing and not resolve(name).reads_all_fields:

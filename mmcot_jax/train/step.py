@@ -17,6 +17,7 @@ from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.grammar import is_eos
 from mmcot_jax.train import objective as formulas
 from mmcot_jax.train.accumulate import Skip, accumulate
+from mmcot_jax.train.advantages import token_advantage
 from mmcot_jax.train.logps import score, score_rollout
 from mmcot_jax.train.objective import LossSums, Objective
 from mmcot_jax.train.optim import join, optimizer
@@ -216,10 +217,14 @@ def _loss_sums(
 ) -> LossSums:
     o, rollout = static.objective, experience.rollout
     done, advantage = ended(grammar, rollout).reshape(-1), experience.advantage.reshape(-1)
+    old_logps, ref_logps = experience.old_logps, experience.ref_logps
     tokens, sampled, logps, old_logps, ref_logps = jax.tree.map(
-        _flat, (rollout.tokens, rollout.sampled, logps, *experience[2:])
+        _flat, (rollout.tokens, rollout.sampled, logps, old_logps, ref_logps)
     )
-    weight = formulas.token_weights(o, sampled, grammar.is_image[tokens], done, advantage)
+    image = grammar.is_image[tokens]
+    if experience.image_advantage is not None:
+        advantage = token_advantage(advantage, experience.image_advantage.reshape(-1), image)
+    weight = formulas.token_weights(o, sampled, image, done, advantage)
     return formulas.loss_sums(o, logps, old_logps, ref_logps, advantage, weight)
 
 
@@ -280,7 +285,7 @@ def grpo_step(
 
     skip = None
     if can_skip(static.objective, experience):
-        skip = Skip(lambda part: ~jnp.any(is_informative(part.advantage)), skipped)
+        skip = Skip(lambda part: ~jnp.any(is_informative(part)), skipped)
     parts = static.micro_batches
     gradient, sums = accumulate(
         numerator, state.trained, experience, None, parts, formulas.merge, skip
@@ -305,9 +310,12 @@ def grpo_step(
     }
 
 
-def is_informative(advantage: Float[Array, "*N G"]) -> Bool[Array, "*N"]:
+def is_informative(experience: Experience) -> Bool[Array, "N"]:
     """True for rows with an advantage that is neither 0 nor NaN: the others have no gradient."""
-    return jnp.any(jnp.nan_to_num(advantage) != 0, axis=-1)
+    given = experience.advantage, experience.image_advantage
+    return jnp.any(
+        jnp.stack([jnp.nan_to_num(x) != 0 for x in given if x is not None]), axis=(0, -1)
+    )
 
 
 def can_skip(o: Objective, experience: Experience) -> bool:

@@ -15,17 +15,22 @@ import numpy as np
 import rich.console
 from jax.sharding import Mesh
 
-from mmcot_jax import hosts
+from mmcot_jax import hosts, prompt_pictures
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Question, Reply
+from mmcot_jax.boxes import Space
+from mmcot_jax.evals.grounded import boxes_of
+from mmcot_jax.example import Example, Question, Reply
 from mmcot_jax.log import completions_table, write_completions, write_text
 from mmcot_jax.rewards import short_names
 from mmcot_jax.rewards.results import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.types import Backbone
 
-COLUMNS = ("id", "prompt", "reply", "answer", "advantage", "tokens", "ended", "pictures")
+COLUMNS = ("id", "prompt", "reply", "answer", "advantage", "tokens", "ended", "pictures",
+           "prompt_pictures", "space", "boxes", "gold_boxes")  # fmt: skip
 """Columns of the completions that are no rewards."""
+IMAGE_ADVANTAGE = "image_advantage"
+"""Another one, with `image_reward_funcs`."""
 METRICS = ("stage", "step", "kl")
 """Names of metrics.jsonl that not every step's metrics hold."""
 PREFIXES = ("eval_", "time/", "rewards/", "failures/")
@@ -95,15 +100,21 @@ class StepLog:
         replies: Sequence[Reply],
         result: RewardResult,
         advantage: np.ndarray,
+        image_advantage: np.ndarray | None = None,
     ) -> None:
         """Writes the completions of a step with rewards and advantages, and their pictures.
 
-        `replies` are those of `generations`, with decoded pictures. `advantage` is theirs, [B].
+        `replies` are those of `generations`, with decoded pictures. The advantages are theirs, [B].
         """
         c = self._c
-        each = [question for question in questions for _ in range(c["num_generations"])]
-        names = [free_name(name, COLUMNS, "rewards") for name in self._names]
-        extra = user_columns(result.extra, (*COLUMNS, *names))
+        folder, g = self._workdir / "completions", c["num_generations"]
+        shown = prompt_pictures.save(folder, [question.example for question in questions])
+        each = [question for question in questions for _ in range(g)]
+        given = {"advantage": advantage, IMAGE_ADVANTAGE: image_advantage}
+        given = {name: _plain(x) for name, x in given.items() if x is not None}
+        columns = {*COLUMNS, *given}
+        names = [free_name(name, columns, "rewards") for name in self._names]
+        extra = user_columns(result.extra, (*columns, *names))
         rows = [
             {
                 "id": question.example.id,
@@ -111,18 +122,20 @@ class StepLog:
                 "reply": replies[i].text,
                 "answer": question.example.answer,
                 **dict(zip(names, _plain(result.values[i]), strict=True)),
-                "advantage": _plain([float(advantage[i])])[0],
+                **{name: values[i] for name, values in given.items()},
                 "tokens": int(generations.tokens[i]),
                 "ended": bool(generations.ended[i]),
+                "prompt_pictures": list(shown[i // g]),
+                **_boxes(question.example, replies[i].text),
                 **{name: column[i] for name, column in extra.items()},
             }
             for i, question in enumerate(each)
         ]
         drawn = [[p.pixels for p in r.pictures if p.pixels is not None] for r in replies]
-        write_completions(self._workdir / "completions" / self._file(number), rows, drawn)
+        write_completions(folder / self._file(number), rows, drawn)
         if c["num_completions_to_print"] and hosts.is_main_process():
             few = rows[: c["num_completions_to_print"]]
-            table = completions_table(few, [*names, "advantage"], f"Step {number}")
+            table = completions_table(few, [*names, *given], f"Step {number}")
             rich.console.Console(stderr=True).print(table)
 
     def metrics(
@@ -189,6 +202,11 @@ class StepLog:
         """Each of several processes writes its own file."""
         part = f"_{jax.process_index()}" if jax.process_count() > 1 else ""
         return f"{self._stage}_step_{number:05}{part}.jsonl"
+
+
+def _boxes(example: Example, text: str) -> dict[str, Any]:
+    """Returns the boxes of a reply and of its question, if the task states their frame."""
+    return boxes_of(example, text) if isinstance(example.extra.get("space"), Space) else {}
 
 
 def free_name(name: str, taken: Iterable[str], prefix: str) -> str:

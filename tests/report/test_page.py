@@ -8,7 +8,9 @@ import re
 import pytest
 from helpers.run_folders import EVIL, make_run, write_lines
 
-from mmcot_jax.report import page, runs
+from mmcot_jax.evals.picture_ablation import FORMS, Outcome, summarize
+from mmcot_jax.report import page, runs, tables
+from mmcot_jax.report import series as report_series
 from mmcot_jax.report.__main__ import main
 
 
@@ -76,6 +78,83 @@ def test_the_page_holds_every_chain_and_no_text_of_theirs_is_markup(tmp_path, ca
     (table,) = data["tables"]
     assert table["columns"] == ["", "1", "2", "mean", "deviation"]
     assert table["rows"] == [["scenes/strict/pass@1", "0.6000", "0.7000", "0.6500", "0.0707"]]
+
+
+def series(folder: pathlib.Path, run: str, *steps: tuple[str, int, float]) -> None:
+    rows = [
+        {
+            "stage": stage,
+            "step": step,
+            "checkpoint": "last",
+            "total_steps": 200,
+            "start": {"stage": "sft", "step": 9},
+            "results": {"gqa": {"official": {"accuracy": score, "n": 2}}, "policy": {"step": step}},
+        }
+        for stage, step, score in steps
+    ]
+    (folder / run / "series.json").write_text(json.dumps(rows))
+
+
+def test_a_series_of_checkpoints_is_a_figure_a_table_and_curves(tmp_path):
+    pytest.importorskip("matplotlib")
+    folders = [make_run(tmp_path / f"runs/{seed}", seed) for seed in (1, 2)]
+    series(tmp_path / "runs", "1", ("sft", 9, 10.0), ("grpo", 100, 30.0), ("grpo", 200, 20.0))
+    write_lines(
+        folders[0] / "metrics.jsonl", [{"stage": "eval_grpo_step_00100_gqa", "step": 0, "x": 1.0}]
+    )
+    found = runs.read(folders)
+    points = {"gqa/official/accuracy": {"1": [(0.0, 10.0), (50.0, 30.0), (100.0, 20.0)]}}
+    assert report_series.figure_lines(found) == points
+    assert main([*map(str, folders), "--out", str(tmp_path / "out")]) == 0
+    for name in ("series.png", "series.svg"):
+        assert (tmp_path / "out" / name).stat().st_size > 3_000
+    data = data_of(tmp_path / "out")
+    assert data["headlines"] == ["gqa/official/accuracy"]
+    curves = data["runs"][0]["curves"]
+    assert curves["grpo checkpoints"]["gqa/official/accuracy"] == [[100, 200], [30.0, 20.0]]
+    assert "eval_grpo_step_00100_gqa" not in curves
+    (table,) = [t for t in data["tables"] if t["title"] == "checkpoints of 1"]
+    assert table["rows"][1] == ["grpo 100 last", "30.0000"]
+    (folders[1] / "series.json").write_text('{"stage": 1}')
+    with pytest.raises(ValueError, match=r"series.json is no series of checkpoints; remove it"):
+        runs.read(folders)
+
+
+def test_the_judge_and_the_ablation_are_shown(tmp_path):
+    folder = make_run(tmp_path / "run")
+    judged = {"set": "eval", "id": "q1", "sample": 0, "aligned": False, "human": True}
+    write_lines(folder / "judge/judged.jsonl", [judged, judged | {"id": "q0", "aligned": None}])
+    (folder / "judge/results.json").write_text('{"alignment": {"eval": {"aligned": 0.5, "n": 2}}}')
+    outcome = Outcome("q", None, dict.fromkeys(FORMS, "a"), dict.fromkeys(FORMS, True), True)
+    ablation = {"scenes": summarize([outcome], [(None, "no_picture")], 0)}
+    (folder / "results.json").write_text(json.dumps({"picture_ablation": ablation}))
+    (run,) = runs.read([folder])
+    facts = [chain.facts for chain in runs.read_chains(run)]
+    assert facts[0].get("aligned") is None and facts[0]["people"] == "yes"
+    assert (facts[1]["aligned"], facts[1]["people"]) == ("no", "yes") and "aligned" not in facts[2]
+    shown = [*tables.results_tables([run]), *tables.ablation_tables([run])]
+    assert [table.title for table in shown] == [
+        "judge",
+        "results",
+        "picture_ablation: run, results",
+    ]
+    assert shown[0].rows == (("alignment/eval/aligned", "0.5000"), ("alignment/eval/n", "2"))
+    assert shown[1].rows == ()
+    assert shown[2].rows[0][:2] == ("scenes", "1 of 2")
+    assert shown[2].rows[1][:2] == ("  own", "1.00 1.00..1.00")
+    (folder / "judge/judged.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match=r"judged.jsonl:1 is no verdict of the judge; remove it"):
+        list(runs.read_chains(run))
+
+
+def test_the_folder_of_a_baseline_is_a_run_without_training(tmp_path):
+    folder = make_run(tmp_path / "gpt-4o")
+    for name in ("config.json", "metrics.jsonl"):
+        (folder / name).unlink()
+    (folder / "replies.jsonl").touch()
+    (run,) = runs.read([folder])
+    assert run.results["results"]["scenes"] and run.curves == {}
+    assert len(list(runs.read_chains(run))) == 6
 
 
 def test_numbers_that_json_lacks_are_null():

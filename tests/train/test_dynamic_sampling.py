@@ -141,3 +141,29 @@ def test_a_step_samples_on_until_its_groups_are_informative(train, tmp_path, mon
         train(tmp_path / "resumed")
     assert exact(train(tmp_path / "resumed")) == exact(metrics)
     assert completions(tmp_path / "resumed", 2) == completions(tmp_path / "whole", 2)
+
+
+@pytest.mark.slow
+def test_rewards_of_pictures_are_sampled_on_for_written_down_and_resumed(train, tmp_path):
+    names = (f"{FILE}:starts_with_a", f"{FILE}:length")
+    changes = {"reward_funcs": names, "image_reward_funcs": names[1:], "max_steps": 2}
+    metrics = train(tmp_path / "whole", **changes)
+    for step, m in enumerate(metrics):
+        written = completions(tmp_path / "whole", step)
+        groups = [written[i : i + G] for i in range(0, len(written), G)]
+        differ = [any(len({row[n] for row in g}) > 1 for n in ("starts_with_a", "length"))
+                  for g in groups]  # fmt: skip
+        assert m["dynamic_sampling/kept_groups"] == min(sum(differ), N)
+        assert m["frac_reward_zero_std"] == pytest.approx(1 - np.mean(differ))
+        for group in groups:
+            if group[0]["advantage"] is None:
+                continue
+            for name, reward in (("advantage", "starts_with_a"), ("image_advantage", "length")):
+                given, rewards = (np.array([row[x] for row in group]) for x in (name, reward))
+                centred = rewards - rewards.mean()
+                std = rewards.std(ddof=1)
+                expected = centred / (std + 1e-4) if std > 1e-6 else 0 * centred
+                np.testing.assert_allclose(given, expected, atol=1e-3)
+    train(tmp_path / "resumed", **changes | {"max_steps": 1})
+    assert exact(train(tmp_path / "resumed", **changes)) == exact(metrics)
+    assert completions(tmp_path / "resumed", 1) == completions(tmp_path / "whole", 1)

@@ -10,6 +10,7 @@ C = {
     "num_generations": 2,
     "reward_funcs": ("accuracy", "short"),
     "reward_weights": (1.0, 0.5),
+    "image_reward_funcs": (),
     "scale_rewards": "none",
     "multi_objective_aggregation": "sum_then_normalize",
 }
@@ -38,6 +39,16 @@ def test_a_sample_without_any_reward_has_no_advantage(mesh):
     assert found.informative.tolist() == [False, True]
     assert found.metrics["rewards/short/mean"] == 0
     assert np.isnan(found.metrics["rewards/short/std"])
+
+
+def test_a_group_is_informative_if_only_its_pictures_differ(mesh):
+    rewards = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, NAN], [0.0, NAN], [1.0, NAN], [0.0, NAN]])
+    found = group(rewards, C | {"image_reward_funcs": ("short",)}, mesh)
+    np.testing.assert_allclose(found.advantage, [0, 0, 0, 0, 0.5, -0.5])
+    np.testing.assert_allclose(found.image_advantage, [-0.25, 0.25, NAN, NAN, NAN, NAN])
+    assert found.informative.tolist() == [True, False, True]
+    assert found.metrics["frac_reward_zero_std"] == pytest.approx(1 / 3)
+    assert group(rewards, C, mesh).image_advantage is None
 
 
 def test_verdicts_of_groups_with_missing_rewards():

@@ -9,20 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmcot_jax.train.advantages import advantages, group_advantages, token_advantage
 from mmcot_jax.train.objective import (
     LOSS_TYPES,
     Objective,
-    advantages,
     check,
     finalize,
     from_config,
-    group_advantages,
     loss,
     loss_sums,
     merge,
-    normalize_then_sum,
     token_weights,
-    weighted,
 )
 
 NAN = float("nan")
@@ -31,86 +28,6 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "grpo.npz"
 
 def rows(*values):
     return jnp.asarray(values, jnp.float32)
-
-
-# ---------------------------------------------------------------------------- advantages
-
-
-@pytest.mark.parametrize(
-    ("scale", "expected"),
-    [
-        # std of 0 0 0 1: 0.5; of 1 0 1 0: 0.57735
-        ("group", [[-0.4999, -0.4999, -0.4999, 1.4997], [0.865875, -0.865875] * 2]),
-        # of all eight: 0.517549
-        ("batch", [[-0.482953, -0.482953, -0.482953, 1.448858], [0.965905, -0.965905] * 2]),
-        ("none", [[-0.25, -0.25, -0.25, 0.75], [0.5, -0.5, 0.5, -0.5]]),
-    ],
-)  # fmt: skip
-def test_an_advantage_is_the_distance_from_the_group_in_stds(scale, expected):
-    out = advantages(rows([0, 0, 0, 1], [1, 0, 1, 0]), scale)
-    np.testing.assert_allclose(out.advantage, expected, atol=1e-6)
-    assert float(out.reward) == 0.375
-    assert float(out.reward_std) == pytest.approx(0.517549, abs=1e-6)
-    assert float(out.frac_reward_zero_std) == 0
-
-
-@pytest.mark.parametrize(("given", "name"), [(True, "group"), (False, "none")])
-def test_trls_true_and_false_are_names_of_scales(given, name):
-    rewards = rows([0, 0, 0, 1], [1, 0, 1, 0])
-    np.testing.assert_array_equal(
-        advantages(rewards, given).advantage, advantages(rewards, name).advantage
-    )
-
-
-def test_the_std_is_unbiased_and_1e_4_is_added_to_it():
-    out = advantages(rows([0, 2]))  # n - 1: sqrt(2), n: 1
-    np.testing.assert_allclose(out.advantage, [[-1 / 1.4143136, 1 / 1.4143136]], rtol=1e-6)
-
-
-@pytest.mark.parametrize("scale", ["group", "batch", "none"])
-def test_equal_rewards_give_exact_zeros_and_not_amplified_rounding(scale):
-    third = 1 / 3  # whose mean over seven is not itself in float32
-    out = advantages(rows([third] * 7, [0.1] * 7), scale)
-    np.testing.assert_array_equal(out.advantage, np.zeros((2, 7)))
-    assert float(out.frac_reward_zero_std) == (0 if scale == "batch" else 1)
-
-
-def test_half_the_groups_without_a_difference_are_counted():
-    assert float(advantages(rows([1, 1], [0, 1])).frac_reward_zero_std) == 0.5
-
-
-@pytest.mark.parametrize("scale", ["group", "batch", "none"])
-def test_a_failed_reward_is_masked_and_not_0(scale):
-    out = advantages(rows([0, 1, NAN], [0, 0, 1]), scale).advantage
-    alone = advantages(rows([0, 1]), scale).advantage
-    assert np.isnan(out[0, 2])
-    if scale != "batch":
-        np.testing.assert_allclose(out[:1, :2], alone, rtol=1e-6)
-    assert float(out[0, 0]) == -float(out[0, 1]) < 0
-
-
-@pytest.mark.parametrize("scale", ["group", "batch", "none"])
-def test_one_reward_in_a_group_compares_with_nothing(scale):
-    out = advantages(rows([5, NAN, NAN], [NAN, NAN, NAN], [0, 1, 2]), scale)
-    np.testing.assert_array_equal(out.advantage[0], [0, NAN, NAN])
-    assert np.isnan(out.advantage[1]).all()
-    assert float(out.advantage[2, 0]) < 0
-    assert float(out.reward) == 2  # 5 0 1 2
-    assert float(out.frac_reward_zero_std) == 0
-
-
-def test_several_rewards_are_summed_by_weight_and_what_does_not_apply_is_left_out():
-    out = weighted(rows([[1, 1, 1], [1, NAN, 1], [NAN, NAN, NAN]]), rows(1, 6, 6))
-    np.testing.assert_array_equal(out, [[13, 7, NAN]])
-
-
-def test_each_reward_scaled_apart_counts_the_same():
-    # 0 1 and 0 100 have the same shape: summed as they are, the second would decide alone
-    out = normalize_then_sum(rows([[0, 100], [1, 0]], [[0, 0], [1, 100]]), rows(1, 1))
-    np.testing.assert_allclose(out.advantage[0], [0, 0], atol=1e-4)
-    np.testing.assert_allclose(out.advantage[1], [-1.2247, 1.2247], atol=1e-3)
-    none = normalize_then_sum(rows([[0, NAN], [1, NAN], [NAN, NAN]]), rows(1, 1))
-    np.testing.assert_allclose(none.advantage, [[-0.7070, 0.7070, NAN]], atol=1e-3)
 
 
 # ---------------------------------------------------------------------------- loss by hand
@@ -323,6 +240,50 @@ def test_parts_add_up_to_the_whole_for_every_loss(loss_type, level):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), summed, whole)
 
 
+# ---------------------------------------------------------------------------- modalities
+
+DRAWN = jnp.array([[False, True, True, False], [False, False, True, True]])
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_the_gradient_of_image_tokens_is_the_sum_of_both_advantages(loss_type):
+    o = Objective(loss_type, epsilon_high=9.0, max_completion_length=4)
+    text, drawn = rows(1, -0.5), rows(-2, 3)
+    tokens = token_advantage(text, drawn, DRAWN)
+    both_of_them = both(o, advantage=tokens)[2]
+    text, drawn = both(o, advantage=text)[2], both(o, advantage=drawn)[2]
+    np.testing.assert_allclose(both_of_them, text + drawn * DRAWN, rtol=1e-6)
+    assert np.abs(drawn[DRAWN]).min() > 0
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_equal_rewards_of_pictures_and_chains_of_text_change_nothing(loss_type):
+    o = Objective(loss_type, epsilon_high=9.0, max_completion_length=4, beta=0.1)
+    old, ref, text = LOGPS + 0.1, LOGPS - 0.1, rows(1, -0.5)
+    plain = both(o, LOGPS, old, ref, text)
+    for drawn, image in [((0, 0), DRAWN), ((NAN, 0), DRAWN), ((5, -5), DRAWN & False)]:
+        tokens = token_advantage(text, rows(*drawn), image)
+        value, metrics, gradient = both(o, LOGPS, old, ref, tokens)
+        assert (value, metrics) == plain[:2]
+        np.testing.assert_array_equal(gradient, plain[2])
+
+
+def test_a_ratio_of_sequences_has_no_advantages_of_tokens():
+    o = Objective("grpo", "sequence")
+    with pytest.raises(ValueError, match="image_reward_funcs gives image tokens another advantage"):
+        loss_sums(o, LOGPS, None, None, ONES, ONES)
+
+
+def test_a_token_without_an_advantage_is_left_out():
+    ended, sampled = jnp.array([True, False]), ONES > 0
+    tokens = token_advantage(rows(NAN, 1), rows(1, NAN), DRAWN)
+    weight = token_weights(Objective(image_weight=0.5), sampled, DRAWN, ended, tokens)
+    np.testing.assert_array_equal(weight, [[0, 0.5, 0.5, 0], [1, 1, 0.5, 0.5]])
+    o = Objective(mask_truncated_completions=True)
+    weight = token_weights(o, sampled, DRAWN, ended, tokens)
+    np.testing.assert_array_equal(weight, [[0, 1, 1, 0], [0, 0, 0, 0]])
+
+
 # ---------------------------------------------------------------------------- TRL's numbers
 
 FIELDS = (
@@ -365,25 +326,6 @@ def test_every_reference_loss(reference, loss_type):
     cases = json.loads((folder / "cases.json").read_text())["loss_cases"]
     for case in (c for c in cases if c["loss_type"] == loss_type):
         agree(case, given, given["out_loss"][case["id"]], given["out_grad_logps"][case["id"]])
-
-
-@pytest.mark.reference
-def test_every_reference_advantage(reference):
-    cases = json.loads((reference / "golden" / "grpo" / "cases.json").read_text())
-    for case in cases["advantage_cases"]:
-        values = np.array(case["rewards_per_func"], float)  # None -> NaN
-        shape = (-1, case["num_generations"], values.shape[1])
-        given = jnp.asarray(values.reshape(shape), jnp.float32)
-        weights = jnp.asarray(case["reward_weights"], jnp.float32)
-        scale, aggregation = case["scale_rewards"], case["multi_objective_aggregation"]
-        out = group_advantages(given, weights, scale, aggregation)
-        wanted = case["expected"]
-        # TRL gives 0 where we say NaN, and learns from such rows as from any other
-        found = np.nan_to_num(out.advantage).reshape(-1)
-        np.testing.assert_allclose(found, wanted["advantages"], atol=1e-6, err_msg=case["name"])
-        for name, value in [("reward_mean", out.reward), ("reward_std", out.reward_std)]:
-            np.testing.assert_allclose(value, np.float64(wanted[name]), rtol=1e-6)
-        assert float(out.frac_reward_zero_std) == pytest.approx(wanted["frac_reward_zero_std"])
 
 
 # ---------------------------------------------------------------------------- names

@@ -1,14 +1,17 @@
 """Options of the optimizer that are switched off; its schedules are in test_step.py."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmcot_jax.options.table import SCHEDULES
+from mmcot_jax.options.table import OPTIMIZERS, SCHEDULES
+from mmcot_jax.train import optim
 from mmcot_jax.train.optim import DECAYS, optimizer, schedule, warmup_steps
 from mmcot_jax.train.step import start, update
 
 SETTINGS = {
+    "optim": "adamw",
     "learning_rate": 1.0,
     "lr_scheduler_type": "constant",
     "warmup_steps": 0,
@@ -53,8 +56,41 @@ def test_a_gradient_of_zeros_is_never_nan(off, epsilon):
     assert np.isfinite(weight)
 
 
-def test_the_schedules_are_those_of_the_options():
+def test_the_schedules_and_optimizers_are_those_of_the_options():
     assert tuple(DECAYS) == SCHEDULES
+    assert tuple(optim.OPTIMIZERS) == OPTIMIZERS
+
+
+def test_muon_moves_the_layers_matrices_alike_in_all_directions_and_the_rest_as_adamw():
+    random = np.random.default_rng(0)
+    shapes = {
+        "layers": {"up": {"kernel": (2, 8, 24)}, "down": {"a": (2, 24, 4)}},
+        "q_norm": {"scale": (2, 4, 8)},
+        "embed": {"embedding": (16, 8)},
+        "head": {"kernel": (8, 16)},
+    }
+    is_shape = lambda x: isinstance(x, tuple)  # noqa: E731
+    draw = lambda shape: jnp.asarray(random.normal(size=shape), jnp.float32)  # noqa: E731
+    params = jax.tree.map(draw, shapes, is_leaf=is_shape)
+    gradients = jax.tree.map(draw, shapes, is_leaf=is_shape)
+    # the second layer has a far smaller gradient: each layer is a matrix of its own
+    gradients["layers"]["up"]["kernel"] *= jnp.array([1.0, 1e-3])[:, None, None]
+
+    def moves(name):
+        tx = optimizer(SETTINGS | {"optim": name, "weight_decay": 0.1}, steps=10)
+        return tx.update(gradients, tx.init(params), params)[0]
+
+    mine, adam = moves("muon"), moves("adamw")
+    for name in ("q_norm", "embed", "head"):
+        jax.tree.map(np.testing.assert_array_equal, mine[name], adam[name])
+    for matrices, moved in zip(
+        jax.tree.leaves(params["layers"]), jax.tree.leaves(mine["layers"]), strict=True
+    ):
+        for weight, move in zip(matrices, moved, strict=True):
+            sizes = np.linalg.svd(move + 0.1 * weight, compute_uv=False)
+            # 0.2 as AdamW's, times the root of the longer side; Newton-Schulz is that rough
+            expected = 0.2 * np.sqrt(max(weight.shape))
+            assert (sizes > 0.6 * expected).all() and (sizes < 1.3 * expected).all()
 
 
 @pytest.mark.parametrize(("given", "expected"), [(0, 0), (3, 3), (30, 30), (0.25, 3), (0.1, 1)])

@@ -1,18 +1,21 @@
 """Checks before the first step; those of a whole config are in test_grpo.py."""
 
 import pathlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mmcot_jax import data
-from mmcot_jax.example import Row
+from mmcot_jax.example import Example, Row
 from mmcot_jax.rewards.results import Failure, RewardResult, failure_mask
 from mmcot_jax.train.groups import all_right_all_wrong
 from mmcot_jax.train.preflight import (
     Preflight,
     batch_summary,
+    check_first,
     check_images,
+    check_prompt,
     check_room,
     failure_lines,
 )
@@ -76,10 +79,38 @@ def row(id: str, length: int) -> Row:
     return Row(id, tokens, tokens[None], tokens > 0)
 
 
+def test_a_few_rows_of_each_kind_are_rendered_before_all_are():
+    drawn = []
+
+    def stream(kinds, count):
+        for number in range(count):
+            drawn.append(f"{kinds[0]}/{number}")
+            yield Example(drawn[-1], (kinds[0] * 9,), "a")
+
+    def render(example):
+        return check_prompt(row(example.id, 9 + example.id.startswith("b")), 20, 11)
+
+    task = SimpleNamespace(stream=stream, LAZY_IMAGES=False, COSMETIC_OPTIONS=("processes",))
+    options = {"kinds": ("a", "b"), "count": 5000, "processes": 16}
+    with pytest.raises(ValueError, match=r"record 'b/0' has a prompt of 10 tokens; .* leaves 9"):
+        check_first(task, options, render)
+    assert drawn == ["a/0", "a/1", "a/2", "a/3", "b/0"]
+    check_first(task, options, render, refuse=False)
+    assert len(drawn) == 5 + 8
+    task.LAZY_IMAGES = True  # sizes are known without the pictures
+    check_first(task, options, render)
+    assert len(drawn) == 5 + 8
+
+
 def test_a_reward_that_reads_what_the_model_does_not_compute_is_refused():
-    check_images({"reward_funcs": ("accuracy", "alignment")}, ("embedding",))
-    check_images({"reward_funcs": ("image_text_clip",)}, ("embedding", "pixels", "clip"))
+    def check(*names, outputs, image=(), image_len=4):
+        check_images({"reward_funcs": names, "image_reward_funcs": image}, outputs, image_len)
+
+    check("accuracy", "alignment", outputs=("embedding",), image=("alignment",))
+    check("image_text_clip", outputs=("embedding", "pixels", "clip"))
     with pytest.raises(ValueError, match="'image_text_clip' reads the clip of drawn pictures, and"):
-        check_images({"reward_funcs": ("image_text_clip",)}, ("embedding",))
+        check("image_text_clip", outputs=("embedding",))
     with pytest.raises(ValueError, match=r"'alignment' reads the embedding .* computes none of"):
-        check_images({"reward_funcs": ("alignment",)}, ())
+        check("alignment", outputs=())
+    with pytest.raises(ValueError, match=r"image_reward_funcs is \('iou',\), .* writes text only"):
+        check("accuracy", "iou", outputs=(), image=["iou"], image_len=0)

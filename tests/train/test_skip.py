@@ -41,11 +41,13 @@ def rollout(chameleon):
     return sample(backbone, variables, backbone.grammar, prompt, keys, static)
 
 
-def experience(rollout, per_row, parts, advantage=ADVANTAGE, **logps):
+def experience(rollout, per_row, parts, advantage=ADVANTAGE, image=None, **logps):
     """The rows of `per_row` samples in the order in which they are trained."""
-    rows = Experience(regroup(rollout, per_row), jnp.asarray(advantage.reshape(-1, per_row)))
+    given = [x.reshape(-1, per_row) for x in (advantage, image) if x is not None]
+    advantage, *image = map(jnp.asarray, given)
+    rows = Experience(regroup(rollout, per_row), advantage, None, None, *image)
     rows = rows._replace(**{name: x.reshape(-1, per_row, T) for name, x in logps.items()})
-    order = informative_first(np.asarray(rows.advantage), parts)
+    order = informative_first(np.concatenate(given, axis=1), parts)
     return rows if order is None else take_rows(rows, order)
 
 
@@ -91,6 +93,48 @@ def test_gradient_loss_and_metrics_are_those_of_all_rows(rollout, step, objectiv
     assert metrics["frac_micro_batches/skipped"] == 0.5
     assert expected[1]["frac_micro_batches/skipped"] == 0
     close((adapters, without(metrics)), (expected[0], without(expected[1])))
+
+
+def with_pictures(rollout):
+    """Every completion is a a BOI c c c c EOI a a .. with other letters and codes."""
+    random = np.random.default_rng(3)
+    tokens, state = random.integers(18, 28, (N, G, T)), np.zeros((N, G, T), np.int32)
+    tokens[..., 2], tokens[..., 3:7], tokens[..., 7] = 17, random.integers(4, 16, (N, G, 4)), 16
+    state[..., 3:8] = 5, 4, 3, 2, 1
+    every = np.ones((N, G, T), bool)
+    made = tokens.astype(np.int32), state, rollout.room, every & (state != 1), every
+    return rollout._replace(**dict(zip(rollout._fields[1:6], map(jnp.asarray, made), strict=True)))
+
+
+# the pictures of the second group differ, and those of the third
+IMAGE_ADVANTAGE = np.array(
+    [[0, 0, 0, 0], [1.0, -0.5, np.nan, -0.5], [-2, 0, 0.5, np.nan], [0, 0, np.nan, 0]], np.float32
+)
+
+
+@pytest.mark.parametrize(
+    ("objective", "parts", "per_row"),
+    [
+        (Objective(), 2, 2),
+        pytest.param(Objective(loss_type="grpo"), 4, 1, marks=pytest.mark.slow),
+        pytest.param(Objective("cispo", epsilon_high=5.0), 2, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_pictures_with_an_advantage_of_their_own_are_not_left_out(
+    rollout, step, objective, parts, per_row
+):
+    """Rows that share a prompt, in parts, teach as sixteen rows at once."""
+    rollout = with_pictures(rollout)
+    expected = step(experience(rollout, 1, 1, image=IMAGE_ADVANTAGE), objective, 1)
+    found = step(experience(rollout, per_row, parts, image=IMAGE_ADVANTAGE), objective, parts)
+    assert found[1]["frac_micro_batches/skipped"] == (0.25 if parts == 4 else 0)
+    close((found[0], without(found[1])), (expected[0], without(expected[1])))
+    text = step(experience(rollout, 1, 1), objective, 1)[0]
+    # a sample with a reward of its picture only would be counted
+    equal = np.where(np.isnan(ADVANTAGE), np.nan, 0).astype(np.float32)
+    close(step(experience(rollout, 1, 1, image=equal), objective, 1)[0], text)
+    gap = jax.tree.map(lambda x, y: np.abs(x - y).max(), expected[0], text)
+    assert max(jax.tree.leaves(gap)) > 1e-3
 
 
 def counting(backbone, count):

@@ -21,6 +21,7 @@ SETTINGS = {
     "warmup_steps": 0,
     "adam_beta1": 0.9,
     "adam_beta2": 0.999,
+    "optim": "adamw",
     "adam_epsilon": 1e-8,
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,

@@ -1,0 +1,31 @@
+"""Rewards for a way through a grid, told or drawn, by the reader of `grids.steps`.
+
+A reward scores any reply. It raises only on a broken example: a `ValueError` if it has no grid.
+"""
+
+from mmcot_jax.example import Example, Reply
+from mmcot_jax.grids import steps
+
+STEP_REWARDS = {steps.PROGRESS: 1.0, steps.LEGAL: 0.0, steps.ILLEGAL: -5.0}
+"""The progress reward of a step. Source: arXiv 2505.11409."""
+
+
+def progress(example: Example, reply: Reply) -> float:
+    """Returns the sum of `STEP_REWARDS` over the number of steps, 1.0 for a shortest path.
+
+    The number is that of a shortest path if there are fewer steps, so a path that stops early
+    scores its share. Steps that come nearer than all before count as progress: walking to and fro
+    earns nothing. The steps end at the first illegal one.
+    """
+    found = steps.of(example, reply)
+    total = sum(STEP_REWARDS[verdict] for verdict in found.verdicts)
+    return total / max(len(found.verdicts), found.shortest)
+
+
+def goal(example: Example, reply: Reply) -> float:
+    """Returns 1.0 if legal steps lead to the goal and none follows, else 0.0."""
+    return float(steps.of(example, reply).reached)
+
+
+for _reward in (progress, goal):
+    _reward.needs_images = ("pixels",)

@@ -1,0 +1,212 @@
+"""A table of your own: one question a row, with its answer and, if there is one, its picture.
+
+    load("questions.csv", split="train")     # columns question, answer; picture, chain if there
+
+The table is a CSV, TSV, JSON or JSON lines file, or a dataset that `datasets` loads: its folder or
+its name. Column `image` is a path from the table's folder, or the picture itself in a dataset.
+Column `chain` is the reply that SFT teaches; without it that is `<answer>ANSWER</answer>`. Every
+other column is in `extra`, so that a reward receives it by its name; the results list `kind` by its
+values.
+"""
+
+import csv
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcot_jax import textfile
+from mmcot_jax.errors import check_choice
+from mmcot_jax.example import Example
+from mmcot_jax.tasks import _images as images
+from mmcot_jax.tasks import _records as records
+from mmcot_jax.tasks import _schema as schema
+from mmcot_jax.tasks import _sources as sources
+from mmcot_jax.tasks._records import MAX_BAD, Gate, Record
+from mmcot_jax.tasks._schema import BadRecord
+from mmcot_jax.tasks._sources import Raw
+
+EVALUATOR = "grounded"
+LAZY_IMAGES = True
+COSMETIC_OPTIONS = ()
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = ("question", "answer", "image", "chain", "split")
+SCHEMA = {
+    "question": schema.text,
+    "answer": schema.text_or_number,
+    "image": schema.optional(schema.text),
+    "chain": schema.optional(schema.text),
+    "split": schema.optional(schema.text),
+}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_FILES = (*_DELIMITERS, ".json", ".jsonl")
+
+
+class Examples(Sequence[Example]):
+    """Examples made on access, so that a picture is in memory only while it is used."""
+
+    def __init__(self, rows: Sequence[Record]):
+        self._rows = rows
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        """Returns one example and reads its picture.
+
+        Raises:
+            ValueError: as `_records.read_pixels`.
+        """
+        row = self._rows[index]
+        return _example(row, records.read_pixels(row) if row.picture else None)
+
+    def sized(self, index: int) -> Example:
+        """Returns one example with a blank picture of its picture's size.
+
+        Raises:
+            ValueError: as `_records.read_size`.
+        """
+        row = self._rows[index]
+        return _example(row, images.blank(records.read_size(row)) if row.picture else None)
+
+
+def stream(source: str, **options: Any) -> Iterator[Example]:
+    """Yields the examples of `load`."""
+    return iter(load(source, **options))
+
+
+def load(
+    source: str,
+    *,
+    split: str = "train",
+    count: int = 0,
+    on_bad_record: str = "raise",
+    max_bad: float = MAX_BAD,
+    max_image_pixels: int = images.MAX_PIXELS,
+) -> Examples:
+    """Returns the questions of a split, in the table's order.
+
+    A file's column `split` says the split of a row. Without that column a tenth of the questions,
+    chosen by their texts, are for the test, and a tenth for validation. A dataset has splits of its
+    own.
+
+    Args:
+        source: the file, or the folder or name of a dataset.
+        split: "train", "validation" or "test"; of a dataset, a name that it has.
+        count: number of questions, the first ones; 0 for all.
+        on_bad_record, max_bad, max_image_pixels: as `_records.Gate`.
+
+    Raises:
+        ValueError: no such table, a missing column, a bad row, too few questions.
+    """
+    gate = Gate(on_bad_record, max_bad, max_image_pixels)
+    if not source:
+        raise ValueError(
+            "data.source is empty; give your table, such as questions.csv with the columns "
+            "question and answer"
+        )
+    is_file = Path(source).suffix in _FILES
+    if is_file:
+        check_choice("split", split, SPLITS)
+
+    def read(row: Raw) -> tuple[str, Record]:
+        return _read(row, Path(source).parent if is_file else None, split, max_image_pixels)
+
+    found = records.collect(
+        _rows(source, split, is_file), read, gate, check=lambda x: records.check_picture(x[1])
+    )
+    rows = [record for of, record in found if of == split]
+    if not rows:
+        raise ValueError(
+            f"{source} has {len(found)} questions and none for {split}: add a column split with "
+            f"{split} in some rows, or more rows, of which a tenth are for {split}"
+        )
+    return Examples(records.limit(rows, count, split))
+
+
+def split_of(question: str) -> str:
+    """Returns the split of a question: 1 in 10 test, 1 in 10 validation."""
+    return {0: "test", 1: "validation"}.get(zlib.crc32(question.encode()) % 10, "train")
+
+
+def _rows(source: str, split: str, is_file: bool) -> Iterator[Raw]:
+    path = Path(source)
+    if not is_file:
+        source = sources.find_cached(source)
+        yield from sources.rows_of(sources.from_datasets(source, split), source)
+    elif path.suffix not in _DELIMITERS:
+        yield from sources.from_file(path)
+    else:
+        yield from _csv_rows(path)
+
+
+def _csv_rows(path: Path) -> Iterator[Raw]:
+    """Yields the rows of a CSV or TSV; cells that are blank count as absent.
+
+    Raises:
+        ValueError: no such file, no text, or no column `question` or `answer`.
+    """
+    text = io.StringIO(textfile.read_text(path))
+    reader = csv.DictReader(text, delimiter=_DELIMITERS[path.suffix])
+    columns = [name for name in reader.fieldnames or () if name]
+    if missing := [name for name in ("question", "answer") if name not in columns]:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}: "
+            "name the columns in its first line"
+        )
+    for number, cells in enumerate(reader):
+        fields = {name: cell for name, cell in cells.items() if name and cell and cell.strip()}
+        yield Raw(f"{number:05}", f"{path}:{reader.line_num}", fields)
+
+
+def _read(row: Raw, folder: Path | None, split: str, max_pixels: int) -> tuple[str, Record]:
+    """Returns a row's split and its record; `folder` has the pictures of a file's rows.
+
+    `folder` is None for a dataset, whose rows are all of the `split`.
+    """
+    found = schema.read(row.fields, SCHEMA)
+    of, picture = split, row.picture
+    if folder is not None:
+        of = found["split"] or split_of(found["question"])
+        picture = sources.at(images.find(folder, found["image"])) if found["image"] else None
+    if folder is not None and of not in SPLITS:
+        raise BadRecord(
+            f"has the split {schema.show(of)}; choose from {', '.join(SPLITS)}",
+            "with an unknown split",
+        )
+    record = Record(
+        id=f"table/{of}/{row.name}",
+        picture=picture,
+        size=None,
+        questions=(found["question"],),
+        possible_answers=(found["answer"],),
+        explanation=found["chain"] or f"<answer>{found['answer']}</answer>",
+        place=row.place,
+        max_pixels=max_pixels,
+        extra={name: value for name, value in row.fields.items() if name not in COLUMNS},
+    )
+    return of, record
+
+
+def _example(row: Record, pixels: np.ndarray | None) -> Example:
+    """Returns the example of a row; `extra` has its other columns, and what the judge reads."""
+    (question,), answers = row.questions, row.possible_answers
+    return Example(
+        id=row.id,
+        prompt=(question,) if pixels is None else (pixels, question),
+        answer=answers[0],
+        rationale=(row.explanation,),
+        extra={
+            **row.extra,
+            "options": (),
+            "possible_answers": answers,
+            "boxes": (),
+            "space": None,
+            "solution": row.explanation,
+        },
+    )

@@ -1,0 +1,133 @@
+"""Steps through grids, read from words and from pictures."""
+
+import random
+
+import numpy as np
+import pytest
+
+from mmcot_jax import rewards
+from mmcot_jax.example import Example, Picture, Reply
+from mmcot_jax.grids import Grid, distances, name, pictures, shortest, steps
+from mmcot_jax.tasks import frozenlake
+
+# S . x
+# . . .
+# x . G
+GRID = Grid(("..x", "...", "x.."), (0, 0), (2, 2), True)
+
+
+def drawn(*cells):
+    pixels = [pictures.draw(GRID, cell, 24) for cell in cells]
+    return [Picture(np.zeros(9, np.int32), picture) for picture in pixels]
+
+
+def judge(*segments):
+    return steps.judge(GRID, Reply(segments))
+
+
+def test_distances_are_numbers_of_moves():
+    assert shortest(GRID) == 4 and distances(GRID)[1, 1] == 2
+    assert (0, 2) not in distances(GRID)
+    closed = Grid((".x.", "xx.", "..."), (0, 0), (2, 2))
+    with pytest.raises(ValueError, match="no path leads from a1 to c3"):
+        shortest(closed)
+
+
+def test_a_shortest_path_is_exact_in_words_in_pictures_and_in_both():
+    told = " right b1 down b2 down b3 right c3"
+    states = drawn((0, 1), (1, 1), (2, 1), (2, 2))
+    moves = (" right", " down b2", " down", " right c3")
+    both = [x for pair in zip(moves, states, strict=True) for x in pair]
+    for segments in ([told], states, both, ["Right, then DOWN.\nDown; right!"]):
+        found = judge(*segments)
+        assert found.exact and found.reached and found.progress_rate == 1.0
+        assert found.verdicts == ("progress",) * 4
+        assert " ".join(map(name, found.cells)) == "a1 b1 b2 b3 c3"
+
+
+def test_a_detour_reaches_the_goal_but_is_not_exact():
+    found = judge(" right b1 left a1 right b1 down b2 down b3 right c3")
+    assert found.verdicts == ("progress", "legal", "legal", *["progress"] * 3)
+    assert found.reached and not found.exact and found.progress_rate == 0.25
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [" up"],
+        [" right b1 right c1"],
+        [" right b2"],
+        [" down", *drawn((0, 1))],
+        drawn((1, 1)),
+        drawn((0, 0)),
+        drawn((0, 1), (0, 2)),
+        [Picture(np.zeros(9, np.int32))],
+        [Picture(np.zeros(3, np.int32), np.zeros((24, 24, 3), np.uint8))],
+        [" right down down right right"],
+        [" right down down right up"],
+    ],
+)
+def test_an_illegal_step_ends_the_path(segments):
+    found = judge(*segments, " down down right")
+    assert found.illegal and found.verdicts[-1] == "illegal" and not found.reached
+    assert found.unreadable == any(isinstance(s, Picture) for s in segments[:1]) or found.cells
+
+
+def test_unreadable_pictures_are_told_from_other_faults():
+    assert judge(Picture(np.zeros(9, np.int32))).unreadable
+    assert not judge(*drawn((1, 1))).unreadable
+    assert judge("").verdicts == () and not judge("nowhere").illegal
+
+
+def test_rewards_are_those_of_the_steps():
+    example = Example("x", (), "4", extra={"grid": GRID})
+    progress, goal = (rewards.REWARDS[x] for x in ("progress", "goal"))
+
+    def both(*segments):
+        return progress(example, Reply(segments)), goal(example, Reply(segments))
+
+    assert both(" right down down right") == (1.0, 1.0)
+    assert both(" right down") == (0.5, 0.0)
+    assert both(" right left right left") == (0.25, 0.0)
+    assert both(" up") == (-1.25, 0.0)
+    assert both(" right left" * 4 + " right down down right") == (4 / 12, 1.0)
+    assert both(*drawn((0, 1), (1, 1), (2, 1), (2, 2))) == (1.0, 1.0)
+    assert both() == (0.0, 0.0)
+    assert rewards.resolve("goal").image_fields == {"pixels"}
+    with pytest.raises(ValueError, match="example 'x' has no grid to walk in"):
+        goal(example._replace(extra={}), Reply(("up",)))
+
+
+def malformed(rng, grids):
+    """Random replies: words of steps, other words, states of this grid or another, noise."""
+    noise = np.random.default_rng(rng.randrange(2**32))
+    words = ["up", "down", "left", "right", "a1", "b3", "h8", "z9", "é", "<image>", "\n", "upright"]
+    segments = []
+    for _ in range(rng.randrange(6)):
+        kind, size = rng.randrange(5), rng.choice((0, 1, 7, 12, 24, 33))
+        grid = rng.choice(grids)
+        if kind == 0:
+            segments.append(Picture(np.zeros(rng.randrange(9), np.int32)))
+        elif kind == 1:
+            pixels = noise.integers(0, 256, (size, rng.choice((size, 24)), 3)).astype(np.uint8)
+            segments.append(Picture(np.zeros(9, np.int32), pixels))
+        elif kind == 2:
+            cell = rng.randrange(grid.side), rng.randrange(grid.side)
+            segments.append(Picture(np.zeros(9, np.int32), pictures.draw(grid, cell, 32, 4)))
+        else:
+            segments.append(" ".join(rng.choices(words, k=rng.randrange(8))))
+    return Reply(tuple(segments))
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_random_replies_are_scored(count):
+    rng = random.Random(count)
+    examples = frozenlake.load(count=20, sizes=(3, 4), size=32, canvas=4)
+    grids = [e.extra["grid"] for e in examples]
+    found = set()
+    for number in range(count):
+        example, reply = examples[number % len(examples)], malformed(rng, grids)
+        scores = [rewards.REWARDS[x](example, reply) for x in ("progress", "goal")]
+        assert -5.0 <= scores[0] <= 1.0 and scores[1] in (0.0, 1.0)
+        found.add(steps.of(example, reply).verdicts[-1:])
+    assert found == {(), ("progress",), ("legal",), ("illegal",)}
