@@ -35,6 +35,8 @@ class Estimate(NamedTuple):
     note: str = ""
     stage: str = ""
     """Of the config: sft, grpo or eval."""
+    picture_calls: int = 0
+    """Calls that decode one picture of each completion; 0 if it decodes no pictures."""
 
     @property
     def headroom(self) -> float:
@@ -65,7 +67,8 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
     began = time.monotonic()
     steps = program.loop_steps or (1,)
     mesh = tuple(program.mesh.shape.values())
-    estimate = partial(Estimate, program.name, mesh, stage=program.stage)
+    named = {"stage": program.stage, "picture_calls": program.picture_calls}
+    estimate = partial(Estimate, program.name, mesh, **named)
     with jax.set_mesh(program.mesh):
         traced = program.trace()
         count = flops(traced.jaxpr, steps) / program.mesh.size

@@ -49,6 +49,8 @@ class Program(NamedTuple):
     """Most iterations of each loop over tokens, in order; () if it decodes no tokens."""
     stage: str = ""
     """Of the config: sft, grpo or eval."""
+    picture_calls: int = 0
+    """Calls that decode one picture of each completion; 0 if it decodes no pictures."""
 
 
 def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
@@ -182,7 +184,8 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     trace = partial(steps.grpo_step.trace, state, frozen, experience, grammar, static)
     yield Program("grpo_step", trace, mesh, live_bytes, weight_reads=3 * parts)
     fields = fields_read(c["reward_funcs"]) | ({"pixels"} if c["log_completions_steps"] else set())
-    yield from _image_decoders(s, "", n, residents, fields)
+    for program in _image_decoders(s, "", n, residents, fields):
+        yield program._replace(picture_calls=g)
 
 
 def _eval(s: Shapes) -> Iterator[Program]:

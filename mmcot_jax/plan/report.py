@@ -73,8 +73,17 @@ def decoder_bytes(c: ConfigDict) -> int:
 
 
 def grpo_seconds(estimates: Sequence[Estimate]) -> float:
-    """Least seconds of a GRPO step: its programs run one after another."""
-    return sum((e.bound.seconds for e in estimates if e.stage == "grpo"), 0.0)
+    """Least seconds of a GRPO step that decodes no picture: its programs run one after another."""
+    return sum((e.bound.seconds for e in _step(estimates) if not e.picture_calls), 0.0)
+
+
+def picture_seconds(estimates: Sequence[Estimate]) -> float:
+    """Least seconds in which a GRPO step decodes one picture of each completion."""
+    return sum((e.bound.seconds * e.picture_calls for e in _step(estimates)), 0.0)
+
+
+def _step(estimates: Sequence[Estimate]) -> list[Estimate]:
+    return [e for e in estimates if e.stage == "grpo"]
 
 
 COLUMNS = "{:<14} {:>8}  {:>6} {:>9} {:>9} {:>9} {:>10} {:>22}  {}"
@@ -112,8 +121,16 @@ def print_summary(estimates: Sequence[Estimate], slice_: Slice) -> None:
         "memory / network at the chip's public rates, no run is faster"
     )
     if seconds := grpo_seconds(estimates):
-        names = ", ".join(e.program for e in estimates if e.stage == "grpo")
+        names = ", ".join(e.program for e in _step(estimates) if not e.picture_calls)
         print(f"a GRPO step takes at least {seconds:.3g} s ({names})")
+    if more := picture_seconds(estimates):
+        names = ", ".join(
+            f"{e.picture_calls} x {e.program}" for e in _step(estimates) if e.picture_calls
+        )
+        print(
+            f"a picture of each completion takes at least {more:.3g} s ({names}), and a step that "
+            f"decodes them {seconds + more:.3g} s"
+        )
     where = f"{slice_.slices} x {slice_.name}" if slice_.slices > 1 else slice_.name
     worst = min(estimates, key=lambda e: e.headroom)
     if worst.over_bytes:
@@ -134,6 +151,7 @@ def to_dict(slice_: Slice, estimates: Sequence[Estimate]) -> dict[str, Any]:
         "devices": len(slice_.devices),
         "fits": all(e.fits for e in estimates),
         "grpo_step_s": grpo_seconds(estimates),
+        "grpo_pictures_s": picture_seconds(estimates),
         "programs": [
             {
                 "program": e.program,

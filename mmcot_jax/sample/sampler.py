@@ -324,5 +324,8 @@ def _empty(rows: int, length: int) -> Rollout:
 
 
 def _draw(logps: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int[Array, "B"]:
+    # Noise for all tokens, also for those that cannot be drawn: 2 ms of a CPU's 22 a token with 64
+    # rows of 1,792 tokens, of which an image allows 1,024. Noise for these alone would save a
+    # twentieth, and needs the generator's counters by hand to keep the draws of a seed.
     noise = 0.0 if s.greedy else jax.vmap(lambda k: jax.random.gumbel(k, logps.shape[-1:]))(keys)
     return jnp.argmax(logps + noise, axis=-1).astype(jnp.int32)

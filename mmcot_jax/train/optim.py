@@ -108,7 +108,7 @@ OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
 
 def _labels(params: PyTree) -> PyTree:
-    """ "matrix" for the [layers in out] kernels and adapters of the layers, or "other"."""
+    """Labels the layers' [layers in out] kernels and adapters "matrix", all else "other"."""
 
     def label(path: jax.tree_util.KeyPath, x: jax.Array) -> str:
         return "matrix" if x.ndim == 3 and path[-1].key in ("kernel", "a", "b") else "other"
