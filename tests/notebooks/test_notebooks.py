@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
 NAMES = ("m2m", "t2m", "m2t", "own_data", "read_a_run")
-STORED = ("m2m", "m2t")
+STORED = ("m2m", "m2t", "own_data")
 """Notebooks whose outputs are in the file."""
 
 SHORT = {
