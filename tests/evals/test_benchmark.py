@@ -74,7 +74,7 @@ def test_stored_rows_are_judged_to_the_same_results(tmp_path, capsys):
         ({"benchmark": {}}, ":1: `benchmark` has no question_id, reads_whole_reply, human_answers"),
         (
             {"evaluator": "judge"},
-            ": rows that are judged by judge; one of exact_match, grounded, po",
+            ": rows that are judged by judge; one of exact_match, grounded, pl",
         ),
         ({"groups": 3}, ": a damaged `benchmark` of a row: AttributeError"),
     ],
