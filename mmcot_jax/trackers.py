@@ -39,7 +39,7 @@ class Tracker(Protocol):
 
     id: str
 
-    def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, stage: str, step: int, values: Mapping[str, int | float]) -> None:
         """Logs numbers of a step, counted from 0."""
 
     def table(self, name: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -61,7 +61,7 @@ class Wandb:
         self._run.config.update(dict(config), allow_val_change=True)
         self._stages: set[str] = set()
 
-    def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:  # noqa: D102
+    def scalars(self, stage: str, step: int, values: Mapping[str, int | float]) -> None:  # noqa: D102
         if stage not in self._stages:
             self._stages.add(stage)
             self._run.define_metric(f"{stage}/step", hidden=True)
@@ -95,7 +95,7 @@ class Trackio:
             auto_log_gpu=False,
         )
 
-    def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:  # noqa: D102
+    def scalars(self, stage: str, step: int, values: Mapping[str, int | float]) -> None:  # noqa: D102
         self._run.log({f"{stage}/{name}": value for name, value in values.items()}, step=step)
 
     def table(self, name: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: D102
@@ -119,7 +119,7 @@ class Mlflow:
         if not id:  # a resumed run may have changed a value, and MLflow's parameters may not change
             self._mlflow.log_params(_leaves(config))
 
-    def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:  # noqa: D102
+    def scalars(self, stage: str, step: int, values: Mapping[str, int | float]) -> None:  # noqa: D102
         named = {_plain_name(f"{stage}/{name}"): value for name, value in values.items()}
         self._mlflow.log_metrics(named, step=step)
 
@@ -189,7 +189,7 @@ class Sender:
         if open_tracker:
             self._thread.start()
 
-    def scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, stage: str, step: int, values: Mapping[str, int | float]) -> None:
         """Sends numbers of a step."""
         self._put(lambda tracker: tracker.scalars(stage, step, values))
 

@@ -25,7 +25,7 @@ from mmcot_jax.example import Example, Segment
 from mmcot_jax.report import runs
 from mmcot_jax.report.questions import read_pictures
 from mmcot_jax.report.runs import Chain, Run
-from mmcot_jax.report.tables import Table, results_tables
+from mmcot_jax.report.tables import Table, ablation_tables, results_tables
 
 WIDTH = 96
 """Width of a shown picture in pixels."""
@@ -107,6 +107,20 @@ def results(folder: str | pathlib.Path, *words: str) -> Html:
         raise ValueError(f"no result is named {' or '.join(words)}; there are {', '.join(names)}")
     rows = tuple((name, *(by_stage[s].get(name, "-") for s in stages)) for name in chosen)
     return Html(to_html(Table("", ("", *stages), rows)))
+
+
+def ablation(folder: str | pathlib.Path) -> Html:
+    """Returns the tables of the picture ablation: accuracy with own, other and cut pictures.
+
+    Raises:
+        ValueError: no run, or one that was evaluated without `eval.picture_ablation`.
+    """
+    tables = ablation_tables(runs.read([folder]))
+    if not tables:
+        raise ValueError(
+            f"{folder} has no picture ablation; evaluate it with --config.eval.picture_ablation=True"
+        )
+    return Html("".join(map(to_html, tables)))
 
 
 def to_html(table: Table) -> str:

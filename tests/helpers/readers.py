@@ -16,6 +16,7 @@ import mmcot_jax
 from mmcot_jax.boxes import Box, Space
 from mmcot_jax.evals import REQUIRED
 from mmcot_jax.example import Answered, Example, Picture, Reply
+from mmcot_jax.grids import Grid
 from mmcot_jax.rewards import REWARDS
 
 PACKAGES = ("boxes", "answers", "rewards", "evals", "tasks")
@@ -43,7 +44,7 @@ EXAMPLE = Example(
         "options": ("w", "x", "y", "z"),
         "answer_text": "w",
         "kind": "place",
-        "domain": "in",
+        "domain": "seen",
         "boxes": BOXES,
         "space": SPACE,
         "solution": "<think>[0,0,10,10 car] [5,5,20,20 bus]</think> <answer>A</answer>",
@@ -51,6 +52,9 @@ EXAMPLE = Example(
         "candidate_answers": ("A", "B"),
         "scene_embedding": np.ones(4),
         "scene_clip": np.ones(4),
+        "grid": Grid(("...", ".x.", "..."), (0, 0), (2, 2)),
+        "side": 3,
+        "picture": np.zeros((48, 48, 3), np.uint8),
         **BENCHMARK,
     },
 )
