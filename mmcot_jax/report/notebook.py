@@ -118,7 +118,8 @@ def ablation(folder: str | pathlib.Path) -> Html:
     tables = ablation_tables(runs.read([folder]))
     if not tables:
         raise ValueError(
-            f"{folder} has no picture ablation; evaluate it with --config.eval.picture_ablation=True"
+            f"{folder} has no picture ablation; evaluate it with "
+            "--config.eval.picture_ablation=True"
         )
     return Html("".join(map(to_html, tables)))
 
