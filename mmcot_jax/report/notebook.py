@@ -121,7 +121,7 @@ def ablation(folder: str | pathlib.Path) -> Html:
             f"{folder} has no picture ablation; evaluate it with "
             "--config.eval.picture_ablation=True"
         )
-    return Html("".join(map(to_html, tables)))
+    return Html("".join(f"<p>{html.escape(t.title)}</p>{to_html(t)}" for t in tables))
 
 
 def to_html(table: Table) -> str:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shlex
+import sys
 from typing import Any
 
 import nbformat
@@ -125,6 +126,7 @@ def test_a_notebook_runs_to_its_end(name, tmp_path, monkeypatch):
     flags = [f"--config.{key}={value}" for key, value in SMALL[name].items()]
     monkeypatch.setenv("MMCOT_OPTIONS", shlex.join(flags))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.delenv("XLA_FLAGS")  # one device, as a reader has
     notebook = read(name)
     for cell in notebook.cells:
