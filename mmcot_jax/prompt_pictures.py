@@ -26,12 +26,12 @@ def save(folder: pathlib.Path, examples: Sequence[Example]) -> list[tuple[str, .
     Names are relative to `folder`, and in the order of the pictures in the prompt. Several
     processes may save the same picture at once.
     """
+    every = [[(_digest(pixels), pixels) for pixels in _pictures(x)] for x in examples]
+    once = {digest: pixels for own in every for digest, pixels in own}
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda example: _save(folder, example), examples))
-
-
-def _save(folder: pathlib.Path, example: Example) -> tuple[str, ...]:
-    return tuple(_save_one(folder, pixels) for pixels in _pictures(example))
+        saved = pool.map(lambda item: _save(folder, *item), once.items())
+        names = dict(zip(once, saved, strict=True))
+    return [tuple(names[digest] for digest, _ in own) for own in every]
 
 
 def _pictures(example: Example) -> Iterable[np.ndarray]:
@@ -41,10 +41,14 @@ def _pictures(example: Example) -> Iterable[np.ndarray]:
             yield pixels
 
 
-def _save_one(folder: pathlib.Path, pixels: np.ndarray) -> str:
+def _digest(pixels: np.ndarray) -> str:
     content = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=12)
     content.update(np.ascontiguousarray(pixels))
-    names = [f"{FOLDER}/{content.hexdigest()}{suffix}" for suffix in (".png", ".jpg")]
+    return content.hexdigest()
+
+
+def _save(folder: pathlib.Path, digest: str, pixels: np.ndarray) -> str:
+    names = [f"{FOLDER}/{digest}{suffix}" for suffix in (".png", ".jpg")]
     for name in names:
         if (folder / name).is_file():
             return name

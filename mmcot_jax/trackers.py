@@ -183,7 +183,7 @@ class Sender:
     """Sends records to a tracker from a thread of its own; `None` as a tracker sends nothing."""
 
     def __init__(self, open_tracker: Callable[[], Tracker] | None = None, name: str = ""):
-        self._name, self._lost, self._told = name, 0, False
+        self._name, self._given, self._sent, self._told = name, 0, 0, False
         self._waiting: queue.Queue = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, args=(open_tracker,), daemon=True)
         if open_tracker:
@@ -207,21 +207,20 @@ class Sender:
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)
         self._thread.join(END_SECONDS)
-        self._lost += self._waiting.qsize() - 1 if self._thread.is_alive() else 0
         if self._thread.is_alive():
             global _hangs
             _hangs = True
             self._tell(f"does not end within {END_SECONDS:.0f} s")
-        if self._lost > 0:
-            print(f"{self._name}: {self._lost} records are missing there", file=sys.stderr)
+        if lost := self._given - self._sent:
+            print(f"{self._name}: {lost} records are missing there", file=sys.stderr)
 
     def _put(self, call: Callable[[Tracker], None]) -> None:
         if not self._thread.is_alive():
             return
+        self._given += 1
         try:
             self._waiting.put_nowait(call)
         except queue.Full:
-            self._lost += 1
             self._tell(f"is behind by {WAITING} records")
 
     def _work(self, open_tracker: Callable[[], Tracker]) -> None:
@@ -234,9 +233,8 @@ class Sender:
             try:
                 if tracker:
                     call(tracker)
-                self._lost += tracker is None
+                    self._sent += 1
             except BaseException as error:
-                self._lost += 1
                 self._tell(f"failed ({_line(error)})")
         try:
             if tracker:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from mmcot_jax.errors import check_choice
 from mmcot_jax.example import Example, Segment
@@ -24,6 +25,9 @@ from mmcot_jax.grids import (
     shortest,
 )
 from mmcot_jax.grids.pictures import check_size, draw
+
+ConfigGroup = Mapping[str, Any] | ConfigDict
+"""Options, as a config or as a dict."""
 
 SPLITS = ("train", "validation", "test")
 CHAINS = ("drawn", "textual", "both", "none")
@@ -128,7 +132,7 @@ def stream(
     )
 
 
-def eval_options(options: Mapping[str, Any], _: Any, train: Mapping[str, Any]) -> dict[str, Any]:
+def eval_options(options: ConfigGroup, _: Any, train: ConfigGroup) -> dict[str, Any]:
     """Returns the options of an evaluation set: `trained` are the training set's sides."""
     return {"trained": tuple(train["sizes"]), **options} if "sizes" in train else dict(options)
 

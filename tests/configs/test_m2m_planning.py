@@ -1,10 +1,13 @@
 """The presets of ways through grids."""
 
+import json
+
 import pytest
+from helpers.flags import ROOT
 
 from assets.make_grid_files import GRID
 from configs import m2m
-from mmcot_jax import models, rewards, stages, tasks
+from mmcot_jax import main, models, rewards, stages, tasks
 from mmcot_jax.models.chameleon.config import VQGANConfig
 
 TINY = [preset for preset in m2m.PLANNING if not preset.endswith("7b")]
@@ -43,3 +46,24 @@ def test_the_rivals_are_sft_alone_that_computes_as_much(base):
         assert tuple(c.stages) == ("sft", "eval") and c.data.train.walk == walk
         assert c.sft.max_steps == learned.sft.max_steps + 4 * learned.grpo.max_steps
         assert c.eval == learned.eval and c.model == learned.model
+
+
+@pytest.mark.slow
+def test_drawn_ways_are_decoded_for_rewards_and_for_every_evaluation(tmp_path):
+    small = {
+        "sft.max_steps": 2, "grpo.max_steps": 2, "grpo.eval_steps": 1, "grpo.eval_count": 4,
+        "grpo.num_generations_eval": 2, "grpo.prompts_per_step": 8, "grpo.num_generations": 2,
+        "grpo.max_completion_length": 40, "eval.max_completion_length": 40, "eval.batch_size": 8,
+        "eval.data.count": 4, "data.train.count": 40, "data.grpo.count": 20,
+        "model.decoder.width": 32, "model.decoder.layers": 1, "model.decoder.unroll": 1,
+    }  # fmt: skip
+    flags = [f"--config.{key}={value}" for key, value in small.items()]
+    config = f"--config={ROOT}/configs/m2m.py:planning"
+    assert main.main([config, f"--workdir={tmp_path}", *flags]) == 0
+    found = json.loads((tmp_path / "results.json").read_text())["frozenlake"]
+    assert found["n"] == 8 and set(found["sides"]) == {"3", "4"}
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["stage"] == "grpo" and "rewards/goal/mean" in line]
+    assert len(steps) == 2 and all(line["failures/goal"] == 0 for line in steps)
+    assert all(-5 <= line["rewards/progress/mean"] <= 1 for line in steps)
+    assert any("eval_pass@1" in line for line in lines)

@@ -1,7 +1,5 @@
 """Questions are asked in order, in whole batches, each rendered when it is asked."""
 
-from types import SimpleNamespace
-
 import jax
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import answer as answering
 from mmcot_jax.example import Example, Reply
-from mmcot_jax.rollout.generate import PromptShapes
+from mmcot_jax.rollout.generate import Generations, PromptShapes
 
 C = {
     "batch_size": 8,
@@ -41,7 +39,7 @@ class Generator:
         tokens = np.full(len(replies), 2)
         ended = np.ones(len(replies), bool)
         ids = [np.zeros(2, np.int32)] * len(replies)
-        return SimpleNamespace(replies=replies, ids=ids, tokens=tokens, ended=ended)
+        return Generations(None, replies, ids, tokens, ended, tokens)
 
 
 @pytest.fixture
