@@ -5,6 +5,10 @@ A module that judges answers has
     def summarize(answered) -> tuple[results, rows]: ...   # for results.json and completions/
     def correct(answered) -> tuple[bool, ...]: ...         # for the accuracy that GRPO logs
 
+and, if it reads the pixels of drawn pictures,
+
+    NEEDS_IMAGES = True
+
 for `eval.picture_ablation`
 
     def answers(answered) -> tuple[str | None, ...]: ...   # as they are compared; None: no answer
@@ -20,6 +24,11 @@ from types import ModuleType
 from mmcot_jax import modules
 
 REQUIRED = ("summarize", "correct")
+
+
+def needs_images(judge: ModuleType) -> bool:
+    """True if a module reads the pixels of the pictures in replies."""
+    return bool(getattr(judge, "NEEDS_IMAGES", False))
 
 
 def names() -> list[str]:

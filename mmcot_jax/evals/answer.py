@@ -1,18 +1,21 @@
 """Examples to answers, batch by batch, in order."""
 
+import base64
+import io
 import itertools
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from PIL import Image
 
 from mmcot_jax import data, prompt_pictures
 from mmcot_jax import mesh as meshes
-from mmcot_jax.example import Answered, Example, Question, Reply, Row
+from mmcot_jax.example import Answered, Example, Picture, Question, Reply, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes, sample_numbers
@@ -62,6 +65,7 @@ def answer(
     key: jax.Array,
     log: Log | None = None,
     decode_images: bool = True,
+    gather_images: bool = False,
     preempted: Callable[[], bool] = never_preempted,
     beginnings: Beginnings | None = None,
     pictures_to: pathlib.Path | None = None,
@@ -71,7 +75,8 @@ def answer(
     `c` has `batch_size`, which divides as `mesh.check_rows` checks, `max_completion_length`, the
     fields of `Sampling`, and `num_generations` if an example has several answers, which are then
     adjacent. Answer g of example i draws with `fold_in(key, i * num_generations + g)`, whatever
-    the batch size. With `decode_images` the whole pictures of this process's rows are decoded.
+    the batch size. With `decode_images` the whole pictures of this process's rows are decoded, and
+    with `gather_images` every process has their pixels; otherwise only this one has.
     `preempted` is called after every batch; True stops. With `beginnings` every example has one
     answer, which is continued; the budget of a completion counts its beginning. The pictures of
     the first `MOST_SHOWN` questions are saved in the folder `pictures_to`, if it is given.
@@ -83,7 +88,7 @@ def answer(
     static = SampleStatic.of(c, "eval")
     rows = data.Rendered(examples, backbone.renderer.prompt)
     given = backbone, variables, rows, c, static, mesh, key
-    asker = _Batches(*given, beginnings, decode_images, pictures_to)
+    batched = _Batches(*given, beginnings, decode_images, gather_images, pictures_to)
     answered: list[Answered] = []
     began, written = time.monotonic(), 0
     batches = data.stream(
@@ -95,14 +100,14 @@ def answer(
         mine=meshes.rows(mesh, c["batch_size"]),
     )
     for step, batch in enumerate(batches):
-        found = asker.answer(batch)
+        found = batched.answer(batch)
         answered += found
         written += sum(a.tokens for a in found)
         if log:
             log.write(step, {"tokens_per_second": written / (time.monotonic() - began)})
             log.advance(step)
         if preempted():
-            raise Preempted(f"the evaluation was at its question {len(answered) // asker.g}")
+            raise Preempted(f"the evaluation was at its question {len(answered) // batched.g}")
     return answered
 
 
@@ -120,11 +125,13 @@ class _Batches:
         key: jax.Array,
         beginnings: Beginnings | None,
         decode_images: bool,
+        gather_images: bool,
         pictures_to: pathlib.Path | None,
     ):
         self._backbone, self._variables, self._rows, self._key = backbone, variables, rows, key
         self._beginnings, self._budget = beginnings, static.length
-        self._decode_images, self._pictures_to = decode_images, pictures_to
+        self._decode_images, self._gather_images = decode_images, gather_images
+        self._pictures_to = pictures_to
         self._batch_size = c["batch_size"]
         lengths, draws = rows.lengths, True
         if beginnings:
@@ -161,7 +168,8 @@ class _Batches:
             for n, (number, question) in enumerate(zip(numbers, questions, strict=True))
             for k in range(g)
         }
-        return _gather(ours, lambda n: self._rows.examples[n // g].without_pixels, read)
+        example = lambda n: self._rows.examples[n // g].without_pixels  # noqa: E731
+        return _gather(ours, example, read, self._gather_images)
 
     def _sample(
         self, questions: Sequence[Question], numbers: Sequence[int], filler: Sequence[int]
@@ -212,19 +220,60 @@ def _gather(
     ours: Mapping[int, Answered],
     example: Callable[[int], Example],
     read: Callable[[np.ndarray], Reply],
+    images: bool = False,
 ) -> list[Answered]:
-    """Answers of all processes in the order of their numbers; other replies are read from ids."""
+    """Returns the answers of all processes in the order of their numbers.
+
+    Other processes' replies are read from ids, and have their pixels with `images`.
+    """
     if jax.process_count() == 1:
         return list(ours.values())
     sent = [
-        (n, a.ids.tolist(), a.prompt_pictures, a.prompt, a.tokens, a.ended) for n, a in ours.items()
+        (
+            n,
+            a.ids.tolist(),
+            [to_base64(p.pixels) for p in a.reply.pictures] if images else [],
+            a.prompt_pictures,
+            a.prompt,
+            a.tokens,
+            a.ended,
+        )
+        for n, a in ours.items()
     ]
     found = dict(ours)
-    for number, written, shown, *rest in itertools.chain(*meshes.all_gather_objects(sent)):
+    for number, written, pixels, shown, *rest in itertools.chain(*meshes.all_gather_objects(sent)):
         if number not in found:
             ids = np.array(written, np.int32)
-            found[number] = Answered(example(number), read(ids), *rest, ids, tuple(shown))
+            reply = with_pixels(read(ids), map(from_base64, pixels)) if images else read(ids)
+            found[number] = Answered(example(number), reply, *rest, ids, tuple(shown))
     return [found[number] for number in sorted(found)]
+
+
+def to_base64(pixels: np.ndarray | None) -> str:
+    """Returns a picture, uint8 [H W 3], as the text of a PNG file; "" for None."""
+    if pixels is None:
+        return ""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def from_base64(text: str) -> np.ndarray | None:
+    """Returns the picture of `to_base64`."""
+    if not text:
+        return None
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        return np.array(image)
+
+
+def with_pixels(reply: Reply, pixels: Iterator[np.ndarray | None]) -> Reply:
+    """Returns a reply whose pictures have these pixels, in their order."""
+    return Reply(
+        tuple(
+            segment._replace(pixels=next(pixels)) if isinstance(segment, Picture) else segment
+            for segment in reply.segments
+        )
+    )
 
 
 def decoded_pictures(backbone: Backbone, reply: Reply) -> list[np.ndarray | None]:

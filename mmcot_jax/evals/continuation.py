@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
-from mmcot_jax.evals import picture_ablation
+from mmcot_jax.evals import needs_images, picture_ablation
 from mmcot_jax.evals.answer import Beginnings, answer, decoded_pictures
 from mmcot_jax.evals.picture_ablation import FORMS, Chain, Outcome
 from mmcot_jax.example import Answered, Example
@@ -85,7 +85,7 @@ def ablate(
             with Log(workdir, f"{stage}_{form}", batches, process_index=jax.process_index()) as log:
                 forms[form] = answer(
                     backbone, variables, chosen, c, mesh=mesh, key=key, log=log,
-                    preempted=preempted, beginnings=beginnings,
+                    preempted=preempted, beginnings=beginnings, gather_images=needs_images(judge),
                 )  # fmt: skip
     outcomes = _outcomes([answered[chain.number] for chain, _ in pairs], forms, judge)
     _write(

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax import trackers
-from mmcot_jax.evals import harness, picture_ablation, table
+from mmcot_jax.evals import harness, needs_images, picture_ablation, table
 from mmcot_jax.evals.answer import answer, decoded_pictures, lengths
 from mmcot_jax.evals.continuation import ablate
 from mmcot_jax.example import Example
@@ -74,6 +74,7 @@ def results_of(
         folder = workdir / "completions"
         with Log(workdir, stage, batches, process_index=jax.process_index()) as log:
             options = where | {"log": log, "pictures_to": folder}
+            options["gather_images"] = needs_images(judge)
             answered = answer(backbone, variables, examples, c, **options)
         results[name], rows = judge.summarize(answered)
         rows = [
@@ -169,10 +170,11 @@ def assess(
     """
 
     def correct(c: Mapping[str, Any]) -> np.ndarray:
-        decode = getattr(questions.judge, "NEEDS_IMAGES", False)
+        needed = needs_images(questions.judge)
         answered = answer(
-            backbone, variables, questions.examples, c, mesh=mesh, key=key, decode_images=decode
-        )
+            backbone, variables, questions.examples, c, mesh=mesh, key=key,
+            decode_images=needed, gather_images=needed,
+        )  # fmt: skip
         return np.array(questions.judge.correct(answered))
 
     found = {"accuracy": float(correct(eval_config).mean())}

@@ -1,12 +1,14 @@
 """Questions are asked in order, in whole batches, each rendered when it is asked."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import answer as answering
-from mmcot_jax.example import Example, Reply
+from mmcot_jax.example import Answered, Example, Picture, Reply
 from mmcot_jax.rollout.generate import Generations, PromptShapes
 
 C = {
@@ -75,6 +77,42 @@ def test_several_answers_of_a_question_are_next_to_each_other(answer):
     found = answer(num_generations=2)
     assert [a.reply.text for a in found[:4]] == ["q/0 0 0", "q/0 0 1", "q/1 1 0", "q/1 1 1"]
     assert len(found) == 22 and found[-1].example.id == "q/10"
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_every_process_has_the_pixels_of_all_if_they_are_needed(monkeypatch, images):
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (2 * n, 3, 3), dtype=np.uint8) for n in (1, 2, 3)]
+    shown = [[pictures[0], pictures[1]], [None, pictures[2]], []]
+
+    def read(ids: np.ndarray) -> Reply:
+        return Reply(tuple(Picture(np.zeros(4, np.int32)) for _ in range(len(shown[ids[0]]))))
+
+    def answered(n: int) -> Answered:
+        reply = answering.with_pixels(read(np.array([n])), iter(shown[n]))
+        return Answered(EXAMPLES[n], reply, "?", 4, True, np.array([n], np.int32), ("a.png",))
+
+    sent = {}
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for process, ours in enumerate(([0, 2], [1])):  # what each sends, before any answers
+
+        def gather(value, process=process):
+            sent[process] = json.loads(json.dumps(value))
+            return []
+
+        monkeypatch.setattr(meshes, "all_gather_objects", gather)
+        answering._gather({n: answered(n) for n in ours}, EXAMPLES.__getitem__, read, images)
+    monkeypatch.setattr(meshes, "all_gather_objects", lambda _: [sent[0], sent[1]])
+    for ours in ([0, 2], [1]):
+        found = answering._gather(
+            {n: answered(n) for n in ours}, EXAMPLES.__getitem__, read, images
+        )
+        assert [a.example for a in found] == EXAMPLES[:3]
+        for n, a in enumerate(found):
+            kept = shown[n] if images or n in ours else [None] * len(shown[n])
+            for picture, pixels in zip(a.reply.pictures, kept, strict=True):
+                np.testing.assert_equal(picture.pixels, pixels)
+            assert (a.tokens, a.ended, a.prompt_pictures) == (4, True, ("a.png",))
 
 
 def test_what_was_answered_holds_no_photograph(answer):
