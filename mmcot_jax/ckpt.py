@@ -280,10 +280,9 @@ class Checkpoints:
         ]
         if faults:
             kind = "optimizer" if faults[0].startswith("opt.") else "model"
-            more = [f"and {len(faults) - _LISTED} more"] if len(faults) > _LISTED else []
             raise ValueError(
                 f"the checkpoint {self._folder / str(step)} is of another {kind}: "
-                f"{'; '.join([*faults[:_LISTED], *more])}: take its config, or another workdir"
+                f"{'; '.join(errors.shorten(faults, _LISTED))}: take its config, or another workdir"
             )
 
 

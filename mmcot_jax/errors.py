@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 STATUS = 2
 """Exit status of a command whose input is at fault, or whose disk."""
@@ -57,6 +57,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """Returns `", did you mean 'sft.steps'?"`, or "" if no known word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f", did you mean {near[0]!r}?" if near else ""
+
+
+def shorten(items: Sequence[str], most: int) -> list[str]:
+    """Returns the first `most` items, and `and N more` if there are others."""
+    left = len(items) - most
+    return [*items[:most], *([f"and {left} more"] if left > 0 else [])]
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmcot_jax import errors
+
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
 
@@ -202,9 +204,8 @@ def listed(faults: Mapping[str, Sequence[str]], most: int = 20) -> str:
     """Returns `2 missing (a, b); 1 unexpected (c)`: non-empty kinds, at most `most` names each."""
     groups = []
     for kind, names in faults.items():
-        more = [f"and {len(names) - most} more"] if len(names) > most else []
         if names:
-            groups.append(f"{len(names)} {kind} ({', '.join([*names[:most], *more])})")
+            groups.append(f"{len(names)} {kind} ({', '.join(errors.shorten(names, most))})")
     return "; ".join(groups)
 
 

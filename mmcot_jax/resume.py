@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config
+from mmcot_jax import config, errors
 from mmcot_jax.config import Tree
 
 FILE = "config.json"
@@ -62,8 +62,7 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
             f"{key} is {config.shown(now)} here and {config.shown(then)} there"
             for key, (then, now) in refused.items()
         ]
-        left = len(listed) - _LISTED
-        differences = "; ".join(listed[:_LISTED]) + (f"; and {left} more" if left > 0 else "")
+        differences = "; ".join(errors.shorten(listed, _LISTED))
         raise ValueError(
             f"{workdir} holds a run of another config: {differences}: give another --workdir, or "
             "remove this one"

@@ -5,7 +5,6 @@ weights that the stage began with, `results` is what results.json is for the las
 """
 
 import itertools
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +19,8 @@ from mmcot_jax.log import write_json
 from mmcot_jax.train.saved import Checkpoint, checkpoints, load_policy
 from mmcot_jax.types import Backbone, Variables
 
-FILE = "series.json"
 ALL = "all"
 _KINDS = ("last", "best")
-Row = dict[str, Any]
 
 
 def check(names: Sequence[str], stages: Sequence[str]) -> None:
@@ -81,21 +78,6 @@ def _is_named(found: Checkpoint, name: str, every: Sequence[Checkpoint]) -> bool
     return not which or kind or which == str(found.step)
 
 
-def read(path: pathlib.Path) -> list[Row]:
-    """Returns the rows of a series.json; none if it is not there.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    if not path.is_file():
-        return []
-    try:
-        rows = json.loads(path.read_text())
-        return [{**row, "results": dict(row["results"])} for row in rows]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is no series of checkpoints; remove it") from None
-
-
 def evaluate(
     workdir: pathlib.Path,
     chosen: Sequence[Checkpoint],
@@ -115,10 +97,9 @@ def evaluate(
     Raises:
         Preempted: the next run evaluates this checkpoint again, and none before it.
     """
-    path = workdir / FILE
     wanted = {*sets} | ({picture_ablation.GROUP} if c.get("picture_ablation") else set())
     rows, faults = meshes.all_gather_objects(
-        (read(path), [ckpt.find_fault(x.folder) for x in chosen])
+        (table.read_series(workdir), [ckpt.find_fault(x.folder) for x in chosen])
     )[0]
     done = {(row["stage"], row["step"]): row for row in rows}
     variables = None
@@ -127,7 +108,7 @@ def evaluate(
         if wanted <= earlier.keys():
             continue
         if fault:
-            _print(f"{found.folder} is damaged: {fault}; left out of {FILE}")
+            _print(f"{found.folder} is damaged: {fault}; left out of {table.SERIES}")
             continue
         _print(f"{found.stage} step {found.step}: evaluating its checkpoint")
         variables = variables or first()
@@ -143,12 +124,12 @@ def evaluate(
         )
         done[found.stage, found.step] = _row(found) | {"results": _merge(earlier, results)}
         if is_main_process():
-            write_json(path, list(done.values()))
+            write_json(workdir / table.SERIES, list(done.values()))
             numbers = dict(table.flat(results))
             trackers.current().scalars(f"{found.stage}_checkpoints", found.step, numbers)
 
 
-def _row(found: Checkpoint) -> Row:
+def _row(found: Checkpoint) -> dict[str, Any]:
     saved = ckpt.read_data(found.folder.parent, found.step)
     start = saved.get("start") or {}
     return {

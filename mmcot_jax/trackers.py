@@ -183,7 +183,7 @@ class Sender:
     """Sends records to a tracker from a thread of its own; `None` as a tracker sends nothing."""
 
     def __init__(self, open_tracker: Callable[[], Tracker] | None = None, name: str = ""):
-        self._name, self._given, self._sent, self._told = name, 0, 0, False
+        self._name, self._given, self._sent, self._warned = name, 0, 0, False
         self._waiting: queue.Queue = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, args=(open_tracker,), daemon=True)
         if open_tracker:
@@ -210,7 +210,7 @@ class Sender:
         if self._thread.is_alive():
             global _hangs
             _hangs = True
-            self._tell(f"does not end within {END_SECONDS:.0f} s")
+            self._warn(f"does not end within {END_SECONDS:.0f} s")
         if lost := self._given - self._sent:
             print(f"{self._name}: {lost} records are missing there", file=sys.stderr)
 
@@ -221,30 +221,30 @@ class Sender:
         try:
             self._waiting.put_nowait(call)
         except queue.Full:
-            self._tell(f"is behind by {WAITING} records")
+            self._warn(f"is behind by {WAITING} records")
 
     def _work(self, open_tracker: Callable[[], Tracker]) -> None:
         tracker = None
         try:
             tracker = open_tracker()
         except BaseException as error:  # SystemExit too: a library must not end the run
-            self._tell(f"cannot begin ({_line(error)})")
+            self._warn(f"cannot begin ({_line(error)})")
         while (call := self._waiting.get()) is not None:
             try:
                 if tracker:
                     call(tracker)
                     self._sent += 1
             except BaseException as error:
-                self._tell(f"failed ({_line(error)})")
+                self._warn(f"failed ({_line(error)})")
         try:
             if tracker:
                 tracker.finish()
         except BaseException as error:
-            self._tell(f"failed at its end ({_line(error)})")
+            self._warn(f"failed at its end ({_line(error)})")
 
-    def _tell(self, fault: str) -> None:
-        if not self._told:
-            self._told = True
+    def _warn(self, fault: str) -> None:
+        if not self._warned:
+            self._warned = True
             print(f"{self._name} {fault}: the run goes on without it", file=sys.stderr)
 
 

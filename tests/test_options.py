@@ -11,7 +11,7 @@ from helpers.flags import flags
 from mmcot_jax import config, options, stages
 from mmcot_jax import main as command
 from mmcot_jax.options import markdown
-from mmcot_jax.options.table import OPTIONS
+from mmcot_jax.options.table import OPTIONS, STAGES
 
 ROOT = pathlib.Path(__file__).parents[1]
 PRESETS = {
@@ -244,6 +244,10 @@ def test_pefts_names_of_layers_are_taken():
 )
 def test_what_may_change_between_two_starts_of_a_run(key, expected):
     assert options.may_change(key) is expected
+
+
+def test_the_stages_are_those_that_a_run_has():
+    assert tuple(stages.STAGES) == STAGES
 
 
 def test_the_tables_of_the_options_and_of_trls_names_are_the_printed_ones():

@@ -11,6 +11,7 @@ import pytest
 from helpers.flags import ROOT, TINIEST, flags
 
 from mmcot_jax import ckpt, main, series
+from mmcot_jax.evals import table
 from mmcot_jax.report.__main__ import main as report
 
 STAGES = ("sft", "grpo")
@@ -63,10 +64,10 @@ def test_a_checkpoint_that_is_not_there_is_named_with_those_there_are(run):
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1]", '[{"stage": "sft"}]'])
 def test_a_damaged_series_is_one_line(tmp_path, text):
-    assert series.read(tmp_path / "series.json") == []
+    assert table.read_series(tmp_path) == []
     (tmp_path / "series.json").write_text(text)
     with pytest.raises(ValueError, match=r"series.json is no series of checkpoints; remove it"):
-        series.read(tmp_path / "series.json")
+        table.read_series(tmp_path)
 
 
 def test_results_of_sets_that_were_evaluated_before_are_kept():
@@ -97,16 +98,16 @@ def test_a_killed_series_of_a_finished_run_goes_on_and_evaluates_each_once(tmp_p
         first = subprocess.Popen(
             [sys.executable, "-m", "mmcot_jax.main", *argv], cwd=ROOT, stdout=log, stderr=log
         )
-        while first.poll() is None and len(series.read(workdir / "series.json")) < 3:
+        while first.poll() is None and len(table.read_series(workdir)) < 3:
             time.sleep(0.02)
         first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    before = series.read(workdir / "series.json")
+    before = table.read_series(workdir)
     files = {path: path.stat().st_mtime_ns for path in (workdir / "completions").glob("*.jsonl")}
     capfd.readouterr()
     assert main.main(argv) == 0
     said = capfd.readouterr().err
-    rows = series.read(workdir / "series.json")
+    rows = table.read_series(workdir)
     steps = [("sft", 2), *(("grpo", step) for step in range(1, 8))]
     assert [(row["stage"], row["step"]) for row in rows] == steps
     assert 3 <= len(before) < 8 and rows[: len(before)] == before

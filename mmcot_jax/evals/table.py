@@ -1,10 +1,13 @@
-"""Tables of the numbers that runs leave, whatever their task. No jax."""
+"""Numbers that runs leave, whatever their task, and tables of them. No jax."""
 
+import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.table import Table
+
+from mmcot_jax import textfile
 
 
 def numbers(runs: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -36,6 +39,29 @@ def flat(results: Mapping[str, Any], above: str = "") -> list[tuple[str, int | f
         elif isinstance(value, int | float):
             found.append((f"{above}{name}", value))
     return found
+
+
+SERIES = "series.json"
+"""A run's file of evaluated checkpoints: rows {"stage", "step", "results", ...}."""
+
+
+def read_series(run: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the rows of a run's series of checkpoints; none without the file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = run / SERIES
+    if not path.is_file():
+        return []
+    try:
+        rows = textfile.parse_json(textfile.read_text(path))
+        return [
+            {**row, "stage": row["stage"], "step": row["step"], "results": dict(row["results"])}
+            for row in rows
+        ]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is no series of checkpoints; remove it") from None
 
 
 class Spread(NamedTuple):

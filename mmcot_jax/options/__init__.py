@@ -13,9 +13,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmcot_jax.errors import suggest
-from mmcot_jax.options.table import LORA_TARGETS, OPTIONS, Option
+from mmcot_jax.options.table import LORA_TARGETS, OPTIONS, STAGES, Option
 
-_STAGES = ("sft", "grpo", "eval")
 _BY_KEY = {option.key: option for option in OPTIONS}
 _EXAMPLES = re.compile(r"^(data\.(train|grpo)|eval\.data|eval\.sets\.[^.]+)\.")
 _TOWERS = r"vision|vqgan|seed|unclip\.unet|unclip\.vae|clip(\.vision|\.text)?"
@@ -128,11 +127,11 @@ def _stages(c: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _check_order(stages: Sequence[str], model: Mapping[str, Any]) -> None:
-    known = ", ".join(_STAGES)
+    known = ", ".join(STAGES)
     if not stages:
         raise ValueError(f"stages is empty; give some of {known}")
     for name, after in itertools.zip_longest(stages, stages[1:]):
-        if name not in _STAGES:
+        if name not in STAGES:
             raise ValueError(f"stages has {name!r}; there are: {known}")
         if name == after == "eval":
             raise ValueError("stages has eval twice in a row: both would be the same; leave one")

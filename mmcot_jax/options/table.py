@@ -25,6 +25,7 @@ from mmcot_jax.options.values import (
     whole_numbers,
 )
 
+STAGES = ("sft", "grpo", "eval")
 WHAT = ("lora", "all")
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")

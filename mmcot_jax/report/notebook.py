@@ -186,7 +186,7 @@ def _question_pictures(
     They are those that the run stored, or else those of the data.
     """
     stored = {
-        chain.id: [read_png(path) for path in chain.prompt_pictures]
+        chain.id: [read_picture(path) for path in chain.prompt_pictures]
         for chain in found
         if chain.prompt_pictures
     }
@@ -197,7 +197,7 @@ def _question_pictures(
         return stored, f"The pictures of the questions are not shown: {error}"
 
 
-def read_png(path: pathlib.Path) -> np.ndarray:
+def read_picture(path: pathlib.Path) -> np.ndarray:
     """Returns a stored picture, uint8 [H W 3]."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
@@ -229,8 +229,10 @@ def _cells(cells: Iterable[str]) -> str:
     return f"<tr>{shown}</tr>"
 
 
-def _row(chain: Chain, asked: Sequence[np.ndarray]) -> str:
-    prompt = _interleave(_CHAT.sub("", chain.prompt), [_boxed(pixels, chain) for pixels in asked])
+def _row(chain: Chain, pictures: Sequence[np.ndarray]) -> str:
+    prompt = _interleave(
+        _CHAT.sub("", chain.prompt), [_boxed(pixels, chain) for pixels in pictures]
+    )
     reply = _interleave(chain.reply, [_image(path.read_bytes()) for path in chain.pictures])
     return _cells((prompt, reply, _verdict(chain)))
 

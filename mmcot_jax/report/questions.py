@@ -13,9 +13,6 @@ from mmcot_jax import tasks
 from mmcot_jax.example import Example
 from mmcot_jax.report.runs import Run
 
-_QUIET = {"progress": False, "processes": 0}
-"""Options of drawn puzzles: here, in this process, without a bar."""
-
 
 def read_pictures(run: Run, file: str, ids: Collection[str]) -> dict[str, list[np.ndarray]]:
     """Returns the pictures, uint8 [H W 3], of the questions of a file of completions, by id.
@@ -52,7 +49,8 @@ def _examples(config: Mapping[str, Any], file: str) -> Iterator[Example]:
     task = tasks.get(name)
     if not file.startswith("grpo_step") and hasattr(task, "eval_options"):
         group = task.eval_options(group, evaluation, data.get("train", {}))
-    quiet = {option: value for option, value in _QUIET.items() if option in group}
+    # without workers, and without a bar
+    group = {k: v for k, v in group.items() if k not in task.COSMETIC_OPTIONS}
     shared = {option: data.get(option) for option in ("on_bad_record", "max_image_pixels")}
-    _, options = tasks.resolve(name, {**group, **quiet}, shared)
+    _, options = tasks.resolve(name, group, shared)
     return task.stream(**options)

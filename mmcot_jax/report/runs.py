@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mmcot_jax import textfile
 from mmcot_jax.errors import check_choice
+from mmcot_jax.evals.table import read_series
 
 POINTS = 1000
 """A curve has at most so many: a longer one is thinned evenly, and keeps its last point."""
@@ -100,17 +101,7 @@ def _read(folder: pathlib.Path, name: str) -> Run:
     if (judge := folder / "judge/results.json").is_file():
         results["judge"] = _object(judge)
     curves = read_curves(folder / "metrics.jsonl")
-    return Run(name, folder, config, curves, results, _series(folder / "series.json"))
-
-
-def _series(path: pathlib.Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    rows = textfile.parse_json(textfile.read_text(path))
-    names = {"stage", "step", "results"}
-    if not isinstance(rows, list) or not all(isinstance(r, dict) and names <= {*r} for r in rows):
-        raise ValueError(f"{path} is no series of checkpoints; remove it")
-    return rows
+    return Run(name, folder, config, curves, results, read_series(folder))
 
 
 def _object(path: pathlib.Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A task gives `Place`: how a layout is sampled and how its cells are called.
 """
 
 import random
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,11 +24,11 @@ from mmcot_jax.grids import (
     shortest,
 )
 from mmcot_jax.grids.pictures import check_size, draw
+from mmcot_jax.tasks._splits import SPLITS, split_of
 
 ConfigGroup = Mapping[str, Any] | ConfigDict
 """Options, as a config or as a dict."""
 
-SPLITS = ("train", "validation", "test")
 CHAINS = ("drawn", "textual", "both", "none")
 WALKS = ("random", "optimal")
 QUESTIONS = ("words", "picture")
@@ -137,11 +136,6 @@ def eval_options(options: ConfigGroup, _: Any, train: ConfigGroup) -> dict[str, 
     return {"trained": tuple(train["sizes"]), **options} if "sizes" in train else dict(options)
 
 
-def split_of(rows: Sequence[str]) -> str:
-    """Returns the split of a layout: of ten, one is for the test and one for validation."""
-    return {0: "test", 1: "validation"}.get(zlib.crc32("/".join(rows).encode()) % 10, "train")
-
-
 def _grids(
     place: Place, side: int, split: str, seed: int, count: int, min_moves: int
 ) -> list[Grid]:
@@ -154,7 +148,7 @@ def _grids(
         misses += 1
         rows = place.sample(side, rng)
         free = [(r, c) for r, row in enumerate(rows) for c, x in enumerate(row) if x == FREE]
-        if split_of(rows) != split or len(free) < 2:
+        if split_of("/".join(rows)) != split or len(free) < 2:
             continue
         grid = Grid(rows, *rng.sample(free, 2), place.enterable)
         if grid not in found and distances(grid).get(grid.start, 0) >= min_moves:

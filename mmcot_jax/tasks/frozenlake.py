@@ -7,8 +7,8 @@ Source: the game is Gymnasium's; the task, its chains and its scores are those o
 arXiv 2505.11409. Start and goal may be any two cells of ice.
 """
 
+import functools
 import random
-from collections.abc import Iterator
 from typing import Any
 
 from mmcot_jax.example import Example
@@ -32,27 +32,11 @@ def _sample(side: int, rng: random.Random) -> tuple[str, ...]:
 LAKE = _grids.Place("frozenlake", _sample, "Lake", "Holes", enterable=True)
 
 
-def stream(
-    *,
-    count: int,
-    sizes: tuple[int, ...] = (3, 4),
-    seed: int = 0,
-    split: str = "train",
-    size: int = 256,
-    canvas: int | None = None,
-    chain: str = "textual",
-    walk: str = "random",
-    question: str = "words",
-    max_steps: int | None = None,
-    min_moves: int = 2,
-    trained: tuple[int, ...] | None = None,
-) -> Iterator[Example]:
-    """Yields questions about lakes; the options are those of `_grids.stream`."""
-    return _grids.stream(LAKE, **locals())
+stream = functools.partial(_grids.stream, LAKE)
 
 
 def load(**options: Any) -> list[Example]:
-    """Returns all examples of `stream`."""
+    """Returns all examples of `stream`, `_grids.stream` with its options."""
     return list(stream(**options))
 
 

@@ -6,8 +6,8 @@
 Source: chains and scores as in visual planning, arXiv 2505.11409. Here a wall is a cell.
 """
 
+import functools
 import random
-from collections.abc import Iterator
 from typing import Any
 
 from mmcot_jax.example import Example
@@ -43,27 +43,11 @@ def _sample(side: int, rng: random.Random) -> tuple[str, ...]:
 MAZE = _grids.Place("maze", _sample, "Maze", "Walls")
 
 
-def stream(
-    *,
-    count: int,
-    sizes: tuple[int, ...] = (4, 5),
-    seed: int = 0,
-    split: str = "train",
-    size: int = 256,
-    canvas: int | None = None,
-    chain: str = "textual",
-    walk: str = "random",
-    question: str = "words",
-    max_steps: int | None = None,
-    min_moves: int = 2,
-    trained: tuple[int, ...] | None = None,
-) -> Iterator[Example]:
-    """Yields questions about mazes; the options are those of `_grids.stream`."""
-    return _grids.stream(MAZE, **locals())
+stream = functools.partial(_grids.stream, MAZE, sizes=(4, 5))
 
 
 def load(**options: Any) -> list[Example]:
-    """Returns all examples of `stream`."""
+    """Returns all examples of `stream`, `_grids.stream` with its options."""
     return list(stream(**options))
 
 

@@ -6,7 +6,6 @@
 Source: Suhr et al. 2017, A Corpus of Natural Language for Visual Reasoning (CC-BY-4.0).
 """
 
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,12 @@ from mmcot_jax.tasks._grounded import SIGHT, Examples, Style
 from mmcot_jax.tasks._records import MAX_BAD, Gate, Record
 from mmcot_jax.tasks._schema import BadRecord
 from mmcot_jax.tasks._sources import Fields, Raw
+from mmcot_jax.tasks._splits import SPLITS, split_of
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = True
 COSMETIC_OPTIONS = ()
 
-SPLITS = ("train", "validation", "test")
 SIZE = (400, 100)
 """Width and height of a picture: three fields of 100 pixels, 50 apart."""
 FIELDS = {"left": 0, "middle": 150, "right": 300}
@@ -52,11 +51,6 @@ SCHEMA = {
     "image": schema.optional(schema.text),
     "directory": schema.optional(schema.text_or_number),
 }
-
-
-def split_of(sentence: str) -> str:
-    """Returns the split of a sentence and all its pictures: 1 in 10 test, 1 in 10 validation."""
-    return {0: "test", 1: "validation"}.get(zlib.crc32(sentence.encode()) % 10, "train")
 
 
 def read(name: str, fields: Fields, folder: Path) -> Record:

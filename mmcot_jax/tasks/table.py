@@ -11,7 +11,6 @@ values.
 
 import csv
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,12 @@ from mmcot_jax.tasks import _sources as sources
 from mmcot_jax.tasks._records import MAX_BAD, Gate, Record
 from mmcot_jax.tasks._schema import BadRecord
 from mmcot_jax.tasks._sources import Raw
+from mmcot_jax.tasks._splits import SPLITS, split_of
 
 EVALUATOR = "grounded"
 LAZY_IMAGES = True
 COSMETIC_OPTIONS = ()
 
-SPLITS = ("train", "validation", "test")
 COLUMNS = ("question", "answer", "image", "chain", "split")
 SCHEMA = {
     "question": schema.text,
@@ -127,11 +126,6 @@ def load(
             f"{split} in some rows, or more rows, of which a tenth are for {split}"
         )
     return Examples(records.limit(rows, count, split))
-
-
-def split_of(question: str) -> str:
-    """Returns the split of a question: 1 in 10 test, 1 in 10 validation."""
-    return {0: "test", 1: "validation"}.get(zlib.crc32(question.encode()) % 10, "train")
 
 
 def _rows(source: str, split: str, is_file: bool) -> Iterator[Raw]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmcot_jax import rules
 from mmcot_jax.options.table import OPTIMIZERS, SCHEDULES
 from mmcot_jax.train import optim
 from mmcot_jax.train.optim import DECAYS, optimizer, schedule, warmup_steps
@@ -59,6 +60,21 @@ def test_a_gradient_of_zeros_is_never_nan(off, epsilon):
 def test_the_schedules_and_optimizers_are_those_of_the_options():
     assert tuple(DECAYS) == SCHEDULES
     assert tuple(optim.OPTIMIZERS) == OPTIMIZERS
+
+
+def test_every_array_of_muons_state_has_a_rule_for_its_axes():
+    params = {
+        "layers": {"attention": {"q": {"kernel": jnp.ones((2, 4, 8))}}},
+        "embed": {"embedding": jnp.ones((16, 4))},
+    }
+    state = optimizer(SETTINGS | {"optim": "muon"}, steps=10).init(params)
+    found = {
+        "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in path): x.shape
+        for path, x in jax.tree_util.tree_leaves_with_path(state)
+    }
+    letters = {path: rules.letters(path, shape) for path, shape in found.items()}
+    momentum = [x for path, x in letters.items() if path.endswith("mu/layers/attention/q/kernel")]
+    assert momentum == ["ldh"] and len(found) > 4
 
 
 def test_muon_moves_the_layers_matrices_alike_in_all_directions_and_the_rest_as_adamw():
