@@ -233,7 +233,7 @@ class Embedded(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Steps of each fit, in order; the defaults took 13 minutes of one core."""
+    """Steps of each fit, in order; the defaults took 13 minutes of one core, each run by itself."""
 
     vae: int = 1200
     label: int = 3000

@@ -10,7 +10,7 @@ from mmcot_jax.report.tables import Table, number
 HEADLINES = {
     "official/accuracy": 1, "official/all/accuracy": 1, "short_answer/strict/accuracy": 1,
     "multiple_choice/strict/exam_score": 1, "llava_agreement/strict/accuracy": 1,
-    "strict/accuracy": 100, "strict/pass@1": 100,
+    "strict/accuracy": 100, "strict/pass@1": 100, "exact_match": 100,
 }  # fmt: skip
 """The number that stands for a set, the first that it has, and its factor to percent."""
 X_LABEL = "share of training, %"
