@@ -248,7 +248,7 @@ def planning(preset: str) -> ConfigDict:
     """FrozenLake of 3 x 3 and 4 x 4 cells, 16 ids a picture, a decoder of 0.7 million from scratch.
 
     SFT has random walks only: one in six is a shortest path, and a model that has learned them well
-    walks as they do. In words GRPO raised that from 0.14 to 0.53 on layouts that training never
+    walks as they do. In words GRPO raised that from 0.125 to 0.705 on layouts that training never
     had (seed 42, 200 grids, sampled).
     """
     text, rival = "text" in preset, preset.rpartition("-")[2]
