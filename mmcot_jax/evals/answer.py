@@ -258,11 +258,11 @@ def to_base64(pixels: np.ndarray | None) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def from_base64(text: str) -> np.ndarray | None:
+def from_base64(png: str) -> np.ndarray | None:
     """Returns the picture of `to_base64`."""
-    if not text:
+    if not png:
         return None
-    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         return np.array(image)
 
 
