@@ -32,7 +32,8 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
 
     Every process of a run calls it with the same config and the same, shared, `workdir`. SIGTERM
     to any process checkpoints and stops all of them. A completed run writes an empty file
-    `finished`. `command` is the command line, for config.json.
+    `finished`; the same config again only shows its results. `command` is the command line, for
+    config.json.
 
     Raises:
         ValueError: a fault of the config, the data or the weights, in one line.
@@ -56,6 +57,8 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
             return start
 
         start = on_main_process(take_workdir)
+        if stages.show_finished(c, workdir, bool(start and start.finished)):
+            return
         try:
             run = stages.Run(c, workdir, preempted)
             if start:  # in one process, now that it can be run

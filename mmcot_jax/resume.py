@@ -35,6 +35,8 @@ class Start(NamedTuple):
     """Key -> its value before and now."""
     earlier: list[dict[str, Any]]
     """The changes of earlier starts."""
+    finished: bool = False
+    """True if a run of the same config was completed."""
 
 
 def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool]) -> Start:
@@ -70,7 +72,7 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
     for stage in dict.fromkeys(c.stages):
         if _changes_length(c.get(stage, {}), stage, changed):
             _check_duration(workdir, c, stage)
-    return Start(True, changed, earlier)
+    return Start(True, changed, earlier, not changed and (workdir / FINISHED).is_file())
 
 
 def write(workdir: pathlib.Path, c: ConfigDict, start: Start, command: str = "") -> None:

@@ -1,6 +1,7 @@
 """The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
 
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
@@ -14,11 +15,11 @@ from mmcot_jax import data, errors, models, series, signals, store, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
-from mmcot_jax.evals import picture_ablation
+from mmcot_jax.evals import picture_ablation, table
 from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.evals.sets import check_ablation, eval_sets, evaluator, is_evaluated, task_name
 from mmcot_jax.example import Example, Row
-from mmcot_jax.hosts import Preempted, never_preempted
+from mmcot_jax.hosts import Preempted, is_main_process, never_preempted
 from mmcot_jax.options import check as check_options
 from mmcot_jax.rollout import encode
 from mmcot_jax.train import grpo, loop, policy, preflight, sft
@@ -54,6 +55,12 @@ def check(c: ConfigDict) -> None:
 def _trained(c: ConfigDict) -> list[str]:
     """The stages that train, in order."""
     return [name for name in dict.fromkeys(c.stages) if name in DATA]
+
+
+def is_trained(c: ConfigDict, workdir: pathlib.Path, stage: str) -> bool:
+    """True if a checkpoint completes a stage that trains; all processes return the same."""
+    saved = loop.saved_data(workdir, stage)
+    return bool(saved) and loop.is_finished(c[stage].to_dict(), saved)
 
 
 def make_meshes(c: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, Mesh]:
@@ -202,8 +209,7 @@ class Run:
             self._data[stage] = DATA[stage](self)
 
     def _is_finished(self, stage: str) -> bool:
-        saved = loop.saved_data(self.workdir, stage)
-        return bool(saved) and loop.is_finished(self.c[stage].to_dict(), saved)
+        return is_trained(self.c, self.workdir, stage)
 
     def data_of(self, stage: str) -> Any:
         """The data of a stage, for its own use: as `read_early` read it, or read now."""
@@ -313,11 +319,9 @@ def evaluate(run: Run) -> None:
     The last writes results.json and completions/eval.jsonl; an earlier one is named after the
     stage before it: results_sft.json, completions/eval_sft.jsonl.
     """
-    before = ["start", *run.done]
-    after = "" if len(before) == len(run.c.stages) else f"_{before[-1]}"
+    before, after = _evaluation_at(run.c.stages, len(run.done))
     named = run.snapshot._asdict()
-    ablation = bool(run.c.eval.get("picture_ablation"))
-    groups = (picture_ablation.GROUP,) * ablation
+    groups = (picture_ablation.GROUP,) * bool(run.c.eval.get("picture_ablation"))
     if not after:  # a series goes on after it
         groups += tuple(run.eval_sets)
     if (after or run.c.eval.get("checkpoints")) and evaluation.is_done(
@@ -328,6 +332,12 @@ def evaluate(run: Run) -> None:
     where = {"mesh": run.rollout_mesh, "key": run.key(2), "workdir": run.workdir, "after": after}
     evaluation.evaluate(*given, **where, policy=named, preempted=run.preempted)
     evaluation.show(run.workdir, before, after, run.eval_sets)
+
+
+def _evaluation_at(stages: Sequence[str], index: int) -> tuple[list[str], str]:
+    """Returns the stages before an evaluation, and the ending of its files' names."""
+    before = ["start", *stages[:index]]
+    return before, "" if index + 1 == len(stages) else f"_{before[-1]}"
 
 
 def evaluate_series(run: Run) -> None:
@@ -358,6 +368,28 @@ def run_all(run: Run) -> None:
         run.done.append(name)
     if run.c.eval.get("checkpoints"):
         evaluate_series(run)
+
+
+def show_finished(c: ConfigDict, workdir: pathlib.Path, finished: bool) -> bool:
+    """Shows the results of a run if it is `finished`; returns False if something of it is gone.
+
+    Neither data nor weights are read. All processes return what the main one finds.
+    """
+    at = [i for i, name in enumerate(c.stages) if name == "eval"]
+    names = [f"results{_evaluation_at(c.stages, i)[1]}.json" for i in at]
+    names += [table.SERIES] * bool(c.eval.get("checkpoints"))
+    there = finished and all((workdir / name).is_file() for name in names)
+    there = meshes.all_gather_objects(there)[0]
+    if not there or not all(is_trained(c, workdir, stage) for stage in _trained(c)):
+        return False
+    if is_main_process():
+        again = f"; to evaluate again, remove {' and '.join(names)} there" * bool(names)
+        print(f"{workdir}: all stages are complete{again}", file=sys.stderr)
+    if at:
+        judges = {name: evaluator(tasks.get(task_name(c, x))) for name, x in eval_sets(c).items()}
+        shown = {name: EvalSet((), judge) for name, judge in judges.items()}
+        evaluation.show(workdir, *_evaluation_at(c.stages, at[-1]), shown)
+    return True
 
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:

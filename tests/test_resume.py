@@ -56,6 +56,14 @@ def test_the_first_start_writes_the_config_and_the_same_again_leaves_it(tmp_path
     ]
 
 
+def test_a_run_of_the_same_config_is_finished_and_one_of_a_changed_config_is_not(tmp_path):
+    start(tmp_path)
+    assert not resume.check(tmp_path, made(), options.may_change).finished
+    (tmp_path / resume.FINISHED).touch()
+    assert resume.check(tmp_path, made(), options.may_change).finished
+    assert not resume.check(tmp_path, made(grpo__logging_steps=2), options.may_change).finished
+
+
 def test_the_command_is_recorded_and_may_be_written_in_another_way(tmp_path):
     for command, changes, recorded in (
         ("python -m mmcot_jax.main --config a.py", {}, "python -m mmcot_jax.main --config a.py"),

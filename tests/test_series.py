@@ -127,3 +127,16 @@ def test_a_killed_series_of_a_finished_run_goes_on_and_evaluates_each_once(tmp_p
         assert shown.startswith("prompts/") and (workdir / "completions" / shown).is_file()
     assert report([str(workdir), "--out", str(tmp_path / "page")]) == 0
     assert (tmp_path / "page/series.png").stat().st_size > 5_000
+    _shows_what_is_complete(workdir, argv, capfd)
+
+
+def _shows_what_is_complete(workdir, argv, capfd):
+    """A finished run that is started again shows its results and computes nothing."""
+    there = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    capfd.readouterr()
+    assert main.main(argv) == 0
+    said = capfd.readouterr()
+    remove = "to evaluate again, remove results.json and series.json there"
+    assert said.err == f"{workdir}: all stages are complete; {remove}\n"
+    assert "run" in said.out and "color_grid" in said.out
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()} == there
