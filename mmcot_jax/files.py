@@ -44,7 +44,8 @@ def atomic(path: str | pathlib.Path, mode: str = "wb") -> Iterator[IO]:
     try:
         make_folder(path.parent)
         with naming(path):
-            with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            text = {"encoding": "utf-8", "errors": "backslashreplace"}  # \ud800 is valid in JSON
+            with temporary.open(mode, **({} if "b" in mode else text)) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """A file or folder is the old one or the new one; leftovers of killed processes are removed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +86,12 @@ def test_folders_of_dead_processes_are_removed_and_of_living_ones_stay(tmp_path)
     with files.atomic_folder(tmp_path / "out"):
         pass
     assert names(tmp_path) == sorted([f".other.{DEAD}", alive, ".out.txt", "out"])
+
+
+def test_a_text_with_half_a_character_is_written_as_json_escapes_it(tmp_path):
+    files.write_text(tmp_path / "a.json", json.dumps({"é\ud800": 1}, ensure_ascii=False))
+    assert (tmp_path / "a.json").read_bytes() == '{"é\\ud800": 1}'.encode()
+    assert json.loads((tmp_path / "a.json").read_text()) == {"é\ud800": 1}
 
 
 KILLED = """

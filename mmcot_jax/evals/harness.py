@@ -89,7 +89,7 @@ def _question(answered: Answered) -> str:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 # ---- VLMEvalKit ----------------------------------------------------------------------------------

@@ -198,7 +198,11 @@ def collect(
 def _read_sound(read: Callable[[Raw], T]) -> Callable[[Raw], T]:
     def read_row(row: Raw) -> T:
         if row.fault:
-            raise BadRecord(row.fault, "not given as a JSON object")
+            is_table = row.fields is not None
+            reason = "with more texts than columns" if is_table else "not given as a JSON object"
+            raise BadRecord(row.fault, reason)
+        if not schema.is_whole(row.name):
+            raise BadRecord("has a name with half a character; write it anew", "with a broken name")
         return read(row)
 
     return read_row

@@ -63,11 +63,18 @@ def text(value: Any, name: str) -> str:
     """Reads text that is not blank."""
     if not isinstance(value, str) or not value.strip():
         raise _wrong(value, name, "text")
+    if not is_whole(value):
+        raise _wrong(value, name, "text without half characters")
+    return value
+
+
+def is_whole(value: str) -> bool:
+    """Returns whether a text has no half of a character, which UTF-8 cannot hold."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _wrong(value, name, "text without half characters") from None
-    return value
+        return False
+    return True
 
 
 def text_or_number(value: Any, name: str) -> str:

@@ -9,7 +9,6 @@ other column is in `extra`, so that a reward receives it by its name; the result
 values.
 """
 
-import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,13 +32,23 @@ EVALUATOR = "grounded"
 LAZY_IMAGES = True
 COSMETIC_OPTIONS = ()
 
+JUDGED = ("options", "possible_answers", "boxes", "space")
+"""Names in `extra` that the judge reads: no column has them."""
 COLUMNS = ("question", "answer", "image", "chain", "split")
+
+
+def _kind(value: Any, name: str) -> str | bool:
+    """Reads a text, a number, true or false."""
+    return value if isinstance(value, bool) else schema.text_or_number(value, name)
+
+
 SCHEMA = {
     "question": schema.text,
     "answer": schema.text_or_number,
     "image": schema.optional(schema.text),
     "chain": schema.optional(schema.text),
     "split": schema.optional(schema.text),
+    "kind": schema.optional(_kind),
 }
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _FILES = (*_DELIMITERS, ".json", ".jsonl")
@@ -109,9 +118,11 @@ def load(
             "data.source is empty; give your table, such as questions.csv with the columns "
             "question and answer"
         )
-    is_file = Path(source).suffix in _FILES
+    is_file = Path(source).suffix.lower() in _FILES
     if is_file:
         check_choice("split", split, SPLITS)
+    elif Path(source).is_file():
+        raise ValueError(f"{source} is no table that is read; save it as {', '.join(_FILES)}")
 
     def read(row: Raw) -> tuple[str, Record]:
         return _read(row, Path(source).parent if is_file else None, split, max_image_pixels)
@@ -133,29 +144,11 @@ def _rows(source: str, split: str, is_file: bool) -> Iterator[Raw]:
     if not is_file:
         source = sources.find_cached(source)
         yield from sources.rows_of(sources.from_datasets(source, split), source)
-    elif path.suffix not in _DELIMITERS:
-        yield from sources.from_file(path)
+    elif delimiter := _DELIMITERS.get(path.suffix.lower()):
+        text = io.StringIO(textfile.read_text(path))
+        yield from sources.from_csv(text, path, delimiter, ("question", "answer"))
     else:
-        yield from _csv_rows(path)
-
-
-def _csv_rows(path: Path) -> Iterator[Raw]:
-    """Yields the rows of a CSV or TSV; cells that are blank count as absent.
-
-    Raises:
-        ValueError: no such file, no text, or no column `question` or `answer`.
-    """
-    text = io.StringIO(textfile.read_text(path))
-    reader = csv.DictReader(text, delimiter=_DELIMITERS[path.suffix])
-    columns = [name for name in reader.fieldnames or () if name]
-    if missing := [name for name in ("question", "answer") if name not in columns]:
-        raise ValueError(
-            f"{path} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}: "
-            "name the columns in its first line"
-        )
-    for number, cells in enumerate(reader):
-        fields = {name: cell for name, cell in cells.items() if name and cell and cell.strip()}
-        yield Raw(f"{number:05}", f"{path}:{reader.line_num}", fields)
+        yield from sources.from_file(path, path.suffix.lower() == ".jsonl")
 
 
 def _read(row: Raw, folder: Path | None, split: str, max_pixels: int) -> tuple[str, Record]:
@@ -164,6 +157,11 @@ def _read(row: Raw, folder: Path | None, split: str, max_pixels: int) -> tuple[s
     `folder` is None for a dataset, whose rows are all of the `split`.
     """
     found = schema.read(row.fields, SCHEMA)
+    if taken := [name for name in JUDGED if row.fields.get(name) is not None]:
+        raise BadRecord(
+            f"has the column {taken[0]}, a name of what the judge reads; rename it",
+            f"with the column {taken[0]}",
+        )
     of, picture = split, row.picture
     if folder is not None:
         of = found["split"] or split_of(found["question"])
@@ -196,11 +194,11 @@ def _example(row: Record, pixels: np.ndarray | None) -> Example:
         answer=answers[0],
         rationale=(row.explanation,),
         extra={
+            "solution": row.explanation,
             **row.extra,
             "options": (),
             "possible_answers": answers,
             "boxes": (),
             "space": None,
-            "solution": row.explanation,
         },
     )

@@ -9,9 +9,6 @@ Source: VLMEvalKit, arXiv 2407.11691.
 import ast
 import base64
 import binascii
-import contextlib
-import csv
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,22 +86,12 @@ def load(
     file = Path(source)
     rows = list(_read_rows(file))
     stored = {
-        row.fields["index"]: row.fields["image"]
+        row.fields.get("index"): row.fields["image"]
         for row in rows
         if len(row.fields.get("image", "")) > LONGEST_INDEX
     }
     read = benchmarks.unique(lambda row: _read(row, stored, file.parent))
     return benchmarks.finish(rows, read, options, split)
-
-
-@contextlib.contextmanager
-def _large_cells() -> Iterator[None]:
-    """Lifts csv's limit of a cell, which is the process's: a picture is a cell."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def _read_rows(file: Path) -> Iterator[Raw]:
@@ -115,18 +102,11 @@ def _read_rows(file: Path) -> Iterator[Raw]:
     """
     if not file.is_file():
         raise ValueError(f"no records: {file} is not there; give a TSV file of VLMEvalKit")
-    with _large_cells(), file.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened, delimiter="\t")
+    with file.open(newline="", encoding="utf-8-sig") as opened:
         try:
-            missing = [x for x in ("index", "question") if x not in (reader.fieldnames or ())]
-            if missing:
-                raise ValueError(
-                    f"{file} has no column {', '.join(missing)}; give a TSV file of VLMEvalKit"
-                )
-            for number, cells in enumerate(reader):
-                fields = {x: cell for x, cell in cells.items() if x and cell and cell.strip()}
-                yield Raw(fields.get("index", f"{number:05}"), f"{file}:{reader.line_num}", fields)
-        except (UnicodeDecodeError, csv.Error) as error:
+            for row in sources.from_csv(opened, file, "\t", ("index", "question")):
+                yield row._replace(name=row.fields.get("index", row.name))
+        except UnicodeDecodeError as error:
             raise ValueError(f"{file} is no TSV in UTF-8: {error}") from None
 
 
@@ -184,7 +164,7 @@ def _texts(answer: str) -> tuple[str, ...]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return (answer,)
         if isinstance(listed, list) and listed and all(isinstance(x, str) for x in listed):
-            return tuple(listed)
+            return schema.texts(listed, "answer")
     return (answer,)
 
 

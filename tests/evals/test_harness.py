@@ -79,5 +79,12 @@ def test_other_tasks_have_columns_of_the_same_names(tmp_path):
     }  # fmt: skip
 
 
+def test_half_a_character_in_a_question_is_no_fault_of_the_files(tmp_path):
+    given = [answered("q/\ud800")]
+    harness.write(harness.FORMATS, tmp_path, run="run", name="x", answered=given, rows=[])
+    (line,) = (tmp_path / "samples_x.jsonl").read_text().splitlines()
+    assert json.loads(line)["doc"]["id"] == "q/\ud800"
+
+
 def test_the_option_names_all_formats():
     assert options.find("eval.sample_formats").values.names == tuple(harness.FORMATS)

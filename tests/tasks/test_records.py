@@ -29,6 +29,11 @@ def photo(tmp_path):
     return path
 
 
+def test_a_record_under_a_broken_name_is_one_line():
+    with pytest.raises(BadRecord, match=r"^record '\\ud800' of f.json has a name with half a char"):
+        records.collect([Raw("\ud800", "f.json", {})], lambda row: row, records.RAISE)
+
+
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [

@@ -83,6 +83,14 @@ def test_answers_are_judged_by_the_tag_and_counted_by_kind(tmp_path):
     assert results["kinds"] == {"animals": {"accuracy": 0.0, "n": 1}}
 
 
+def test_a_spreadsheet_s_table_is_read_with_its_large_cells_and_blank_rows(tmp_path):
+    (tmp_path / "my.CSV").write_bytes(
+        b"question,answer,split,solution\r\n,,,\r\nLong?,%b,train,x,\r\n,,,\r\n" % (b"b" * 200_000)
+    )
+    (example,) = table.load(str(tmp_path / "my.CSV"))
+    assert len(example.answer) == 200_000 and example.extra["solution"] == "x"
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -90,6 +98,13 @@ def test_answers_are_judged_by_the_tag_and_counted_by_kind(tmp_path):
         ({"question": " ", "answer": "7"}, r"has ' ' in question; text is expected"),
         (ROWS[0] | {"split": "dev"}, "has the split 'dev'; choose from train, validation, test"),
         (ROWS[0] | {"image": "/etc/a.png"}, "names a picture outside its data set: '/etc/a.png'"),
+        (
+            ROWS[0] | {"options": ["7", "8"]},
+            "has the column options, a name of what the judge",
+        ),
+        (ROWS[0] | {"kind": ["a"]}, r"has \['a'\] in kind; text is expected"),
+        (ROWS[0] | {"kind": float("nan")}, "has nan in kind; a number is expected"),
+        (ROWS[0] | {"kind": "\ud800"}, r"has '\\ud800' in kind; text without half characters is"),
         (ROWS[0] | {"split": "test"}, r"my.jsonl has 1 questions and none for train: add a col"),
     ],
 )
@@ -103,6 +118,16 @@ def test_a_row_that_cannot_be_used_is_one_line(tmp_path, row, message):
     [
         ("my.csv", "Question,Answer\na,b\n", "has no column question, answer; it has Question, An"),
         ("my.csv", "", "has no column question, answer; it has none: name the columns in its fir"),
+        ("my.csv", "question;answer\na;b\n", "it has question;answer: separate cells by ',', and"),
+        ("my.csv", "sep=,\nquestion,answer\na,b\n", "it has sep=: separate cells by ',', and name"),
+        ("my.csv", "question,answer,answer\na,b,c\n", "my.csv has the column answer twice; give"),
+        ("my.csv", "question,answer\ra,b\r", "my.csv is no CSV: new-line .* field; save it an"),
+        (
+            "my.csv",
+            "question,answer\nIs it, or not?,no\n",
+            "record '00000' of .*:2 has 3 cells and the table 2 columns; put a text that holds ','",
+        ),
+        ("my.xlsx", "PK", "my.xlsx is no table that is read; save it as .csv, .tsv, .json, .jsonl"),
         ("none.csv", None, "none.csv"),
         ("", None, "data.source is empty; give your table, such as questions.csv with"),
     ],

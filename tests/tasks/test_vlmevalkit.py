@@ -79,12 +79,17 @@ def test_a_picture_by_its_path(tmp_path):
         ({"image": "9"}, "has the image '9', which is neither base64 nor the index of a row"),
         ({"image": ""}, "has no field 'image_path'"),
         ({"B": "", "C": "green", "answer": "A"}, "has the options A, C; give A, B, ... without a"),
+        ({"index": ""}, "has no field 'index'"),
+        (
+            {"A": "", "B": "", "answer": r"['\ud800']"},
+            r"has '\\ud800' in answer\[0\]; text without",
+        ),
         ({"index": "0"}, "has the id 'vlmevalkit/0' of record '0' before it"),
     ],
 )
 def test_a_bad_row_is_one_line(tmp_path, change, complaint):
     file = write(tmp_path / "b.tsv", [ROW, ROW | {"index": "1"} | change])
-    with pytest.raises(ValueError, match=rf"record '[01]' of .*b.tsv:\d {complaint}"):
+    with pytest.raises(ValueError, match=rf"record '0*[01]' of .*b.tsv:\d {complaint}"):
         vlmevalkit.load(file)
 
 
@@ -100,7 +105,7 @@ def test_files_that_are_none_of_vlmevalkit_are_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"no records: .*x.tsv is not there; give a TSV file"):
         vlmevalkit.load(str(tmp_path / "x.tsv"))
     (tmp_path / "x.tsv").write_text("a\tb\n1\t2\n")
-    with pytest.raises(ValueError, match=r"x.tsv has no column index, question; give a TSV file"):
+    with pytest.raises(ValueError, match=r"x.tsv has no column index, question; it has a, b: name"):
         vlmevalkit.load(str(tmp_path / "x.tsv"))
     (tmp_path / "x.tsv").write_bytes(b"index\tquestion\n1\t\xff\n")
     with pytest.raises(ValueError, match=r"x.tsv is no TSV in UTF-8"):
