@@ -13,6 +13,9 @@ from mmcot_jax.example import Example, Picture
 
 FOLDER = "prompts"
 """In the folder of the completions."""
+MOST_SHOWN = 1000
+"""Questions of an evaluation set whose pictures are saved: 12,000 photographs are half a gigabyte.
+"""
 SIDE = 512
 """Longest side of a saved picture, in pixels; boxes are drawn by their share of the sides."""
 _COLORS = 256  # drawn pictures have fewer, and JPEG blurs their edges

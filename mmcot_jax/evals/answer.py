@@ -22,9 +22,6 @@ from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes, sam
 from mmcot_jax.sample.sampler import Continued, SampleStatic
 from mmcot_jax.types import Backbone, Variables
 
-MOST_SHOWN = 1000
-"""Questions of a set whose pictures are saved: 12,000 photographs are half a gigabyte."""
-
 
 class Beginnings(NamedTuple):
     """How answers begin, one for each example: they are continued from there, once."""
@@ -79,7 +76,7 @@ def answer(
     with `gather_images` every process has their pixels; otherwise only this one has.
     `preempted` is called after every batch; True stops. With `beginnings` every example has one
     answer, which is continued; the budget of a completion counts its beginning. The pictures of
-    the first `MOST_SHOWN` questions are saved in the folder `pictures_to`, if it is given.
+    the first `prompt_pictures.MOST_SHOWN` questions are saved in `pictures_to`, if that is given.
 
     Raises:
         Preempted: `preempted()` returned True; the next run answers again.
@@ -152,7 +149,8 @@ class _Batches:
         generations, replies = self._sample(questions, numbers, filler)
         saved: list[tuple[str, ...]] = [()] * len(numbers)
         if self._pictures_to:
-            shown = [q.example for n, q in zip(numbers, questions, strict=True) if n < MOST_SHOWN]
+            most = prompt_pictures.MOST_SHOWN
+            shown = [q.example for n, q in zip(numbers, questions, strict=True) if n < most]
             saved[: len(shown)] = prompt_pictures.save(self._pictures_to, shown)
         g, read = self.g, self._backbone.renderer.read
         ours = {

@@ -62,6 +62,7 @@ def _row(answered: Answered, found: steps.Steps) -> dict[str, Any]:
         "goal": name(extra["grid"].goal),
         "prompt": answered.prompt,
         "reply": answered.reply.text,
+        "answer": answered.example.answer,
         "path": [name(cell) for cell in found.cells],
         "shortest": found.shortest,
         "illegal": found.illegal,

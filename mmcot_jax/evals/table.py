@@ -1,10 +1,12 @@
 """Numbers that runs leave, whatever their task, and tables of them. No jax."""
 
+import math
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rich.markup import escape
 from rich.table import Table
 
 from mmcot_jax import textfile
@@ -13,9 +15,9 @@ from mmcot_jax import textfile
 def numbers(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """Returns a table of every number in nested results, with a column for each run."""
     columns = [dict(flat(results)) for results in runs.values()]
-    drawn = Table("metric", *runs)
+    drawn = Table("metric", *map(escape, runs))
     for name in {name: None for column in columns for name in column}:
-        drawn.add_row(name, *(_number(column.get(name)) for column in columns))
+        drawn.add_row(escape(name), *(_number(column.get(name)) for column in columns))
     return drawn
 
 
@@ -57,10 +59,17 @@ def read_series(run: pathlib.Path) -> list[dict[str, Any]]:
     try:
         rows = textfile.parse_json(textfile.read_text(path))
         return [
-            {**row, "stage": row["stage"], "step": row["step"], "results": dict(row["results"])}
+            {
+                **row,
+                "stage": str(row["stage"]),
+                "step": int(row["step"]),
+                "total_steps": int(row.get("total_steps") or 0) or None,
+                "start": dict(row.get("start") or {}),
+                "results": dict(row["results"]),
+            }
             for row in rows
         ]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise ValueError(f"{path} is no series of checkpoints; remove it") from None
 
 
@@ -75,7 +84,9 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float | int]) -> Spread:
-    """Returns the spread of two or more values."""
+    """Returns the spread of two or more values; NaN if one is not finite."""
+    if not all(map(math.isfinite, values)):
+        return Spread(len(values), math.nan, math.nan)
     return Spread(len(values), statistics.fmean(values), statistics.stdev(values))
 
 

@@ -50,7 +50,8 @@ def _report(argv: Sequence[str]) -> None:
     with files.atomic_folder(out) as folder:
         made, count = page.write(folder, found, every, given.title)
         for name, form in (("tables.md", tables.markdown), ("tables.tex", tables.latex)):
-            (folder / name).write_text("\n".join(map(form, every)), encoding="utf-8")
+            text = "\n".join(map(form, every))
+            (folder / name).write_text(text, encoding="utf-8", errors="replace")
         if replies:
             lines, dashed = study.figure4_lines(replies)
             theirs_by_run = {name: {"study": points} for name, points in lines.items()}

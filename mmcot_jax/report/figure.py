@@ -30,6 +30,7 @@ def draw(
     except ImportError:
         raise ValueError("figures need matplotlib; pip install 'mmcot_jax[report]'") from None
     matplotlib.use("agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a run's name may hold $
     from matplotlib import pyplot
 
     columns = min(3, len(lines))

@@ -1,6 +1,6 @@
 "use strict";
-// `report` is the data: {title, runs, files, kinds, index, chunk, headlines, tables}. Words of
-// chains are written as text, never as HTML.
+// `report` is the data: {title, runs, files, kinds, index, chunk, most_shown, headlines, tables}.
+// Words of chains are written as text, never as HTML.
 (() => {
   const $ = (id) => document.getElementById(id);
   const COLORS = ["#2b5cc4", "#d0342c", "#1a7f4b", "#8f45b5", "#c07a00", "#008391", "#6b6b6b"];
@@ -222,7 +222,9 @@
     const root = make("article", { class: "chain", "data-chain": i });
     if (!compact) {
       const prompt = make("div", { class: "prompt words" });
-      interleave(prompt, chain.prompt, chain.prompt_pictures, (src) => framed(src, chain));
+      const absent = chain.prompt_pictures.length ? "<image>" : "<image> is not stored: a run keeps "
+        + `the pictures of the first ${report.most_shown.toLocaleString("en")} questions of a set`;
+      interleave(prompt, chain.prompt, chain.prompt_pictures, (src) => framed(src, chain), absent);
       root.append(prompt);
     }
     const reply = make("div", { class: "reply words" });
@@ -239,12 +241,12 @@
     return root;
   }
 
-  function interleave(parent, words, pictures, show) {
+  function interleave(parent, words, pictures, show, absent = "<image>") {
     const parts = words.split("<image>");
     parts.forEach((part, k) => {
       parent.append(part);
       if (k < parts.length - 1) parent.append(k < pictures.length ? show(pictures[k])
-        : make("span", { class: "missing" }, "<image>"));
+        : make("span", { class: "missing" }, absent));
     });
   }
 

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mmcot_jax.prompt_pictures import MOST_SHOWN
 from mmcot_jax.report import series
 from mmcot_jax.report.runs import Chain, Run, read_chains
 from mmcot_jax.report.tables import Table
@@ -39,6 +40,7 @@ def write(
         "kinds": list(chains.kinds),
         "index": chains.index,
         "chunk": CHUNK,
+        "most_shown": MOST_SHOWN,
         "headlines": series.headline_names(runs),
         "tables": [table._asdict() for table in tables],
     }
@@ -77,7 +79,7 @@ def _run(run: Run, files: Sequence[int]) -> dict[str, Any]:
     return {
         "name": run.name,
         "seed": run.config.get("seed"),
-        "stages": ", ".join(run.config.get("stages", ())),
+        "stages": ", ".join(map(str, run.config.get("stages") or ())),
         "command": str(run.config.get("command", "")),
         "curves": {**run.curves, **series.curves(run.series)},
         "files": list(files),

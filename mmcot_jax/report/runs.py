@@ -127,8 +127,8 @@ def read_curves(path: pathlib.Path) -> dict[str, dict[str, Curve]]:
     for count, (number, line) in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-            stage, step = entry["stage"], int(entry["step"])
-        except (ValueError, KeyError, TypeError):
+            stage, step = str(entry["stage"]), int(entry["step"])
+        except (ValueError, KeyError, TypeError, OverflowError):
             if count == len(lines):
                 break
             raise ValueError(f"{path}:{number} is not a line of metrics; remove it") from None
@@ -185,7 +185,7 @@ def read_chains(run: Run) -> Iterator[Chain]:
                 verdict = verdicts.get((file.stem, last, samples[last]), {})
                 samples[last] += 1
                 yield _chain(file, group, record | verdict, weights)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, IndexError) as error:
                 raise ValueError(
                     f"{file}:{number} is not a chain of a run ({type(error).__name__}: {error}); "
                     "remove the line"
@@ -215,7 +215,7 @@ def _step(file: pathlib.Path) -> int | None:
 
 
 def _reward_weights(config: Mapping[str, Any]) -> dict[str, float]:
-    group = config.get("grpo", {})
+    group = config.get("grpo") or {}
     names, weights = group.get("reward_funcs", ()), group.get("reward_weights", ())
     return dict(zip(names, weights or [1.0] * len(names), strict=False))
 
@@ -230,18 +230,26 @@ def _chain(
         group=group,
         id=str(record["id"]),
         kind=str(record.get("kind", "")),
-        prompt=str(record["prompt"]),
+        prompt=str(record.get("prompt", "")),
         reply=str(record["reply"]),
-        answer=str(record["answer"]),
+        answer=str(record.get("answer", "")),
         correct=_correct(record, weights),
         reward=_reward(record, weights),
         facts={name: _plain(value) for name, value in record.items() if name not in _SHOWN},
-        pictures=tuple(file.parent / name for name in record.get("pictures", ())),
-        prompt_pictures=tuple(file.parent / name for name in record.get("prompt_pictures", ())),
+        pictures=_paths(file.parent, record.get("pictures", ())),
+        prompt_pictures=_paths(file.parent, record.get("prompt_pictures", ())),
         space=(space[-2], space[-1]),
         boxes=tuple(map(tuple, record.get("boxes", ()))),
         gold_boxes=tuple(map(tuple, record.get("gold_boxes", ()))),
     )
+
+
+def _paths(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...]:
+    """Paths of pictures that a run wrote; a `ValueError` for one that is not below its folder."""
+    for name in names:
+        if pathlib.PurePath(name).is_absolute() or ".." in pathlib.PurePath(name).parts:
+            raise ValueError(f"the picture {name!r} is outside the run")
+    return tuple(folder / name for name in names)
 
 
 def _reward(record: Mapping[str, Any], weights: Mapping[str, float]) -> float | None:
@@ -263,7 +271,7 @@ def _columns(name: str) -> list[str]:
 def _correct(record: Mapping[str, Any], weights: Mapping[str, float]) -> bool | None:
     """What the evaluation says, or in training the first reward: right from 1 on, wrong at 0."""
     if "correct" in record:
-        return record["correct"]
+        return record["correct"] if record["correct"] in (True, False) else None
     first = next(
         (record[c] for name in list(weights)[:1] for c in _columns(name) if c in record), None
     )

@@ -120,7 +120,7 @@ def _spread(columns: Sequence[Mapping[str, float | int]], name: str) -> tuple[st
     if len(values) < 2:
         return "-", "-"
     _, mean, deviation = spread(values)
-    return f"{mean:.4f}", f"{deviation:.4f}"
+    return number(mean), number(deviation)
 
 
 def number(value: float | int | None) -> str:

@@ -108,6 +108,17 @@ def test_filters_keys_groups_and_pictures(tmp_path, browser):
     assert wide and browser.get_log("browser") == []
 
 
+def test_a_picture_that_is_not_stored_says_so(tmp_path, browser):
+    folder = make_run(tmp_path / "run")
+    chains = folder / "completions/eval.jsonl"
+    chains.write_text(chains.read_text().replace('"prompt_pictures": ["p/0.png"]', '"x": 1'))
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    page = Page(browser, tmp_path / "out/index.html")
+    assert page.run("return document.querySelector('.prompt .missing').textContent") == (
+        "<image> is not stored: a run keeps the pictures of the first 1,000 questions of a set"
+    )
+
+
 def test_ten_thousand_chains_page_through(tmp_path, browser):
     page = Page(browser, make_page(tmp_path, questions=2500))
     assert page.text("place") == "1 of 10004"

@@ -2,13 +2,17 @@
 
 import json
 import math
+import os
 import pathlib
 import re
 
 import pytest
+from helpers.readers import EXAMPLE
 from helpers.run_folders import EVIL, make_run, write_lines
 
+from mmcot_jax import evals
 from mmcot_jax.evals.picture_ablation import FORMS, Outcome, summarize
+from mmcot_jax.example import Answered, Reply
 from mmcot_jax.report import page, runs, tables
 from mmcot_jax.report import series as report_series
 from mmcot_jax.report.__main__ import main
@@ -155,6 +159,57 @@ def test_the_folder_of_a_baseline_is_a_run_without_training(tmp_path):
     (run,) = runs.read([folder])
     assert run.results["results"]["scenes"] and run.curves == {}
     assert len(list(runs.read_chains(run))) == 6
+
+
+@pytest.mark.parametrize("name", evals.names())
+def test_the_chains_of_every_judge_are_read(tmp_path, name):
+    answered = [Answered(EXAMPLE, Reply(("<answer>A</answer>",)), "?", 1, True)]
+    _, rows = evals.get(name).summarize(answered)
+    folder = make_run(tmp_path / "run")
+    write_lines(folder / "completions/eval.jsonl", rows)
+    (run,) = runs.read([folder])
+    chain = next(runs.read_chains(run))
+    assert (chain.id, chain.answer) == (EXAMPLE.id, EXAMPLE.answer) and "A" in chain.reply
+
+
+EVAL = "completions/eval.jsonl"
+SERIES = {"stage": "sft", "step": 1, "results": {}}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        (EVAL, {"space": [1]}, "eval.jsonl:1 is not a chain of a run (IndexError: list"),
+        (EVAL, {"pictures": ["../../a.png"]}, "the picture '../../a.png' is outside the run"),
+        (EVAL, {"pictures": ["/a.png"]}, "the picture '/a.png' is outside the run); remove"),
+        ("metrics.jsonl", {"step": math.inf}, "metrics.jsonl:1 is not a line of metrics"),
+        ("series.json", SERIES | {"start": [1]}, "series.json is no series of checkpoints"),
+        ("series.json", SERIES | {"step": "x"}, "series.json is no series of checkpoints"),
+    ],
+)
+def test_a_broken_file_of_a_run_is_one_line(tmp_path, capsys, file, change, said):
+    folder = make_run(tmp_path / "run")
+    lines = (folder / file).read_text().splitlines() if (folder / file).exists() else ["{}"]
+    row = json.loads(lines[0]) | change
+    write_lines(folder / file, [row, {"stage": "sft", "step": 2}])
+    if file == "series.json":
+        (folder / file).write_text(json.dumps([row]))
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_odd_numbers_and_names_are_shown(tmp_path):
+    pytest.importorskip("matplotlib")
+    name = os.fsdecode(b"a$b_{$\xff<script>")
+    folders = [make_run(tmp_path / name), make_run(tmp_path / "two")]
+    (folders[0] / "results.json").write_text('{"scenes": {"strict": {"pass@1": NaN}}}')
+    (folders[0] / "config.json").write_text('{"grpo": null, "stages": null}')
+    series(tmp_path, name, ("grpo", 100, math.nan), ("grpo", 200, 20.0))
+    assert main([*map(str, folders), "--out", str(tmp_path / "out")]) == 0
+    table = data_of(tmp_path / "out")["tables"][0]
+    assert table["rows"] == [["scenes/strict/pass@1", "-", "0.6000", "-", "-"]]
+    assert "<script>" not in (tmp_path / "out/index.html").read_text().replace("<script>\n", "")
 
 
 def test_numbers_that_json_lacks_are_null():
