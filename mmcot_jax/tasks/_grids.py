@@ -110,9 +110,10 @@ def stream(
         check_choice(what, given, among)
     if count < 1:
         raise ValueError(f"count is {count}; give at least 1 question of each side")
-    if not sizes or not all(MIN_SIDE <= side <= MAX_SIDE for side in sizes):
+    known = range(MIN_SIDE, MAX_SIDE + 1)
+    if not sizes or not all(side in known for side in sizes) or len(set(sizes)) < len(sizes):
         raise ValueError(
-            f"sizes are {tuple(sizes)}; give sides of {MIN_SIDE} to {MAX_SIDE} cells, one or more"
+            f"sizes are {tuple(sizes)}; give sides of {MIN_SIDE} to {MAX_SIDE} cells, each once"
         )
     for option, value in (("max_steps", max_steps), ("min_moves", min_moves)):
         if value is not None and value < 1:

@@ -94,6 +94,7 @@ def test_sides_that_training_saw_are_marked():
         ({"count": 0}, "count is 0; give at least 1"),
         ({"sizes": (2, 9)}, r"sizes are \(2, 9\); give sides of 3 to 8 cells"),
         ({"sizes": ()}, "sizes are"),
+        ({"sizes": (3, 3)}, r"sizes are \(3, 3\); give sides of 3 to 8 cells, each once"),
         ({"max_steps": 0}, "max_steps is 0; give at least 1 move"),
         ({"canvas": 3}, "canvas is 3 cells and a grid has 4"),
         ({"size": 8}, "size is 8 pixels for 4 cells along a side; give at least 16"),
