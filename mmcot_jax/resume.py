@@ -44,7 +44,8 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
 
     Raises:
         ValueError: a difference that changes results; all are listed. A stage that is to be
-            shorter than it is, or that another one has already continued from.
+            shorter than it is, or that another one has already continued from. A completed run
+            whose checkpoints are gone: it would train anew.
     """
     path = workdir / FILE
     begun = any((workdir / name).exists() for name in ("checkpoints", "metrics.jsonl"))
@@ -69,10 +70,12 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
             f"{workdir} holds a run of another config: {differences}: give another --workdir, or "
             "remove this one"
         )
+    if finished := (workdir / FINISHED).is_file():
+        _check_checkpoints(workdir, c)
     for stage in dict.fromkeys(c.stages):
         if _changes_length(c.get(stage, {}), stage, changed):
             _check_duration(workdir, c, stage)
-    return Start(True, changed, earlier, not changed and (workdir / FINISHED).is_file())
+    return Start(True, changed, earlier, finished and not changed)
 
 
 def write(workdir: pathlib.Path, c: ConfigDict, start: Start, command: str = "") -> None:
@@ -122,6 +125,20 @@ def _steps(c: Tree) -> tuple[str, Any]:
     steps = c.get("max_steps", 0)
     decides = 0 if isinstance(steps, int) and steps > 0 else 1
     return _DURATION[decides], c.get(_DURATION[decides])
+
+
+def _check_checkpoints(workdir: pathlib.Path, c: ConfigDict) -> None:
+    """Checks that the stages of a completed run that trained have a checkpoint.
+
+    Raises:
+        ValueError: one has none.
+    """
+    trained = [stage for stage in dict.fromkeys(c.stages) if "max_steps" in c.get(stage, {})]
+    if gone := [stage for stage in trained if not _saved(workdir, stage)]:
+        raise ValueError(
+            f"{workdir} holds a completed run without {workdir}/checkpoints/{gone[0]}: bring it "
+            f"back, or remove {workdir / FINISHED} to train {gone[0]} anew"
+        )
 
 
 def _check_duration(workdir: pathlib.Path, c: ConfigDict, stage: str) -> None:

@@ -60,6 +60,10 @@ def test_a_run_of_the_same_config_is_finished_and_one_of_a_changed_config_is_not
     start(tmp_path)
     assert not resume.check(tmp_path, made(), options.may_change).finished
     (tmp_path / resume.FINISHED).touch()
+    saved(tmp_path, "sft", 2)
+    with pytest.raises(ValueError, match=r"a completed run without .*/checkpoints/grpo: bring it"):
+        resume.check(tmp_path, made(), options.may_change)
+    saved(tmp_path, "grpo", 4)
     assert resume.check(tmp_path, made(), options.may_change).finished
     assert not resume.check(tmp_path, made(grpo__logging_steps=2), options.may_change).finished
 
