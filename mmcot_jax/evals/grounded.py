@@ -55,11 +55,11 @@ def _gold(example: Example) -> tuple[str, ...]:
     return (example.answer,) if extra["options"] else tuple(extra["possible_answers"])
 
 
-def _by_kind(kinds: Sequence[str | None], verdicts: Sequence[bool]) -> dict[str, Any]:
+def _by_kind(kinds: Sequence[str | int | float | None], verdicts: Sequence[bool]) -> dict[str, Any]:
     found: dict[str, list[bool]] = {}
     for kind, verdict in zip(kinds, verdicts, strict=True):
         if kind is not None:
-            found.setdefault(kind, []).append(verdict)
+            found.setdefault(str(kind), []).append(verdict)
     return {kind: {"accuracy": sum(of) / len(of), "n": len(of)} for kind, of in found.items()}
 
 

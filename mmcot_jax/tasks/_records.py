@@ -198,8 +198,8 @@ def collect(
 def _read_sound(read: Callable[[Raw], T]) -> Callable[[Raw], T]:
     def read_row(row: Raw) -> T:
         if row.fault:
-            is_table = row.fields is not None
-            reason = "with more texts than columns" if is_table else "not given as a JSON object"
+            no_object = row.fields is None
+            reason = "not given as a JSON object" if no_object else "with a fault of their file"
             raise BadRecord(row.fault, reason)
         if not schema.is_whole(row.name):
             raise BadRecord("has a name with half a character; write it anew", "with a broken name")

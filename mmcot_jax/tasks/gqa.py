@@ -131,6 +131,11 @@ def _dataset(source: str, name: str) -> Iterator[Raw]:
         sources.from_datasets(source, name, f"{name}_balanced_{part}")
         for part in ("instructions", "images")
     )
+    if "id" not in pictures.column_names:
+        raise ValueError(
+            f"the images of {source!r} have no column id; they have "
+            f"{', '.join(pictures.column_names)}: get all files of the data set"
+        )
     numbers = {id: n for n, id in enumerate(pictures["id"])}
     cells = [row.picture for row in sources.rows_of(pictures, source)]
     for row in sources.rows_of(questions, source):

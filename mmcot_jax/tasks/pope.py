@@ -80,6 +80,8 @@ def load(
         ValueError: an unknown name, a source that does not exist, a bad record, too few records.
     """
     check_choice("split", split, ("test",))
+    if not sets:
+        raise ValueError(f"sets is empty; give one or more of {', '.join(SETS)}")
     for name in sets:
         check_choice("a set", name, SETS)
     options = Options(

@@ -86,7 +86,7 @@ def load(
     file = Path(source)
     rows = list(_read_rows(file))
     stored = {
-        row.fields.get("index"): row.fields["image"]
+        row.fields.get("index", ""): row.fields["image"]
         for row in rows
         if len(row.fields.get("image", "")) > LONGEST_INDEX
     }

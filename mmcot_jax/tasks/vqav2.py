@@ -7,6 +7,7 @@
 Source: arXiv 1612.00837.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -125,18 +126,35 @@ def _joined(questions: Path, annotations: Path, name: str) -> Iterator[Raw]:
     """Yields the questions with their annotations, which are in a file of their own.
 
     Raises:
-        ValueError: a file that is not there or of another split.
+        ValueError: a file that is not there or of another split; two annotations of a question.
     """
     content = _content(questions, "questions", name)
     answers: dict[Any, Fields] = {}
     if name != SPLITS["test"]:
         found = _content(annotations, "annotations", name)
-        answers = {str(x.get("question_id")): x for x in found if isinstance(x, Mapping)}
+        every = [(str(x.get("question_id")), x) for x in found if isinstance(x, Mapping)]
+        answers = dict(every)
+        if len(answers) < len(every):
+            twice = Counter(id for id, _ in every).most_common(1)[0][0]
+            raise ValueError(
+                f"{annotations} has several annotations of the question {twice}; give each once"
+            )
     for row in sources.from_items(content, str(questions)):
         if not row.fault:
             annotation = answers.get(str(row.fields.get("question_id")), {})
-            row = row._replace(fields={**annotation, **row.fields})
+            row = row._replace(fields={**annotation, **row.fields}, fault=_other(annotation, row))
         yield row
+
+
+def _other(annotation: Fields, row: Raw) -> str:
+    """Returns the fault of a question whose annotation is of another picture, or ""."""
+    asked, of = row.fields.get("image_id"), annotation.get("image_id")
+    if of in (None, asked):
+        return ""
+    return (
+        f"is of the picture {schema.show(asked)} and its annotation of {schema.show(of)}; give the "
+        "annotations of these questions"
+    )
 
 
 def _content(file: Path, field: str, name: str) -> list[Any]:

@@ -61,6 +61,9 @@ def test_the_two_parts_of_the_data_set_are_joined(folder, tmp_path):
         ValueError, match=r"'gqa/2' .* has the imageId 'gone', which the data set's"
     ):
         examples[1]
+    rows.rename_column("id", "ids").to_parquet(tmp_path / "hub/testdev_balanced_images" / file)
+    with pytest.raises(ValueError, match=r"the images of .* have no column id; they have ids, im"):
+        gqa.load(str(tmp_path / "hub"))
 
 
 def test_files_that_are_not_there_are_one_line(folder):

@@ -30,6 +30,8 @@ def test_three_subsets_with_ids_of_their_own(folder):
     ]
     assert (examples[2].answer, examples[2].extra["kind"]) == ("yes", "popular")
     assert len(pope.load(str(folder), sets=("random",))) == 2
+    with pytest.raises(ValueError, match="sets is empty; give one or more of random, popular"):
+        pope.load("pope", sets=())
     with pytest.raises(ValueError, match="a set is 'rare'; choose from random, popular, adversari"):
         pope.load(str(folder), sets=("rare",))
 

@@ -42,6 +42,7 @@ def test_the_image_is_given_and_questions_in_words_have_none(folder):
         "subject": ("social",), "context": ("has_text", "has_image"), "grade": ("grade_1_6",),
     }  # fmt: skip
     assert len(words.prompt) == 1 and words.extra["space"] is None
+    assert scienceqa.groups("", "9" * 5000, "", False)["grade"] == ("grade_7_12",)
     assert words.extra["groups"] == {
         "subject": ("language",), "context": ("no_context",), "grade": ("grade_7_12",),
     }  # fmt: skip

@@ -66,6 +66,16 @@ def test_a_question_without_its_annotation_is_one_line(folder):
             vqav2.load(str(folder))
 
 
+def test_annotations_that_are_not_one_for_each_question_are_one_line(folder):
+    write(folder, [QUESTION], [ANNOTATION, ANNOTATION | {"answers": [{"answer": "no"}]}])
+    twice = f"annotations.json has several annotations of the question {QUESTION['question_id']};"
+    with pytest.raises(ValueError, match=twice):
+        vqav2.load(str(folder))
+    write(folder, [QUESTION], [ANNOTATION | {"image_id": 7}])
+    with pytest.raises(ValueError, match="is of the picture 42 and its annotation of 7"):
+        vqav2.load(str(folder))
+
+
 def test_files_of_another_split_are_one_line(folder):
     write(folder, [QUESTION], [ANNOTATION], subtype="train2014")
     with pytest.raises(
