@@ -42,7 +42,7 @@ def _report(argv: Sequence[str]) -> None:
         raise ValueError(f"{out} holds other files; give a new folder, or one of an earlier report")
     if not given.runs and not given.study:
         raise ValueError("nothing to report; give folders of runs, or --study FOLDER")
-    found = runs.read(given.runs)
+    found = runs.read([check_folder("RUN", run) for run in given.runs])
     replies = check_folder("--study", given.study) if given.study is not None else None
     theirs = study.tables(replies) if replies else []
     ours = (tables.results_tables, tables.ablation_tables, series.tables)

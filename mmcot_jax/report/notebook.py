@@ -188,7 +188,7 @@ def _question_pictures(
     stored = {
         chain.id: [read_picture(path) for path in chain.prompt_pictures]
         for chain in found
-        if chain.prompt_pictures
+        if chain.prompt_pictures and all(path.is_file() for path in chain.prompt_pictures)
     }
     ids = {c.id for c in found if "<image>" in c.prompt and c.id not in stored}
     try:
@@ -233,8 +233,12 @@ def _row(chain: Chain, pictures: Sequence[np.ndarray]) -> str:
     prompt = _interleave(
         _CHAT.sub("", chain.prompt), [_boxed(pixels, chain) for pixels in pictures]
     )
-    reply = _interleave(chain.reply, [_image(path.read_bytes()) for path in chain.pictures])
+    reply = _interleave(chain.reply, [_stored(path) for path in chain.pictures])
     return _cells((prompt, reply, _verdict(chain)))
+
+
+def _stored(path: pathlib.Path) -> str:
+    return _image(path.read_bytes()) if path.is_file() else f"[{html.escape(path.name)} is missing]"
 
 
 def _verdict(chain: Chain) -> str:

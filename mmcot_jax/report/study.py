@@ -100,7 +100,8 @@ def tables(folder: pathlib.Path) -> list[Table]:
     Raises:
         ValueError: the folder has no replies of the study, or a file of them that cannot be read.
     """
-    if not any(folder.glob("*/*/**/*.json*")):
+    names = ("anole", "qwen_7b_2_5_vl", "qwen_3b_2_5_vl")
+    if not any(path for name in names for path in folder.glob(f"{name}/**/*.json*")):
         raise ValueError(
             f"{folder} has no replies of the study; give the folder that holds anole/, "
             "qwen_7b_2_5_vl/ and qwen_3b_2_5_vl/"

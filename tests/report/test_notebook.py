@@ -113,6 +113,12 @@ def test_a_run_without_its_data_says_so_and_shows_its_chains(folder):
     assert "No picture" in text and "[picture]" in text
 
 
+def test_a_picture_whose_file_is_gone_is_named(folder):
+    (folder / "completions/p/0.png").unlink()
+    text = notebook.chains(folder, "grpo_step_00002", count=1, drawn=True)._repr_html_()
+    assert "A [0.png is missing] drawn: " in text and "USER: [picture] Is it red?" in text
+
+
 def test_chains_that_are_not_there(folder):
     assert "no chain with" in notebook.chains(folder, "eval", correct=True)._repr_html_()
     with pytest.raises(ValueError, match="a file of completions is 'evil', did you mean 'eval'"):

@@ -228,6 +228,7 @@ def test_numbers_that_json_lacks_are_null():
         ),
         (["{}/one", "{}/one", "--out", "{}/out"], "one is given twice; name each run once"),
         (["{}/one", "--out", "{}/full"], "full holds other files; give a new folder, or one of an"),
+        (["", "--out", "{}/out"], "RUN is empty; give a folder (is a variable of the shell not"),
         (["{}/one"], "the following arguments are required: --out"),
         (
             ["{}/bad", "--out", "{}/out"],

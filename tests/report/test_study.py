@@ -57,7 +57,8 @@ def test_forms_of_a_table():
 
 
 def test_a_folder_without_replies_is_one_line(tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/runs/a").mkdir(parents=True)
+    (tmp_path / "empty/runs/a/results.json").write_text("{}")
     assert main(["--study", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
     assert (
         "empty has no replies of the study; give the folder that holds" in capsys.readouterr().err
