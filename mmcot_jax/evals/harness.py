@@ -113,8 +113,9 @@ def write_vlmevalkit(path: pathlib.Path, given: Sequence[Sample]) -> None:
 def _columns(answered: Answered) -> dict[str, str]:
     extra, text = answered.example.extra, answered.reply.text
     columns = extra.get("columns")
-    if columns is None:
-        choices = extra.get("choices", ()) or extra.get("options", ())
+    if not isinstance(columns, Mapping):  # of a user's table these may be any values
+        given = (extra.get(name) for name in ("choices", "options"))
+        choices = next((x for x in given if x and isinstance(x, list | tuple)), ())
         columns = {
             "index": answered.example.id,
             "question": _question(answered),

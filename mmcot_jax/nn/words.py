@@ -28,8 +28,13 @@ class TextEncoder:
         """Returns the ids of a text.
 
         Raises:
-            ValueError: a mark that the tokenizer cannot encode in any other way.
+            ValueError: a mark that the tokenizer cannot encode in any other way; half a character.
         """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            around = text[max(0, error.start - 20) : error.start + 20]
+            raise ValueError(f"a text has half a character in {around!r}; write it anew") from None
         ids = self._encode(self._tokenizer, text)
         if self._mark_ids.isdisjoint(ids):
             return ids

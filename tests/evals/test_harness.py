@@ -79,6 +79,14 @@ def test_other_tasks_have_columns_of_the_same_names(tmp_path):
     }  # fmt: skip
 
 
+def test_columns_of_a_users_table_may_have_any_name(tmp_path):
+    given = [answered(columns="wide", choices=3, kind="color"), answered("q/2", choices=["x"])]
+    harness.write_vlmevalkit(tmp_path / "x.xlsx", harness.samples(given, [{}, {}]))
+    head, first, second = read_sheet(tmp_path / "x.xlsx")
+    assert head[:3] == ["index", "question", "answer"] and head[-1] == "A"
+    assert first[0] == "q/1" and second[-1] == "x"
+
+
 def test_half_a_character_in_a_question_is_no_fault_of_the_files(tmp_path):
     given = [answered("q/\ud800")]
     harness.write(harness.FORMATS, tmp_path, run="run", name="x", answered=given, rows=[])

@@ -48,6 +48,11 @@ def test_an_unknown_letter_stays_unknown():
     assert encode("?</s>") == [0, *letters("</s>")]
 
 
+def test_half_a_character_is_refused_with_the_text_around_it():
+    with pytest.raises(ValueError, match=r"a text has half a character in 'ab\\ud800ba'; write it"):
+        encoder(models.BPE(VOCAB, []))("ab\ud800ba")
+
+
 def test_a_mark_that_has_no_letters_is_refused():
     vocab = {"<unk>": 0, "<t>": 1}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<t>"))
