@@ -120,10 +120,10 @@ class Run:
         for stage in _trained(c):
             if stage == "grpo" or self._is_read_without_weights():
                 self.read_early(stage)
-            elif not self._is_finished(stage):
+            elif not is_trained(c, workdir, stage):
                 self._begun = self._supervised_rows()
         named, trained = c.eval.get("checkpoints", ()), _trained(c)
-        if named and all(map(self._is_finished, trained)):
+        if named and all(is_trained(c, workdir, stage) for stage in trained):
             series.find(workdir, trained, named)
         self.done: list[str] = []  # completed stages
         self.variables: Variables | None = None
@@ -175,7 +175,7 @@ class Run:
             ValueError: a row does not fit in the context, or as the task's `stream`.
         """
         c, renderer = self.c, self.backbone.renderer
-        if stage in DATA and self._is_finished(stage):
+        if stage in DATA and is_trained(c, self.workdir, stage):
             return
         if stage == "sft" and c.data.store:
             store.open(c.data.store, fingerprint(c))
@@ -205,11 +205,8 @@ class Run:
 
     def read_early(self, stage: str) -> None:
         """Reads the data of a stage that is not finished, so that its faults are found now."""
-        if stage not in self._data and not self._is_finished(stage):
+        if stage not in self._data and not is_trained(self.c, self.workdir, stage):
             self._data[stage] = DATA[stage](self)
-
-    def _is_finished(self, stage: str) -> bool:
-        return is_trained(self.c, self.workdir, stage)
 
     def data_of(self, stage: str) -> Any:
         """The data of a stage, for its own use: as `read_early` read it, or read now."""
@@ -376,13 +373,15 @@ def show_finished(c: ConfigDict, workdir: pathlib.Path, finished: bool) -> bool:
     Neither data nor weights are read. All processes return what the main one finds.
     """
     at = [i for i, name in enumerate(c.stages) if name == "eval"]
-    names = [f"results{_evaluation_at(c.stages, i)[1]}.json" for i in at]
-    names += [table.SERIES] * bool(c.eval.get("checkpoints"))
-    there = finished and all((workdir / name).is_file() for name in names)
+    afters = [_evaluation_at(c.stages, i)[1] for i in at]
+    series_file = [table.SERIES] * bool(c.eval.get("checkpoints"))
+    there = finished and all(evaluation.read(workdir, after) for after in afters)
+    there = there and all((workdir / name).is_file() for name in series_file)
     there = meshes.all_gather_objects(there)[0]
     if not there or not all(is_trained(c, workdir, stage) for stage in _trained(c)):
         return False
     if is_main_process():
+        names = [*(f"results{after}.json" for after in afters), *series_file]
         again = f"; to evaluate again, remove {' and '.join(names)} there" * bool(names)
         print(f"{workdir}: all stages are complete{again}", file=sys.stderr)
     if at:

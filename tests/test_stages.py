@@ -240,6 +240,8 @@ def test_results_of_another_checkpoint_are_measured_again(tmp_path):
 def test_a_finished_run_shows_its_results_unless_one_of_its_files_is_gone(tmp_path, capsys):
     c = config.load(M2T, ["stages=eval"])
     assert not stages.show_finished(c, tmp_path, True)
+    (tmp_path / "results.json").write_text("{")
+    assert not stages.show_finished(c, tmp_path, True)
     results = {"shapes": {"short_answer": {"strict": {"accuracy": 0.25}}}, "policy": {"step": 0}}
     (tmp_path / "results.json").write_text(json.dumps(results))
     assert not stages.show_finished(c, tmp_path, False)

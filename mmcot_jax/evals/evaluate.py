@@ -112,13 +112,18 @@ def is_done(
 
     They must have all of `groups`, such as the names of sets.
     """
-    try:
-        results = json.loads(_path(workdir, after).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        results = {"policy": None}
+    results = read(workdir, after) or {"policy": None}
     done = results.get("policy", policy) == policy
     done = done and set(groups) <= results.keys()
     return meshes.all_gather_objects(done)[0]
+
+
+def read(workdir: pathlib.Path, after: str) -> dict[str, Any]:
+    """Returns the results of an evaluation; none if the file is gone, or damaged."""
+    try:
+        return dict(json.loads(_path(workdir, after).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
 
 
 def show(
