@@ -116,7 +116,8 @@ def from_csv(
     Raises:
         ValueError: no CSV, a column that is not there, or one that is there twice.
     """
-    reader = csv.reader(lines, delimiter=delimiter)
+    # strict: a quote that is not closed would join its row with others
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     with _large_cells():
         try:
             columns = next(reader, [])
@@ -134,7 +135,10 @@ def from_csv(
                 yield Raw(name, place, fields, fault)
         except csv.Error as error:
             said = str(error).partition(" - ")[0]
-            raise ValueError(f"{path} is no CSV: {said}; save it anew, as CSV in UTF-8") from None
+            raise ValueError(
+                f"{path} is no table, at its line {reader.line_num} or before: {said}; close each "
+                "quote, or save it anew from a spreadsheet"
+            ) from None
 
 
 def _check_columns(
