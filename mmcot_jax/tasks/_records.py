@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
+from mmcot_jax.answers.letter import LETTERS
+from mmcot_jax.answers.think_answer import normalize
 from mmcot_jax.boxes import Box, Space, from_xywh
 from mmcot_jax.errors import check_choice
 from mmcot_jax.tasks import _images as images
@@ -272,17 +274,20 @@ def check_record(record: Record) -> None:
     """Checks a record without its picture.
 
     Raises:
-        BadRecord: an answer that is no option, no answer, a box that is inverted or outside, a size
-            that no model takes.
+        BadRecord: an answer that is no option, or after a gap of the options; no answer, a box that
+            is inverted or outside, a size that no model takes.
     """
-    if unknown := [letter for letter in record.letters if letter not in record.options]:
+    places = dict(zip(record.options, LETTERS, strict=False))
+    if unknown := [letter for letter in record.letters if places.get(letter) != letter]:
         raise BadRecord(
             f"has the answer {schema.show(unknown[0])}, its options are "
-            f"{schema.show(list(record.options))}; give letters of these",
+            f"{schema.show(list(record.options))}; give letters of these, without a gap before it",
             "whose answer is no option",
         )
     if not (record.letters or record.possible_answers):
         raise BadRecord("has no answer; give a letter or a text", "without an answer")
+    if not record.letters and "human_answers" not in record.extra:  # those have their own scores
+        check_answers(record.possible_answers)
     if record.size:
         _check_size(*record.size)
     for box in record.boxes:
@@ -302,6 +307,15 @@ def check_record(record: Record) -> None:
                 f"outside its picture of {box.space.width} x {box.space.height} pixels",
                 "with a box outside its picture",
             )
+
+
+def check_answers(answers: Sequence[str]) -> None:
+    """Raises a `BadRecord` if no answer is left without case and outer marks, as it is compared."""
+    if not any(map(normalize, answers)):
+        raise BadRecord(
+            f"has the answer {schema.show(answers[0])}, of which nothing is compared; use words",
+            "whose answer is marks alone",
+        )
 
 
 def _check_size(width: int, height: int) -> None:

@@ -163,6 +163,7 @@ def _read(row: Raw, folder: Path | None, split: str, max_pixels: int) -> tuple[s
             f"has the column {taken[0]}, a name of what the judge reads; rename it",
             f"with the column {taken[0]}",
         )
+    records.check_answers((found["answer"],))
     of, picture = split, row.picture
     if folder is not None:
         of = found["split"] or split_of(found["question"])

@@ -83,6 +83,14 @@ def test_a_picture_whose_size_is_not_the_records_is_refused(photo):
     ("fields", "complaint"),
     [
         (RIGHT | {"letters": ("A", "C")}, r"has the answer 'C', its options are \['A', 'B'\]"),
+        (
+            {"options": {"A": "x", "C": "y"}, "letters": ("C",)},
+            r"has the answer 'C', its options are \['A', 'C'\]; give letters of these, without",
+        ),
+        (
+            {"possible_answers": ("?", "...")},
+            r"has the answer '\?', of which nothing is compared",
+        ),
         ({}, "has no answer; give a letter or a text"),
         (
             RIGHT | {"boxes": (Box("car", 9, 0, 3, 5, SPACE),)},

@@ -96,6 +96,7 @@ def test_a_spreadsheet_s_table_is_read_with_its_large_cells_and_blank_rows(tmp_p
     [
         ({"question": "?"}, r"'00000' of .*my.jsonl:1 has no field 'answer'; it has question"),
         ({"question": " ", "answer": "7"}, r"has ' ' in question; text is expected"),
+        (ROWS[0] | {"answer": "?!"}, r"has the answer '\?!', of which nothing is compared"),
         (ROWS[0] | {"split": "dev"}, "has the split 'dev'; choose from train, validation, test"),
         (ROWS[0] | {"image": "/etc/a.png"}, "names a picture outside its data set: '/etc/a.png'"),
         (
