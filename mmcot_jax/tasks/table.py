@@ -6,7 +6,7 @@ The table is a CSV, TSV, JSON or JSON lines file, or a dataset that `datasets` l
 its name. Column `image` is a path from the table's folder, or the picture itself in a dataset.
 Column `chain` is the reply that SFT teaches; without it that is `<answer>ANSWER</answer>`. Every
 other column is in `extra`, so that a reward receives it by its name; the results list `kind` by its
-values.
+values. No column may have the name of what the judge reads, see `JUDGED`.
 """
 
 import io
