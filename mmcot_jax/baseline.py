@@ -60,7 +60,7 @@ def baseline(argv: Sequence[str]) -> int:
     """
     a = _arguments(argv)
     examples = _examples(a)
-    folder = flags.folder(a, pathlib.Path(f"runs/baseline_{a.task}_{a.mode}"))
+    folder = flags.folder(a, pathlib.Path(f"runs/baseline_{a.task}_{a.mode}"), a.task)
     if a.dry_run:
         print(_estimate(examples, a, Replies(folder, read_only=True)))
         return 0

@@ -53,8 +53,11 @@ def judge(argv: Sequence[str]) -> int:
     paths, default = find(pathlib.Path(a.completions))
     chains = {path.stem: alignment.read(path) for path in paths}
     every = [chain for those in chains.values() for chain in those]
-    labels = alignment.read_labels(pathlib.Path(a.labels), every) if a.labels else None
-    folder = flags.folder(a, default)
+    labels = None
+    if a.labels is not None:
+        _check_ids(chains, pathlib.Path(a.completions))
+        labels = alignment.read_labels(pathlib.Path(a.labels), every)
+    folder = flags.folder(a, default, "alignment")
     requests = [_request(chain, a) for chain in every]
     sent = [request for request in requests if request]
     if a.dry_run:
@@ -104,6 +107,22 @@ def find(path: pathlib.Path) -> tuple[list[pathlib.Path], pathlib.Path]:
             "complete, or a file of completions"
         )
     return found, path / "judge"
+
+
+def _check_ids(chains: Mapping[str, Sequence[Chain]], run: pathlib.Path) -> None:
+    """Checks that an id is of one set, so that a label is of one completion.
+
+    Raises:
+        ValueError: two sets have an id.
+    """
+    first: dict[str, str] = {}
+    for name, those in chains.items():
+        for chain in those:
+            if (other := first.setdefault(chain.id, name)) != name:
+                raise ValueError(
+                    f"{chain.id!r} is an id of {other} and of {name}, and a label names no set: "
+                    f"give one of the files, such as {run / 'completions' / other}.jsonl"
+                )
 
 
 def _request(chain: Chain, a: argparse.Namespace) -> Request | None:

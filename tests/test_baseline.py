@@ -375,12 +375,32 @@ def test_a_dry_run_needs_no_key_and_sends_and_writes_nothing(small, tmp_path, ca
         (["--out", " "], "--out is empty"),
         (["--model", ""], "--model is empty; give the name of a model"),
         (["--base-url", "http://[::1"], "--base-url is no address of a server"),
+        (["--base-url", "http://a\nb/v1"], "--base-url is no address of a server"),
+        (["--base-url", "http://a..b/v1"], "--base-url is no address of a server"),
+        (["--base-url", "http://a b/v1"], "--base-url is no address of a server"),
     ],
 )
 def test_a_wrong_flag_is_one_line(small, capsys, flags, line):
     assert baseline.main(["--data", str(small), "--dry-run", *flags]) == 2
     error = capsys.readouterr().err
     assert line.format(data=small) in error and error.count("\n") == 1 and "secret" not in error
+
+
+def test_spaces_around_an_address_are_no_part_of_it(small, tmp_path, capsys):
+    flags = ["--data", str(small), "--out", str(tmp_path / "out"), "--dry-run"]
+    assert baseline.main([*flags, "--base-url", " http://127.0.0.1:9/v1/\n"]) == 0
+
+
+@pytest.mark.parametrize(
+    "content", ['{"resq": {}, "eval": {}}', '{"alignment": {}, "calls": {}}', "[]", None]
+)
+def test_results_of_another_command_are_not_lost(small, tmp_path, capsys, content):
+    (tmp_path / "completions").mkdir()
+    if content:
+        (tmp_path / "results.json").write_text(content)
+    assert baseline.main(["--data", str(small), "--out", str(tmp_path), "--dry-run"]) == 2
+    line = f"error: {tmp_path} has results of another command, which would be lost; give another"
+    assert capsys.readouterr().err.startswith(line)
 
 
 @needs_openai

@@ -125,8 +125,8 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
     from 0, needed where an id has several. Rows with an empty `aligned` are passed over.
 
     Raises:
-        ValueError: no such table, a column that is missing, a label that is none, an id without a
-            completion or labelled twice; names the line.
+        ValueError: no such table, a column that is missing or there twice, a label that is none,
+            an id without a completion or labelled twice; names the line.
     """
     known: dict[str, list[int]] = {}
     for chain in chains:
@@ -142,7 +142,7 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
         sample = row.get("sample") or ("0" if len(samples) == 1 else "")
         if not samples:
             raise ValueError(f"{place}: no completion has the id {row['id']!r}; give one that has")
-        if not sample.isdecimal() or int(sample) not in samples:
+        if sample not in map(str, samples):
             raise ValueError(
                 f"{place}: `sample` is {sample!r}, and {row['id']!r} has {len(samples)} "
                 f"completions; give a number from 0 to {len(samples) - 1}"
@@ -158,21 +158,23 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
 
 def _rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yields the rows of a table whose fields are separated as spreadsheets do."""
-    text = textfile.read_text(path)
+    text = textfile.read_text(path).replace("\r", "\n")  # a line of an old Macintosh ends so
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    names = [(name or "").strip() for name in rows.fieldnames or ()]
-    rows.fieldnames = names
-    if missing := [name for name in ("id", "aligned") if name not in names]:
-        raise ValueError(f"{path} has no column {' and '.join(missing)}; give id and aligned")
+    # strict: a quote that is not closed would take the lines after it into its field
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True, restval="")
+    line = 1
     try:
+        rows.fieldnames = names = [name.strip() for name in rows.fieldnames or ()]
+        if missing := [name for name in ("id", "aligned") if name not in names]:
+            raise ValueError(f"{path} has no column {' and '.join(missing)}; give id and aligned")
+        if twice := [name for name in ("id", "aligned", "sample") if names.count(name) > 1]:
+            raise ValueError(f"{path} has two columns {twice[0]}; keep one of them")
+        line = rows.line_num + 1
         for row in rows:
-            fields = {name: (value or "").strip() for name, value in row.items() if name}
-            yield f"{path}:{rows.line_num}", fields
+            yield f"{path}:{rows.line_num}", {name: row[name].strip() for name in names if name}
+            line = rows.line_num + 1
     except csv.Error as error:
-        raise ValueError(
-            f"{path}:{rows.line_num + 1}: no CSV ({error}); save the table anew"
-        ) from None
+        raise ValueError(f"{path}:{line}: no CSV ({error}); save the table anew") from None
 
 
 def agreement(verdicts: Sequence[bool | None], labels: Sequence[bool | None]) -> dict[str, Any]:
