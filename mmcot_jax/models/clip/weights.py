@@ -24,14 +24,6 @@ def load(c: ClipConfig, folder: pathlib.Path, like: PyTree) -> PyTree:
     Raises:
         ValueError: another model's folder, or tensors that do not fit, all listed.
     """
-    found = config.read(folder) if folder.is_dir() else None
-    if found is not None:
-        own, there = (x._replace(dtype="", param_dtype="") for x in (c, found))
-        differ = [
-            f"{name} is {mine}, there {theirs}"
-            for name, mine, theirs in zip(own._fields, own, there, strict=True)
-            if mine != theirs
-        ]
-        if differ:
-            raise ValueError(f"{folder} is another model than model.clip: {'; '.join(differ)}")
+    if folder.is_dir():
+        config.check_folder(c, folder)
     return hf.load(keys.table(), folder, {"clip": like})["clip"]
