@@ -26,8 +26,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import rich.console
-
 from mmcot_jax import errors, files, signals, textfile
 from mmcot_jax.config import Parser
 from mmcot_jax.evals import table
@@ -175,7 +173,7 @@ def _write(
     results["policy"] = {name: getattr(a, name) for name in ("model", "base_url", "temperature")}
     files.write_text(folder / "judged.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     files.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    rich.console.Console().print(table.numbers({a.model: results}))
+    table.show(table.numbers({a.model: results}))
 
 
 if __name__ == "__main__":

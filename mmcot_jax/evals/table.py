@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import rich.console
 from rich.table import Table
 
 from mmcot_jax import textfile
@@ -17,6 +18,11 @@ def numbers(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     for name in {name: None for column in columns for name in column}:
         drawn.add_row(name, *(_number(column.get(name)) for column in columns))
     return drawn
+
+
+def show(drawn: Table) -> None:
+    """Prints a table. Its names are the data's and a user's: `[/b]` in one is no markup."""
+    rich.console.Console(markup=False, emoji=False).print(drawn)
 
 
 def _number(value: int | float | None) -> str:

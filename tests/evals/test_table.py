@@ -6,7 +6,8 @@ import statistics
 import pytest
 from rich.console import Console
 
-from mmcot_jax.evals.table import Spread, flat, numbers, spreads
+from mmcot_jax.evals import picture_ablation
+from mmcot_jax.evals.table import Spread, flat, numbers, show, spreads
 
 RUNS = {
     "one": {"resq": {"strict": {"pass@1": 0.5, "n": 200}}, "eval": {"n": 200}},
@@ -26,6 +27,14 @@ def test_the_console_has_a_line_a_number_and_a_dash_where_a_run_has_none():
     assert ["resq/strict/pass@1", "0.5000", "0.2500"] in lines
     assert ["resq/strict/n", "200", "200"] in lines
     assert ["eval/n", "200", "-"] in lines
+
+
+def test_names_in_a_table_are_no_markup(capsys):
+    show(numbers({"m[/b]:cat:": RUNS["one"]}))
+    of_kinds = {"n": 0, "left_out": {"no_picture": 3}}
+    show(picture_ablation.console({"[/kind]": of_kinds}, "run[/b]: continued"))
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("m[/b]:cat:", "[/kind]", "run[/b]: continued"))
 
 
 def test_a_spread_is_a_mean_and_a_sample_deviation():
