@@ -6,6 +6,7 @@ gives up after two minutes of a server's Retry-After, and repeats a 429 for a sp
 
 import base64
 import collections
+import hashlib
 import io
 import itertools
 import json
@@ -255,7 +256,10 @@ def _with_pictures(value: Any, folder: pathlib.Path) -> Any:
 
 
 def _data_uri(path: pathlib.Path) -> str:
-    encoded = base64.b64encode(path.read_bytes()).decode()
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != path.stem:
+        raise ValueError(f"{path} is damaged; remove it, and the same command draws it again")
+    encoded = base64.b64encode(data).decode()
     return f"data:image/{path.suffix[1:]};base64,{encoded}"
 
 
