@@ -11,6 +11,9 @@ from mmcot_jax.models.clip import config, keys
 from mmcot_jax.models.clip.config import ClipConfig
 from mmcot_jax.models.clip.model import Clip
 
+FILES = (*hf.WHOLE, "model.fp16.safetensors", "pytorch_model.fp16.bin")
+"""Files of a folder's weights; the first that is there is read."""
+
 
 def init(c: ClipConfig, key: jax.Array) -> PyTree:
     """Returns random weights."""
@@ -26,4 +29,5 @@ def load(c: ClipConfig, folder: pathlib.Path, like: PyTree) -> PyTree:
     """
     if folder.is_dir():
         config.check_folder(c, folder)
-    return hf.load(keys.table(), folder, {"clip": like})["clip"]
+    tensors = hf.read_folder(folder, FILES)
+    return hf.load(keys.table(), tensors, {"clip": like}, str(folder))["clip"]

@@ -13,6 +13,7 @@ from mmcot_jax.models.clip import config as clip_config
 from mmcot_jax.models.clip import keys as clip_keys
 from mmcot_jax.models.clip.model import Text
 from mmcot_jax.models.clip.preprocess import read_words
+from mmcot_jax.models.clip.weights import FILES
 from mmcot_jax.models.unclip import config, keys
 from mmcot_jax.models.unclip.config import UnclipConfig
 
@@ -22,8 +23,6 @@ PART = tuple(
     for kind in ("safetensors", "bin")
 )
 """Files of a part's weights in a folder of diffusers; the first that is there is read."""
-TEXT = (*hf.WHOLE, "model.fp16.safetensors", "pytorch_model.fp16.bin")
-"""Those of its text encoder."""
 NORMALIZER = "image_normalizer"
 
 
@@ -97,7 +96,7 @@ def empty_prompt(source: pathlib.Path, c: UnclipConfig) -> np.ndarray:
             f"{sizes.vocab} ids; fetch both again"
         )
     shapes = jax.eval_shape(Text(sizes).init, jax.random.key(0), ids)["params"]
-    tensors = hf.read_folder(folder, TEXT)
+    tensors = hf.read_folder(folder, FILES)
     params = hf.load(clip_keys.text_table(), tensors, {"text": shapes}, str(folder))["text"]
     with jax.default_matmul_precision("highest"):
         return np.asarray(jax.jit(Text(sizes).apply)({"params": params}, ids)[0], np.float32)

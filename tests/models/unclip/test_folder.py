@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import painters
 
+from mmcot_jax.models.clip import weights as clip_weights
 from mmcot_jax.models.clip.preprocess import END
 from mmcot_jax.models.unclip import config, paint, weights
 
@@ -82,6 +83,11 @@ def test_half_precision_is_read_where_there_is_no_other(tmp_path, unclip, clip):
     like = jax.eval_shape(partial(paint.init, painters.UNCLIP), jax.random.key(0))
     found = weights.load(painters.UNCLIP, folder, like)
     jax.tree.map(np.testing.assert_array_equal, found["unet"], unclip["unet"])
+    folder = painters.write_clip(tmp_path / "clip", clip)
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    like = jax.eval_shape(partial(clip_weights.init, painters.CLIP), jax.random.key(0))
+    found = clip_weights.load(painters.CLIP, folder, like)
+    jax.tree.map(np.testing.assert_array_equal, found, clip)
 
 
 def test_an_empty_prompt_of_another_tokenizer_is_one_line(tmp_path, unclip, clip):
