@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 WHOLE_IMAGE = 0.9
 """Share of the picture above which a box covers the whole image and locates nothing."""
@@ -112,6 +111,8 @@ def match(found: Sequence[Box], gold: Sequence[Box]) -> list[tuple[int, int, flo
     Raises:
         ValueError: boxes of two frames.
     """
+    from scipy.optimize import linear_sum_assignment  # takes 0.4 s to import
+
     if not found or not gold:
         return []
     corners = _corners([*found, *gold], gold[0].space)[:, : len(found)]

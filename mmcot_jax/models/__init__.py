@@ -130,7 +130,8 @@ def load_variables(
     Raises:
         ValueError: files that are missing or do not fit, all faults listed.
     """
-    shapes = meshes.shapes(jax.eval_shape(backbone.init, key), mesh)
+    init = jax.jit(backbone.init)  # traced once, for its shapes and for its values
+    shapes = meshes.shapes(jax.eval_shape(init, key), mesh)
     loaded = {"lora": _read_adapter(c, shapes.get("lora"), table), "params": read(shapes["params"])}
 
     def random(variables: Variables) -> Variables:
@@ -140,7 +141,7 @@ def load_variables(
         }
 
     shardings = jax.tree.map(lambda x: x.sharding, random(shapes))
-    made = jax.jit(lambda key: random(backbone.init(key)), out_shardings=shardings)(key)
+    made = jax.jit(lambda key: random(init(key)), out_shardings=shardings)(key)
     return {collection: made[collection] | loaded[collection] for collection in shapes}
 
 

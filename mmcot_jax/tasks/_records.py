@@ -25,6 +25,8 @@ MIN_SIDE = 28
 """Smallest height and width of a picture in pixels: the side of one vision token."""
 UNKNOWN = Space("original", 0, 0)
 """The frame of boxes whose record does not give its picture's size, see `with_size`."""
+_PART = 64
+"""Pictures checked by one call of a thread: a call by itself costs as much as a tenth of one."""
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -53,6 +55,8 @@ class Record(NamedTuple):
     """The file of the record, and its line there."""
     max_pixels: int = images.MAX_PIXELS
     """The largest picture that is decoded."""
+    checked: bool = False
+    """True once the picture was decoded to its end; then `size` is its own."""
     extra: Mapping[str, Any] = {}
     """Fields of the example's `extra` that the task adds."""
 
@@ -156,7 +160,7 @@ def collect(
     read: Callable[[Raw], T | None],
     gate: Gate,
     *,
-    check: Callable[[T], object] = lambda _: None,
+    check: Callable[[T], T] = lambda found: found,
     subset: Callable[[Fields], str] = lambda _: "",
 ) -> list[T]:
     """Returns what `read` makes of the rows that pass; None leaves a row out and is no fault.
@@ -165,8 +169,8 @@ def collect(
         rows: the records of a set.
         read: reads a row; raises `BadRecord`.
         gate: what becomes of bad records.
-        check: checks the pictures of what was read, in threads; raises `BadRecord`. It is called
-            with "skip" only: with "raise" a picture is checked when it is first used.
+        check: returns what was read with its pictures checked, in threads; raises `BadRecord`. It
+            is called with "skip" only: with "raise" a picture is checked when it is first used.
         subset: names the part of the set that a row belongs to; no part may be lost whole.
 
     Raises:
@@ -177,6 +181,14 @@ def collect(
     kept: list[tuple[_Origin, T]] = []  # not the rows: their fields would double the memory
     losses: list[_Loss] = []
     sound = _read_sound(read)
+
+    def check_one(origin: _Origin, found: T) -> tuple[_Origin, T] | _Loss:
+        checked = _attempt(origin, check, found)
+        return checked if isinstance(checked, _Loss) else (origin, checked)
+
+    def check_part(at: int) -> list[tuple[_Origin, T] | _Loss]:
+        return [check_one(*some) for some in kept[at : at + _PART]]
+
     for row in rows:
         origin = _Origin("" if row.fault else subset(row.fields), row.name, row.place)
         found = _attempt(origin, sound, row)
@@ -188,9 +200,10 @@ def collect(
             kept.append((origin, found))
     if skip:
         with ThreadPoolExecutor() as threads:
-            checked = list(threads.map(lambda x: _attempt(x[0], check, x[1]), kept))
+            parts = threads.map(check_part, range(0, len(kept), _PART))
+            checked = [found for part in parts for found in part]
         losses += [loss for loss in checked if isinstance(loss, _Loss)]
-        kept = [x for x, loss in zip(kept, checked, strict=True) if not isinstance(loss, _Loss)]
+        kept = [found for found in checked if not isinstance(found, _Loss)]
         _report(losses, Counter(origin.subset for origin, _ in kept), gate.max_bad)
     if not kept:
         raise ValueError("no record is left, and none of them is bad; check the source")
@@ -318,23 +331,28 @@ def read_pixels(record: Record) -> np.ndarray:
     return _with_picture(record, images.decode)
 
 
-def check_picture(record: Record) -> tuple[int, int] | None:
-    """Returns width and height of the picture as it is displayed; raises as `read_pixels`.
+def check_picture(record: Record) -> Record:
+    """Returns the record with its picture's size as `size`; raises as `read_pixels`.
 
-    The first time it is decoded to its end, at a quarter of the cost. None without a picture.
+    The picture is decoded to its end, at a quarter of the cost.
     """
     if record.picture is None:
-        return None
-    return _with_picture(record, partial(_checked_size, check=images.check))
+        return record
+    size = _with_picture(record, partial(_checked_size, check=images.check))
+    return record._replace(size=size, checked=True)
 
 
 def read_size(record: Record) -> tuple[int, int]:
     """Returns width and height of the picture as it is displayed, from its file's header.
 
+    A checked picture is not opened again.
+
     Raises:
         BadRecord: as `read_pixels`, except for damage in the midst of a JPEG's data, which is found
             when its pixels are read.
     """
+    if record.checked:
+        return record.size
     return _with_picture(record, partial(_checked_size, check=images.check_end))
 
 

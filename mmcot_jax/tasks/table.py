@@ -116,9 +116,10 @@ def load(
     def read(row: Raw) -> tuple[str, Record]:
         return _read(row, Path(source).parent if is_file else None, split, max_image_pixels)
 
-    found = records.collect(
-        _rows(source, split, is_file), read, gate, check=lambda x: records.check_picture(x[1])
-    )
+    def check(found: tuple[str, Record]) -> tuple[str, Record]:
+        return found[0], records.check_picture(found[1])
+
+    found = records.collect(_rows(source, split, is_file), read, gate, check=check)
     rows = [record for of, record in found if of == split]
     if not rows:
         raise ValueError(

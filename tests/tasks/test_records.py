@@ -54,6 +54,14 @@ def test_a_bad_picture_is_one_line_with_the_record(tmp_path, bad, complaint):
     assert "\n" not in str(fault.value)
 
 
+def test_a_checked_picture_is_not_opened_again_for_its_size(photo):
+    checked = records.check_picture(record(photo))
+    photo.unlink()
+    assert records.read_size(checked) == checked.size == (60, 40)
+    with pytest.raises(BadRecord, match=r"photo.png is not there"):
+        records.read_size(record(photo))
+
+
 def test_a_picture_whose_size_is_not_the_records_is_refused(photo):
     with pytest.raises(BadRecord, match=r"gives its picture 40 x 60 pixels and it has 60 x 40:"):
         records.read_pixels(record(photo)._replace(size=(40, 60)))
@@ -151,6 +159,7 @@ def test_pictures_are_checked_at_once_with_skip_and_when_used_with_raise():
     def check(name):
         if name == "good7":
             raise BadRecord("has no colours")
+        return name
 
     assert len(records.collect(rows(good=30), read, Gate("skip"), check=check)) == 29
     assert len(records.collect(rows(good=30), read, Gate("raise"), check=check)) == 30

@@ -96,7 +96,12 @@ def released(
         pixels = gate.max_image_pixels
         return Puzzle(id, kind, word, picture=picture, place=row.place, max_pixels=pixels)
 
-    rows, check = sources.from_file(path, lines=True), read_picture if decode else lambda _: None
+    def check(puzzle: Puzzle) -> Puzzle:
+        if decode:
+            read_picture(puzzle)
+        return puzzle
+
+    rows = sources.from_file(path, lines=True)
     return records.collect(rows, read, gate, check=check, subset=lambda _: kind.name)
 
 
