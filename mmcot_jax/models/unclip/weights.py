@@ -97,6 +97,8 @@ def empty_prompt(source: pathlib.Path, c: UnclipConfig) -> np.ndarray:
         )
     shapes = jax.eval_shape(Text(sizes).init, jax.random.key(0), ids)["params"]
     tensors = hf.read_folder(folder, FILES)
+    if not any(name.startswith("text_model.") for name in tensors):  # transformers 5 writes none
+        tensors = {f"text_model.{name}": x for name, x in tensors.items()}
     params = hf.load(clip_keys.text_table(), tensors, {"text": shapes}, str(folder))["text"]
     with jax.default_matmul_precision("highest"):
         return np.asarray(jax.jit(Text(sizes).apply)({"params": params}, ids)[0], np.float32)

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from helpers import painters
 
+from mmcot_jax import hf
+from mmcot_jax.keytable import Table
+from mmcot_jax.models.clip import keys as clip_keys
 from mmcot_jax.models.clip import weights as clip_weights
 from mmcot_jax.models.clip.preprocess import END
 from mmcot_jax.models.unclip import config, paint, weights
@@ -74,6 +77,19 @@ def test_another_noise_on_embeddings_is_one_line(tmp_path, unclip, clip):
     painters.edit(file, beta_schedule="scaled_linear")
     with pytest.raises(ValueError, match="of the image noising scheduler is squaredcos_cap_v2 her"):
         config.check_folder(painters.UNCLIP, folder)
+
+
+def test_a_text_encoder_that_transformers_5_wrote_has_names_without_a_prefix(
+    tmp_path, unclip, clip
+):
+    folder = painters.write_unclip(tmp_path, unclip, clip["text"])
+    expected = weights.empty_prompt(folder, painters.UNCLIP)
+    rules = (
+        rule._replace(upstream=rule.upstream.removeprefix("text_model."))
+        for rule in clip_keys.text_table().rules
+    )
+    hf.save(Table(tuple(rules)), {"text": clip["text"]}, folder / "text_encoder")
+    np.testing.assert_array_equal(weights.empty_prompt(folder, painters.UNCLIP), expected)
 
 
 def test_half_precision_is_read_where_there_is_no_other(tmp_path, unclip, clip):
