@@ -12,9 +12,9 @@ completion, and `results.json`: `aligned` is the share, 0..1, of reasoning in li
 among all that was judged.
 
 --labels is a CSV table of human labels with the columns `id` and `aligned` (yes or no); where an id
-has several completions, also `sample`, from 0. `agreement` then has, for the completions that the
-judge called aligned and for those that it called misaligned, the share on which people agree with
-it, and `accuracy` over both.
+has several completions, also `sample`, from 0. Sets that share an id are judged one file at a time.
+`agreement` then has, for the completions that the judge called aligned and for those that it called
+misaligned, the share on which people agree with it, and `accuracy` over both.
 
 Calls, costs, replies and retries are those of `python -m mmcot_jax.baseline`.
 """

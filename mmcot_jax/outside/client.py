@@ -292,7 +292,9 @@ def _now(headers: Mapping[str, str]) -> float:
 
 def _read_chat(body: Mapping[str, Any], replies: Replies) -> Outcome:
     choice = body["choices"][0]
-    message, reason = choice["message"], choice.get("finish_reason")
+    reason = choice.get("finish_reason")
+    # some servers send no message with what they filtered
+    message = choice.get("message") or {} if reason == "content_filter" else choice["message"]
     text = message.get("content") or ""
     if isinstance(text, list):  # parts, of some servers: thoughts and text
         text = "".join(part["text"] for part in text if part["type"] == "text")

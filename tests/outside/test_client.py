@@ -127,6 +127,7 @@ def test_waits_double_from_the_backoff_and_vary(monkeypatch):
         (chat("yes"), "answered", "yes"),
         (chat(None, refusal="I can't."), "refused", "I can't."),
         (chat("part", finish="content_filter"), "refused", "part"),
+        ((200, {}, {"choices": [{"finish_reason": "content_filter"}]}), "refused", ""),
         (chat("I’m sorry, but no."), "refused", "I’m sorry, but no."),
         (chat("I'm sorry. <answer>Yes</answer>"), "answered", "I'm sorry. <answer>Yes</answer>"),
         (chat("  "), "empty", "  "),
