@@ -148,7 +148,7 @@ def test_several_completions_of_an_id_are_labelled_by_their_number(tmp_path):
         (["q/1,yes"], "l.csv:2: `sample` is '', and 'q/1' has 2 completions"),
         ([], "l.csv: no label"),
         ([f"q/0,{'y' * 200_000}"], "l.csv:2: no CSV (field larger than field limit"),
-        (["q/0,yes", '"q/1,yes', "q/1,no"], "l.csv:3: no CSV (unexpected end of data)"),
+        (["q/0,yes", '"q/1,yes', "q/1,no"], "l.csv:3: a quote is not closed; save the table"),
     ],
 )
 def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):

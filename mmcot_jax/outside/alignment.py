@@ -4,8 +4,6 @@ The study asked GPT-4.1, with the question, the reference answer, the reasoning 
 answer; its prompt is not published. This one asks the same of the same.
 """
 
-import csv
-import io
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,24 +155,18 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
 
 
 def _rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields the rows of a table whose fields are separated as spreadsheets do."""
-    text = textfile.read_text(path).replace("\r", "\n")  # a line of an old Macintosh ends so
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    # strict: a quote that is not closed would take the lines after it into its field
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True, restval="")
-    line = 1
-    try:
-        rows.fieldnames = names = [name.strip() for name in rows.fieldnames or ()]
-        if missing := [name for name in ("id", "aligned") if name not in names]:
-            raise ValueError(f"{path} has no column {' and '.join(missing)}; give id and aligned")
-        if twice := [name for name in ("id", "aligned", "sample") if names.count(name) > 1]:
-            raise ValueError(f"{path} has two columns {twice[0]}; keep one of them")
-        line = rows.line_num + 1
-        for row in rows:
-            yield f"{path}:{rows.line_num}", {name: row[name].strip() for name in names if name}
-            line = rows.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{path}:{line}: no CSV ({error}); save the table anew") from None
+    """Yields the rows of a table and their places."""
+    rows = textfile.read_cells(path)
+    names = [name.strip() for name in next(rows, ("", []))[1]]
+    if missing := [name for name in ("id", "aligned") if name not in names]:
+        raise ValueError(f"{path} has no column {' and '.join(missing)}; give id and aligned")
+    if twice := [name for name in ("id", "aligned", "sample") if names.count(name) > 1]:
+        raise ValueError(f"{path} has two columns {twice[0]}; keep one of them")
+    for place, cells in rows:
+        yield (
+            place,
+            dict.fromkeys(names, "") | dict(zip(names, map(str.strip, cells), strict=False)),
+        )
 
 
 def agreement(verdicts: Sequence[bool | None], labels: Sequence[bool | None]) -> dict[str, Any]:

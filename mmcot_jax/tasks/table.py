@@ -9,8 +9,6 @@ other column is in `extra`, so that a reward receives it by its name; the result
 values.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,19 +142,19 @@ def _csv_rows(path: Path) -> Iterator[Raw]:
     """Yields the rows of a CSV or TSV; cells that are blank count as absent.
 
     Raises:
-        ValueError: no such file, no text, or no column `question` or `answer`.
+        ValueError: as `textfile.read_cells`, or no column `question` or `answer`.
     """
-    text = io.StringIO(textfile.read_text(path))
-    reader = csv.DictReader(text, delimiter=_DELIMITERS[path.suffix])
-    columns = [name for name in reader.fieldnames or () if name]
+    rows = textfile.read_cells(path, _DELIMITERS[path.suffix])
+    names = next(rows, ("", []))[1]
+    columns = [name for name in names if name]
     if missing := [name for name in ("question", "answer") if name not in columns]:
         raise ValueError(
             f"{path} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}: "
             "name the columns in its first line"
         )
-    for number, cells in enumerate(reader):
-        fields = {name: cell for name, cell in cells.items() if name and cell and cell.strip()}
-        yield Raw(f"{number:05}", f"{path}:{reader.line_num}", fields)
+    for number, (place, cells) in enumerate(rows):
+        fields = {x: cell for x, cell in zip(names, cells, strict=False) if x and cell.strip()}
+        yield Raw(f"{number:05}", place, fields)
 
 
 def _read(row: Raw, folder: Path | None, split: str, max_pixels: int) -> tuple[str, Record]:

@@ -103,6 +103,12 @@ def test_a_row_that_cannot_be_used_is_one_line(tmp_path, row, message):
     [
         ("my.csv", "Question,Answer\na,b\n", "has no column question, answer; it has Question, An"),
         ("my.csv", "", "has no column question, answer; it has none: name the columns in its fir"),
+        (
+            "my.csv",
+            'question,answer\na,b\n"c,d\ne,f\n',
+            "my.csv:3: a quote is not closed",
+        ),
+        ("my.csv", f"question,answer\na,{'b' * 200_000}", "my.csv:2: no CSV .field larger than"),
         ("none.csv", None, "none.csv"),
         ("", None, "data.source is empty; give your table, such as questions.csv with"),
     ],

@@ -134,13 +134,15 @@ def read_eos(folder: pathlib.Path) -> int | None:
 
 
 def check_folder(c: ClipConfig, folder: pathlib.Path) -> None:
-    """Compares config.json of a CLIP's folder, if it has one, with `c`.
+    """Compares config.json of a CLIP's folder with `c`.
 
     Raises:
-        ValueError: lists the values that differ, and what to do; or as `read`.
+        ValueError: lists the values that differ, and what to do; or no such file, or as `read`.
     """
     found = read(folder)
-    own, there = _flat(c), {} if found is None else _flat(found)
+    if found is None:
+        raise ValueError(f"no config.json in {folder}; give the whole folder of a CLIP")
+    own, there = _flat(c), _flat(found)
     differ = [f"{name} is {own[name]}, there {x}" for name, x in there.items() if x != own[name]]
     if differ:
         raise ValueError(

@@ -107,6 +107,13 @@ def test_a_broken_file_of_clip_is_one_line(tmp_path, clip, name, content, said):
         read_words(folder, 7)
 
 
+def test_a_folder_without_a_config_is_one_line(tmp_path, clip):
+    folder = painters.write_clip(tmp_path, clip)
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"no config.json in .*; give the whole folder of a CLIP"):
+        clip_config.check_folder(painters.CLIP, folder)
+
+
 def test_an_older_mapping_of_a_tower_replaces_the_other(tmp_path, clip):
     folder = painters.write_clip(tmp_path, clip)
     found = json.loads((folder / "config.json").read_text())
