@@ -411,23 +411,6 @@ def test_two_commands_do_not_write_into_one_folder(small, tmp_path, capsys):
     assert f"{tmp_path / 'out'} is in use by process " in capsys.readouterr().err
 
 
-def test_spaces_around_an_address_are_no_part_of_it(small, tmp_path, capsys):
-    flags = ["--data", str(small), "--out", str(tmp_path / "out"), "--dry-run"]
-    assert baseline.main([*flags, "--base-url", " http://127.0.0.1:9/v1/\n"]) == 0
-
-
-@pytest.mark.parametrize(
-    "content", ['{"resq": {}, "eval": {}}', '{"alignment": {}, "calls": {}}', "[]", None]
-)
-def test_results_of_another_command_are_not_lost(small, tmp_path, capsys, content):
-    (tmp_path / "completions").mkdir()
-    if content:
-        (tmp_path / "results.json").write_text(content)
-    assert baseline.main(["--data", str(small), "--out", str(tmp_path), "--dry-run"]) == 2
-    line = f"error: {tmp_path} has results of another command, which would be lost; give another"
-    assert capsys.readouterr().err.startswith(line)
-
-
 @needs_openai
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once_with_a_line_how_to_go_on(small, tmp_path, number):

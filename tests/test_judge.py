@@ -194,13 +194,6 @@ def test_a_label_is_of_one_set(tmp_path, capsys):
     assert judge.main([one, "--dry-run", "--labels", str(labels)]) == 0
 
 
-def test_the_results_of_the_run_are_not_lost(tmp_path, capsys):
-    write(tmp_path / "completions/eval.jsonl", [row(0)])
-    (tmp_path / "results.json").write_text('{"resq": {}, "eval": {}}')
-    assert judge.main([str(tmp_path), "--dry-run", "--out", str(tmp_path)]) == 2
-    assert "has results of another command, which would be lost" in capsys.readouterr().err
-
-
 def test_a_wrong_file_is_one_line(tmp_path, capsys):
     (tmp_path / "l.csv").write_text("id,label\n")
     one, empty = write(tmp_path / "one.jsonl", [row(0)]), write(tmp_path / "empty.jsonl", [])
