@@ -139,3 +139,5 @@ def test_an_unknown_key_of_clip_is_one_line():
         clip_config.from_dict({"text": {"widht": 8}})
     with pytest.raises(ValueError, match=r"a key of model.clip is 'heads'; choose from vision"):
         clip_config.from_dict({"heads": 8})
+    with pytest.raises(ValueError, match=r"model.clip.param_dtype is 'fp16'; choose from float32"):
+        clip_config.from_dict({"param_dtype": "fp16"})
