@@ -24,8 +24,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import rich.console
-
 from mmcot_jax import errors, files, signals
 from mmcot_jax.config import Parser
 from mmcot_jax.evals import resq as evaluator
@@ -60,7 +58,7 @@ def baseline(argv: Sequence[str]) -> int:
     """
     a = _arguments(argv)
     examples = _examples(a)
-    folder = flags.folder(a, pathlib.Path(f"runs/baseline_{a.task}_{a.mode}"))
+    folder = flags.folder(a, pathlib.Path(f"runs/baseline_{a.task}_{a.mode}"), a.task)
     if a.dry_run:
         print(_estimate(examples, a, Replies(folder, read_only=True)))
         return 0
@@ -221,7 +219,7 @@ def _write(
         lines.append(json.dumps(kept) + "\n")
     files.write_text(folder / "completions" / "eval.jsonl", "".join(lines))
     files.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    rich.console.Console().print(table.numbers({f"{a.model}, {a.mode}": results}))
+    table.show(table.numbers({f"{a.model}, {a.mode}": results}))
 
 
 def _pictures(request: Request | None) -> list[str]:

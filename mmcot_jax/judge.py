@@ -12,9 +12,9 @@ completion, and `results.json`: `aligned` is the share, 0..1, of reasoning in li
 among all that was judged.
 
 --labels is a CSV table of human labels with the columns `id` and `aligned` (yes or no); where an id
-has several completions, also `sample`, from 0. `agreement` then has, for the completions that the
-judge called aligned and for those that it called misaligned, the share on which people agree with
-it, and `accuracy` over both.
+has several completions, also `sample`, from 0. Sets that share an id are judged one file at a time.
+`agreement` then has, for the completions that the judge called aligned and for those that it called
+misaligned, the share on which people agree with it, and `accuracy` over both.
 
 Calls, costs, replies and retries are those of `python -m mmcot_jax.baseline`.
 """
@@ -25,8 +25,6 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import rich.console
 
 from mmcot_jax import errors, files, signals, textfile
 from mmcot_jax.config import Parser
@@ -53,8 +51,11 @@ def judge(argv: Sequence[str]) -> int:
     paths, default = find(pathlib.Path(a.completions))
     chains = {path.stem: alignment.read(path) for path in paths}
     every = [chain for those in chains.values() for chain in those]
-    labels = alignment.read_labels(pathlib.Path(a.labels), every) if a.labels else None
-    folder = flags.folder(a, default)
+    labels = None
+    if a.labels is not None:
+        _check_ids(chains, pathlib.Path(a.completions))
+        labels = alignment.read_labels(pathlib.Path(a.labels), every)
+    folder = flags.folder(a, default, "alignment")
     requests = [_request(chain, a) for chain in every]
     sent = [request for request in requests if request]
     if a.dry_run:
@@ -104,6 +105,22 @@ def find(path: pathlib.Path) -> tuple[list[pathlib.Path], pathlib.Path]:
             "complete, or a file of completions"
         )
     return found, path / "judge"
+
+
+def _check_ids(chains: Mapping[str, Sequence[Chain]], run: pathlib.Path) -> None:
+    """Checks that an id is of one set, so that a label is of one completion.
+
+    Raises:
+        ValueError: two sets have an id.
+    """
+    first: dict[str, str] = {}
+    for name, those in chains.items():
+        for chain in those:
+            if (other := first.setdefault(chain.id, name)) != name:
+                raise ValueError(
+                    f"{chain.id!r} is an id of {other} and of {name}, and a label names no set: "
+                    f"give one of the files, such as {run / 'completions' / other}.jsonl"
+                )
 
 
 def _request(chain: Chain, a: argparse.Namespace) -> Request | None:
@@ -156,7 +173,7 @@ def _write(
     results["policy"] = {name: getattr(a, name) for name in ("model", "base_url", "temperature")}
     files.write_text(folder / "judged.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     files.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    rich.console.Console().print(table.numbers({a.model: results}))
+    table.show(table.numbers({a.model: results}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ A file is UTF-8, UTF-16 or UTF-32, with or without a byte order mark. A line end
 "\\r\\n" only: U+2028, U+2029, U+0085 and U+001C, where `str.splitlines` breaks too, are text.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,35 @@ def read_text(path: Path) -> str:
         raise ValueError(
             f"{path}:{line}: not {error.encoding.upper()} ({error.reason}); save it as UTF-8"
         ) from None
+
+
+def read_cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[str, list[str]]]:
+    """Yields the rows of a table as spreadsheets save it, the names first, each with its place.
+
+    Cells are separated by that of `delimiters` which is most frequent in the first line.
+
+    Raises:
+        ValueError: as `read_text`, or a quote that is not closed, or a cell of more than 131,072
+            characters; names the line.
+    """
+    text = read_text(path).replace("\r", "\n")  # an old Macintosh ends a line so
+    delimiter = max(delimiters, key=text.split("\n", 1)[0].count)
+    # a quote that is not closed takes all lines after it, the mark too, into its cell
+    rows = csv.reader(io.StringIO(f"{text}\n{_END}\n"), delimiter=delimiter)
+    cells: list[str] = []
+    while cells != [_END]:
+        if cells:
+            yield f"{path}:{rows.line_num}", cells
+        line = rows.line_num + 1
+        try:
+            cells = next(rows)
+        except csv.Error as error:
+            raise ValueError(f"{path}:{line}: no CSV ({error}); save the table anew") from None
+        if cells and cells[-1].endswith(f"\n{_END}\n"):
+            raise ValueError(f"{path}:{line}: a quote is not closed; save the table anew")
+
+
+_END = "\0"
 
 
 def parse_json(data: bytes | str) -> Any:

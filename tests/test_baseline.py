@@ -14,7 +14,7 @@ import pytest
 from helpers import fake_openai
 from helpers.fake_openai import KEY, Rates, serve
 
-from mmcot_jax import baseline
+from mmcot_jax import baseline, lock
 from mmcot_jax.outside import resq as prompts
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -375,12 +375,40 @@ def test_a_dry_run_needs_no_key_and_sends_and_writes_nothing(small, tmp_path, ca
         (["--out", " "], "--out is empty"),
         (["--model", ""], "--model is empty; give the name of a model"),
         (["--base-url", "http://[::1"], "--base-url is no address of a server"),
+        (["--base-url", "http://a\nb/v1"], "--base-url is no address of a server"),
+        (["--base-url", "http://a..b/v1"], "--base-url is no address of a server"),
+        (["--base-url", "http://a b/v1"], "--base-url is no address of a server"),
     ],
 )
 def test_a_wrong_flag_is_one_line(small, capsys, flags, line):
     assert baseline.main(["--data", str(small), "--dry-run", *flags]) == 2
     error = capsys.readouterr().err
     assert line.format(data=small) in error and error.count("\n") == 1 and "secret" not in error
+
+
+@needs_openai
+def test_a_damaged_picture_is_one_line_and_drawn_again_once_it_is_removed(small, tmp_path, capsys):
+    more = ("--samples", "1", "--limit", "1")
+    with serve() as server:
+        assert run(server, small, tmp_path / "out", *more, mode="image") == 0
+        (picture,) = (tmp_path / "out/pictures").iterdir()
+        whole = picture.read_bytes()
+        picture.write_bytes(whole[:-9])
+        more = ("--samples", "2", "--pictures", "1", "--limit", "1")
+        assert run(server, small, tmp_path / "out", *more, mode="image") == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"{picture} is damaged; remove it, and the same command draws it again" in error
+        picture.unlink()
+        assert run(server, small, tmp_path / "out", *more, mode="image") == 0
+    assert picture.read_bytes() == whole
+
+
+@needs_openai
+def test_two_commands_do_not_write_into_one_folder(small, tmp_path, capsys):
+    with lock.hold(tmp_path / "out"), serve() as server:
+        assert run(server, small, tmp_path / "out") == 2
+        assert not server.log
+    assert f"{tmp_path / 'out'} is in use by process " in capsys.readouterr().err
 
 
 @needs_openai

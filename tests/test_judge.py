@@ -7,6 +7,7 @@ import pytest
 from helpers.fake_openai import KEY, serve
 
 from mmcot_jax import judge
+from mmcot_jax.outside.alignment import read, read_labels
 
 needs_openai = pytest.mark.skipif(
     importlib.util.find_spec("openai") is None, reason="openai is not installed (extra `api`)"
@@ -147,6 +148,7 @@ def test_several_completions_of_an_id_are_labelled_by_their_number(tmp_path):
         (["q/1,yes"], "l.csv:2: `sample` is '', and 'q/1' has 2 completions"),
         ([], "l.csv: no label"),
         ([f"q/0,{'y' * 200_000}"], "l.csv:2: no CSV (field larger than field limit"),
+        (["q/0,yes", '"q/1,yes', "q/1,no"], "l.csv:3: a quote is not closed; save the table"),
     ],
 )
 def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):
@@ -155,6 +157,41 @@ def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):
     assert judge.main([str(path), "--dry-run", "--labels", str(labels)]) == 2
     said = capsys.readouterr().err
     assert error in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "header, error",
+    [
+        ("id,aligned,aligned", "l.csv has two columns aligned; keep one of them"),
+        (f"id,aligned,{'x' * 200_000}", "l.csv:1: no CSV (field larger than field limit"),
+        ("id", "l.csv has no column aligned; give id and aligned"),
+    ],
+)
+def test_a_wrong_header_is_one_line(tmp_path, capsys, header, error):
+    path = write(tmp_path / "eval.jsonl", [row(0)])
+    (tmp_path / "l.csv").write_text(f"{header}\nq/0,yes,no\n")
+    assert judge.main([str(path), "--dry-run", "--labels", str(tmp_path / "l.csv")]) == 2
+    said = capsys.readouterr().err
+    assert error in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["\ufeffid,aligned\r\nq/0,yes\r\n", "id,aligned\rq/0,yes\r"])
+def test_labels_may_be_saved_by_any_spreadsheet(tmp_path, text):
+    path = write(tmp_path / "eval.jsonl", [row(0)])
+    (tmp_path / "l.csv").write_bytes(text.encode())
+    assert read_labels(tmp_path / "l.csv", read(path)) == {("q/0", 0): True}
+
+
+def test_a_label_is_of_one_set(tmp_path, capsys):
+    write(tmp_path / "completions/eval_a.jsonl", [row(0)])
+    write(tmp_path / "completions/eval_b.jsonl", [row(0)])
+    (tmp_path / "results.json").write_text('{"a": {}, "b": {}}')
+    labels = label(tmp_path / "l.csv", "q/0,yes")
+    assert judge.main([str(tmp_path), "--dry-run", "--labels", str(labels)]) == 2
+    line = "error: 'q/0' is an id of eval_a and of eval_b, and a label names no set: give one of"
+    assert capsys.readouterr().err.startswith(line)
+    one = str(tmp_path / "completions/eval_a.jsonl")
+    assert judge.main([one, "--dry-run", "--labels", str(labels)]) == 0
 
 
 def test_a_wrong_file_is_one_line(tmp_path, capsys):

@@ -311,6 +311,16 @@ def test_what_can_be_known_before_the_puzzles_is_said_before_they_are_drawn(
              "grpo.reward_weights=1.0,1.0", "grpo.image_weight=0"),
             "grpo.image_weight 0, which leaves image tokens out of the loss",
         ),
+        (
+            ("grpo.reward_funcs=format,{r}:length", "grpo.image_reward_funcs={r}:length",
+             "grpo.reward_weights=0.0,1.0"),
+            "has all of grpo.reward_funcs but format, whose weight is 0, and text tokens would",
+        ),
+        (
+            ("grpo.reward_funcs=format,{r}:length", "grpo.image_reward_funcs={r}:length",
+             "grpo.reward_weights=1.0,0.0"),
+            "and grpo.reward_weights has 0 for all of them; set the first to (), or a weight to",
+        ),
     ],
 )  # fmt: skip
 def test_rewards_of_pictures_that_credit_nothing_are_refused(capfd, tmp_path, overrides, said):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import rich.console
 from jax.sharding import Mesh
 
 from mmcot_jax import mesh as meshes
@@ -142,11 +141,10 @@ def show(
     (name, (_, judge)), *others = sets.items()
     own = not others and hasattr(judge, "console")
     tables = [results.pop(picture_ablation.GROUP, None) for results in runs.values()]
-    console = rich.console.Console()
-    console.print(judge.console(runs, name) if own else table.numbers(runs))
+    table.show(judge.console(runs, name) if own else table.numbers(runs))
     for run, ablated in zip(runs, tables, strict=True):
         if ablated:
-            console.print(picture_ablation.console(ablated, f"{run}: continued from the pictures"))
+            table.show(picture_ablation.console(ablated, f"{run}: continued from the pictures"))
 
 
 def _path(workdir: pathlib.Path, after: str) -> pathlib.Path:

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from mmcot_jax.evals.bootstrap import Bootstrap, Seed
@@ -218,7 +217,7 @@ def console(results: Mapping[str, Mapping[str, Any]], title: str) -> Table:
 
     A share has its interval beside it. 80 columns hold the table; a long name is folded.
     """
-    drawn = Table(title=escape(title))
+    drawn = Table(title=title)
     drawn.add_column(COLUMNS[0], overflow="fold")
     for name in COLUMNS[1:]:
         drawn.add_column(name, no_wrap=True)
@@ -226,7 +225,7 @@ def console(results: Mapping[str, Mapping[str, Any]], title: str) -> Table:
         for line, numbers in {name: whole, **whole.get("kinds", {})}.items():
             style = "bold" if numbers is whole else None
             for cells in rows(line, numbers):
-                drawn.add_row(*map(escape, cells), style=style)
+                drawn.add_row(*cells, style=style)
             drawn.add_section()
     return drawn
 

@@ -7,7 +7,6 @@ A task's results are `{"strict": {"accuracy", "in_domain", "out_of_domain", "kin
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rich.markup import escape
 from rich.table import Column, Table
 
 from mmcot_jax.evals import metrics
@@ -157,9 +156,7 @@ def console(
     """
     table = layout(runs, task)
     # columns at the left: 0.90 and the mean 0.2745 then align at the decimal point
-    drawn = Table(
-        Column("puzzle", no_wrap=True), "domain", *map(escape, table.columns), title=title
-    )
+    drawn = Table(Column("puzzle", no_wrap=True), "domain", *table.columns, title=title)
     for line in table.lines:
         style = "bold" if line.mean else None
         drawn.add_row(line.name, line.domain, *line.cells, style=style, end_section=line.mean)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rich.markup import escape
+import rich.console
 from rich.table import Table
 
 from mmcot_jax import textfile
@@ -15,10 +15,15 @@ from mmcot_jax import textfile
 def numbers(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """Returns a table of every number in nested results, with a column for each run."""
     columns = [dict(flat(results)) for results in runs.values()]
-    drawn = Table("metric", *map(escape, runs))
+    drawn = Table("metric", *runs)
     for name in {name: None for column in columns for name in column}:
-        drawn.add_row(escape(name), *(_number(column.get(name)) for column in columns))
+        drawn.add_row(name, *(_number(column.get(name)) for column in columns))
     return drawn
+
+
+def show(drawn: Table) -> None:
+    """Prints a table. Its names are the data's and a user's: `[/b]` in one is no markup."""
+    rich.console.Console(markup=False, emoji=False).print(drawn)
 
 
 def _number(value: int | float | None) -> str:

@@ -4,8 +4,6 @@ The study asked GPT-4.1, with the question, the reference answer, the reasoning 
 answer; its prompt is not published. This one asks the same of the same.
 """
 
-import csv
-import io
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,8 +123,8 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
     from 0, needed where an id has several. Rows with an empty `aligned` are passed over.
 
     Raises:
-        ValueError: no such table, a column that is missing, a label that is none, an id without a
-            completion or labelled twice; names the line.
+        ValueError: no such table, a column that is missing or there twice, a label that is none,
+            an id without a completion or labelled twice; names the line.
     """
     known: dict[str, list[int]] = {}
     for chain in chains:
@@ -142,7 +140,7 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
         sample = row.get("sample") or ("0" if len(samples) == 1 else "")
         if not samples:
             raise ValueError(f"{place}: no completion has the id {row['id']!r}; give one that has")
-        if not sample.isdecimal() or int(sample) not in samples:
+        if sample not in map(str, samples):
             raise ValueError(
                 f"{place}: `sample` is {sample!r}, and {row['id']!r} has {len(samples)} "
                 f"completions; give a number from 0 to {len(samples) - 1}"
@@ -157,22 +155,18 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
 
 
 def _rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields the rows of a table whose fields are separated as spreadsheets do."""
-    text = textfile.read_text(path)
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    names = [(name or "").strip() for name in rows.fieldnames or ()]
-    rows.fieldnames = names
+    """Yields the rows of a table and their places."""
+    rows = textfile.read_cells(path)
+    names = [name.strip() for name in next(rows, ("", []))[1]]
     if missing := [name for name in ("id", "aligned") if name not in names]:
         raise ValueError(f"{path} has no column {' and '.join(missing)}; give id and aligned")
-    try:
-        for row in rows:
-            fields = {name: (value or "").strip() for name, value in row.items() if name}
-            yield f"{path}:{rows.line_num}", fields
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}:{rows.line_num + 1}: no CSV ({error}); save the table anew"
-        ) from None
+    if twice := [name for name in ("id", "aligned", "sample") if names.count(name) > 1]:
+        raise ValueError(f"{path} has two columns {twice[0]}; keep one of them")
+    for place, cells in rows:
+        yield (
+            place,
+            dict.fromkeys(names, "") | dict(zip(names, map(str.strip, cells), strict=False)),
+        )
 
 
 def agreement(verdicts: Sequence[bool | None], labels: Sequence[bool | None]) -> dict[str, Any]:

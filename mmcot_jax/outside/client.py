@@ -6,6 +6,7 @@ gives up after two minutes of a server's Retry-After, and repeats a 429 for a sp
 
 import base64
 import collections
+import hashlib
 import io
 import itertools
 import json
@@ -35,7 +36,7 @@ _RETRIED = {408: "time-out", 409: "other", 425: "other", 429: "429"}
 _POLICY = re.compile(r"content_policy|content_filter|moderation_blocked|safety[ _]system", re.I)
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 _APOLOGY = re.compile(r"\bI['’]m sorry\b", re.I)
-_CUT = ("ReadError", "WriteError", "CloseError", "RemoteProtocolError")
+_CUT = ("ReadError", "WriteError", "CloseError", "RemoteProtocolError", "DecodingError")
 """Errors of httpx with a server that took the connection."""
 _FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 
@@ -77,7 +78,7 @@ class Client:
     """Sends requests; used by several threads. The key is read from the environment.
 
     Raises:
-        ValueError: the openai package or the key is missing.
+        ValueError: the openai package or the key is missing, or the environment is at fault.
     """
 
     def __init__(self, options: Options):
@@ -92,13 +93,31 @@ class Client:
         self._key = key
         self.options = options
         self._reached = threading.Event()
+        self._understood = threading.Event()
         self._stopped = threading.Event()
-        self._client = self._openai.OpenAI(
-            api_key=key,
-            base_url=options.base_url,
-            timeout=self._openai.Timeout(options.timeout, connect=CONNECT_SECONDS),
-            max_retries=0,
-        )
+        try:
+            self._client = self._openai.OpenAI(
+                api_key=key,
+                base_url=options.base_url,
+                timeout=self._openai.Timeout(options.timeout, connect=CONNECT_SECONDS),
+                max_retries=0,
+            )
+        except Exception as error:  # its HTTP library's: of the address, a proxy, certificates
+            raise ValueError(
+                f"no client for {options.base_url} ({self._line(f'{type(error).__name__} {error}')}"
+                "); correct --base-url, or HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE in "
+                "the environment"
+            ) from None
+        self._check_headers()
+
+    def _check_headers(self) -> None:
+        for name, value in self._client.default_headers.items():
+            text = f"{name}{value}"
+            if not (text.isascii() and text.isprintable()):
+                raise ValueError(
+                    f"the header {name!a} has a sign that no header has; correct OPENAI_ORG_ID, "
+                    "OPENAI_PROJECT_ID or OPENAI_CUSTOM_HEADERS in the environment"
+                )
 
     def stop(self) -> None:
         """Makes requests that wait for a retry, and later ones, raise `Stopped`."""
@@ -155,12 +174,19 @@ class Client:
             return self._unconnected(error)
         self._reached.set()
         try:
-            return _READERS[request.endpoint](json.loads(text), replies)
+            found = _READERS[request.endpoint](json.loads(text.lstrip("\ufeff")), replies)
         except _Useless as error:
             raise ValueError(f"{self.options.base_url} {error}") from None
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             start = self._line(text)
+            if start.startswith("<") and not self._understood.is_set():  # a web site
+                raise ValueError(
+                    f"{self.options.base_url} sends a page, no reply of {request.endpoint} ({start}"
+                    "); give the address of its API as --base-url, which often ends in /v1"
+                ) from None
             return _Retry("malformed", f"a body that is no reply of {request.endpoint}: {start}")
+        self._understood.set()
+        return found
 
     def _status(self, error: Any, request: Request) -> Outcome | _Retry:
         """Returns a refusal or a retry for an error of the server, or raises a `ValueError`."""
@@ -230,7 +256,10 @@ def _with_pictures(value: Any, folder: pathlib.Path) -> Any:
 
 
 def _data_uri(path: pathlib.Path) -> str:
-    encoded = base64.b64encode(path.read_bytes()).decode()
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != path.stem:
+        raise ValueError(f"{path} is damaged; remove it, and the same command draws it again")
+    encoded = base64.b64encode(data).decode()
     return f"data:image/{path.suffix[1:]};base64,{encoded}"
 
 
@@ -263,9 +292,12 @@ def _now(headers: Mapping[str, str]) -> float:
 
 def _read_chat(body: Mapping[str, Any], replies: Replies) -> Outcome:
     choice = body["choices"][0]
-    message, reason = choice["message"], choice.get("finish_reason")
-    usage = body.get("usage") or {}
+    reason = choice.get("finish_reason")
+    # some servers send no message with what they filtered
+    message = choice.get("message") or {} if reason == "content_filter" else choice["message"]
     text = message.get("content") or ""
+    if isinstance(text, list):  # parts, of some servers: thoughts and text
+        text = "".join(part["text"] for part in text if part["type"] == "text")
     if not isinstance(text, str):
         raise ValueError("the content is no text")
     refusal = message.get("refusal") or ""
@@ -277,14 +309,19 @@ def _read_chat(body: Mapping[str, Any], replies: Replies) -> Outcome:
         kind,
         str(refusal or text),
         "",
-        int(usage.get("prompt_tokens") or 0),
-        int(usage.get("completion_tokens") or 0),
+        *_tokens(body, "prompt_tokens", "completion_tokens"),
         reason != "length",
     )
 
 
+def _tokens(body: Mapping[str, Any], *names: str) -> list[int]:
+    """Returns numbers of tokens, 0 for one that is none: the reply is paid, and worth keeping."""
+    usage = body.get("usage")
+    counts = [usage.get(name) if isinstance(usage, Mapping) else None for name in names]
+    return [count if type(count) is int else 0 for count in counts]
+
+
 def _read_picture(body: Mapping[str, Any], replies: Replies) -> Outcome:
-    usage = body.get("usage") or {}
     (drawn,) = body["data"]
     if drawn.get("url") and not drawn.get("b64_json"):  # a retry would be paid again
         raise _Useless("sends the address of a picture, not its bytes; give another --image-model")
@@ -297,7 +334,7 @@ def _read_picture(body: Mapping[str, Any], replies: Replies) -> Outcome:
             image.verify()
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise ValueError("the bytes are no picture") from error
-    tokens = (int(usage.get(f"{side}_tokens") or 0) for side in ("input", "output"))
+    tokens = _tokens(body, "input_tokens", "output_tokens")
     return Outcome(ANSWERED, "", replies.add_picture(data, suffix), *tokens)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from mmcot_jax import errors
+from mmcot_jax import errors, textfile
 from mmcot_jax.config import Parser, check_folder
 from mmcot_jax.outside.client import KEY, Options
+from mmcot_jax.outside.replies import FILE
 
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_THREADS = 256
@@ -99,9 +100,12 @@ _RANGES: dict[str, _Check] = {
 
 
 def _check_url(url: str) -> str:
+    url = url.strip()
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+        whole = whole and url.isprintable() and " " not in url
+        (parts.hostname or "").encode("idna")  # a label that is empty or too long
     except ValueError:
         whole = False
     if not whole:
@@ -114,13 +118,25 @@ def _check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def folder(arguments: argparse.Namespace, default: pathlib.Path) -> pathlib.Path:
-    """Returns the folder of results.
+def folder(arguments: argparse.Namespace, default: pathlib.Path, group: str) -> pathlib.Path:
+    """Returns the folder of results; `group` is one of those that the command's results.json has.
 
     Raises:
-        ValueError: `--out` is empty, or a file is in the way.
+        ValueError: `--out` is empty, a file is in the way, or the folder has another command's
+            results, such as a run's.
     """
-    return check_folder("--out", str(default) if arguments.out is None else arguments.out)
+    found = check_folder("--out", str(default) if arguments.out is None else arguments.out)
+    path = found / "results.json"
+    if path.is_file():
+        results = textfile.parse_json_at(textfile.read_text(path), str(path), "one object")
+        own = isinstance(results, dict) and {group, "calls"} <= results.keys()
+    else:
+        own = (found / FILE).exists() or not (found / "completions").exists()
+    if not own:
+        raise ValueError(
+            f"{found} has results of another command, which would be lost; give another --out"
+        )
+    return found
 
 
 def options(arguments: argparse.Namespace) -> Options:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, models, rules, stages, tasks
+from mmcot_jax import data, hub, models, rules, stages, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
 from mmcot_jax.rewards import fields_read
@@ -66,6 +66,9 @@ def build(model: Mapping[str, Any], *, learn: str, eos: bool) -> Backbone:
     if not name.startswith("packaged:") and not os.path.exists(name):
         # and a repository's weights are not downloaded for their config.json
         model = {**model, "tokenizer": "packaged:tiny_tokenizer.json", "weights": ""}
+    painters = {name: model.get(name, "") for name in ("unclip_weights", "clip_weights")}
+    # a path of the same name is no repository: nothing is downloaded
+    model = {**model, **{name: f"./{x}" for name, x in painters.items() if hub.is_name(x)}}
     return make(model, learn=learn, eos=eos)
 
 

@@ -60,12 +60,13 @@ def image_objects(example: Example, reply: Reply) -> float:
     Raises:
         ValueError: the example has no `extra["picture"]`, uint8 [H W 3].
     """
-    if "picture" not in example.extra:
+    picture = example.extra.get("picture")
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
         raise ValueError(
-            f"example {example.id!r} has no extra['picture'] to compare painted pictures with; "
-            "give it, or take another reward"
+            f"example {example.id!r} has no extra['picture'], uint8 [H W 3], to compare painted "
+            "pictures with; give it, or take another reward"
         )
-    true = things(example.extra["picture"])
+    true = things(picture)
     scores = [
         0.0 if picture.pixels is None else overlap(things(picture.pixels), true)
         for picture in reply.pictures

@@ -107,7 +107,9 @@ def limit(records: Sequence[T], count: int, split: str) -> Sequence[T]:
     Raises:
         ValueError: there are fewer, or none.
     """
-    if not 0 <= count <= len(records) or not records:
+    if not records:
+        raise ValueError(f"the {split} split has no record; give data that has some")
+    if not 0 <= count <= len(records):
         raise ValueError(f"count {count} of {len(records)} {split} records; give 0 for all of them")
     return records[: count or None]
 

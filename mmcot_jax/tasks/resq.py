@@ -6,7 +6,6 @@
 Source: arXiv 2210.16952 (the questions); prompts as in the study this package reimplements.
 """
 
-import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -282,20 +281,13 @@ def _find(table: Path, name: str) -> Path:
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
-    """Yields the rows of a table whose fields are separated as spreadsheets do."""
-    lines = textfile.read_text(path).split("\n")
-    delimiter = max(",;\t", key=lines[0].count)
-    rows = csv.DictReader((f"{line}\n" for line in lines), delimiter=delimiter)
-    missing = {"scene", "image"} - set(rows.fieldnames or ())
-    if missing:
+    """Yields the cells of a table's two columns."""
+    rows = textfile.read_cells(path)
+    names = next(rows, ("", []))[1]
+    if missing := {"scene", "image"} - set(names):
         raise ValueError(f"{path} has no column {' and '.join(sorted(missing))}; give both")
-    try:
-        for row in rows:
-            yield {name: row[name] or "" for name in ("scene", "image")}
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}:{rows.line_num + 1}: no CSV ({error}); save the table anew"
-        ) from None
+    for _, cells in rows:
+        yield {"scene": "", "image": ""} | dict(zip(names, cells, strict=False))
 
 
 def _pixels(id: str, path: Path, gate: Gate) -> np.ndarray:

@@ -146,7 +146,7 @@ def _rows(source: str, split: str, is_file: bool) -> Iterator[Raw]:
         source = sources.find_cached(source)
         yield from sources.rows_of(sources.from_datasets(source, split), source)
     elif delimiter := _DELIMITERS.get(path.suffix.lower()):
-        text = io.StringIO(textfile.read_text(path))
+        text = io.StringIO(textfile.read_text(path).replace("\r", "\n"))  # an old Macintosh's
         yield from sources.from_csv(text, path, delimiter, ("question", "answer"))
     else:
         yield from sources.from_file(path, path.suffix.lower() == ".jsonl")

@@ -72,8 +72,8 @@ def _check_image_rewards(c: Mapping[str, Any]) -> None:
     """Checks the rewards whose advantages only image tokens have.
 
     Raises:
-        ValueError: a name that is no reward of the config, no other reward, or an objective whose
-            image tokens have no advantage of their own.
+        ValueError: a name that is no reward of the config, no other reward, weights of 0, or an
+            objective whose image tokens have no advantage of their own.
     """
     given, names = c["image_reward_funcs"], c["reward_funcs"]
     for name in given:
@@ -84,11 +84,20 @@ def _check_image_rewards(c: Mapping[str, Any]) -> None:
             )
     if not given:
         return
-    if set(names) <= set(given):
+    weights = c["reward_weights"] or (1.0,) * len(names)
+    weighed = [name for name, weight in zip(names, weights, strict=True) if weight]
+    if set(weighed) <= set(given):
+        others = [name for name in names if name not in given]
+        zero = f" but {', '.join(others)}, whose weight is 0" if others else ""
         raise ValueError(
-            f"grpo.image_reward_funcs has all of grpo.reward_funcs, {', '.join(names)}, and text "
+            f"grpo.image_reward_funcs has all of grpo.reward_funcs{zero}, and text "
             "tokens would have no reward; leave one out, or set grpo.image_reward_funcs=() and "
             "grpo.text_weight=0 to train the pictures alone"
+        )
+    if not set(given) & set(weighed):
+        raise ValueError(
+            f"grpo.image_reward_funcs is {tuple(given)}, and grpo.reward_weights has 0 for all of "
+            "them; set the first to (), or a weight to another value"
         )
     if not c["image_weight"]:
         raise ValueError(
@@ -186,12 +195,14 @@ def check_images(c: Mapping[str, Any], outputs: Sequence[str], image_len: int) -
     for name in c["reward_funcs"]:
         missing = resolve(name).image_fields.difference(outputs)
         if missing and not resolve(name).reads_all_fields:
-            needs = (
-                "; give model.unclip_weights and model.clip_weights" if "clip" in missing else ""
-            )
+            needs = "leave the reward out, or take a model that draws"
+            if "clip" in missing:
+                needs = "give model.unclip_weights and model.clip_weights"
+            elif "pixels" in missing and "embedding" in outputs:
+                needs = "give model.unclip_weights, which paints them, or leave the reward out"
             raise ValueError(
                 f"reward {name!r} reads the {', '.join(sorted(missing))} of drawn pictures, and "
-                f"this model computes {', '.join(outputs) or 'none of them'}{needs}"
+                f"this model computes {', '.join(outputs) or 'none of them'}; {needs}"
             )
 
 

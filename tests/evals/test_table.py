@@ -7,7 +7,8 @@ import statistics
 import pytest
 from rich.console import Console
 
-from mmcot_jax.evals.table import Spread, flat, numbers, spread, spreads
+from mmcot_jax.evals import picture_ablation
+from mmcot_jax.evals.table import Spread, flat, numbers, show, spread, spreads
 
 RUNS = {
     "one": {"resq": {"strict": {"pass@1": 0.5, "n": 200}}, "eval": {"n": 200}},
@@ -29,14 +30,16 @@ def test_the_console_has_a_line_a_number_and_a_dash_where_a_run_has_none():
     assert ["eval/n", "200", "-"] in lines
 
 
-def test_names_in_brackets_are_no_markup():
-    screen = Console(file=io.StringIO(), width=80)
-    screen.print(numbers({"run[/b]": {"kinds": {"[/red]": 1}}}))
-    assert "run[/b]" in screen.file.getvalue() and "kinds/[/red]" in screen.file.getvalue()
-
-
 def test_a_spread_of_what_is_not_finite_is_none():
     assert math.isnan(spread([1.0, math.nan]).std) and spread([1.0, 2.0]).mean == 1.5
+
+
+def test_names_in_a_table_are_no_markup(capsys):
+    show(numbers({"m[/b]:cat:": RUNS["one"]}))
+    of_kinds = {"n": 0, "left_out": {"no_picture": 3}}
+    show(picture_ablation.console({"[/kind]": of_kinds}, "run[/b]: continued"))
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("m[/b]:cat:", "[/kind]", "run[/b]: continued"))
 
 
 def test_a_spread_is_a_mean_and_a_sample_deviation():

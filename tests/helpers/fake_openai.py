@@ -178,7 +178,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(200, reply, key, body, "answered")
 
     def _send(self, status, reply, key, body, kind, headers=None):
-        data = json.dumps(reply).encode()
+        data = (reply if isinstance(reply, str) else json.dumps(reply)).encode()
         self._log(key, body, kind)  # first: the client sends the next one as soon as it has this
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.send_response(status)

@@ -46,6 +46,12 @@ def unclip_params():
     return loud(jax.eval_shape(lambda: paint.init(UNCLIP, jax.random.key(0))))
 
 
+def edit(file, **values):
+    """Sets values of a JSON file; None removes one."""
+    found = json.loads(file.read_text()) | values
+    file.write_text(json.dumps({name: x for name, x in found.items() if x is not None}))
+
+
 def write_tokenizer(folder: pathlib.Path, pad: str) -> None:
     """vocab.json and merges.txt of CLIP's kind: letters, letters that end a word, marks."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,12 +105,14 @@ def write_unclip(folder: pathlib.Path, params, text, older: bool = False) -> pat
                  "cross_attention_dim": unet.prompt_width, "norm_num_groups": unet.groups,
                  "projection_class_embeddings_input_dim": 2 * UNCLIP.embedding},
         "vae": {"block_out_channels": vae.widths, "layers_per_block": vae.blocks,
-                "latent_channels": vae.channels, "scaling_factor": vae.scale},
+                "latent_channels": vae.channels, "scaling_factor": vae.scale,
+                "norm_num_groups": vae.groups},
     }  # fmt: skip
     for part, config in configs.items():
         (folder / part / "config.json").write_text(json.dumps(config))
     (folder / "scheduler").mkdir()
-    scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "prediction_type": "v_prediction"}
+    scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+                 "prediction_type": "v_prediction", "steps_offset": 1}  # fmt: skip
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(scheduler))
     (folder / "image_normalizer").mkdir()
     table = Table(tuple(keys.Rule(name, ("n", name)) for name in ("mean", "std")))

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import importlib.util
+import json
 import os
 import socket
 import time
@@ -24,6 +25,7 @@ DRAW = Request(
     "images/generations",
     {"model": "dall-e-3", "prompt": "a cat", "n": 1, "response_format": "b64_json"},
 )
+PARTS = [{"type": "text", "text": "yes"}, {"type": "text", "text": ", no"}]
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,11 @@ def test_a_time_out_is_repeated(send):
         time.sleep(0.5 if count == 0 else 0.0)
 
     assert send(override, timeout=0.3).retries["time-out"] >= 1
+
+
+def test_a_body_that_cannot_be_decompressed_is_asked_for_again(send):
+    damaged = (200, {"Content-Encoding": "gzip"}, chat("yes")[2])
+    assert send(failing(damaged)).retries == {"connection": 1}
 
 
 def test_a_connection_that_is_cut_is_opened_again(send):
@@ -120,16 +127,56 @@ def test_waits_double_from_the_backoff_and_vary(monkeypatch):
         (chat("yes"), "answered", "yes"),
         (chat(None, refusal="I can't."), "refused", "I can't."),
         (chat("part", finish="content_filter"), "refused", "part"),
+        ((200, {}, {"choices": [{"finish_reason": "content_filter"}]}), "refused", ""),
         (chat("I’m sorry, but no."), "refused", "I’m sorry, but no."),
         (chat("I'm sorry. <answer>Yes</answer>"), "answered", "I'm sorry. <answer>Yes</answer>"),
         (chat("  "), "empty", "  "),
         (chat(None), "empty", ""),
+        (chat([{"type": "thinking", "thinking": []}, *PARTS]), "answered", "yes, no"),
+        (chat([]), "empty", ""),
         (error(400, code="content_filter"), "refused", "m"),
     ],
 )
 def test_a_chat_reply_is_answered_refused_or_empty(send, reply, kind, text):
     found = send(failing(reply))
     assert (found.kind, found.text, found.retries) == (kind, text, {})
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": "7"}, {"prompt_tokens": float("inf")}, [7]])
+def test_a_reply_whose_numbers_of_tokens_are_none_is_kept(send, usage):
+    status, headers, body = chat("yes")
+    found = send(failing((status, headers, {**body, "usage": usage})))
+    assert (found.text, found.input_tokens, found.retries) == ("yes", 0, {})
+
+
+def test_a_page_is_no_reply_and_not_asked_for_again(send):
+    page = (200, {}, "<!DOCTYPE html>\n<html>Welcome</html>")
+    with pytest.raises(ValueError, match=r"sends a page, no reply of chat/completions .<!DOCTYPE"):
+        send(failing(page))
+
+
+def test_a_reply_nested_too_deeply_is_asked_for_again(send):
+    assert send(failing((200, {}, "[" * 100_000))).retries == {"malformed": 1}
+
+
+def test_a_reply_may_begin_with_a_byte_order_mark(send):
+    assert send(failing((200, {}, "\ufeff" + json.dumps(chat("yes")[2])))).text == "yes"
+
+
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("ALL_PROXY", "ftp://host", "no client for http://127.0.0.1:9/v1 .ValueError Unknown"),
+        ("HTTP_PROXY", "http://[::1", "no client for .* HTTP_PROXY, HTTPS_PROXY, ALL_PROXY"),
+        ("SSL_CERT_FILE", "/none.pem", "no client for .*FileNotFoundError.* SSL_CERT_FILE in"),
+        ("OPENAI_ORG_ID", "a\nb", "the header 'OpenAI-Organization' has a sign that no header"),
+        ("OPENAI_PROJECT_ID", "\u00e9", "the header 'OpenAI-Project' has a sign .* OPENAI_PROJECT"),
+    ],
+)
+def test_a_fault_of_the_environment_is_named_before_the_first_call(monkeypatch, name, value, said):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=said):
+        Client(Options("http://127.0.0.1:9/v1", 1.0, 0, 1.0))
 
 
 def test_a_reply_that_the_limit_of_tokens_ends_is_not_ended(send):

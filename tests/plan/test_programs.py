@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from mmcot_jax import config, stages
-from mmcot_jax.plan.programs import programs
+from mmcot_jax.plan.programs import build, programs
 from mmcot_jax.rollout import generate
 from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.train import step
@@ -70,3 +70,10 @@ def test_a_run_calls_the_planned_function(stage, module, name, monkeypatch, tmp_
         assert (a.shape, a.dtype) == (b.shape, b.dtype), jax.tree_util.keystr(path)
         assert a.sharding.is_equivalent_to(b.sharding, a.ndim), jax.tree_util.keystr(path)
     assert options == planned.trace.keywords
+
+
+def test_a_plan_downloads_nothing_that_paints():
+    model = config.load("configs/t2m.py:8b-clip").model.to_dict()
+    names = {"unclip_weights": "no-one/none-such", "clip_weights": "no-one/none-such"}
+    built = build({**model, **names}, learn="chain", eos=True)
+    assert built.image_outputs == ("embedding", "pixels", "clip")

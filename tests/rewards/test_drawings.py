@@ -80,9 +80,11 @@ def test_what_cannot_be_painted_counts_nothing():
     assert resolve("image_objects").image_fields == {"pixels"}
 
 
-def test_an_example_without_a_true_picture_is_named():
-    with pytest.raises(ValueError, match=r"'q' has no extra\['picture'\]"):
-        drawings.image_objects(Example("q", ("",), "Yes"), Reply(()))
+@pytest.mark.parametrize("picture", [None, "a.png", np.zeros((6, 6), np.uint8), np.ones((6, 6, 3))])
+def test_an_example_without_a_true_picture_is_named(picture):
+    example = Example("q", ("",), "Yes", extra={} if picture is None else {"picture": picture})
+    with pytest.raises(ValueError, match=r"'q' has no extra\['picture'\], uint8 \[H W 3\]"):
+        drawings.image_objects(example, Reply(()))
 
 
 def test_the_scenes_have_their_true_picture():

@@ -181,6 +181,7 @@ def test_a_table_without_a_column_or_an_image_is_named(folder):
         ("{", "train_resq.json cannot be read: not JSON"),
         ('{"data": 3}', "a list of stories is expected under 'data'"),
         ('{"data": []}', "holds no question"),
+        ('[{"story": ["a"], "questions": []}]', "the train split has no record; give data"),
         ('{"data": [{"questions": []}]}', "'00000' of .* has no field 'story'; it has questions"),
         (json.dumps({"data": [STORY, {"scene": "a"}]}), "'00001' of .* has no field 'question'"),
         (json.dumps([{**STORY, "story": ["one"]}]), "has a question that needs 2 of 1 sentences"),

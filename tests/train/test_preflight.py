@@ -110,6 +110,8 @@ def test_a_reward_that_reads_what_the_model_does_not_compute_is_refused():
     check("image_text_clip", outputs=("embedding", "pixels", "clip"))
     with pytest.raises(ValueError, match="'image_text_clip' reads the clip of drawn pictures, and"):
         check("image_text_clip", outputs=("embedding",))
+    with pytest.raises(ValueError, match=r"reads the pixels of .*; give model.unclip_weights, wh"):
+        check("image_objects", outputs=("embedding",))
     with pytest.raises(ValueError, match=r"'alignment' reads the embedding .* computes none of"):
         check("alignment", outputs=())
     with pytest.raises(ValueError, match=r"image_reward_funcs is \('iou',\), .* writes text only"):

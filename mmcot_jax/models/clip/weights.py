@@ -11,6 +11,9 @@ from mmcot_jax.models.clip import config, keys
 from mmcot_jax.models.clip.config import ClipConfig
 from mmcot_jax.models.clip.model import Clip
 
+FILES = (*hf.WHOLE, "model.fp16.safetensors", "pytorch_model.fp16.bin")
+"""Files of a folder's weights; the first that is there is read."""
+
 
 def init(c: ClipConfig, key: jax.Array) -> PyTree:
     """Returns random weights."""
@@ -24,14 +27,7 @@ def load(c: ClipConfig, folder: pathlib.Path, like: PyTree) -> PyTree:
     Raises:
         ValueError: another model's folder, or tensors that do not fit, all listed.
     """
-    found = config.read(folder) if folder.is_dir() else None
-    if found is not None:
-        own, there = (x._replace(dtype="", param_dtype="") for x in (c, found))
-        differ = [
-            f"{name} is {mine}, there {theirs}"
-            for name, mine, theirs in zip(own._fields, own, there, strict=True)
-            if mine != theirs
-        ]
-        if differ:
-            raise ValueError(f"{folder} is another model than model.clip: {'; '.join(differ)}")
-    return hf.load(keys.table(), folder, {"clip": like})["clip"]
+    if folder.is_dir():
+        config.check_folder(c, folder)
+    tensors = hf.read_folder(folder, FILES)
+    return hf.load(keys.table(), tensors, {"clip": like}, str(folder))["clip"]

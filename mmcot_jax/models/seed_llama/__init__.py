@@ -16,7 +16,7 @@ from mmcot_jax import hf, models
 from mmcot_jax.models.clip import config as clip_config
 from mmcot_jax.models.clip import weights as clip_weights
 from mmcot_jax.models.clip.config import ClipConfig
-from mmcot_jax.models.clip.preprocess import Words, read_words
+from mmcot_jax.models.clip.preprocess import Words, check_processor, read_words
 from mmcot_jax.models.seed_llama import gguf, spm, weights
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
 from mmcot_jax.models.seed_llama.config import SeedConfig, hf_settings
@@ -81,6 +81,9 @@ def _painters(
                 f"model.unclip paints embeddings of {unclip.embedding}, and model.seed makes "
                 f"{made}; give matching ones"
             )
+        source = models.resolve(c["unclip_weights"], __file__)
+        if source.is_dir():  # without it `load` reports it
+            unclip_config.check_folder(unclip, source)
     if c.get("clip_weights"):
         if not unclip:
             raise ValueError(
@@ -94,8 +97,11 @@ def _painters(
                 f"model.clip_weights is the file {folder}; give the folder of a CLIP, with its "
                 "tokenizer"
             )
-        # None: nothing is there, which `load` reports; a plan needs no weights
-        words = read_words(folder, clip.positions) if folder.is_dir() else None
+        if folder.is_dir():  # without one `load` reports it; a plan needs no weights
+            clip_config.check_folder(clip, folder)
+            check_processor(clip.size, folder)
+            words = read_words(folder, clip.positions)
+            words.check(clip.vocab, clip_config.read_eos(folder), folder)
     return unclip, clip, words
 
 

@@ -1,5 +1,6 @@
 """Sizes of unCLIP's parts, and how a picture is painted. Host only, no jax."""
 
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from mmcot_jax.hf_config import read
 
 SCHEDULERS = ("pndm", "ddim")
 PREDICTIONS = ("v_prediction", "epsilon")
+DTYPES = ("float32", "bfloat16")
 
 
 class UNetConfig(NamedTuple):
@@ -82,11 +84,17 @@ class UnclipConfig(NamedTuple):
         """Returns itself.
 
         Raises:
-            ValueError: an unknown name, levels that differ in number, or a number out of range.
+            ValueError: an unknown name, levels that differ in number, a number out of range, or
+                one that does not divide another.
         """
         check_choice("model.unclip.scheduler", self.scheduler, SCHEDULERS)
         check_choice("model.unclip.noise.prediction", self.noise.prediction, PREDICTIONS)
+        for part, name in itertools.product(("unet", "vae"), ("dtype", "param_dtype")):
+            value = getattr(getattr(self, part), name)
+            check_choice(f"model.unclip.{part}.{name}", value, DTYPES)
+        self._check_sizes()
         levels = len(self.unet.widths)
+        last = (self.steps - 1) * (self.noise.train_steps // max(self.steps, 1))
         stride = self.vae.stride * 2 ** (levels - 1)
         faults = [
             ({len(self.unet.attention), len(self.unet.heads)} != {levels},
@@ -96,6 +104,13 @@ class UnclipConfig(NamedTuple):
              f"give a multiple of {stride} pixels"),
             (not 1 <= self.steps <= self.noise.train_steps,
              f"model.unclip.steps is {self.steps}", f"give 1 to {self.noise.train_steps}"),
+            (not 0 <= self.noise.steps_offset < self.noise.train_steps - last,
+             f"model.unclip.steps is {self.steps} and noise.steps_offset "
+             f"{self.noise.steps_offset}, which is beyond the noise of training",
+             "give fewer steps, or an offset of 0 or more"),
+            (not 0 < self.noise.beta_start <= self.noise.beta_end < 1,
+             f"model.unclip.noise has beta_start {self.noise.beta_start} and beta_end "
+             f"{self.noise.beta_end}", "give numbers above 0 and below 1, in order"),
             (not 0 <= self.noise_level < self.noise.train_steps,
              f"model.unclip.noise_level is {self.noise_level}",
              f"give 0 to {self.noise.train_steps - 1}"),
@@ -106,23 +121,58 @@ class UnclipConfig(NamedTuple):
                 raise ValueError(f"{given}; {remedy}")
         return self
 
+    def _check_sizes(self) -> None:
+        sizes = {"embedding": self.embedding, "prompt_tokens": self.prompt_tokens}
+        for part in ("unet", "vae"):
+            found = getattr(self, part)._asdict()
+            sizes |= {f"{part}.{n}": x for n, x in found.items() if n not in _NO_SIZES}
+        for name, value in sizes.items():
+            several = name.endswith((".widths", ".heads"))
+            each = value if isinstance(value, tuple) else (value,)
+            if (
+                several != isinstance(value, tuple)
+                or not each
+                or any(type(x) is not int or x < 1 for x in each)
+            ):
+                wanted = "whole numbers, a level each" if several else "a whole number"
+                raise ValueError(f"model.unclip.{name} is {value!r}; give {wanted}, 1 or more")
+        attended = (*self.unet.attention[:-1], True)  # the middle has the last level's heads
+        heads = [n if here else 1 for n, here in zip(self.unet.heads, attended, strict=False)]
+        for name, widths, divisors in (
+            ("unet.heads", self.unet.widths, heads),
+            ("unet.groups", self.unet.widths, [self.unet.groups] * len(self.unet.widths)),
+            ("vae.groups", self.vae.widths, [self.vae.groups] * len(self.vae.widths)),
+        ):
+            for width, divisor in zip(widths, divisors, strict=False):
+                if width % divisor:
+                    raise ValueError(
+                        f"model.unclip.{name} has {divisor} for a width of {width}; give a divisor"
+                    )
+
     @property
     def cells(self) -> int:
         """Height and width of the latents."""
         return self.size // self.vae.stride
 
 
+_NO_SIZES = ("attention", "scale", "dtype", "param_dtype")
+
+
 def from_dict(c: Mapping[str, Any]) -> UnclipConfig:
     """Returns the config of a mapping, whose parts are mappings; what it leaves out is default.
 
     Raises:
-        ValueError: as `UnclipConfig.check`.
+        ValueError: an unknown key, or as `UnclipConfig.check`.
     """
 
     def plain(value: Any) -> Any:
         return tuple(value) if isinstance(value, list | tuple) else value
 
     parts = {"unet": UNetConfig, "vae": VaeConfig, "noise": NoiseConfig}
+    for name, value in c.items():
+        check_choice("a key of model.unclip", name, UnclipConfig._fields)
+        for inner in value if name in parts else ():
+            check_choice(f"a key of model.unclip.{name}", inner, parts[name]._fields)
     given = {
         name: parts[name](**{k: plain(v) for k, v in value.items()}) if name in parts else value
         for name, value in c.items()
@@ -130,45 +180,100 @@ def from_dict(c: Mapping[str, Any]) -> UnclipConfig:
     return UnclipConfig(**given).check()
 
 
+class _Value(NamedTuple):
+    """A value of one of diffusers' JSON files."""
+
+    file: str
+    name: str
+    default: Any
+    """That of diffusers' class, where the file lacks it."""
+    own: Any
+    key: str = ""
+    """The config key below model.unclip that sets ours; "": it cannot be set."""
+
+
 def check_folder(c: UnclipConfig, folder: pathlib.Path) -> None:
     """Compares the configs in a folder of diffusers with `c`.
 
+    How noise is removed is `c.scheduler`'s; the folder's scheduler gives the noise of training.
+
     Raises:
-        ValueError: lists the values that differ, and what to set.
+        ValueError: a config that is missing, or lists the values that differ and what to do.
     """
-    unet, vae, noise = (
-        read(folder / part, file)
-        for part, file in (
-            ("unet", "config.json"), ("vae", "config.json"), ("scheduler", "scheduler_config.json"),
-        )
-    )  # fmt: skip
-    down = ["CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in c.unet.attention]
-    pairs = [
-        ("unet.widths", c.unet.widths, unet, "block_out_channels"),
-        ("unet.blocks", c.unet.blocks, unet, "layers_per_block"),
-        ("unet.heads", c.unet.heads, unet, "attention_head_dim"),
-        ("unet.prompt_width", c.unet.prompt_width, unet, "cross_attention_dim"),
-        ("unet.groups", c.unet.groups, unet, "norm_num_groups"),
-        ("unet.attention", tuple(down), unet, "down_block_types"),
-        ("embedding", 2 * c.embedding, unet, "projection_class_embeddings_input_dim"),
-        ("vae.widths", c.vae.widths, vae, "block_out_channels"),
-        ("vae.blocks", c.vae.blocks, vae, "layers_per_block"),
-        ("vae.channels", c.vae.channels, vae, "latent_channels"),
-        ("vae.scale", c.vae.scale, vae, "scaling_factor"),
-        ("noise.beta_start", c.noise.beta_start, noise, "beta_start"),
-        ("noise.beta_end", c.noise.beta_end, noise, "beta_end"),
-        ("noise.prediction", c.noise.prediction, noise, "prediction_type"),
-        ("noise.steps_offset", c.noise.steps_offset, noise, "steps_offset"),
-    ]
-    differ = [
-        f"{name} is {own}, there {there[key]}"
-        for name, own, there, key in pairs
-        if there and there.get(key) is not None and _plain(there[key]) != _plain(own)
-    ]
+    files = {name: read(folder / part, file) for name, (part, file) in _FILES.items()}
+    missing = [str(pathlib.Path(*_FILES[name])) for name in _NEEDED if files[name] is None]
+    if missing:
+        listed = " and no ".join(missing)
+        raise ValueError(f"no {listed} in {folder}; give a whole folder of diffusers")
+    differ = []
+    for v in _values(c, files["unet"] or {}):
+        there = (files[v.file] or {}).get(v.name, v.default)
+        if files[v.file] is not None and not _same(there, v.own):
+            part = v.key or f"{v.name} of the {v.file}"
+            differ.append(f"{part} is {_plain(v.own)}{'' if v.key else ' here'}, there {there}")
     if differ:
         raise ValueError(
-            f"{folder} is another model than model.unclip: {'; '.join(differ)}; set them"
+            f"{folder} is another model than model.unclip: {'; '.join(differ)}; set what has a key "
+            "in model.unclip, or give another folder"
         )
+
+
+_FILES = {
+    "unet": ("unet", "config.json"),
+    "vae": ("vae", "config.json"),
+    "scheduler": ("scheduler", "scheduler_config.json"),
+    "image noising scheduler": ("image_noising_scheduler", "scheduler_config.json"),
+}
+_NEEDED = ("unet", "vae", "scheduler")
+
+
+def _values(c: UnclipConfig, unet: Mapping[str, Any]) -> list[_Value]:
+    down = [f"{'CrossAttn' if attends else ''}DownBlock2D" for attends in c.unet.attention]
+    # attention_head_dim is the number of heads, by a mistake of diffusers that its files keep
+    older = unet.get("num_attention_heads") is None
+    heads = "attention_head_dim" if older else "num_attention_heads"
+    released = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
+    noising = "image noising scheduler"
+    label = "projection_class_embeddings_input_dim"
+    return [
+        _Value("unet", "block_out_channels", [320, 640, 1280, 1280], c.unet.widths, "unet.widths"),
+        _Value("unet", "layers_per_block", 2, c.unet.blocks, "unet.blocks"),
+        _Value("unet", heads, 8, c.unet.heads, "unet.heads"),
+        _Value("unet", "cross_attention_dim", 1280, c.unet.prompt_width, "unet.prompt_width"),
+        _Value("unet", "norm_num_groups", 32, c.unet.groups, "unet.groups"),
+        _Value("unet", "down_block_types", released, down, "unet.attention"),
+        _Value("unet", label, None, 2 * c.embedding, "twice embedding"),
+        _Value("unet", "act_fn", "silu", "silu"),
+        _Value("unet", "flip_sin_to_cos", True, True),
+        _Value("unet", "freq_shift", 0, 0),
+        _Value("unet", "norm_eps", 1e-5, 1e-5),
+        _Value("unet", "center_input_sample", False, False),
+        _Value("vae", "block_out_channels", [64], c.vae.widths, "vae.widths"),
+        _Value("vae", "layers_per_block", 1, c.vae.blocks, "vae.blocks"),
+        _Value("vae", "latent_channels", 4, c.vae.channels, "vae.channels"),
+        _Value("vae", "norm_num_groups", 32, c.vae.groups, "vae.groups"),
+        _Value("vae", "scaling_factor", 0.18215, c.vae.scale, "vae.scale"),
+        _Value("vae", "shift_factor", None, None),
+        _Value("vae", "act_fn", "silu", "silu"),
+        _Value("scheduler", "beta_start", 1e-4, c.noise.beta_start, "noise.beta_start"),
+        _Value("scheduler", "beta_end", 0.02, c.noise.beta_end, "noise.beta_end"),
+        _Value("scheduler", "prediction_type", "epsilon", c.noise.prediction, "noise.prediction"),
+        _Value("scheduler", "steps_offset", 0, c.noise.steps_offset, "noise.steps_offset"),
+        _Value("scheduler", "num_train_timesteps", 1000, c.noise.train_steps, "noise.train_steps"),
+        _Value("scheduler", "beta_schedule", "linear", "scaled_linear"),
+        _Value("scheduler", "trained_betas", None, None),
+        _Value("scheduler", "rescale_betas_zero_snr", False, False),
+        _Value(noising, "beta_schedule", "linear", "squaredcos_cap_v2"),
+        _Value(noising, "num_train_timesteps", 1000, 1000),
+    ]
+
+
+def _same(theirs: Any, own: Any) -> bool:
+    if isinstance(own, tuple) and type(theirs) is int:  # of every level
+        return all(x == theirs for x in own)
+    if type(own) is int and isinstance(theirs, list):
+        return all(x == own for x in theirs)
+    return _plain(theirs) == _plain(own)
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,6 @@ import pathlib
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -14,11 +13,16 @@ from mmcot_jax.models.clip import config as clip_config
 from mmcot_jax.models.clip import keys as clip_keys
 from mmcot_jax.models.clip.model import Text
 from mmcot_jax.models.clip.preprocess import read_words
+from mmcot_jax.models.clip.weights import FILES
 from mmcot_jax.models.unclip import config, keys
 from mmcot_jax.models.unclip.config import UnclipConfig
 
-PART = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-"""Files of a part's weights in a folder of diffusers."""
+PART = tuple(
+    f"diffusion_pytorch_model{variant}.{kind}"
+    for variant in ("", ".fp16")
+    for kind in ("safetensors", "bin")
+)
+"""Files of a part's weights in a folder of diffusers; the first that is there is read."""
 NORMALIZER = "image_normalizer"
 
 
@@ -36,7 +40,7 @@ def load(c: UnclipConfig, source: pathlib.Path, like: PyTree) -> PyTree:
         return hf.load(_table(like), source, {"unclip": like})["unclip"]
     missing = [
         part
-        for part in ("unet", "vae", NORMALIZER, "text_encoder", "tokenizer")
+        for part in ("unet", "vae", NORMALIZER, "text_encoder", "tokenizer", "scheduler")
         if not (source / part).is_dir()
     ]
     if missing:
@@ -85,9 +89,17 @@ def empty_prompt(source: pathlib.Path, c: UnclipConfig) -> np.ndarray:
             f"{folder} gives {sizes.positions} states of {sizes.text.width}; model.unclip has "
             f"prompt_tokens {c.prompt_tokens} and unet.prompt_width {c.unet.prompt_width}"
         )
-    ids = jnp.asarray(read_words(source / "tokenizer", sizes.positions).ids([""]))
+    ids = read_words(source / "tokenizer", sizes.positions).ids([""])
+    if ids.max() >= sizes.vocab:
+        raise ValueError(
+            f"the tokenizer in {source / 'tokenizer'} has the id {ids.max()}, and {folder} has "
+            f"{sizes.vocab} ids; fetch both again"
+        )
     shapes = jax.eval_shape(Text(sizes).init, jax.random.key(0), ids)["params"]
-    params = hf.load(clip_keys.text_table(), folder, {"text": shapes})["text"]
+    tensors = hf.read_folder(folder, FILES)
+    if not any(name.startswith("text_model.") for name in tensors):  # transformers 5 writes none
+        tensors = {f"text_model.{name}": x for name, x in tensors.items()}
+    params = hf.load(clip_keys.text_table(), tensors, {"text": shapes}, str(folder))["text"]
     with jax.default_matmul_precision("highest"):
         return np.asarray(jax.jit(Text(sizes).apply)({"params": params}, ids)[0], np.float32)
 

@@ -94,6 +94,16 @@ def test_another_folder_is_one_line(tmp_path, unclip, clip):
         ({"guidance": 0.5}, "model.unclip.guidance is 0.5; give 1 or more"),
         ({"scheduler": "euler"}, "scheduler is 'euler'; choose from pndm, ddim"),
         ({"unet": {"heads": (5, 10)}}, "4 widths, 4 attention and 2 heads; give one each a level"),
+        ({"vae": {"dtype": "bf16"}}, "model.unclip.vae.dtype is 'bf16', did you mean 'bfloat16'"),
+        ({"unet": {"head": 5}}, "a key of model.unclip.unet is 'head', did you mean 'heads'"),
+        ({"unet": {"heads": 5}}, "unet.heads is 5; give whole numbers, a level each, 1 or more"),
+        ({"unet": {"heads": (7, 1, 1, 1)}}, "unet.heads has 7 for a width of 320; give a divisor"),
+        ({"unet": {"groups": 7}}, "unet.groups has 7 for a width of 320; give a divisor"),
+        ({"vae": {"groups": 33}}, "vae.groups has 33 for a width of 128; give a divisor"),
+        ({"vae": {"widths": ()}}, r"vae.widths is \(\); give whole numbers"),
+        ({"unet": {"blocks": "2"}}, "unet.blocks is '2'; give a whole number, 1 or more"),
+        ({"steps": 1000}, "steps is 1000 and noise.steps_offset 1, which is beyond the noise of"),
+        ({"noise": {"beta_end": 0.0}}, "beta_start 0.00085 and beta_end 0.0; give numbers above 0"),
     ],
 )
 def test_wrong_settings_are_one_line(given, said):
