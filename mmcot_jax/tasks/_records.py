@@ -314,10 +314,8 @@ def check_record(record: Record) -> None:
 def check_answers(answers: Sequence[str]) -> None:
     """Raises a `BadRecord` if no answer is left without case and outer marks, as it is compared."""
     if not any(map(normalize, answers)):
-        raise BadRecord(
-            f"has the answer {schema.show(answers[0])}, of which nothing is compared; use words",
-            "whose answer is marks alone",
-        )
+        said = f"has the answer {schema.show(answers[0])}, of which nothing is compared; use words"
+        raise BadRecord(said, "whose answer is marks alone")
 
 
 def _check_size(width: int, height: int) -> None:
