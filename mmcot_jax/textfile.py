@@ -7,7 +7,8 @@ A file is UTF-8, UTF-16 or UTF-32, with or without a byte order mark. A line end
 import csv
 import io
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,33 +47,45 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[str, list[str]]]:
+def read_cells(path: Path, delimiter: str = "") -> Iterator[tuple[str, list[str]]]:
     """Yields the rows of a table as spreadsheets save it, the names first, each with its place.
 
-    Cells are separated by that of `delimiters` which is most frequent in the first line.
+    Without a `delimiter` cells are separated by the comma, semicolon or tab that is most frequent
+    in the first line.
 
     Raises:
-        ValueError: as `read_text`, or a quote that is not closed, or a cell of more than 131,072
-            characters; names the line.
+        ValueError: as `read_text` and `parse_cells`.
     """
     text = read_text(path).replace("\r", "\n")  # an old Macintosh ends a line so
-    delimiter = max(delimiters, key=text.split("\n", 1)[0].count)
-    # a quote that is not closed takes all lines after it, the mark too, into its cell
-    rows = csv.reader(io.StringIO(f"{text}\n{_END}\n"), delimiter=delimiter)
-    cells: list[str] = []
-    while cells != [_END]:
-        if cells:
-            yield f"{path}:{rows.line_num}", cells
-        line = rows.line_num + 1
-        try:
-            cells = next(rows)
-        except csv.Error as error:
-            raise ValueError(f"{path}:{line}: no CSV ({error}); save the table anew") from None
-        if cells and cells[-1].endswith(f"\n{_END}\n"):
-            raise ValueError(f"{path}:{line}: a quote is not closed; save the table anew")
+    delimiter = delimiter or max(",;\t", key=text.split("\n", 1)[0].count)
+    yield from parse_cells(io.StringIO(text), path, delimiter)
 
 
-_END = "\0"
+def parse_cells(
+    lines: Iterable[str], path: Path, delimiter: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Yields the rows of a table that are not empty, each with its place; `path` names the table.
+
+    Raises:
+        ValueError: no CSV, such as a quote that is not closed; names the line where the row begins.
+    """
+    before = csv.field_size_limit(sys.maxsize)  # the process's limit: a picture may be a cell
+    try:
+        # strict: a quote that is not closed would join its row with others
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        while True:
+            line = rows.line_num + 1
+            if cells := next(rows):
+                yield f"{path}:{rows.line_num}", cells
+    except StopIteration:
+        return
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}:{line}: no CSV ({str(error).partition(' - ')[0]}); close each quote, or save "
+            "the table anew"
+        ) from None
+    finally:
+        csv.field_size_limit(before)
 
 
 def parse_json(data: bytes | str) -> Any:

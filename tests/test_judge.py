@@ -147,8 +147,8 @@ def test_several_completions_of_an_id_are_labelled_by_their_number(tmp_path):
         (["q/0,yes", "q/0,no"], "l.csv:3: 'q/0' is labelled twice"),
         (["q/1,yes"], "l.csv:2: `sample` is '', and 'q/1' has 2 completions"),
         ([], "l.csv: no label"),
-        ([f"q/0,{'y' * 200_000}"], "l.csv:2: no CSV (field larger than field limit"),
-        (["q/0,yes", '"q/1,yes', "q/1,no"], "l.csv:3: a quote is not closed; save the table"),
+        ([f"q/0,{'y' * 200_000}"], "l.csv:2: `aligned` is 'yyyy"),
+        (["q/0,yes", '"q/1,yes', "q/1,no"], "l.csv:3: no CSV (unexpected end of data); close"),
     ],
 )
 def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):
@@ -156,14 +156,13 @@ def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):
     labels = label(tmp_path / "l.csv", *lines)
     assert judge.main([str(path), "--dry-run", "--labels", str(labels)]) == 2
     said = capsys.readouterr().err
-    assert error in said and said.count("\n") == 1
+    assert error in said and said.count("\n") == 1 and len(said) < 1000
 
 
 @pytest.mark.parametrize(
     "header, error",
     [
         ("id,aligned,aligned", "l.csv has two columns aligned; keep one of them"),
-        (f"id,aligned,{'x' * 200_000}", "l.csv:1: no CSV (field larger than field limit"),
         ("id", "l.csv has no column aligned; give id and aligned"),
     ],
 )

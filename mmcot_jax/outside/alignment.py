@@ -7,6 +7,7 @@ answer; its prompt is not published. This one asks the same of the same.
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from reprlib import repr as short
 from typing import Any, NamedTuple
 
 from mmcot_jax import textfile
@@ -135,14 +136,16 @@ def read_labels(path: pathlib.Path, chains: Sequence[Chain]) -> dict[tuple[str, 
         if not word:
             continue
         if word not in _WORDS:
-            raise ValueError(f"{place}: `aligned` is {row['aligned']!r}; give yes or no")
+            raise ValueError(f"{place}: `aligned` is {short(row['aligned'])}; give yes or no")
         samples = known.get(row["id"], [])
         sample = row.get("sample") or ("0" if len(samples) == 1 else "")
         if not samples:
-            raise ValueError(f"{place}: no completion has the id {row['id']!r}; give one that has")
+            raise ValueError(
+                f"{place}: no completion has the id {short(row['id'])}; give one that has"
+            )
         if sample not in map(str, samples):
             raise ValueError(
-                f"{place}: `sample` is {sample!r}, and {row['id']!r} has {len(samples)} "
+                f"{place}: `sample` is {short(sample)}, and {row['id']!r} has {len(samples)} "
                 f"completions; give a number from 0 to {len(samples) - 1}"
             )
         key = row["id"], int(sample)

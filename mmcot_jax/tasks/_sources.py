@@ -5,9 +5,6 @@ it (`data/train-00000-of-00001.parquet`, `*.jsonl`, `*.json`, `*.csv`), one that
 wrote, or the name of a dataset on the Hub.
 """
 
-import contextlib
-import csv
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -99,46 +96,35 @@ def _checked(name: str, place: str, fields: Any) -> Raw:
 # ---- tables -------------------------------------------------------------------------------------
 
 
-def from_csv(
-    lines: Iterable[str], path: Path, delimiter: str, needed: Sequence[str]
+def from_cells(
+    rows: Iterator[tuple[str, list[str]]], path: Path, delimiter: str, needed: Sequence[str]
 ) -> Iterator[Raw]:
-    """Yields the rows of a CSV or TSV below its line of columns; blank cells count as absent.
+    """Yields the records of a table; blank cells count as absent.
 
     A row without any text is left out: spreadsheets append some. A row with more texts than columns
     is a record with a fault: a text was not quoted.
 
     Args:
-        lines: the lines of the file, with their ends.
+        rows: the places and cells of the rows, the names of the columns first.
         path: the file.
         delimiter: what separates two cells.
         needed: the columns that it must have.
 
     Raises:
-        ValueError: no CSV, a column that is not there, or one that is there twice.
+        ValueError: a column that is not there, or one that is there twice.
     """
-    # strict: a quote that is not closed would join its row with others
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    with _large_cells():
-        try:
-            columns = next(reader, [])
-            _check_columns(columns, path, delimiter, needed)
-            rows = (cells for cells in reader if any(map(str.strip, cells)))
-            for number, cells in enumerate(rows):
-                name, place = f"{number:05}", f"{path}:{reader.line_num}"
-                fields = {x: c for x, c in zip(columns, cells, strict=False) if x and c.strip()}
-                fault = ""
-                if any(map(str.strip, cells[len(columns) :])):
-                    fault = (
-                        f"has {len(cells)} cells and the table {len(columns)} columns; put a text "
-                        f"that holds {delimiter!r} between double quotes"
-                    )
-                yield Raw(name, place, fields, fault)
-        except csv.Error as error:
-            said = str(error).partition(" - ")[0]
-            raise ValueError(
-                f"{path} is no table, at its line {reader.line_num} or before: {said}; close each "
-                "quote, or save it anew from a spreadsheet"
-            ) from None
+    _, columns = next(rows, ("", []))
+    _check_columns(columns, path, delimiter, needed)
+    texts = ((place, cells) for place, cells in rows if any(map(str.strip, cells)))
+    for number, (place, cells) in enumerate(texts):
+        fields = {x: c for x, c in zip(columns, cells, strict=False) if x and c.strip()}
+        fault = ""
+        if any(map(str.strip, cells[len(columns) :])):
+            fault = (
+                f"has {len(cells)} cells and the table {len(columns)} columns; put a text "
+                f"that holds {delimiter!r} between double quotes"
+            )
+        yield Raw(f"{number:05}", place, fields, fault)
 
 
 def _check_columns(
@@ -155,16 +141,6 @@ def _check_columns(
         )
     if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
         raise ValueError(f"{path} has the column {twice[0]} twice; give each another name")
-
-
-@contextlib.contextmanager
-def _large_cells() -> Iterator[None]:
-    """Lifts csv's limit of a cell, which is the process's: a picture may be a cell."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 # ---- datasets ------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ other column is in `extra`, so that a reward receives it by its name; the result
 values. No column may have the name of what the judge reads, see `JUDGED`.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,8 +145,8 @@ def _rows(source: str, split: str, is_file: bool) -> Iterator[Raw]:
         source = sources.find_cached(source)
         yield from sources.rows_of(sources.from_datasets(source, split), source)
     elif delimiter := _DELIMITERS.get(path.suffix.lower()):
-        text = io.StringIO(textfile.read_text(path).replace("\r", "\n"))  # an old Macintosh's
-        yield from sources.from_csv(text, path, delimiter, ("question", "answer"))
+        rows = textfile.read_cells(path, delimiter)
+        yield from sources.from_cells(rows, path, delimiter, ("question", "answer"))
     else:
         yield from sources.from_file(path, path.suffix.lower() == ".jsonl")
 

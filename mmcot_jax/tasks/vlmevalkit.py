@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmcot_jax import textfile
 from mmcot_jax.answers.letter import LETTERS
 from mmcot_jax.boxes import Sight
 from mmcot_jax.errors import check_choice
@@ -104,7 +105,8 @@ def _read_rows(file: Path) -> Iterator[Raw]:
         raise ValueError(f"no records: {file} is not there; give a TSV file of VLMEvalKit")
     with file.open(newline="", encoding="utf-8-sig") as opened:
         try:
-            for row in sources.from_csv(opened, file, "\t", ("index", "question")):
+            rows = textfile.parse_cells(opened, file, "\t")
+            for row in sources.from_cells(rows, file, "\t", ("index", "question")):
                 yield row._replace(name=row.fields.get("index", row.name))
         except UnicodeDecodeError as error:
             raise ValueError(f"{file} is no TSV in UTF-8: {error}") from None
