@@ -5,12 +5,12 @@ h w pixels, W windows of K cells of s x s pixels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import grain
 import numpy as np
 
+from mmcot_jax import threads
 from mmcot_jax.buckets import bucket, choose_buckets
 from mmcot_jax.errors import TooLong
 from mmcot_jax.example import Example, Question, Row, Selected, Windows
@@ -73,10 +73,6 @@ class Rows(_Sized):
         return self._rows[index]
 
 
-_PART = 64
-"""Rows measured by one call of a thread: a call by itself costs as much as a tenth of a row."""
-
-
 class Rendered(_Sized):
     """A source that renders a row each time it is read, and keeps only the rows' sizes.
 
@@ -98,7 +94,7 @@ class Rendered(_Sized):
         self.examples, self._render = examples, render
         sized = getattr(examples, "sized", examples.__getitem__)
 
-        def measure_one(index: int) -> _RowSize | TooLong:
+        def measure(index: int) -> _RowSize | TooLong:
             try:
                 return _size(render(sized(index)))
             except TooLong as error:
@@ -106,12 +102,7 @@ class Rendered(_Sized):
                     raise
                 return error
 
-        def measure(at: int) -> list[_RowSize | TooLong]:
-            return [measure_one(i) for i in range(at, min(at + _PART, len(examples)))]
-
-        with ThreadPoolExecutor() as threads:
-            parts = threads.map(measure, range(0, len(examples), _PART))
-            sizes = [size for part in parts for size in part]
+        sizes = threads.map_indices(measure, len(examples))
         if errors := [size for size in sizes if isinstance(size, TooLong)]:
             leave_out(errors, len(sizes))
             kept = [i for i, size in enumerate(sizes) if not isinstance(size, TooLong)]

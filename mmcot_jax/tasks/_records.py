@@ -4,13 +4,13 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from mmcot_jax import threads
 from mmcot_jax.answers.letter import LETTERS
 from mmcot_jax.answers.think_answer import normalize
 from mmcot_jax.boxes import Box, Space, from_xywh
@@ -27,8 +27,6 @@ MIN_SIDE = 28
 """Smallest height and width of a picture in pixels: the side of one vision token."""
 UNKNOWN = Space("original", 0, 0)
 """The frame of boxes whose record does not give its picture's size, see `with_size`."""
-_PART = 64
-"""Pictures checked by one call of a thread: a call by itself costs as much as a tenth of one."""
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -184,12 +182,10 @@ def collect(
     losses: list[_Loss] = []
     sound = _read_sound(read)
 
-    def check_one(origin: _Origin, found: T) -> tuple[_Origin, T] | _Loss:
+    def check_one(index: int) -> tuple[_Origin, T] | _Loss:
+        origin, found = kept[index]
         checked = _attempt(origin, check, found)
         return checked if isinstance(checked, _Loss) else (origin, checked)
-
-    def check_part(at: int) -> list[tuple[_Origin, T] | _Loss]:
-        return [check_one(*some) for some in kept[at : at + _PART]]
 
     for row in rows:
         origin = _Origin("" if row.fault else subset(row.fields), row.name, row.place)
@@ -201,9 +197,7 @@ def collect(
         elif found is not None:
             kept.append((origin, found))
     if skip:
-        with ThreadPoolExecutor() as threads:
-            parts = threads.map(check_part, range(0, len(kept), _PART))
-            checked = [found for part in parts for found in part]
+        checked = threads.map_indices(check_one, len(kept))
         losses += [loss for loss in checked if isinstance(loss, _Loss)]
         kept = [found for found in checked if not isinstance(found, _Loss)]
         _report(losses, Counter(origin.subset for origin, _ in kept), gate.max_bad)
