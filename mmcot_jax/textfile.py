@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,27 @@ def parse_cells(
         ) from None
     finally:
         csv.field_size_limit(before)
+
+
+def check_columns(
+    path: Path, names: Sequence[str], needed: Sequence[str], optional: Sequence[str] = ()
+) -> None:
+    """Checks the first line of a table.
+
+    Raises:
+        ValueError: a needed column is not there, or a needed or optional one is there twice.
+    """
+    there = ", ".join(filter(None, names))
+    if missing := [name for name in needed if name not in names]:
+        advice = "name the columns in its first line"
+        if any(mark in there for mark in (";", "\t", "sep=")):
+            mark = "a tab" if path.suffix.lower() == ".tsv" else "','"
+            advice = f"separate cells by {mark}, and name the columns in the first line"
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; it has {there or 'none'}: {advice}"
+        )
+    if twice := [name for name in (*needed, *optional) if name and names.count(name) > 1]:
+        raise ValueError(f"{path} has the column {twice[0]} twice; give each another name")
 
 
 def parse_json(data: bytes | str) -> Any:

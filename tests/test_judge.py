@@ -162,8 +162,8 @@ def test_a_wrong_label_is_one_line(tmp_path, capsys, lines, error):
 @pytest.mark.parametrize(
     "header, error",
     [
-        ("id,aligned,aligned", "l.csv has two columns aligned; keep one of them"),
-        ("id", "l.csv has no column aligned; give id and aligned"),
+        ("id,aligned,aligned", "l.csv has the column aligned twice; give each another name"),
+        ("id", "l.csv has no column aligned; it has id: name the columns in its first line"),
     ],
 )
 def test_a_wrong_header_is_one_line(tmp_path, capsys, header, error):
@@ -206,7 +206,9 @@ def test_a_wrong_file_is_one_line(tmp_path, capsys):
         said = capsys.readouterr().err
         assert error in said and said.count("\n") == 1
     assert judge.main([str(one), "--dry-run", "--labels", str(tmp_path / "l.csv")]) == 2
-    assert "l.csv has no column aligned; give id and aligned" in capsys.readouterr().err
+    assert (
+        "l.csv has no column aligned; it has id, label: name the columns" in capsys.readouterr().err
+    )
 
 
 def test_a_dry_run_shows_calls_and_cost(tmp_path, capsys):

@@ -161,10 +161,7 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yields the rows of a table and their places."""
     rows = textfile.read_cells(path)
     names = [name.strip() for name in next(rows, ("", []))[1]]
-    if missing := [name for name in ("id", "aligned") if name not in names]:
-        raise ValueError(f"{path} has no column {' and '.join(missing)}; give id and aligned")
-    if twice := [name for name in ("id", "aligned", "sample") if names.count(name) > 1]:
-        raise ValueError(f"{path} has two columns {twice[0]}; keep one of them")
+    textfile.check_columns(path, names, ("id", "aligned"), ("sample",))
     for place, cells in rows:
         yield (
             place,

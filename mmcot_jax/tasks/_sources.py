@@ -114,7 +114,7 @@ def from_cells(
         ValueError: a column that is not there, or one that is there twice.
     """
     _, columns = next(rows, ("", []))
-    _check_columns(columns, path, delimiter, needed)
+    textfile.check_columns(path, columns, needed, columns)
     texts = ((place, cells) for place, cells in rows if any(map(str.strip, cells)))
     for number, (place, cells) in enumerate(texts):
         fields = {x: c for x, c in zip(columns, cells, strict=False) if x and c.strip()}
@@ -125,22 +125,6 @@ def from_cells(
                 f"that holds {delimiter!r} between double quotes"
             )
         yield Raw(f"{number:05}", place, fields, fault)
-
-
-def _check_columns(
-    columns: Sequence[str], path: Path, delimiter: str, needed: Sequence[str]
-) -> None:
-    named = [name for name in columns if name]
-    if missing := [name for name in needed if name not in named]:
-        there = ", ".join(named)
-        advice = "name the columns in its first line"
-        if any(mark in there for mark in (";", "\t", "sep=")):
-            advice = f"separate cells by {delimiter!r}, and name the columns in the first line"
-        raise ValueError(
-            f"{path} has no column {', '.join(missing)}; it has {there or 'none'}: {advice}"
-        )
-    if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
-        raise ValueError(f"{path} has the column {twice[0]} twice; give each another name")
 
 
 # ---- datasets ------------------------------------------------------------------------------------

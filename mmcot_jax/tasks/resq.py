@@ -284,8 +284,7 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
     """Yields the cells of a table's two columns."""
     rows = textfile.read_cells(path)
     names = next(rows, ("", []))[1]
-    if missing := {"scene", "image"} - set(names):
-        raise ValueError(f"{path} has no column {' and '.join(sorted(missing))}; give both")
+    textfile.check_columns(path, names, ("scene", "image"))
     for _, cells in rows:
         yield {"scene": "", "image": ""} | dict(zip(names, cells, strict=False))
 

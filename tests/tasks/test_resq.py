@@ -164,10 +164,12 @@ def test_a_wrong_option_is_named(folder, options, words):
 
 def test_a_table_without_a_column_or_an_image_is_named(folder):
     (folder / "bad.csv").write_text("scene,path\n")
+    (folder / "twice.csv").write_text("scene,image,image\na cat is on a mat .,one.png,two.png\n")
     (folder / "empty.csv").write_text("scene,image\na cat is on a mat .,gone.png\n")
     (folder / "open.csv").write_text('scene,image\n"a cat,one.png\n')
     for name, words in (
-        ("bad", "has no column image; give both"),
+        ("bad", "has no column image; it has scene, path: name the columns in its first line"),
+        ("twice", "has the column image twice; give each another name"),
         ("empty", "has no image that"),
         ("open", r"open.csv:2: no CSV .unexpected end of data.; close each quote"),
     ):
