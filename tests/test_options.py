@@ -77,6 +77,15 @@ def test_values_in_range_and_off_values_are_taken(option):
             assert options.accepts(key, value)
 
 
+@pytest.mark.parametrize(
+    "key", ["unclip.vae.dtype", "unclip.unet.param_dtype", "clip.param_dtype", "vision.dtype"]
+)
+def test_a_towers_type_is_one_of_the_decoders(key):
+    options.check_values({f"model.{key}": "bfloat16"})
+    with pytest.raises(ValueError, match=f"^model.{key} is 'bf16'"):
+        options.check_values({f"model.{key}": "bf16"})
+
+
 WITH_OFF = [(key, x) for option in OPTIONS for key in keys(option) for x in option.off]
 
 

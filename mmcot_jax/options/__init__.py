@@ -18,6 +18,7 @@ from mmcot_jax.options.table import LORA_TARGETS, OPTIONS, STAGES, Option
 _BY_KEY = {option.key: option for option in OPTIONS}
 _EXAMPLES = re.compile(r"^(data\.(train|grpo)|eval\.data|eval\.sets\.[^.]+)\.")
 _TOWERS = r"vision|vqgan|seed|unclip\.unet|unclip\.vae|clip(\.vision|\.text)?"
+_TOWER_DTYPE = re.compile(rf"^model\.({_TOWERS})\.(?P<type>(param_)?dtype)$")
 _TOWER = re.compile(rf"^model\.({_TOWERS})\.\w+$")
 _CLOSED = ("log", "sft", "grpo", "mesh", "rollout_mesh", "model.lora", "model.decoder")
 """Groups that have the options of `OPTIONS` only; a task may read others from `eval`."""
@@ -25,6 +26,7 @@ _CLOSED = ("log", "sft", "grpo", "mesh", "rollout_mesh", "model.lora", "model.de
 
 def find(key: str) -> Option | None:
     """Returns the option at a dotted key of a config, such as `sft.max_steps`, if it is known."""
+    key = _TOWER_DTYPE.sub(r"model.decoder.\g<type>", key)
     general = _TOWER.sub("model.TOWER.*", _EXAMPLES.sub("data.*.", key))
     return _BY_KEY.get(key) or _BY_KEY.get(general)
 

@@ -8,7 +8,6 @@ from mmcot_jax import hf_config
 from mmcot_jax.errors import check_choice
 
 ACTIVATIONS = ("quick_gelu", "gelu")
-DTYPES = ("float32", "bfloat16")
 
 
 class Tower(NamedTuple):
@@ -42,15 +41,13 @@ class ClipConfig(NamedTuple):
         """Returns itself.
 
         Raises:
-            ValueError: an unknown activation or dtype, a size that is no whole number of 1 or more,
+            ValueError: an unknown activation, a size that is no whole number of 1 or more,
                 or one that does not divide another.
         """
         sizes = {n: x for n, x in _flat(self).items() if not n.endswith((".activation", ".eps"))}
         for name, value in sizes.items():
             if type(value) is not int or value < 1:
                 raise ValueError(f"model.clip.{name} is {value!r}; give a whole number, 1 or more")
-        for name in ("dtype", "param_dtype"):
-            check_choice(f"model.clip.{name}", getattr(self, name), DTYPES)
         for name, tower in (("vision", self.vision), ("text", self.text)):
             check_choice(f"model.clip.{name}.activation", tower.activation, ACTIVATIONS)
             if tower.width % tower.heads:

@@ -1,6 +1,5 @@
 """Sizes of unCLIP's parts, and how a picture is painted. Host only, no jax."""
 
-import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from mmcot_jax.hf_config import read
 
 SCHEDULERS = ("pndm", "ddim")
 PREDICTIONS = ("v_prediction", "epsilon")
-DTYPES = ("float32", "bfloat16")
 
 
 class UNetConfig(NamedTuple):
@@ -89,9 +87,6 @@ class UnclipConfig(NamedTuple):
         """
         check_choice("model.unclip.scheduler", self.scheduler, SCHEDULERS)
         check_choice("model.unclip.noise.prediction", self.noise.prediction, PREDICTIONS)
-        for part, name in itertools.product(("unet", "vae"), ("dtype", "param_dtype")):
-            value = getattr(getattr(self, part), name)
-            check_choice(f"model.unclip.{part}.{name}", value, DTYPES)
         self._check_sizes()
         levels = len(self.unet.widths)
         last = (self.steps - 1) * (self.noise.train_steps // max(self.steps, 1))

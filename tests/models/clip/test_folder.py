@@ -10,12 +10,6 @@ from helpers import painters
 from mmcot_jax.models.clip import config as clip_config
 from mmcot_jax.models.clip.preprocess import check_processor, read_words
 
-
-@pytest.fixture(scope="module")
-def clip():
-    return painters.clip_params()
-
-
 CLIP_FILE = {
     "do_center_crop": True,
     "crop_size": {"height": 8, "width": 8},
@@ -139,5 +133,3 @@ def test_an_unknown_key_of_clip_is_one_line():
         clip_config.from_dict({"text": {"widht": 8}})
     with pytest.raises(ValueError, match=r"a key of model.clip is 'heads'; choose from vision"):
         clip_config.from_dict({"heads": 8})
-    with pytest.raises(ValueError, match=r"model.clip.param_dtype is 'fp16'; choose from float32"):
-        clip_config.from_dict({"param_dtype": "fp16"})

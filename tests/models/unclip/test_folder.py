@@ -15,16 +15,6 @@ from mmcot_jax.models.clip.preprocess import END
 from mmcot_jax.models.unclip import config, paint, weights
 
 
-@pytest.fixture(scope="module")
-def unclip():
-    return painters.unclip_params()
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return painters.clip_params()
-
-
 @pytest.mark.parametrize(
     ("part", "values", "said"),
     [

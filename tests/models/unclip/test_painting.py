@@ -28,16 +28,6 @@ from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import SampleStatic
 
 
-@pytest.fixture(scope="module")
-def unclip():
-    return painters.unclip_params()
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return painters.clip_params()
-
-
 def like(init):
     return jax.eval_shape(init, jax.random.key(0))
 
@@ -94,7 +84,6 @@ def test_another_folder_is_one_line(tmp_path, unclip, clip):
         ({"guidance": 0.5}, "model.unclip.guidance is 0.5; give 1 or more"),
         ({"scheduler": "euler"}, "scheduler is 'euler'; choose from pndm, ddim"),
         ({"unet": {"heads": (5, 10)}}, "4 widths, 4 attention and 2 heads; give one each a level"),
-        ({"vae": {"dtype": "bf16"}}, "model.unclip.vae.dtype is 'bf16', did you mean 'bfloat16'"),
         ({"unet": {"head": 5}}, "a key of model.unclip.unet is 'head', did you mean 'heads'"),
         ({"unet": {"heads": 5}}, "unet.heads is 5; give whole numbers, a level each, 1 or more"),
         ({"unet": {"heads": (7, 1, 1, 1)}}, "unet.heads has 7 for a width of 320; give a divisor"),
