@@ -166,7 +166,10 @@ class _Batches:
             for n, (number, question) in enumerate(zip(numbers, questions, strict=True))
             for k in range(g)
         }
-        example = lambda n: self._rows.examples[n // g].without_pixels  # noqa: E731
+
+        def example(number: int) -> Example:
+            return self._rows.examples[number // g].without_pixels
+
         return _gather(ours, example, read, self._gather_images)
 
     def _sample(

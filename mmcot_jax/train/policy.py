@@ -37,10 +37,11 @@ def prepare(
         )
         return {"params": params | merge({"decoder": params["decoder"]}, lora)}
     if what == "lora" and "lora" not in variables:
-        shapes = meshes.shapes(jax.eval_shape(backbone.init, key), mesh).get("lora")
+        init = jax.jit(backbone.init)  # traced once, for its shapes and for its values
+        shapes = meshes.shapes(jax.eval_shape(init, key), mesh).get("lora")
         if shapes is not None:  # else `optim.split` refuses
             shardings = jax.tree.map(lambda x: x.sharding, shapes)
-            draw = jax.jit(lambda key: backbone.init(key)["lora"], out_shardings=shardings)
+            draw = jax.jit(lambda key: init(key)["lora"], out_shardings=shardings)
             return variables | {"lora": draw(key)}
     return variables
 
