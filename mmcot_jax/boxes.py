@@ -4,6 +4,7 @@ A picture has three frames: its own pixels, the pixels it is resized to for the 
 both ways. A box holds its frame, so two boxes are never compared across frames.
 """
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -165,6 +166,7 @@ class Sight(NamedTuple):
         return Space("resized", width, height)
 
 
+@functools.lru_cache(maxsize=1024)  # a set's pictures share sizes, and each record asks four times
 def smart_resize(
     height: int,
     width: int,

@@ -124,7 +124,9 @@ class Qwen25VLRenderer:
             )
         tokens, images, starts = self._conversation(example)
         given = len(tokens)
-        tokens += self._words("".join(rationale)) + [self.ids["end"]] * end
+        if rationale:
+            tokens += self._words("".join(rationale))
+        tokens += [self.ids["end"]] * end
         self._check_room(example, tokens, images)
         ids = np.array(tokens, np.int32)
         grids = [self._grid(image) for image in images]
