@@ -65,6 +65,9 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 def text_only(config: ConfigDict) -> None:
     """The same without drawing."""
     config.model.draws, config.model.unclip_weights = False, ""
+    if not config.model.weights:
+        with config.model.ignore_type():
+            config.model.seed, config.model.seed_weights = None, ""  # no pictures
     if config.data.task == "resq":
         config.data.prompt = "textual"
         rewards(config, accuracy_normalized=6.0, format_tiered=6.0)

@@ -1,14 +1,16 @@
 """Reads upstream tensors into parameters on their devices, quantised if they are to be."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from qwix import QArray
 
 from mmcot_jax import quantize, safetensors_io
 from mmcot_jax.keytable import Slot
+
+if TYPE_CHECKING:
+    import qwix
 
 Tensors = Mapping[str, np.ndarray]
 """Upstream name -> memory-mapped array; its bytes are read when it is copied."""
@@ -37,13 +39,13 @@ def place(group: Sequence[Slot], tensors: Tensors, like: Any) -> Any:
     return placed
 
 
-def _place_quantized(group: Sequence[Slot], tensors: Tensors, like: QArray) -> QArray:
+def _place_quantized(group: Sequence[Slot], tensors: Tensors, like: "qwix.QArray") -> "qwix.QArray":
     """Quantises each layer over the whole of the axis that is summed, then cuts out the shards."""
     axis = like.scale.shape.index(1, len(like.shape) - 2)
     lead = int(group[0].layer is not None)
     done = {}
 
-    def quantized(index: tuple[slice, ...]) -> QArray:
+    def quantized(index: tuple[slice, ...]) -> "qwix.QArray":
         """The weight at `index`, whole along `axis`, on the host."""
         spans = (s.indices(n)[:2] for s, n in zip(index, like.shape, strict=True))
         key = tuple((0, like.shape[i]) if i == axis else x for i, x in enumerate(spans))

@@ -2,34 +2,40 @@
 
 A weight is a `QArray` of qwix: `qvalue`, int8, and `scale`, float32, whose summed axis is 1 long.
 Quantised weights change a product by 0.7 % (relative error), and need half of bfloat16's memory.
+qwix is imported for the first of them only: it takes as long as jax itself.
 """
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import qwix
 from jax.typing import DTypeLike
-from qwix import QArray
+
+if TYPE_CHECKING:
+    import qwix
 
 
-def quantize(weight: jax.Array, axis: int = -2) -> QArray:
+def quantize(weight: jax.Array, axis: int = -2) -> "qwix.QArray":
     """Returns a weight in int8, rounded to nearest; `axis` is the one that a product sums over."""
+    import qwix
+
     channels = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
     return qwix.quantize(weight.astype(jnp.float32), jnp.int8, channelwise_axes=channels)
 
 
 def is_quantized(x: Any) -> bool:
     """Returns whether `x` is a quantised weight; for `is_leaf` of jax's trees."""
-    return isinstance(x, QArray)
+    qwix = sys.modules.get("qwix")  # before it is imported there are none
+    return qwix is not None and isinstance(x, qwix.QArray)
 
 
-def dequantize(weight: QArray) -> jax.Array:
+def dequantize(weight: "qwix.QArray") -> jax.Array:
     """Returns the float32 weight that products with `weight` use."""
     return weight.qvalue.astype(jnp.float32) * weight.scale
 
 
-def dot(x: jax.Array, weight: QArray, out: DTypeLike) -> jax.Array:
+def dot(x: jax.Array, weight: "qwix.QArray", out: DTypeLike) -> jax.Array:
     """[... in], [in out] -> [... out]: the int8 values in x's dtype, the scales after the sum.
 
     int8 is exact in bfloat16, so only the sum is rounded. qwix's own product multiplies the weights

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, errors, models, series, signals, store, tasks
+from mmcot_jax import data, errors, models, series, signals, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
@@ -178,7 +178,7 @@ class Run:
         if stage in DATA and is_trained(c, self.workdir, stage):
             return
         if stage == "sft" and c.data.store:
-            store.open(c.data.store, fingerprint(c))
+            self._open_store()
             return
         render = {
             "sft": self._checked(renderer.supervise),
@@ -243,10 +243,15 @@ class Run:
         Rows of a task with `LAZY_IMAGES` are read and rendered in every epoch, and keep pixels.
         """
         if self.c.data.store:
-            return store.open(self.c.data.store, fingerprint(self.c))
+            return self._open_store()
         if self._is_read_without_weights():
             return self._render(self.load(self.c.data.train), self.backbone.renderer.supervise)
         return data.Rows(list(self.encoded_rows()))
+
+    def _open_store(self) -> data.Source:
+        from mmcot_jax import store  # imports tensorflow_datasets: most runs have no store
+
+        return store.open(self.c.data.store, fingerprint(self.c))
 
     def _is_read_without_weights(self) -> bool:
         """True if no image of a supervised row becomes ids by the weights."""
