@@ -37,7 +37,7 @@ def test_a_preset_names_stages_tasks_rewards_and_a_backbone_that_exist(preset):
 def test_tiny_paints_and_its_looking_variant_rewards_what_it_sees():
     tiny, objects, text = (config.load(f"{T2M}:tiny{x}") for x in ("", "-objects", "-text"))
     built = [models.get("seed_llama").build(c.model.to_dict()) for c in (tiny, objects, text)]
-    assert [b.image_outputs for b in built] == [("embedding", "pixels")] * 2 + [()]  # text draws none
+    assert [b.image_outputs for b in built] == [("embedding", "pixels")] * 2 + [()]
     assert fields_read(tiny.grpo.reward_funcs) == {"embedding"}  # painted for the eye only
     assert fields_read(objects.grpo.reward_funcs) == {"pixels"}
 
