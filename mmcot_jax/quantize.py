@@ -2,7 +2,7 @@
 
 A weight is a `QArray` of qwix: `qvalue`, int8, and `scale`, float32, whose summed axis is 1 long.
 Quantised weights change a product by 0.7 % (relative error), and need half of bfloat16's memory.
-qwix is imported for the first of them only: it takes as long as jax itself.
+qwix is imported when the first is made: its import is slow, and most runs have none.
 """
 
 import sys

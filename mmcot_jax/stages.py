@@ -178,7 +178,7 @@ class Run:
         if stage in DATA and is_trained(c, self.workdir, stage):
             return
         if stage == "sft" and c.data.store:
-            self._open_store()
+            self.train_rows()
             return
         render = {
             "sft": self._checked(renderer.supervise),
@@ -243,15 +243,12 @@ class Run:
         Rows of a task with `LAZY_IMAGES` are read and rendered in every epoch, and keep pixels.
         """
         if self.c.data.store:
-            return self._open_store()
+            from mmcot_jax import store  # imports tensorflow_datasets: most runs have no store
+
+            return store.open(self.c.data.store, fingerprint(self.c))
         if self._is_read_without_weights():
             return self._render(self.load(self.c.data.train), self.backbone.renderer.supervise)
         return data.Rows(list(self.encoded_rows()))
-
-    def _open_store(self) -> data.Source:
-        from mmcot_jax import store  # imports tensorflow_datasets: most runs have no store
-
-        return store.open(self.c.data.store, fingerprint(self.c))
 
     def _is_read_without_weights(self) -> bool:
         """True if no image of a supervised row becomes ids by the weights."""
@@ -399,6 +396,5 @@ def show_finished(c: ConfigDict, workdir: pathlib.Path, finished: bool) -> bool:
 def fingerprint(c: ConfigDict) -> dict[str, str]:
     """Everything that a store of encoded rows depends on; a store of another is refused."""
     name = task_name(c, c.data.train)
-    module = models.get(c.model.backbone, "picture_identity")
-    images = module.picture_identity(c.model.to_dict())
+    images = models.get(c.model.backbone, "picture_identity").picture_identity(c.model.to_dict())
     return encode.fingerprint(c, name, tasks.get(name).COSMETIC_OPTIONS, images)

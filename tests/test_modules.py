@@ -151,3 +151,13 @@ def test_a_users_way_of_judging_lies_beside_the_task_that_names_it(tmp_path):
 def test_looking_up_ways_of_judging_imports_no_jax():
     code = "import sys, mmcot_jax.evals, mmcot_jax.score; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_start_imports_no_slow_library_that_most_runs_do_not_use():
+    code = (
+        "import sys; from mmcot_jax import models, stages\n"
+        "for name in ('chameleon', 'qwen25vl', 'seed_llama'): models.get(name)\n"
+        "print(sorted({'qwix', 'tensorflow_datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-2] == "[]"
