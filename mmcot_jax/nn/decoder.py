@@ -284,13 +284,16 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
     """Writes a layer's new keys and values; returns the first `window` of the layer's."""
     shards = 1 if slots.rows is None else len(slots.rows)
     rows, (heads, time, channels) = k.shape[0] // shards, k.shape[1:]
+    # an axis of shards only where there are several: a CPU copies a cache that is reshaped
+    split = () if shards == 1 else (shards,)
+    zeros = (0,) * len(split)
 
     def one(cache, new):
-        x = cache.reshape(cache.shape[0], shards, -1, *cache.shape[2:])
-        new = new.reshape(1, shards, rows, heads, time, channels).astype(x.dtype)
-        x = jax.lax.dynamic_update_slice(x, new, (slots.layer, 0, 0, 0, slots.start, 0))
-        size = (1, shards, rows, heads, window, channels)
-        own = jax.lax.dynamic_slice(x, (slots.layer, 0, 0, 0, 0, 0), size)
+        x = cache.reshape(cache.shape[0], *split, -1, *cache.shape[2:])
+        new = new.reshape(1, *split, rows, heads, time, channels).astype(x.dtype)
+        x = jax.lax.dynamic_update_slice(x, new, (slots.layer, *zeros, 0, 0, slots.start, 0))
+        size = (1, *split, rows, heads, window, channels)
+        own = jax.lax.dynamic_slice(x, (slots.layer, *zeros, 0, 0, 0, 0), size)
         x = _constrain_layout(x.reshape(cache.shape))
         return x, own.reshape(-1, heads, window, channels)
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import math
+import re
 
 import jax
 import pytest
@@ -177,3 +179,19 @@ def test_a_rollout_has_one_copy_of_the_cache(prompts, heads, kv_heads):
     cache = 2 * d.layers * prompts * (2048 + 8 * 512) * d.kv_heads * (d.width // d.heads) * 2
     temporary = memory.peak_memory_in_bytes - memory.argument_size_in_bytes
     assert cache < temporary < 1.5 * cache
+
+
+def test_a_rollout_on_a_cpu_copies_no_cache_in_its_loops():
+    """A reshape of the cache around its update once made three copies of it for each token."""
+    c = config.load("configs/m2m.py:tiny", ["grpo.max_completion_length=304"])
+    mesh, rollout = stages.make_meshes(c, jax.devices("cpu")[:1])
+    (program,) = [p for p in programs(c, mesh, rollout) if p.name == "sample"]
+    with jax.set_mesh(rollout):
+        compiled = program.trace().lower().compile()
+    d = c.model.decoder
+    rows = c.grpo.prompts_per_step * c.grpo.num_generations
+    size = d.layers * rows * d.kv_heads * 304 * (d.width // d.heads)
+    shapes = re.findall(r"= f32\[([\d,]+)\]\S* copy\(", compiled.as_text())
+    copies = [shape for shape in shapes if math.prod(map(int, shape.split(","))) == size]
+    assert len(copies) <= 1  # of the zeros before the first loop
+    assert compiled.memory_analysis().temp_size_in_bytes < 1.5 * 2 * size * 4
