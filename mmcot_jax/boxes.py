@@ -224,9 +224,9 @@ def parse(text: str, space: Space) -> list[Box]:
     `[1,2,3,4,5]`, `(1,2,3,4)`. Two boxes of one label are two.
     """
     return [
-        Box(found[5][label.end() :].strip(), *(float(found[i]) for i in range(1, 5)), space)
-        for found in _LENIENT.finditer(text)
-        if (label := _LABEL.match(found[5]))
+        Box(rest[label.end() :].strip(), float(x0), float(y0), float(x1), float(y1), space)
+        for x0, y0, x1, y1, rest in _LENIENT.findall(text)
+        if (label := _LABEL.match(rest))
     ]
 
 
