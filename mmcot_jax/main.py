@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, errors, files, options, signals
+from mmcot_jax import config, errors, files, huge_pages, options, signals
 from mmcot_jax.resume import FINISHED
 
 NOTHING_TO_SAVE = "preempted: there was nothing to save; the same command resumes"
@@ -76,6 +76,7 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.use()
     signals.handle(NOTHING_TO_SAVE, status=0)  # before jax: it takes a second to import
     from mmcot_jax import hosts
 

@@ -22,7 +22,7 @@ from typing import Any
 
 BEGAN = time.monotonic()
 
-from mmcot_jax import config, errors, files  # noqa: E402
+from mmcot_jax import config, errors, files, huge_pages  # noqa: E402
 
 
 def main(argv: Sequence[str]) -> int:
@@ -98,4 +98,5 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
+    huge_pages.use()
     sys.exit(main(sys.argv[1:]))
