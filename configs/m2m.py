@@ -55,7 +55,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         config.sft.update(muon)
         # a multiple of the prompts' length: fewer lengths of rows to compile for
         config.grpo.update({"learning_rate": 2e-4, "max_steps": 16, "length_multiple": 80})
-        config.eval.transfer_count = 5
+        config.eval.transfer_count = 2
     if preset == "tiny-text":
         # chains a third as long, that name one letter and weigh no options, need more steps
         config.sft.max_steps = 6000
