@@ -20,9 +20,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from mmcot_jax import huge_pages
+
+if __name__ == "__main__":
+    huge_pages.use()  # first: a new start is to cost nothing that `BEGAN` does not count
+
 BEGAN = time.monotonic()
 
-from mmcot_jax import config, errors, files, huge_pages  # noqa: E402
+from mmcot_jax import config, errors, files  # noqa: E402
 
 
 def main(argv: Sequence[str]) -> int:
@@ -98,5 +103,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    huge_pages.use()
     sys.exit(main(sys.argv[1:]))

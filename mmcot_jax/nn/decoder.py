@@ -284,7 +284,8 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
     """Writes a layer's new keys and values; returns the first `window` of the layer's."""
     shards = 1 if slots.rows is None else len(slots.rows)
     rows, (heads, time, channels) = k.shape[0] // shards, k.shape[1:]
-    # an axis of shards only where there are several: a CPU copies a cache that is reshaped
+    # an axis of shards only where there are several: a CPU copies a cache that is reshaped. With
+    # several devices it still does, in the loops over fewer rows.
     split = () if shards == 1 else (shards,)
     zeros = (0,) * len(split)
 

@@ -329,6 +329,6 @@ def _draw(logps: Float[Array, "B V"], keys: Key[Array, "B"], s: Sampling) -> Int
     # twentieth, and needs the generator's counters by hand to keep the draws of a seed.
     noise = 0.0 if s.greedy else jax.vmap(lambda k: jax.random.gumbel(k, logps.shape[-1:]))(keys)
     noisy, vocab = logps + noise, logps.shape[-1]
-    # jnp.argmax, as two plain reductions: its one of two operands takes a CPU 4 of 6 ms here
+    # equals jnp.argmax, whose reduction over pairs of value and index takes a CPU 4 of 6 ms here
     below = noisy < jnp.max(noisy, axis=-1, keepdims=True)
     return jnp.min(jnp.where(below, vocab, jnp.arange(vocab, dtype=jnp.int32)), axis=-1)

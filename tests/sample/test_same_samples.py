@@ -138,8 +138,8 @@ def check(ours, expected):
         a = np.asarray(getattr(ours, field))
         b = np.asarray(expected[field]).reshape(a.shape)
         where = valid if field in ("state", "room") else ...
-        # another CPU sums in another order: 2e-5 of a log-probability of -4 have been seen
-        np.testing.assert_allclose(a[where], b[where], atol=1e-4 * (field == "logps"))
+        # another CPU sums in another order: 1.3e-5 of a log-probability of -4 has been seen
+        np.testing.assert_allclose(a[where], b[where], atol=5e-5 * (field == "logps"))
 
 
 @pytest.fixture(scope="module")
