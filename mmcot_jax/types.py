@@ -94,17 +94,21 @@ def merge_microbatches(pieces: Any) -> Any:
 class PromptCache(NamedTuple):
     """Keys and values of prompts, each of which several rows continue; read only."""
 
-    k: Float[Array, "L N K P C"]
-    v: Float[Array, "L N K P C"]
+    k: Float[Array, "L N K P C"] | tuple[Float[Array, "N K P C"], ...]
+    v: Float[Array, "L N K P C"] | tuple[Float[Array, "N K P C"], ...]
     valid: Bool[Array, "N P"]
     """False on padding."""
 
 
 class Cache(NamedTuple):
-    """Keys and values of the tokens so far. All rows write the same slot: prompts end together."""
+    """Keys and values of the tokens so far. All rows write the same slot: prompts end together.
 
-    k: Float[Array, "L B K W C"]
-    v: Float[Array, "L B K W C"]
+    All layers have one array, or each its own. Those of their own have the rows and slots that are
+    in use; one has them all from the start, since the devices that it is for have no room for two.
+    """
+
+    k: Float[Array, "L B K W C"] | tuple[Float[Array, "B K W C"], ...]
+    v: Float[Array, "L B K W C"] | tuple[Float[Array, "B K W C"], ...]
     valid: Bool[Array, "B W"]
     """False on padding and on slots not written yet."""
     length: Int[Array, ""]

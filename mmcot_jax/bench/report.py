@@ -58,7 +58,7 @@ def _slot_bytes(c: ConfigDict) -> float:
     """Bytes of the keys and values of one token."""
     backbone = build(c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos)
     cache = jax.eval_shape(lambda: backbone.init_cache(1, 64))
-    return 2 * cache.k.size * cache.k.dtype.itemsize / 64
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((cache.k, cache.v))) / 64
 
 
 def summarize(c: ConfigDict, steps: Steps, needed: dict[str, float], rates: Rates) -> dict:

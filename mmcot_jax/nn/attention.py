@@ -102,13 +102,17 @@ def attend_shared(
     q = q * q.shape[-1] ** -0.5
     # the queries of a group are the rows of one product with their prompt's keys
     by_prompt = rearrange(q, "n g t (k h) c -> n k (g h t) c", k=kv)
-    by_sample = rearrange(q, "n g t (k h) c -> n g k (h t) c", k=kv)
+    by_sample = rearrange(q, "n g t (k h) c -> (n g) k (h t) c", k=kv)
+    # one axis for all rows, as in the cache: with two a TPU copies the window out of it, and a CPU
+    # the cache
+    k, v = (x.reshape(-1, *x.shape[2:]) for x in (k, v))
     product = partial(jnp.einsum, preferred_element_type=jnp.float32)
     never = jnp.finfo(jnp.float32).min
     shared = product("nkxc,nkpc->nkxp", by_prompt, prompt_k)
     shared = jnp.where(prompt_valid[:, None, None], shared, never)
     shared = rearrange(shared, "n k (g h t) p -> n g k h t p", g=g, t=t)
-    own = rearrange(product("ngkxc,ngkwc->ngkxw", by_sample, k), "... (h t) w -> ... h t w", t=t)
+    own = product("bkxc,bkwc->bkxw", by_sample, k)
+    own = rearrange(own, "(n g) k (h t) w -> n g k h t w", g=g, t=t)
     own = jnp.where(mask[:, :, None, None], own, never)
     top = jnp.maximum(*(jnp.max(x, axis=-1, keepdims=True) for x in (shared, own)))
     top = jax.lax.stop_gradient(top)
@@ -118,8 +122,7 @@ def attend_shared(
     y = rearrange(
         jnp.einsum("nkxp,nkpc->nkxc", rows, prompt_v), "n k (g h t) c -> n g k h t c", g=g, t=t
     )
-    # one axis for all rows, as in the cache: with two a TPU copies the window of values out of it
-    own, v = (x.reshape(-1, *x.shape[2:]) for x in (own.astype(v.dtype), v))
+    own = own.reshape(-1, *own.shape[2:]).astype(v.dtype)
     y = y + jnp.einsum("bkhtw,bkwc->bkhtc", own, v).reshape(y.shape)
     return rearrange(y / total.astype(v.dtype), "n g k h t c -> n g t (k h) c")
 
@@ -201,9 +204,11 @@ def attend_shared_some(
     shared = _part(by_prompt, prompt_k, prompt_v, prompt_valid[:, None, None])
     to_rows = partial(rearrange, pattern="n k (g h t) c -> (n g) k (h t) c", g=g, t=t)
     shared = [take(to_rows(x).reshape(s, -1, *to_rows(x).shape[1:]), rows[:, :r]) for x in shared]
-    by_sample = rearrange(q, "s r t (k h) c -> s r k (h t) c", k=heads)
-    repeated = jnp.tile(mask[:, :, None], (1, 1, 1, by_sample.shape[3] // t, 1))
-    own = _part(by_sample, k, v, repeated)
+    by_sample = rearrange(q, "s r t (k h) c -> (s r) k (h t) c", k=heads)
+    # one axis for all rows, as in the cache
+    k, v, mask = (x.reshape(-1, *x.shape[2:]) for x in (k, v, mask))
+    own = _part(by_sample, k, v, jnp.tile(mask[:, None], (1, 1, by_sample.shape[2] // t, 1)))
+    own = [x.reshape(s, r, *x.shape[1:]) for x in own]
     top = jnp.maximum(shared[1], own[1])
     scales = [jnp.exp(part[1] - top) for part in (shared, own)]
     total = sum(part[2] * scale for part, scale in zip((shared, own), scales, strict=True))

@@ -5,13 +5,14 @@ D width, L layers, H heads, K kv heads, C head channels, A position axes.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax.experimental.layout import Layout, with_layout_constraint
+from jax.sharding import PartitionSpec as P
 
 from mmcot_jax import options, rules
 from mmcot_jax.nn.attention import (
@@ -210,8 +211,9 @@ class Decoder(nn.Module):
         c = self.c
         x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
+        prompt = None
         if cache is None:
-            slots = prompt = None
+            slots = None
             mask = AttentionMask(batch.valid, completions=_completions(batch.valid, shared))
         else:
             start, prompts = cache.length, cache.prompt
@@ -221,7 +223,9 @@ class Decoder(nn.Module):
             valid = jax.lax.dynamic_update_slice(valid, new, (0, 0, start))
             read = valid[:, : new.shape[1]].reshape(x.shape[0], -1)[:, :window]
             valid = valid.reshape(cache.valid.shape)
-            prompt = None if prompts is None else (prompts.k, prompts.v)
+            if prompts is not None:
+                # the compiler knows the slices of what is stacked here as what was stacked
+                prompt = [jnp.stack(x) if isinstance(x, tuple) else x for x in prompts[:2]]
             prompt_valid = None if prompts is None else prompts.valid
             layer = jnp.zeros((), jnp.int32)
             slots = _Slots(cache.k, cache.v, layer, start, prompt_valid, cache.rows)
@@ -255,11 +259,20 @@ def _completions(valid: jax.Array, shared: SharedPrompt | None) -> jax.Array | N
 
 
 def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
-    """Returns an empty cache, of the compute dtype, for rows that continue `prompts`, if given."""
-    shape = (c.layers, batch, c.kv_heads, slots, c.channels)
+    """Returns an empty cache, of the compute dtype, for rows that continue `prompts`, if given.
+
+    Layers that are unrolled have an array each: a CPU copies what it reads of a stacked one.
+    """
+    shape = (batch, c.kv_heads, slots, c.channels)
+
+    def zeros() -> Any:
+        if c.unroll < c.layers:
+            return constrain(jnp.zeros((c.layers, *shape), c.dtype), ".bh")
+        return tuple(constrain(jnp.zeros(shape, c.dtype), "bh") for _ in range(c.layers))
+
     return Cache(
-        k=constrain(jnp.zeros(shape, c.dtype), ".bh"),
-        v=constrain(jnp.zeros(shape, c.dtype), ".bh"),
+        k=zeros(),
+        v=zeros(),
         valid=jnp.zeros((batch, slots), bool),
         length=jnp.zeros((), jnp.int32),
         prompt=None if prompts is None else PromptCache(prompts.k, prompts.v, prompts.valid),
@@ -269,11 +282,12 @@ def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None =
 class _Slots(NamedTuple):
     """The cache within the loop over layers: in its carry, so that it exists once.
 
-    Keys and values of prompts are scanned over with the layers instead, since no layer writes them.
+    Arrays of their own begin with the layer's. Keys and values of prompts are scanned over with the
+    layers instead, since no layer writes them.
     """
 
-    k: jax.Array
-    v: jax.Array
+    k: jax.Array | tuple[jax.Array, ...]
+    v: jax.Array | tuple[jax.Array, ...]
     layer: jax.Array
     start: jax.Array
     prompt_valid: jax.Array | None
@@ -282,23 +296,41 @@ class _Slots(NamedTuple):
 
 def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
     """Writes a layer's new keys and values; returns the first `window` of the layer's."""
-    shards = 1 if slots.rows is None else len(slots.rows)
-    rows, (heads, time, channels) = k.shape[0] // shards, k.shape[1:]
-    # an axis of shards only where there are several: a CPU copies a cache that is reshaped. With
-    # several devices it still does, in the loops over fewer rows.
-    split = () if shards == 1 else (shards,)
-    zeros = (0,) * len(split)
 
-    def one(cache, new):
-        x = cache.reshape(cache.shape[0], *split, -1, *cache.shape[2:])
-        new = new.reshape(1, *split, rows, heads, time, channels).astype(x.dtype)
-        x = jax.lax.dynamic_update_slice(x, new, (slots.layer, *zeros, 0, 0, slots.start, 0))
-        size = (1, *split, rows, heads, window, channels)
-        own = jax.lax.dynamic_slice(x, (slots.layer, *zeros, 0, 0, 0, 0), size)
-        x = _constrain_layout(x.reshape(cache.shape))
-        return x, own.reshape(-1, heads, window, channels)
+    if isinstance(slots.k, tuple):
+        return _write_first(slots, k, v, window)
 
-    (all_k, k), (all_v, v) = one(slots.k, k), one(slots.v, v)
+    def one(cache, new, layer, start):
+        new = new[None].astype(cache.dtype)
+        cache = jax.lax.dynamic_update_slice(cache, new, (layer, 0, 0, start, 0))
+        size = (1, *new.shape[1:3], window, new.shape[4])
+        return cache, jax.lax.dynamic_slice(cache, (layer, 0, 0, 0, 0), size)[0]
+
+    def write(cache, new):
+        run = one
+        if slots.rows is not None and len(slots.rows) > 1:
+            # each device writes the first of its own rows: an axis of shards would be a reshape,
+            # for which a CPU or GPU copies the cache
+            mesh = jax.sharding.get_abstract_mesh()
+            whole, rows = rules.spec(".bh", cache.shape, mesh), rules.spec("bh", new.shape, mesh)
+            specs = {"in_specs": (whole, rows, P(), P()), "out_specs": (whole, rows)}
+            run = jax.shard_map(one, **specs, check_vma=False)
+        cache, own = run(cache, new, slots.layer, slots.start)
+        return _constrain_layout(cache), own
+
+    (all_k, k), (all_v, v) = write(slots.k, k), write(slots.v, v)
+    return slots._replace(k=all_k, v=all_v), k, v
+
+
+def _write_first(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
+    """`_write` to the first of several arrays, which becomes the last; all its rows are given."""
+
+    def write(caches, new):
+        place = (0, 0, slots.start, 0)
+        cache = jax.lax.dynamic_update_slice(caches[0], new.astype(caches[0].dtype), place)
+        return (*caches[1:], cache), cache[:, :, :window]
+
+    (all_k, k), (all_v, v) = write(slots.k, k), write(slots.v, v)
     return slots._replace(k=all_k, v=all_v), k, v
 
 

@@ -30,7 +30,7 @@ from mmcot_jax.sample.sampler import (
 )
 from mmcot_jax.train import optim
 from mmcot_jax.train import step as steps
-from mmcot_jax.types import Backbone, Batch, Experience, Pixels, Variables, row_axes
+from mmcot_jax.types import Backbone, Batch, Cache, Experience, Pixels, Variables, row_axes
 
 
 class Program(NamedTuple):
@@ -202,6 +202,16 @@ def _eval(s: Shapes) -> Iterator[Program]:
     yield from _image_decoders(s, "eval_", n, residents, DECODED)
 
 
+def _bytes_of_slots(cache: Cache, mesh: Mesh) -> int:
+    """Bytes of the keys and values on each device."""
+
+    def one(x) -> int:
+        spec = rules.spec(".bh"[5 - x.ndim :], x.shape, mesh)
+        return math.prod(NamedSharding(mesh, spec).shard_shape(x.shape)) * x.dtype.itemsize
+
+    return sum(map(one, jax.tree.leaves((cache.k, cache.v))))
+
+
 def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: float):
     """Programs that prepare prompts and sample; returns the shapes of the rollout."""
     mesh, b, g, length = s.rollout, s.backbone, static.num_generations, static.length
@@ -214,9 +224,8 @@ def _rollout(s: Shapes, name: str, n: int, static: SampleStatic, residents: floa
         prompt = s.rows(jax.eval_shape(b.prepare, variables, prompt), mesh)
     keys = s.rows(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), n * g)), mesh)
     trace = partial(sample.trace, b, variables, grammar, prompt, keys, static, None)
-    slot = jax.eval_shape(partial(b.init_cache, n * g, 1)).k
-    shard = NamedSharding(mesh, rules.spec(".bh..", slot.shape, mesh)).shard_shape(slot.shape)
-    slot_bytes = 2 * math.prod(shard) * slot.dtype.itemsize / (n * g)
+    cache = jax.eval_shape(partial(b.init_cache, n * g, 1))
+    slot_bytes = _bytes_of_slots(cache, mesh) / (n * g)
     # a token reads each prompt once, and its row's window, written or not
     steps = list(itertools.pairwise((0, *windows(length))))
     slots = sum((end - start) * (n * s.c.plan.prompt_tokens + n * g * end) for start, end in steps)

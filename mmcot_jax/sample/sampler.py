@@ -116,7 +116,8 @@ def _sample(
     stages = [(end, counts[0]) for end in ends] + [(ends[-1], count) for count in counts[1:]]
     for window, count in stages:
         if count < counts[0]:
-            state = _unfinished_first(state, shards)
+            state = _unfinished_first(state, shards, count)
+        state = state._replace(cache=_with_slots(state.cache, window))
         fewer = max((c for c in counts if c < count), default=0)
         state = _run(partial(decode, window, (shards, count)), state, window, shards, fewer)
     out, decoded = state.out, state.rows.decoded
@@ -271,17 +272,31 @@ def _set_first(x: Array, rows: Array, shards: int, column: Any = None) -> Array:
     return jax.lax.dynamic_update_slice(whole, rows, (0, 0, column)).reshape(x.shape)
 
 
-def _take(tree: Any, order: Int[Array, "S M"]) -> Any:
-    """Reorders the rows of each shard."""
+def _with_slots(cache: Cache, slots: int) -> Cache:
+    """Returns the cache with so many slots, if each layer has an array of its own."""
+    if not isinstance(cache.k, tuple):
+        return cache
+    more = max(0, slots - cache.valid.shape[1])
 
     def one(x: Array) -> Array:
-        return jax.vmap(lambda x, i: x[i])(x.reshape(*order.shape, *x.shape[1:]), order)
+        return jnp.pad(x[:, :, :slots], ((0, 0), (0, 0), (0, more), (0, 0)))
 
-    return jax.tree.map(lambda x: one(x).reshape(x.shape), tree)
+    k, v = jax.tree.map(one, (cache.k, cache.v))
+    return cache._replace(k=k, v=v, valid=jnp.pad(cache.valid[:, :slots], ((0, 0), (0, more))))
 
 
-def _unfinished_first(s: DecodeState, shards: int) -> DecodeState:
-    """Reorders the rows of each shard; the cache in place, one layer after another."""
+def _take(tree: Any, order: Int[Array, "S M"]) -> Any:
+    """Returns some rows of each shard, in an order."""
+
+    def one(x: Array) -> Array:
+        shards = x.reshape(len(order), -1, *x.shape[1:])
+        return jax.vmap(lambda x, i: x[i])(shards, order).reshape(-1, *x.shape[1:])
+
+    return jax.tree.map(one, tree)
+
+
+def _unfinished_first(s: DecodeState, shards: int, count: int) -> DecodeState:
+    """Reorders the rows of each shard; `count` of them are unfinished at most."""
     ended = ~s.rows.unfinished.reshape(shards, -1)
     order = jnp.argsort(ended, axis=1)
     cache = s.cache
@@ -293,7 +308,10 @@ def _unfinished_first(s: DecodeState, shards: int) -> DecodeState:
         mine = jax.lax.dynamic_index_in_dim(x, layer, keepdims=False)
         return jax.lax.dynamic_update_index_in_dim(x, _take(mine, order), layer, 0)
 
-    k, v = (jax.lax.fori_loop(0, x.shape[0], one_layer, x) for x in (cache.k, cache.v))
+    if isinstance(cache.k, tuple):
+        k, v = _take((cache.k, cache.v), order[:, :count])
+    else:  # in place
+        k, v = (jax.lax.fori_loop(0, x.shape[0], one_layer, x) for x in (cache.k, cache.v))
     valid, rows = _take(cache.valid, order), jnp.take_along_axis(rows, order, axis=1)
     cache = cache._replace(k=k, v=v, valid=valid, rows=rows)
     return s._replace(rows=_take(s.rows, order), out=_take(s.out, order), cache=cache)

@@ -181,17 +181,22 @@ def test_a_rollout_has_one_copy_of_the_cache(prompts, heads, kv_heads):
     assert cache < temporary < 1.5 * cache
 
 
-def test_a_rollout_on_a_cpu_copies_no_cache_in_its_loops():
+@pytest.mark.parametrize(("devices", "unroll"), [(1, 1), (1, 4), (2, 1)])
+def test_a_rollout_on_a_cpu_copies_no_cache_in_its_loops(devices, unroll):
     """A reshape of the cache around its update once made three copies of it for each token."""
-    c = config.load("configs/m2m.py:tiny", ["grpo.max_completion_length=304"])
-    mesh, rollout = stages.make_meshes(c, jax.devices("cpu")[:1])
+    flags = ["grpo.max_completion_length=304", f"model.decoder.unroll={unroll}"]
+    c = config.load("configs/m2m.py:tiny", flags)
+    mesh, rollout = stages.make_meshes(c, jax.devices("cpu")[:devices])
     (program,) = [p for p in programs(c, mesh, rollout) if p.name == "sample"]
     with jax.set_mesh(rollout):
         compiled = program.trace().lower().compile()
     d = c.model.decoder
-    rows = c.grpo.prompts_per_step * c.grpo.num_generations
-    size = d.layers * rows * d.kv_heads * 304 * (d.width // d.heads)
+    rows = c.grpo.prompts_per_step * c.grpo.num_generations // devices
+    slot = rows * d.kv_heads * (d.width // d.heads)
+    # one array of all layers and slots, or one of each layer and of the slots in use
+    arrays, sizes = (2, [d.layers * slot * 304]) if unroll == 1 else (8, [slot * 104, slot * 208])
     shapes = re.findall(r"= f32\[([\d,]+)\]\S* copy\(", compiled.as_text())
-    copies = [shape for shape in shapes if math.prod(map(int, shape.split(","))) == size]
-    assert len(copies) <= 1  # of the zeros before the first loop
+    copies = [shape for shape in shapes if math.prod(map(int, shape.split(","))) in sizes]
+    assert len(copies) < arrays  # of the zeros before the first loop
+    size = d.layers * slot * 304
     assert compiled.memory_analysis().temp_size_in_bytes < 1.5 * 2 * size * 4

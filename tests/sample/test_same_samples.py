@@ -24,17 +24,23 @@ def test_tokens_are_those_recorded(backbone, recorded):
         check(ours, {field: recorded[f"{name}/{law}/{field}"] for field in FIELDS})
 
 
+UNROLL = pytest.mark.parametrize("unroll", [1, 2])
+"""Unrolled layers have a cache each, of the slots and rows in use."""
+
+
+@UNROLL
 @pytest.mark.parametrize(
     "length", [8, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 9))]
 )
-def test_a_completion_ends_anywhere_in_a_window(chameleon, monkeypatch, length):
+def test_a_completion_ends_anywhere_in_a_window(chameleon, monkeypatch, length, unroll):
     """Windows of 8 and 16 slots beside one window; the end is inside, at and after a border."""
-    prompt = prompts("chameleon", *chameleon)
+    given = chameleon.variant(unroll=unroll), chameleon.variables
+    prompt = prompts("chameleon", *given)
 
     def drawn(window):
         monkeypatch.setattr(sampler, "WINDOW", window)
         jax.clear_caches()
-        return draw(*chameleon, prompt, "nucleus", length)
+        return draw(*given, prompt, "nucleus", length)
 
     assert sampler.windows(length)[-1] % 8 == 0
     several, one = drawn(4), drawn(1024)
@@ -44,16 +50,18 @@ def test_a_completion_ends_anywhere_in_a_window(chameleon, monkeypatch, length):
     assert (np.asarray(several.logps)[~np.asarray(several.valid)] == 0).all()
 
 
+@UNROLL
 def test_rows_that_ended_are_left_out_and_the_others_draw_as_before(
-    chameleon, recorded, monkeypatch
+    chameleon, recorded, monkeypatch, unroll
 ):
     """Nine rows, then the first 7, 5 and 3 after those that go on came first."""
     monkeypatch.setattr(sampler, "FEWEST_ROWS", 2)
     monkeypatch.setattr(sampler, "FEWEST_TOKENS", 0)
     jax.clear_caches()
     assert sampler.row_counts(9, 20) == (9, 7, 5, 3)
+    given = chameleon.variant(unroll=unroll), chameleon.variables
     for law in ("nucleus", "penalty"):
-        ours = draw(*chameleon, prompts("chameleon", *chameleon), law)
+        ours = draw(*given, prompts("chameleon", *given), law)
         check(ours, {field: recorded[f"chameleon/{law}/{field}"] for field in FIELDS})
         assert (ours.valid.sum(axis=1) < 9).sum() >= 4  # so that 5 rows go on at most
         tokens = np.asarray(ours.valid.sum(axis=-1)).reshape(-1)
@@ -70,10 +78,11 @@ def decoded(tokens, counts):
     return total
 
 
+@UNROLL
 @pytest.mark.slow
-def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch):
+def test_each_device_leaves_out_its_own_rows(chameleon, monkeypatch, unroll):
     """Four shards of six rows, two groups each."""
-    backbone, variables = chameleon
+    backbone, variables = chameleon.variant(unroll=unroll), chameleon.variables
     one = prompts("chameleon", backbone, variables)
     prompt = jax.tree.map(lambda x: np.concatenate([x, x, x], 0)[:8], one._replace(positions=()))
     prompt = prompt._replace(positions=np.concatenate([one.positions] * 3, 1)[:, :8])
