@@ -20,6 +20,8 @@ LANES = 128
 """Channels, or tokens, of one TPU vector register; tokens of which cuDNN takes a multiple."""
 BLOCK = 512
 """Queries and keys per step of splash attention, and queries per part of `attend_in_parts`."""
+SCORES = 2**22
+"""Scores of the completions of a row, 16 MiB, up to which all are computed at once."""
 
 
 class AttentionMask(NamedTuple):
@@ -152,16 +154,18 @@ def attend_rows_in_parts(
 def _attend_completions(q, prompt_k, prompt_v, prompt_valid, k, v, valid):
     """[B G T H C], the prompt's keys, [B G K T C] twice, [B G T] -> [B G T H C].
 
-    At most `BLOCK` queries at a time; the backward pass computes their scores again.
+    If a row has many scores, at most `BLOCK` queries at a time; the backward pass computes their
+    scores again.
     """
-    t = q.shape[2]
+    g, t, heads = q.shape[1:4]
 
     def attend_part(q, k, v, valid, start):
         own = start + jnp.arange(q.shape[2])
         mask = valid[:, :, None] & (jnp.arange(t) <= own[:, None])
         return attend_shared(q, prompt_k, prompt_v, prompt_valid, k, v, mask)
 
-    if q.shape[1] * t <= BLOCK:
+    scores = g * t * heads * (prompt_k.shape[2] + t)
+    if g * t <= BLOCK or scores <= SCORES:
         return attend_part(q, k, v, valid, 0)
     size = min(t, BLOCK)
     q = jnp.pad(q, [(0, 0), (0, 0), (0, -t % size), (0, 0), (0, 0)])
