@@ -41,7 +41,7 @@ def test_a_task_is_told_how_large_the_model_sees_a_picture():
         "split": "train",
         "count": 2,
         "seed": 0,
-        "guesses": 0.5,
+        "guesses": 0.0,
         "sight": SIGHT,
     }
     assert len(made.load(made.c.data.train)) == 2

@@ -167,6 +167,7 @@ def test_a_rollout_has_one_copy_of_the_cache(prompts, heads, kv_heads):
         # heads of whole lanes, as the released models have them
         f"model.decoder.width={128 * heads}", f"model.decoder.heads={heads}",
         f"model.decoder.kv_heads={kv_heads}", "model.decoder.rope_sections=(16,24,24)",
+        "model.decoder.unroll=1",
     ]  # fmt: skip
     c = config.load("configs/m2t.py:tiny", changes)
     with c.unlocked():
