@@ -61,9 +61,8 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         config = {"tiny": tiny, "tiny-nlvr": tiny_nlvr, "tiny-table": tiny_table}[preset]()
         if preset == "tiny":
             config.sft.update({"optim": "muon", "learning_rate": 6e-3, "max_steps": 150})
-            # with AdamW at 1e-4, reading does not improve in 120 steps
             config.grpo.update({"optim": "muon", "learning_rate": 5e-4, "max_steps": 200})
-            config.grpo.update({"eval_steps": 50, "save_steps": 50})
+            config.grpo.eval_steps = config.grpo.save_steps = 50
         return config
     config = full("7b" if preset.startswith("7b") else "3b")
     if preset == "7b-noboxes":
@@ -206,7 +205,7 @@ def one_device(config: ConfigDict) -> None:
 def tiny() -> ConfigDict:
     """Toy shapes at 48 pixels in 36 cells, a decoder and a tower of 2.5 million from scratch.
 
-    From 120 chains SFT learns to read half of the pictures; GRPO has the answers of 4,000 others.
+    From 120 chains SFT learns to read half of the pictures; GRPO has the answers to 4,000 others.
     With `--config.data.train.guesses=0.5` half of the chains name an answer without looking.
     """
     config = full("7b")

@@ -103,8 +103,9 @@ class PromptCache(NamedTuple):
 class Cache(NamedTuple):
     """Keys and values of the tokens so far. All rows write the same slot: prompts end together.
 
-    All layers have one array, or each its own. Those of their own have the rows and slots that are
-    in use; one has them all from the start, since the devices that it is for have no room for two.
+    All layers share one stacked array; if they are unrolled, each has its own. The sampler gives
+    the latter the slots and rows in use. A stacked one keeps its size: an accelerator has no room
+    for two.
     """
 
     k: Float[Array, "L B K W C"] | tuple[Float[Array, "B K W C"], ...]

@@ -105,8 +105,8 @@ def attend_shared(
     # the queries of a group are the rows of one product with their prompt's keys
     by_prompt = rearrange(q, "n g t (k h) c -> n k (g h t) c", k=kv)
     by_sample = rearrange(q, "n g t (k h) c -> (n g) k (h t) c", k=kv)
-    # one axis for all rows, as in the cache: with two a TPU copies the window out of it, and a CPU
-    # the cache
+    # one axis for all rows, as in the cache: with two a TPU copies the window of values out of it,
+    # and a CPU the cache of keys
     k, v = (x.reshape(-1, *x.shape[2:]) for x in (k, v))
     product = partial(jnp.einsum, preferred_element_type=jnp.float32)
     never = jnp.finfo(jnp.float32).min

@@ -224,7 +224,7 @@ class Decoder(nn.Module):
             read = valid[:, : new.shape[1]].reshape(x.shape[0], -1)[:, :window]
             valid = valid.reshape(cache.valid.shape)
             if prompts is not None:
-                # the compiler knows the slices of what is stacked here as what was stacked
+                # the compiler removes the stack: each unrolled layer takes one of its arrays
                 prompt = [jnp.stack(x) if isinstance(x, tuple) else x for x in prompts[:2]]
             prompt_valid = None if prompts is None else prompts.valid
             layer = jnp.zeros((), jnp.int32)
@@ -261,7 +261,7 @@ def _completions(valid: jax.Array, shared: SharedPrompt | None) -> jax.Array | N
 def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
     """Returns an empty cache, of the compute dtype, for rows that continue `prompts`, if given.
 
-    Layers that are unrolled have an array each: a CPU copies what it reads of a stacked one.
+    Layers that are unrolled have an array each: of a stacked one a CPU copies what it reads.
     """
     shape = (batch, c.kv_heads, slots, c.channels)
 
@@ -282,7 +282,8 @@ def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None =
 class _Slots(NamedTuple):
     """The cache within the loop over layers: in its carry, so that it exists once.
 
-    Arrays of their own begin with the layer's. Keys and values of prompts are scanned over with the
+    If each layer has an array, the first is that of the layer that runs; it moves to the end, and
+    after all layers the order is as before. Keys and values of prompts are scanned over with the
     layers instead, since no layer writes them.
     """
 
@@ -296,7 +297,6 @@ class _Slots(NamedTuple):
 
 def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
     """Writes a layer's new keys and values; returns the first `window` of the layer's."""
-
     if isinstance(slots.k, tuple):
         return _write_first(slots, k, v, window)
 
@@ -309,8 +309,8 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
     def write(cache, new):
         run = one
         if slots.rows is not None and len(slots.rows) > 1:
-            # each device writes the first of its own rows: an axis of shards would be a reshape,
-            # for which a CPU or GPU copies the cache
+            # each device writes the first of its own rows; with an axis of shards the cache would
+            # be reshaped, and a CPU copies what is reshaped
             mesh = jax.sharding.get_abstract_mesh()
             whole, rows = rules.spec(".bh", cache.shape, mesh), rules.spec("bh", new.shape, mesh)
             specs = {"in_specs": (whole, rows, P(), P()), "out_specs": (whole, rows)}
@@ -323,7 +323,7 @@ def _write(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
 
 
 def _write_first(slots: _Slots, k: jax.Array, v: jax.Array, window: int):
-    """`_write` to the first of several arrays, which becomes the last; all its rows are given."""
+    """As `_write`, to the first of the layers' arrays, which becomes the last. Writes all rows."""
 
     def write(caches, new):
         place = (0, 0, slots.start, 0)

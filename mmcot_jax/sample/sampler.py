@@ -273,7 +273,7 @@ def _set_first(x: Array, rows: Array, shards: int, column: Any = None) -> Array:
 
 
 def _with_slots(cache: Cache, slots: int) -> Cache:
-    """Returns the cache with so many slots, if each layer has an array of its own."""
+    """Returns the cache with `slots` slots if each layer has its own array, or else as it is."""
     if not isinstance(cache.k, tuple):
         return cache
     more = max(0, slots - cache.valid.shape[1])
@@ -286,7 +286,7 @@ def _with_slots(cache: Cache, slots: int) -> Cache:
 
 
 def _take(tree: Any, order: Int[Array, "S M"]) -> Any:
-    """Returns some rows of each shard, in an order."""
+    """Returns the rows of each shard that `order` names, in its order."""
 
     def one(x: Array) -> Array:
         shards = x.reshape(len(order), -1, *x.shape[1:])
@@ -296,7 +296,10 @@ def _take(tree: Any, order: Int[Array, "S M"]) -> Any:
 
 
 def _unfinished_first(s: DecodeState, shards: int, count: int) -> DecodeState:
-    """Reorders the rows of each shard; `count` of them are unfinished at most."""
+    """Puts the unfinished rows of each shard first; they are `count` at most.
+
+    A cache of one array is reordered in place. One of an array per layer keeps those `count` rows.
+    """
     ended = ~s.rows.unfinished.reshape(shards, -1)
     order = jnp.argsort(ended, axis=1)
     cache = s.cache
@@ -310,7 +313,7 @@ def _unfinished_first(s: DecodeState, shards: int, count: int) -> DecodeState:
 
     if isinstance(cache.k, tuple):
         k, v = _take((cache.k, cache.v), order[:, :count])
-    else:  # in place
+    else:
         k, v = (jax.lax.fori_loop(0, x.shape[0], one_layer, x) for x in (cache.k, cache.v))
     valid, rows = _take(cache.valid, order), jnp.take_along_axis(rows, order, axis=1)
     cache = cache._replace(k=k, v=v, valid=valid, rows=rows)
