@@ -103,9 +103,9 @@ class PromptCache(NamedTuple):
 class Cache(NamedTuple):
     """Keys and values of the tokens so far. All rows write the same slot: prompts end together.
 
-    All layers share one stacked array; if they are unrolled, each has its own. The sampler gives
-    the latter the slots and rows in use. A stacked one keeps its size: an accelerator has no room
-    for two.
+    All layers share one stacked array; on a CPU, if they are unrolled, each has its own. The
+    sampler gives the latter the slots and rows in use. A stacked one keeps its size: an accelerator
+    has no room for two.
     """
 
     k: Float[Array, "L B K W C"] | tuple[Float[Array, "B K W C"], ...]

@@ -278,10 +278,15 @@ number of completions, and prompts as they fill a cache. Where it does not fit, 
 and for queries after a cache, attention is in parts."""
 
 
+def platform() -> str:
+    """Returns the platform that the program is compiled for: "cpu", "gpu" or "tpu"."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device else jax.default_backend()
+
+
 def implementation(channels: int, dtype: Any) -> str:
     """Returns "splash", "cudnn" or "parts", for the platform that the program is compiled for."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    kernel = KERNELS.get(device.platform if device else jax.default_backend())
+    kernel = KERNELS.get(platform())
     return kernel.name if kernel and kernel.fits(channels, dtype) else "parts"
 
 

@@ -23,6 +23,7 @@ from mmcot_jax.nn.attention import (
     attend_shared_some,
     causal,
     implementation,
+    platform,
 )
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, QuantizedEmbed, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
@@ -261,12 +262,13 @@ def _completions(valid: jax.Array, shared: SharedPrompt | None) -> jax.Array | N
 def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None = None) -> Cache:
     """Returns an empty cache, of the compute dtype, for rows that continue `prompts`, if given.
 
-    Layers that are unrolled have an array each: of a stacked one a CPU copies what it reads.
+    On a CPU layers that are unrolled have an array each: of a stacked one it copies what it reads.
+    A TPU reads a stacked one in place, and would move each of several arrays to the chip and back.
     """
     shape = (batch, c.kv_heads, slots, c.channels)
 
     def zeros() -> Any:
-        if c.unroll < c.layers:
+        if c.unroll < c.layers or platform() != "cpu":
             return constrain(jnp.zeros((c.layers, *shape), c.dtype), ".bh")
         return tuple(constrain(jnp.zeros(shape, c.dtype), "bh") for _ in range(c.layers))
 
