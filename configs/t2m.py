@@ -394,14 +394,17 @@ def sums(config: ConfigDict) -> None:
     config.sft.update({"learning_rate": 5e-5, "batch_size": 8, "length_multiple": 16})
     config.grpo.update(
         {
-            "learning_rate": 5e-6,
+            "learning_rate": 1e-5,
+            "lr_scheduler_type": "constant_with_warmup",
+            "warmup_steps": 5,
             "prompts_per_step": 4,
             "gradient_accumulation_steps": 1,
             "num_train_epochs": 0.0,
             "max_steps": 150,
             "eval_steps": 50,
             "eval_count": 50,
-            "save_steps": 50,
+            "num_generations_eval": 2,
+            "save_steps": 25,
         }
     )
     config.eval.update({"greedy": False, "num_generations": 1, "batch_size": 50})
