@@ -255,8 +255,8 @@ def planning(preset: str) -> ConfigDict:
 
     SFT has random walks only: one in six is a shortest path, and a model that has learned them well
     walks as they do. On layouts that training never had GRPO raised that from 0.125 to 0.705 in
-    words (to 0.215 and 0.67 with other seeds), and from 0.15 and 0.20 to 0.56 drawn (200 grids,
-    sampled).
+    words (to 0.215 and 0.67 with other seeds), and from 0.22 and 0.17 to 0.695 and 0.69 drawn (200
+    grids, sampled).
     """
     text, rival = "text" in preset, preset.rpartition("-")[2]
     config = tiny()
