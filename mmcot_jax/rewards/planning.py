@@ -28,4 +28,4 @@ def goal(example: Example, reply: Reply) -> float:
 
 
 for _reward in (progress, goal):
-    _reward.needs_images = ("pixels",)
+    _reward.needs_images, _reward.reads_words_too = ("pixels",), True

@@ -185,7 +185,7 @@ def check_images(c: Mapping[str, Any], outputs: Sequence[str], image_len: int) -
 
     Raises:
         ValueError: a reward names a field of a picture that this model does not compute, or only
-            pictures have it and there are none.
+            pictures have it and the model draws none.
     """
     if c["image_reward_funcs"] and not image_len:
         raise ValueError(
@@ -193,16 +193,22 @@ def check_images(c: Mapping[str, Any], outputs: Sequence[str], image_len: int) -
             "pictures, and this model writes text only; set it to ()"
         )
     for name in c["reward_funcs"]:
-        missing = resolve(name).image_fields.difference(outputs)
-        if missing and not resolve(name).reads_all_fields:
+        reward = resolve(name)
+        if not image_len and reward.reads_words_too:
+            continue
+        missing = reward.image_fields.difference(outputs if image_len else ())
+        if missing and not reward.reads_all_fields:
+            computed = f"computes {', '.join(outputs) or 'none of them'}"
             needs = "leave the reward out, or take a model that draws"
-            if "clip" in missing:
+            if not image_len:
+                computed = "writes text only"
+            elif "clip" in missing:
                 needs = "give model.unclip_weights and model.clip_weights"
             elif "pixels" in missing and "embedding" in outputs:
                 needs = "give model.unclip_weights, which paints them, or leave the reward out"
             raise ValueError(
                 f"reward {name!r} reads the {', '.join(sorted(missing))} of drawn pictures, and "
-                f"this model computes {', '.join(outputs) or 'none of them'}; {needs}"
+                f"this model {computed}; {needs}"
             )
 
 

@@ -20,7 +20,7 @@ from mmcot_jax.train.objective import Objective, from_config, token_weights
 
 T2M = pathlib.Path(__file__).parents[2] / "configs" / "t2m.py"
 PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-objects",
-           "tiny-text", "smol-text", "smol-sums")  # fmt: skip
+           "tiny-text", "smol-text", "smol-planning")  # fmt: skip
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -28,7 +28,7 @@ def test_a_preset_names_stages_tasks_rewards_and_a_backbone_that_exist(preset):
     c = config.load(f"{T2M}:{preset}")
     stages.check(c)
     assert set(c.grpo.reward_funcs) <= set(REWARDS)
-    first = "tagged_accuracy" if preset == "smol-sums" else "accuracy_normalized"
+    first = "goal" if preset == "smol-planning" else "accuracy_normalized"
     assert c.grpo.reward_funcs[0] == first
     assert len(c.grpo.reward_weights) == len(c.grpo.reward_funcs)
     assert c.model.draws == (preset in ("8b", "8b-dapo", "8b-dr_grpo", "tiny", "tiny-objects"))

@@ -114,5 +114,10 @@ def test_a_reward_that_reads_what_the_model_does_not_compute_is_refused():
         check("image_objects", outputs=("embedding",))
     with pytest.raises(ValueError, match=r"'alignment' reads the embedding .* computes none of"):
         check("alignment", outputs=())
+    with pytest.raises(ValueError, match=r"'image_objects' reads the pixels .* writes text only"):
+        check("image_objects", outputs=("pixels",), image_len=0)
+    check("goal", "progress", outputs=(), image_len=0)  # they read words too
+    with pytest.raises(ValueError, match=r"'goal' reads the pixels .* give model.unclip_weights"):
+        check("goal", outputs=("embedding",))
     with pytest.raises(ValueError, match=r"image_reward_funcs is \('iou',\), .* writes text only"):
         check("accuracy", "iou", outputs=(), image=["iou"], image_len=0)
