@@ -396,7 +396,8 @@ def planning(config: ConfigDict) -> None:
         {
             "learning_rate": 1e-4,
             "warmup_steps": 8,
-            "max_steps": 80,
+            # after 80 three walks of four were illegal, and GRPO learned to stop after one move
+            "max_steps": 200,
             "batch_size": 8,
             "length_multiple": 16,
         }
@@ -411,8 +412,8 @@ def planning(config: ConfigDict) -> None:
             "prompts_per_step": 4,
             "gradient_accumulation_steps": 1,
             "num_train_epochs": 0.0,
-            "max_steps": 150,
-            "eval_steps": 50,
+            "max_steps": 80,
+            "eval_steps": 40,
             "eval_count": 50,
             "num_generations_eval": 4,
             "save_steps": 25,
@@ -421,4 +422,4 @@ def planning(config: ConfigDict) -> None:
     config.eval.update({"max_completion_length": 24, "length_multiple": 8, "batch_size": 50})
     # sampled, as the walks are
     config.eval.update({"greedy": False, "num_generations": 1, "top_p": 1.0})
-    rewards(config, goal=1.0, progress=1.0)
+    rewards(config, goal=4.0, progress=1.0)
