@@ -399,7 +399,7 @@ def planning(config: ConfigDict) -> None:
         {
             "learning_rate": 1e-4,
             "warmup_steps": 8,
-            # after 80 three walks of four were illegal, and GRPO learned to stop after one move
+            # after 80 steps three walks of four were illegal
             "max_steps": 200,
             "batch_size": 8,
             "length_multiple": 16,
@@ -425,4 +425,5 @@ def planning(config: ConfigDict) -> None:
     config.eval.update({"max_completion_length": 24, "length_multiple": 8, "batch_size": 50})
     # sampled, as the walks are
     config.eval.update({"greedy": False, "num_generations": 1, "top_p": 1.0})
+    # weighed alike, after 80 steps of SFT, they taught it to stop after one legal move
     rewards(config, goal=4.0, progress=1.0)
