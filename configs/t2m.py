@@ -68,11 +68,11 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 def text_only(config: ConfigDict) -> None:
     """The same without drawing."""
     config.model.draws, config.model.unclip_weights = False, ""
+    words_only(config)
     if config.data.task == "resq":
         config.data.prompt = "textual"
         rewards(config, accuracy_normalized=6.0, format_tiered=6.0)
     else:
-        words_only(config)
         config.data.train.chain = "textual"
         rewards(config, accuracy_normalized=1.0, format_tiered=0.5)
 
