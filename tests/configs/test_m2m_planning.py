@@ -38,7 +38,7 @@ def test_the_longest_rows_are_those_of_the_plan_and_fit(preset):
     assert longest - prompt <= c.grpo.max_completion_length
 
 
-@pytest.mark.parametrize(("base", "cost"), [("planning", 10), ("planning-text", 4)])
+@pytest.mark.parametrize(("base", "cost"), [("planning", 10), ("planning-text", 5)])
 def test_the_rivals_are_sft_alone_that_computes_as_much(base, cost):
     learned = m2m.get_config(base)
     for rival, walk in (("optimal", "optimal"), ("walks", "random")):
