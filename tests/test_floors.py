@@ -7,14 +7,14 @@ import subprocess
 import sys
 import tomllib
 
-from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def test_every_import_keeps_to_the_floors(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    assert lint_imports(config_filename=".importlinter", no_cache=True) == EXIT_STATUS_SUCCESS
+def test_every_import_keeps_to_the_floors():
+    # in a process of its own: it turns the loggers off that this one has
+    command = [pathlib.Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_host_code_runs_where_jax_is_not_installed():

@@ -290,6 +290,5 @@ def test_every_name_of_a_picture_is_one_line(tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", [1, 2])
-def test_2000_changed_records_are_used_or_one_line(tmp_path, caplog, seed):
-    check_all(tmp_path, caplog, count=125, seed=seed)
+def test_1000_changed_records_are_used_or_one_line(tmp_path, caplog):
+    check_all(tmp_path, caplog, count=125, seed=1)
