@@ -241,6 +241,7 @@ def test_workers_survive_signals_to_all_processes_and_are_replaced_when_killed()
         assert submit(pool, ("a",) * 4).failures == () and pids(pool) == first
         for pid in first:
             os.kill(pid, signal.SIGKILL)
+        until(lambda: all(ended(pid) for pid in first), 10)
         assert submit(pool, ("a",) * 4).failures == ()
         second = pids(pool)
         assert not set(first) & set(second)

@@ -6,6 +6,7 @@ import pytest
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply
+from mmcot_jax.models.seed_llama.backbone import SeedLlama
 from mmcot_jax.rollout.generate import Generator, PromptShapes
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import SampleStatic
@@ -54,16 +55,13 @@ def test_a_backbone_that_paints_gets_pixels_and_no_embedding(chameleon, mesh):
     np.testing.assert_array_equal(picture.pixels, expected)
 
 
-class Painter:
+class Painter(SeedLlama):
     """A backbone whose pixels are noise of their key, and whose CLIP sees their mean."""
 
     def __init__(self, backbone):
-        self._backbone = backbone
+        vars(self).update(vars(backbone))
 
     image_outputs = ("embedding", "pixels", "clip")
-
-    def __getattr__(self, name):
-        return getattr(self._backbone, name)
 
     def paint(self, variables, ids, keys):
         return jax.vmap(lambda key: jax.random.bits(key, (4, 4, 3), "uint8"))(keys)
