@@ -44,9 +44,9 @@ class Ended(NamedTuple):
 
 
 def together(*commands, grace: float = 90) -> list[Ended]:
-    """
-    Runs each `python COMMAND` as one process of a run; together they have eight devices. Those that
-    still run `grace` seconds after the first has ended are killed.
+    """Runs each `python COMMAND` as one process of a run; together they have eight devices.
+
+    Those that still run `grace` seconds after the first has ended are killed.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -79,7 +79,7 @@ def together(*commands, grace: float = 90) -> list[Ended]:
 
 
 def _wait(running: list[subprocess.Popen], grace: float) -> list[float]:
-    """The time each ended; kills those that take too long."""
+    """The time each ended; kills those that run for 900 s, or `grace` s after the first's end."""
     ends, deadline = [0.0] * len(running), time.monotonic() + 900
     try:
         while not all(ends) and time.monotonic() < deadline:

@@ -20,7 +20,7 @@ from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
 READERS = readers.readers()
 SLOWER = 16
 """Times longer that a character may take than in the shortest text, on the same machine. A second
-pass per tag is soon above: texts are up to 64 times as long."""
+pass per tag is soon above: texts are up to 256 times as long."""
 MOST = 1e-4
 """CPU seconds that a character may take anywhere; 1e-6 is usual."""
 
@@ -59,12 +59,11 @@ def test_a_text_of_16_thousand_characters_is_read_at_once(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-def test_a_text_of_262_thousand_characters_is_read_in_seconds(name):
+def test_a_text_of_a_million_characters_is_read_in_seconds(name):
     read = READERS[name]
     texts = [*readers.texts(150, seed=1), *readers.FAULTS]
     cost = {make: check(name, read, make, (2**9, 2**12)) for make in texts}
-    for make in sorted(texts, key=cost.get)[-2:]:
-        check(name, read, make, (2**12, 2**14, 2**16, 2**18))
+    check(name, read, max(texts, key=cost.get), (2**12, 2**14, 2**16, 2**18, 2**20))
 
 
 @pytest.mark.parametrize("metric", score.METRICS)
