@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -172,7 +173,9 @@ def test_a_sigterm_to_the_group_during_the_start_up_ends_it_with_one_line(tmp_pa
             assert process.poll() is None
             time.sleep(0.05)
     else:
-        time.sleep(0.7)
+        while not _catches(process.pid, signal.SIGTERM):
+            assert process.poll() is None
+            time.sleep(0.01)
     os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert said.decode() == f"{command.NOTHING_TO_SAVE}\n" and process.returncode == 0
@@ -181,6 +184,13 @@ def test_a_sigterm_to_the_group_during_the_start_up_ends_it_with_one_line(tmp_pa
     while _processes(process.pid) and time.monotonic() < end:  # the tracker ends after its parent
         time.sleep(0.05)
     assert _processes(process.pid) == 0
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """True once the process has a handler for the signal."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)", status, re.M)
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def _processes(group: int) -> int:
