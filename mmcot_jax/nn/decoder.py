@@ -191,7 +191,8 @@ class Decoder(nn.Module):
             split_rngs={"params": True, "lora": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast, 0),
             length=c.layers,
-            unroll=c.unroll,
+            # the values of each layer are drawn by one piece of program
+            unroll=1 if self.is_initializing() else c.unroll,
         )(c)
         self.norm = RMSNorm(c.eps, c.param_dtype)
         if not c.tied:
