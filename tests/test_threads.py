@@ -2,18 +2,21 @@
 
 import collections
 import threading
+import time
 
 import pytest
 
 from mmcot_jax import threads
 
 
-@pytest.mark.parametrize("count", [0, 1, 64, 65, 1000])
-def test_every_index_is_computed_once_and_in_order(count):
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 68, 69, 300])
+@pytest.mark.parametrize("seconds", [0.0, 2e-3])
+def test_every_index_is_computed_once_and_in_order(count, seconds):
     calls = collections.Counter()
     lock = threading.Lock()
 
     def square(i):
+        time.sleep(seconds)
         with lock:
             calls[i] += 1
         return i * i
@@ -22,6 +25,20 @@ def test_every_index_is_computed_once_and_in_order(count):
     assert calls == collections.Counter(range(count))
 
 
-def test_an_error_is_raised():
+@pytest.mark.parametrize(("seconds", "several"), [(0.0, False), (2e-3, True)])
+def test_only_calls_that_take_time_are_made_in_threads(seconds, several):
+    def thread(i):
+        time.sleep(seconds + 0.01 * (i == 0))  # the first call loads something
+        return threading.get_ident()
+
+    assert (len(set(threads.map_indices(thread, 500))) > 1) == several
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2e-3])
+def test_an_error_is_raised(seconds):
+    def fail_at_70(i):
+        time.sleep(seconds)
+        return 1 // (70 - i)
+
     with pytest.raises(ZeroDivisionError):
-        threads.map_indices(lambda i: 1 // (70 - i), 100)
+        threads.map_indices(fail_at_70, 100)
