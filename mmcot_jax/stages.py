@@ -274,16 +274,20 @@ class Run:
 
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
+        # the evaluation's few rows first: their faults are found before all prompts are rendered
+        assess = self._assess_policy() if self.c.grpo.eval_steps else None
+        rows = data.Rendered(self.load(self.c.data.grpo), self._grpo_prompt, self._leave_out())
+        data.check_batch(len(rows), self.c.grpo.prompts_per_step)
+        return grpo.Questions(rows, assess)
+
+    def _assess_policy(self) -> grpo.Assess:
+        """The evaluation of GRPO's policy, on questions that are kept from `data.grpo`."""
         c, options = self.c, self.c.data.grpo
-        rows = data.Rendered(self.load(options), self._grpo_prompt, self._leave_out())
-        data.check_batch(len(rows), c.grpo.prompts_per_step)
-        if not c.grpo.eval_steps:
-            return grpo.Questions(rows)
         task = tasks.get(task_name(c, options))
         shown = {k: v for k, v in options.items() if k not in task.COSMETIC_OPTIONS}
         held_out = self.load(shown, split="validation", count=c.grpo.eval_count)
         held_out = self._render(held_out, self.backbone.renderer.prompt).examples
-        assess = partial(
+        return partial(
             evaluation.assess,
             self.backbone,
             EvalSet(held_out, evaluator(task)),
@@ -292,7 +296,6 @@ class Run:
             eval_config=c.eval.to_dict(),
             grpo_config=c.grpo.to_dict(),
         )
-        return grpo.Questions(rows, assess)
 
 
 def train_sft(run: Run) -> None:
