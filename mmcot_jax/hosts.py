@@ -1,6 +1,7 @@
 """Several processes as one run: `jax.distributed`, preemption, exit."""
 
 import atexit
+import gc
 import logging
 import os
 import pathlib
@@ -86,8 +87,10 @@ def initialize() -> None:
 def _configure_process() -> None:
     """Keeps compiled programs between runs, and libraries' notes out of the progress.
 
+    Garbage is looked for less often: tracing makes millions of objects, and few in cycles.
     Programs are kept in JAX_COMPILATION_CACHE_DIR, by default in ~/.cache/mmcot_jax/xla.
     """
+    gc.set_threshold(10_000, 10, 10)
     # jax keeps what compiles for a second or more; the small ones of a start are 50, seconds in all
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
