@@ -17,6 +17,7 @@ from mmcot_jax.rewards import (
     chains,
     drawings,
     images,
+    places,
     planning,
     puzzle,
     reference_seed,
@@ -51,6 +52,7 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "alignment": images.alignment(),
     "image_text_clip": images.image_text_clip,
     "image_objects": drawings.image_objects,
+    "places": places.places,
     "reference_seed_accuracy": reference_seed.reference_accuracy,
     "reference_seed_image_clip": reference_seed.reference_painted_clip,
     **{

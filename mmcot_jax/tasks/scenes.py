@@ -45,7 +45,8 @@ def stream(
 
     Returns:
         Examples; `extra` has `scene`, `question`, `candidate_answers`, `scene_embedding` (in the
-        space of `tiny`'s picture embeddings), and `picture`, the scene as uint8 [size size 3].
+        space of `tiny`'s picture embeddings), `picture`, the scene as uint8 [size size 3], and
+        `places`, those of the things in question, such as "red top left".
 
     Raises:
         ValueError: an unknown name, a count below 1 or above the number of questions, too small
@@ -72,8 +73,8 @@ def _example(
     scene, picture = shapes.describe(question.scene), shapes.draw(question.scene, size)
     # Each place follows the word that names its thing (a colour is unique), as in a picture's ids,
     # so that one step of attention finds it. The question then stands beside the deciding fact.
-    places = ", ".join(f"{t.color} {CELLS[t.cell]}" for t in question.relevant)
-    thought = f"See: {places}. {question.text} {question.reason}"
+    places = tuple(f"{t.color} {CELLS[t.cell]}" for t in question.relevant)
+    thought = f"See: {', '.join(places)}. {question.text} {question.reason}"
     text = f"{thought}</think> <answer>{question.answer}</answer>"
     chains = {"multimodal": ("<think>", picture, f" {text}"), "textual": (f"<think>{text}",)}
     rationale = chains.get(chain, ())
@@ -90,5 +91,6 @@ def _example(
             "candidate_answers": question.options,
             "scene_embedding": facts.embed_text(scene),
             "picture": picture,
+            "places": places,
         },
     )
