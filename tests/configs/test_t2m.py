@@ -19,8 +19,9 @@ from mmcot_jax.tasks import scenes
 from mmcot_jax.train.objective import Objective, from_config, token_weights
 
 T2M = pathlib.Path(__file__).parents[2] / "configs" / "t2m.py"
-PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-objects",
-           "tiny-text", "smol-text", "smol-planning")  # fmt: skip
+PRESETS = ("8b", "8b-dapo", "8b-dr_grpo", "8b-text", "8b-given-image", "tiny", "tiny-guesses",
+           "tiny-objects", "tiny-text", "smol-text", "smol-planning")  # fmt: skip
+DRAWING = ("8b", "8b-dapo", "8b-dr_grpo", "tiny", "tiny-guesses", "tiny-objects")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -31,7 +32,7 @@ def test_a_preset_names_stages_tasks_rewards_and_a_backbone_that_exist(preset):
     first = "goal" if preset == "smol-planning" else "accuracy_normalized"
     assert c.grpo.reward_funcs[0] == first
     assert len(c.grpo.reward_weights) == len(c.grpo.reward_funcs)
-    assert c.model.draws == (preset in ("8b", "8b-dapo", "8b-dr_grpo", "tiny", "tiny-objects"))
+    assert c.model.draws == (preset in DRAWING)
     words = preset in ("8b-text", "tiny-text", "smol-text", "smol-planning")
     assert (c.model.seed is None) == words  # no image tokenizer is loaded that nothing uses
     assert config.differences(c, json.loads(config.to_json(c))) == []
@@ -43,6 +44,14 @@ def test_tiny_paints_and_its_looking_variant_rewards_what_it_sees():
     assert [b.image_outputs for b in built] == [("embedding", "pixels")] * 2 + [()]
     assert fields_read(tiny.grpo.reward_funcs) == {"embedding"}  # painted for the eye only
     assert fields_read(objects.grpo.reward_funcs) == {"pixels"}
+
+
+def test_tiny_has_few_chains_and_no_guesses_and_its_other_forms_keep_them():
+    tiny, guesses = config.load(f"{T2M}:tiny"), config.load(f"{T2M}:tiny-guesses")
+    assert (tiny.data.train.guesses, guesses.data.train.guesses) == (0.0, 0.5)
+    assert tiny.data.train.count < tiny.data.grpo.count  # answers to more than the chains
+    assert tiny.grpo.reward_funcs == (*guesses.grpo.reward_funcs, "places")
+    assert tiny.model == guesses.model and tiny.eval == guesses.eval
 
 
 def test_the_default_is_the_studys_grpo():
