@@ -25,13 +25,23 @@ def test_every_index_is_computed_once_and_in_order(count, seconds):
     assert calls == collections.Counter(range(count))
 
 
-@pytest.mark.parametrize(("seconds", "several"), [(0.0, False), (2e-3, True)])
-def test_only_calls_that_take_time_are_made_in_threads(seconds, several):
+def threads_of(seconds):
+    """The threads that make calls of so many seconds each."""
+
     def thread(i):
-        time.sleep(seconds + 0.01 * (i == 0))  # the first call loads something
+        time.sleep(seconds[i])
         return threading.get_ident()
 
-    assert (len(set(threads.map_indices(thread, 500))) > 1) == several
+    return threads.map_indices(thread, len(seconds))
+
+
+def test_only_calls_that_take_time_are_made_in_threads():
+    here = threading.get_ident()
+    assert set(threads_of([0.1] + [0.0] * 500)) == {here}  # the first call loads something
+    found = threads_of([2e-3] * 300)
+    assert set(found[:5]) == {here} and here not in found[5:]
+    found = threads_of([0.0] * 100 + [4e-3] * 300)  # words first, then pictures
+    assert set(found[:100]) == {here} and here not in found[200:]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 2e-3])
