@@ -13,10 +13,12 @@ from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from mmcot_jax.nn.initializers import as_matrix
+
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-conv = partial(nn.Conv, precision=HIGHEST)
+conv = partial(nn.Conv, precision=HIGHEST, kernel_init=as_matrix(nn.initializers.lecun_normal()))
 
 
 def downsample(

@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from mmcot_jax.nn.attention import attend
+from mmcot_jax.nn.initializers import as_matrix
 from mmcot_jax.nn.linear import Linear
 
 
@@ -94,7 +95,7 @@ class Vit(nn.Module):
         """Normalised pixels -> tokens, the class token first, then patches in raster order."""
         c, p = self.c, self.patch
         draw = nn.initializers.normal(0.02)
-        kernel = self.param("patch_kernel", draw, (p, p, 3, c.width), c.param_dtype)
+        kernel = self.param("patch_kernel", as_matrix(draw), (p, p, 3, c.width), c.param_dtype)
         bias = self.param("patch_bias", nn.initializers.zeros, (c.width,), c.param_dtype)
         first = self.param("class_token", draw, (1, 1, c.width), c.param_dtype)
         patches = rearrange(pixels, "n (y i) (x j) c -> n (y x) i j c", i=p, j=p)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mmcot_jax.models.clip.config import ClipConfig, Tower
 from mmcot_jax.models.clip.resize import resize_and_crop
+from mmcot_jax.nn.initializers import as_matrix
 from mmcot_jax.nn.linear import Linear
 from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 from mmcot_jax.nn.vit import layer_norm
@@ -61,7 +62,7 @@ class Vision(nn.Module):
         c, width = self.c, self.c.vision.width
         draw = nn.initializers.normal(0.02)
         shape = (c.patch, c.patch, 3, width)
-        kernel = self.param("patch_kernel", draw, shape, c.param_dtype)
+        kernel = self.param("patch_kernel", as_matrix(draw), shape, c.param_dtype)
         first = self.param("class_token", draw, (width,), c.param_dtype)
         x = rearrange(pixels, "n (y i) (x j) c -> n (y x) i j c", i=c.patch, j=c.patch)
         positions = self.param("positions", draw, (1 + x.shape[1], width), c.param_dtype)

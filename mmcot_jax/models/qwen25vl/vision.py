@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.nn import rope
 from mmcot_jax.nn.attention import attend
+from mmcot_jax.nn.initializers import as_matrix
 from mmcot_jax.nn.linear import Linear, RMSNorm
 from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 
@@ -74,7 +75,7 @@ class Vision(nn.Module):
     def _embed(self, patches):
         c = self.c
         shape = (3, c.frames, c.patch, c.patch, c.width)
-        init = nn.initializers.normal((patches.shape[-1]) ** -0.5)
+        init = as_matrix(nn.initializers.normal(patches.shape[-1] ** -0.5))
         kernel = self.param("patch", init, shape, self.param_dtype)
         kernel = kernel.reshape(-1, c.width).astype(self.dtype)
         return jnp.einsum("bwpe,ed->bwpd", patches.astype(self.dtype), kernel)
