@@ -52,6 +52,7 @@ EXAMPLE = Example(
         "candidate_answers": ("A", "B"),
         "scene_embedding": np.ones(4),
         "scene_clip": np.ones(4),
+        "places": ("red top", "blue left"),
         "grid": Grid(("...", ".x.", "..."), (0, 0), (2, 2)),
         "side": 3,
         "picture": np.zeros((48, 48, 3), np.uint8),
@@ -212,6 +213,7 @@ FAULTS = (
     repeated("the answer is (A)", " "),
     repeated("<answer>a", " ", "x</answer>"),
     repeated("a", " ", "x"),
+    repeated("", "See: "),
     repeated("<think>", "[0,0,9,9]", "</think>"),
 )
 """Texts that took quadratic or cubic time, and one of many boxes."""
