@@ -29,7 +29,8 @@ def threads_of(seconds):
     """The threads that make calls of so many seconds each."""
 
     def thread(i):
-        time.sleep(seconds[i])
+        if seconds[i]:
+            time.sleep(seconds[i])  # for 0 too it would let other processes run
         return threading.get_ident()
 
     return threads.map_indices(thread, len(seconds))
