@@ -38,7 +38,7 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
     Raises:
         ValueError: a fault of the config, the data or the weights, in one line.
     """
-    from mmcot_jax import hosts, lock, resume, stages, trackers
+    from mmcot_jax import finished, hosts, lock, resume, stages, trackers
     from mmcot_jax.main_process import on_main_process
 
     stages.check(c)
@@ -57,7 +57,7 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
             return start
 
         start = on_main_process(take_workdir)
-        if stages.show_finished(c, workdir, bool(start and start.finished)):
+        if finished.show(c, workdir, bool(start and start.finished)):
             return
         try:
             run = stages.Run(c, workdir, preempted)

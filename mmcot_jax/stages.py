@@ -1,7 +1,6 @@
 """The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
 
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
@@ -15,11 +14,11 @@ from mmcot_jax import data, errors, models, series, signals, tasks
 from mmcot_jax import mesh as meshes
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
-from mmcot_jax.evals import picture_ablation, table
+from mmcot_jax.evals import picture_ablation
 from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.evals.sets import check_ablation, eval_sets, evaluator, is_evaluated, task_name
 from mmcot_jax.example import Example, Row
-from mmcot_jax.hosts import Preempted, is_main_process, never_preempted
+from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
 from mmcot_jax.rollout import encode
 from mmcot_jax.train import grpo, loop, policy, preflight, sft
@@ -46,13 +45,14 @@ def check(c: ConfigDict) -> None:
     for stage, group in (("sft", "train"), ("grpo", "grpo")):
         if stage in c.stages:
             tasks.resolve(task_name(c, c.data[group]), dict(c.data[group]), {})
-    series.check(c.eval.get("checkpoints", ()), _trained(c))
+    series.check(c.eval.get("checkpoints", ()), training_stages(c))
     if "grpo" in c.stages and c.grpo.eval_steps:
-        preflight.check_held_out(c.grpo.eval_count, c.data.grpo)
+        options = tasks.defaults(tasks.get(task_name(c, c.data.grpo))) | dict(c.data.grpo)
+        preflight.check_held_out(c.grpo.eval_count, options)
     models.get(c.model.backbone)
 
 
-def _trained(c: ConfigDict) -> list[str]:
+def training_stages(c: ConfigDict) -> list[str]:
     """The stages that train, in order."""
     return [name for name in dict.fromkeys(c.stages) if name in DATA]
 
@@ -117,12 +117,12 @@ class Run:
         self.eval_sets = self._eval_sets()
         self._data: dict[str, Any] = {}
         self._begun: Iterator[data.Row] | None = None
-        for stage in _trained(c):
+        for stage in training_stages(c):
             if stage == "grpo" or self._is_read_without_weights():
                 self.read_early(stage)
             elif not is_trained(c, workdir, stage):
                 self._begun = self._supervised_rows()
-        named, trained = c.eval.get("checkpoints", ()), _trained(c)
+        named, trained = c.eval.get("checkpoints", ()), training_stages(c)
         if named and all(is_trained(c, workdir, stage) for stage in trained):
             series.find(workdir, trained, named)
         self.done: list[str] = []  # completed stages
@@ -321,7 +321,7 @@ def evaluate(run: Run) -> None:
     The last writes results.json and completions/eval.jsonl; an earlier one is named after the
     stage before it: results_sft.json, completions/eval_sft.jsonl.
     """
-    before, after = _evaluation_at(run.c.stages, len(run.done))
+    before, after = evaluation_at(run.c.stages, len(run.done))
     named = run.snapshot._asdict()
     groups = (picture_ablation.GROUP,) * bool(run.c.eval.get("picture_ablation"))
     if not after:  # a series goes on after it
@@ -336,7 +336,7 @@ def evaluate(run: Run) -> None:
     evaluation.show(run.workdir, before, after, run.eval_sets)
 
 
-def _evaluation_at(stages: Sequence[str], index: int) -> tuple[list[str], str]:
+def evaluation_at(stages: Sequence[str], index: int) -> tuple[list[str], str]:
     """Returns the stages before an evaluation, and the ending of its files' names."""
     before = ["start", *stages[:index]]
     return before, "" if index + 1 == len(stages) else f"_{before[-1]}"
@@ -344,7 +344,7 @@ def _evaluation_at(stages: Sequence[str], index: int) -> tuple[list[str], str]:
 
 def evaluate_series(run: Run) -> None:
     """Evaluates the checkpoints that `eval.checkpoints` names, see `series.evaluate`."""
-    chosen = series.find(run.workdir, _trained(run.c), run.c.eval.checkpoints)
+    chosen = series.find(run.workdir, training_stages(run.c), run.c.eval.checkpoints)
     run.variables = None  # the weights that the run started from are loaded again
     where = {"mesh": run.rollout_mesh, "key": run.key(2), "preempted": run.preempted}
     first = partial(run.variables_on, run.rollout_mesh)
@@ -370,30 +370,6 @@ def run_all(run: Run) -> None:
         run.done.append(name)
     if run.c.eval.get("checkpoints"):
         evaluate_series(run)
-
-
-def show_finished(c: ConfigDict, workdir: pathlib.Path, finished: bool) -> bool:
-    """Shows the results of a run if it is `finished`; returns False if something of it is gone.
-
-    Neither data nor weights are read. All processes return what the main one finds.
-    """
-    at = [i for i, name in enumerate(c.stages) if name == "eval"]
-    afters = [_evaluation_at(c.stages, i)[1] for i in at]
-    series_file = [table.SERIES] * bool(c.eval.get("checkpoints"))
-    there = finished and all(evaluation.read(workdir, after) for after in afters)
-    there = there and all((workdir / name).is_file() for name in series_file)
-    there = meshes.all_gather_objects(there)[0]
-    if not there or not all(is_trained(c, workdir, stage) for stage in _trained(c)):
-        return False
-    if is_main_process():
-        names = [*(f"results{after}.json" for after in afters), *series_file]
-        again = f"; to evaluate again, remove {' and '.join(names)} there" * bool(names)
-        print(f"{workdir}: all stages are complete{again}", file=sys.stderr)
-    if at:
-        judges = {name: evaluator(tasks.get(task_name(c, x))) for name, x in eval_sets(c).items()}
-        shown = {name: EvalSet((), judge) for name, judge in judges.items()}
-        evaluation.show(workdir, *_evaluation_at(c.stages, at[-1]), shown)
-    return True
 
 
 def fingerprint(c: ConfigDict) -> dict[str, str]:

@@ -237,25 +237,6 @@ def test_results_of_another_checkpoint_are_measured_again(tmp_path):
     assert not evaluate.is_done(tmp_path, "_sft", policy)
 
 
-def test_a_finished_run_shows_its_results_unless_one_of_its_files_is_gone(tmp_path, capsys):
-    c = config.load(M2T, ["stages=eval"])
-    assert not stages.show_finished(c, tmp_path, True)
-    (tmp_path / "results.json").write_text("{")
-    assert not stages.show_finished(c, tmp_path, True)
-    results = {"shapes": {"short_answer": {"strict": {"accuracy": 0.25}}}, "policy": {"step": 0}}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    assert not stages.show_finished(c, tmp_path, False)
-    assert capsys.readouterr().out == ""
-    assert stages.show_finished(c, tmp_path, True)
-    said = capsys.readouterr()
-    remove = "all stages are complete; to evaluate again, remove results.json there"
-    assert said.err == f"{tmp_path}: {remove}\n" and "0.2500" in said.out
-    c.stages = ("eval", "sft", "eval")  # results_start.json is not there, nor a checkpoint
-    assert not stages.show_finished(c, tmp_path, True)
-    (tmp_path / "results_start.json").write_text(json.dumps(results))
-    assert not stages.show_finished(c, tmp_path, True)
-
-
 @pytest.mark.parametrize("group", ["grpo", "eval"])
 def test_numbers_that_make_no_law_to_draw_by_are_refused_before_anything_is_read(group):
     with pytest.raises(ValueError, match=f"{group}.repetition_penalty is 0.0; give a number above"):
@@ -359,6 +340,16 @@ def test_bad_data_of_a_first_stage_is_found_before_its_weights(tmp_path, task, m
         made.data.train = {"task": task, "source": str(tmp_path / "nowhere")}
     with pytest.raises(ValueError, match=message):
         stages.Run(made, tmp_path)
+
+
+def test_an_evaluation_of_a_task_that_keeps_nothing_from_training_is_refused():
+    name = f"{pathlib.Path(__file__).parents[1]}/configs/m2t.py:3b-viscot"
+    made = config.load(name, ["grpo.eval_count=5"])
+    stages.check(made)
+    with made.unlocked():
+        del made.data.grpo["validation_count"]  # 0, by the task's own default
+    with pytest.raises(ValueError, match=r"eval_count is 5 and .*validation_count 0: the other 5"):
+        stages.check(made)
 
 
 def test_an_evaluation_larger_than_what_is_kept_from_training_is_refused():

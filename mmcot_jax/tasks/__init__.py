@@ -50,9 +50,7 @@ def resolve(
     """
     task = get(name)
     given = {option: value for option, value in options.items() if option != "task"}
-    of_load, of_stream = (
-        inspect.signature(function).parameters.values() for function in (task.load, task.stream)
-    )
+    of_load, of_stream = _parameters(task)
     known = {p.name for p in (*of_load, *of_stream) if p.kind is not p.VAR_KEYWORD}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in of_stream)
     unknown = [option for option in given if option not in known]
@@ -67,3 +65,15 @@ def resolve(
             f"{', '.join(given) or 'no option'}; add it to the group of the task"
         )
     return task, given | {x: v for x, v in shared.items() if v is not None and x in known}
+
+
+def defaults(task: ModuleType) -> dict[str, Any]:
+    """Returns the values of a task's options that are not given."""
+    both = (p for parameters in _parameters(task) for p in parameters)
+    return {p.name: p.default for p in both if p.default is not p.empty}
+
+
+def _parameters(task: ModuleType) -> list[list[inspect.Parameter]]:
+    """The parameters of a task's `load`, and of its `stream`."""
+    functions = task.load, task.stream
+    return [list(inspect.signature(function).parameters.values()) for function in functions]
