@@ -27,8 +27,9 @@ from mmcot_jax.rewards import (
 )
 
 REWARDS: dict[str, Callable[..., Any]] = {
-    # puzzles: the letter stated, the headings
+    # puzzles: the letter stated, what is said about the picture, the headings
     "accuracy": puzzle.accuracy,
+    "caption": puzzle.caption,
     "format": puzzle.format,
     "format_drawn": puzzle.format_drawn,
     # <think> and <answer>

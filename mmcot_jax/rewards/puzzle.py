@@ -1,11 +1,12 @@
-"""Rewards for a puzzle's reply: the letter it states and its form.
+"""Rewards for a puzzle's reply: the letter it states, its caption, and its form.
 
 A reward scores any text a model can write. It raises only on a broken example: a `ValueError` if
-the answer is not the letter of one of its options.
+the answer is not the letter of one of its options, or `caption` has no caption to compare with.
 """
 
 import re
 from collections.abc import Sequence
+from itertools import islice, zip_longest
 
 from mmcot_jax.answers.letter import LETTERS, parse_strict
 from mmcot_jax.example import Example, Reply
@@ -17,6 +18,28 @@ def accuracy(example: Example, reply: Reply) -> float:
     return float(parse_strict(reply.text, len(options)) == example.answer)
 
 
+def caption(example: Example, reply: Reply) -> float:
+    """Returns the share of facts about the picture that the reply states as the caption does.
+
+    The reply's first words are compared one by one with the caption's. Each that differs counts as
+    one word of `extra["facts"]` missed, down to 0.0.
+
+    Raises:
+        ValueError: the example has no `extra["caption"]` or no `extra["facts"]`.
+    """
+    facts, true = (example.extra.get(name) for name in ("facts", "caption"))
+    if not facts or not true:
+        raise ValueError(
+            f"example {example.id!r} has no extra['caption'] with its extra['facts'], words "
+            "such as 'red', to compare a chain with; give them, or take another reward"
+        )
+    words = _WORD.findall(true)
+    said = [found[0] for found in islice(_WORD.finditer(reply.text), len(words))]
+    missed = sum(a != b for a, b in zip_longest(words, said))
+    return max(0.0, 1.0 - missed / len(facts))
+
+
+_WORD = re.compile(r"[\w?]+")
 _FINAL = "# Final Answer:"
 _OPTION = re.compile(r"^# Option ([A-Z])$", re.MULTILINE)
 

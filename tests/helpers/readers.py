@@ -52,6 +52,8 @@ EXAMPLE = Example(
         "candidate_answers": ("A", "B"),
         "scene_embedding": np.ones(4),
         "scene_clip": np.ones(4),
+        "caption": "The shapes are ['a', '?'].",
+        "facts": ("a", "?"),
         "places": ("red top", "blue left"),
         "grid": Grid(("...", ".x.", "..."), (0, 0), (2, 2)),
         "side": 3,

@@ -56,3 +56,35 @@ def test_a_chain_has_the_taught_form_or_not(reply, form, form_drawn):
 def test_a_question_without_its_answers_option_is_a_fault_of_the_data():
     with pytest.raises(ValueError, match="'0' has the answer 'D' and 3 options"):
         puzzle.accuracy(EXAMPLE._replace(answer="D"), Reply(()))
+
+
+CAPTION = "The color of the squares are ['?', 'blue', 'red']. The overlap is purple."
+STATED = EXAMPLE._replace(extra={"caption": CAPTION, "facts": ("?", "blue", "red", "purple")})
+
+
+@pytest.mark.parametrize(
+    ("reply", "share"),
+    [
+        (CAPTION, 1.0),
+        (f"{CAPTION} We observe red.\n\n# Option A", 1.0),
+        (CAPTION.replace("'", ""), 1.0),
+        (CAPTION.replace("'blue', 'red'", "'red', 'blue'"), 0.5),
+        (CAPTION.removesuffix(" is purple."), 0.5),
+        (f"So: {CAPTION}", 0.0),  # compared from the first word on
+        ("the answer is: (B).", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_each_word_of_the_caption_that_differs_is_a_fact_missed(reply, share):
+    assert puzzle.caption(STATED, Reply((reply,))) == share
+
+
+def test_words_after_a_picture_are_words_of_the_reply():
+    start, end = CAPTION[:20], CAPTION[20:]
+    assert puzzle.caption(STATED, Reply((start, PICTURE, end))) < 1.0
+
+
+@pytest.mark.parametrize("name", ["caption", "facts"])
+def test_a_question_without_a_caption_or_its_facts_is_named(name):
+    with pytest.raises(ValueError, match=r"'0' has no extra\['caption'\] with its"):
+        puzzle.caption(STATED._replace(extra=STATED.extra | {name: ()}), Reply((CAPTION,)))

@@ -198,6 +198,7 @@ def make_example(
             "options": word.options,
             "answer_text": word.answer,
             "caption": word.caption,
+            "facts": puzzle.kind.facts(word.caption),
             "explanation": word.explanation,
             "deduction": word.deduction,
         },
@@ -252,7 +253,7 @@ def stream(
 
     Returns:
         Examples; `extra` has `kind`, `domain` ("in" or "out"), `options`, `answer_text`,
-        `caption`, `explanation`, `deduction`.
+        `caption`, `facts` (its words that tell of the picture), `explanation`, `deduction`.
 
     Raises:
         ValueError: an unknown name, fewer distinct puzzles than `count`, a bad

@@ -171,6 +171,15 @@ class Kind(NamedTuple):
             pattern=t.conclusion.format(**self._all_fields(scene, t)),
         )
 
+    def facts(self, caption: str) -> tuple[str, ...]:
+        """Returns the words of a caption that its template leaves open, in order.
+
+        Raises:
+            ValueError: the caption is of another kind.
+        """
+        fields = words.parse(self.templates.caption, caption).values()
+        return tuple(words.WORD.findall(" ".join(map(str, fields))))
+
     def parse(self, record: Mapping[str, Any]) -> Scene:
         """Returns the scene of a released record, or of a wording as a dict.
 
