@@ -27,9 +27,10 @@ from mmcot_jax.rewards import (
 )
 
 REWARDS: dict[str, Callable[..., Any]] = {
-    # puzzles: the letter stated, what is said about the picture, the headings
+    # puzzles: the letter stated, what is said of picture and options, the headings
     "accuracy": puzzle.accuracy,
     "caption": puzzle.caption,
+    "judgements": puzzle.judgements,
     "format": puzzle.format,
     "format_drawn": puzzle.format_drawn,
     # <think> and <answer>

@@ -1,4 +1,4 @@
-"""Rewards for a puzzle's reply: the letter it states, its caption, and its form.
+"""Rewards for a puzzle's reply: the letter, caption and judgements it states, and its form.
 
 A reward scores any text a model can write. It raises only on a broken example: a `ValueError` if
 the answer is not the letter of one of its options, or `caption` has no caption to compare with.
@@ -37,6 +37,25 @@ def caption(example: Example, reply: Reply) -> float:
     said = [found[0] for found in islice(_WORD.finditer(reply.text), len(words))]
     missed = sum(a != b for a, b in zip_longest(words, said))
     return max(0.0, 1.0 - missed / len(facts))
+
+
+def judgements(example: Example, reply: Reply) -> float:
+    """Returns the share of options that the reply names and judges rightly, 0.0 to 1.0.
+
+    Half of an option's share is for its name in its own section, "# Option A" and so on. The other
+    half is for the right one of the sentences that it "is a strong candidate" or "is unlikely".
+    """
+    options, sections = _options(example), {}
+    headings = _OPTION.split(reply.text)
+    for name, section in zip(headings[1::2], headings[2::2], strict=True):
+        sections.setdefault(name, section)
+    score = 0.0
+    for name, option in zip(LETTERS, options, strict=False):
+        section = sections.get(name, "")
+        verdict = "is a strong candidate" if name == example.answer else "is unlikely"
+        named = section.lstrip().startswith(f"Replacing '?' with {option}:")
+        score += 0.5 * named + 0.5 * (f". {option} {verdict} " in section)
+    return score / len(options)
 
 
 _WORD = re.compile(r"[\w?]+")

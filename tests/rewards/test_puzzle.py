@@ -1,10 +1,11 @@
-"""Rewards for a puzzle's reply: its letter and its form."""
+"""Rewards for a puzzle's reply: its letter, caption, judgements and form."""
 
 import numpy as np
 import pytest
 
 from mmcot_jax.example import Example, Picture, Reply
 from mmcot_jax.rewards import puzzle
+from mmcot_jax.tasks import puzzlevqa
 
 EXAMPLE = Example("0", (), "B", extra={"options": ("red", "blue", "green")})
 PICTURE = Picture(np.arange(4))
@@ -88,3 +89,39 @@ def test_words_after_a_picture_are_words_of_the_reply():
 def test_a_question_without_a_caption_or_its_facts_is_named(name):
     with pytest.raises(ValueError, match=r"'0' has no extra\['caption'\] with its"):
         puzzle.caption(STATED._replace(extra=STATED.extra | {name: ()}), Reply((CAPTION,)))
+
+
+@pytest.mark.parametrize("wording", ["corrected", "original"])
+def test_taught_chains_state_and_judge_all_rightly(wording):
+    kinds = [name for name, kind in puzzlevqa.KINDS.items() if kind.multimodal]
+    for example in puzzlevqa.load(kinds, count=2, size=24, wording=wording):
+        reply = Reply(tuple(s if isinstance(s, str) else PICTURE for s in example.rationale))
+        assert puzzle.caption(example, reply) == puzzle.judgements(example, reply) == 1.0
+
+
+def judged(*options: tuple[str, str], letters: str = "ABC") -> Reply:
+    segments: list = [PATTERN]
+    for letter, (option, verdict) in zip(letters, options, strict=True):
+        name = f"# Option {letter}\nReplacing '?' with {option}: "
+        segments += [name, PICTURE, f"\nReasoning: It is so. {option} is {verdict} it.\n\n"]
+    return Reply((*segments, FINAL))
+
+
+NO, YES = "unlikely to be", "a strong candidate for"
+
+
+@pytest.mark.parametrize(
+    ("reply", "share"),
+    [
+        (judged(("red", NO), ("blue", YES), ("green", NO)), 1.0),
+        (judged(("red", YES), ("blue", YES), ("green", NO)), 5 / 6),
+        (judged(("red", NO), ("red", NO), ("green", NO)), 4 / 6),  # blue is not named
+        (judged(("red", NO), ("blue", YES), letters="AB"), 4 / 6),
+        (judged(("red", NO), ("blue", YES), letters="BA"), 0.0),
+        (judged(("red", YES), ("red", NO), letters="AA"), 1 / 6),  # the first section counts
+        (drawn("ABC"), 0.0),
+        (Reply(()), 0.0),
+    ],
+)
+def test_an_option_counts_half_for_its_name_and_half_for_its_judgement(reply, share):
+    assert puzzle.judgements(EXAMPLE, reply) == pytest.approx(share)
