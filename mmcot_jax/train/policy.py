@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmcot_jax import hf
+from mmcot_jax import compilation, hf
 from mmcot_jax import mesh as meshes
 from mmcot_jax.train import optim
 from mmcot_jax.types import Backbone, Variables
@@ -41,7 +41,11 @@ def prepare(
         shapes = meshes.shapes(jax.eval_shape(init, key), mesh).get("lora")
         if shapes is not None:  # else `optim.split` refuses
             shardings = jax.tree.map(lambda x: x.sharding, shapes)
-            draw = jax.jit(lambda key: init(key)["lora"], out_shardings=shardings)
+            draw = jax.jit(
+                lambda key: init(key)["lora"],
+                out_shardings=shardings,
+                compiler_options=compilation.options_to_run_once(mesh),
+            )
             return variables | {"lora": draw(key)}
     return variables
 
