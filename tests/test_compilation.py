@@ -1,7 +1,5 @@
 """Options for the compiler."""
 
-from types import SimpleNamespace
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,16 +10,15 @@ from mmcot_jax import compilation
 
 
 @pytest.mark.parametrize("init", [nn.initializers.normal(0.02), nn.initializers.lecun_normal()])
-def test_a_program_that_runs_once_has_the_same_bits(init):
+def test_a_program_that_runs_once_draws_the_same_numbers(init):
     def draw(key):
         return init(key, (67, 33), jnp.float32)
 
-    mesh, key = jax.make_mesh((1,), ("data",)), jax.random.key(0)
-    once = jax.jit(draw, compiler_options=compilation.options_to_run_once(mesh))
-    np.testing.assert_array_equal(once(key), jax.jit(draw)(key))
+    options = compilation.options_to_run_once(jax.default_backend())
+    once, often = (jax.jit(draw, compiler_options=o)(jax.random.key(0)) for o in (options, None))
+    np.testing.assert_array_max_ulp(np.asarray(once), np.asarray(often), maxulp=4)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "gpu"])
 def test_accelerators_compile_by_their_defaults(platform):
-    mesh = SimpleNamespace(devices=np.array([[SimpleNamespace(platform=platform)]]))
-    assert compilation.options_to_run_once(mesh) is None
+    assert compilation.options_to_run_once(platform) is None

@@ -144,7 +144,7 @@ def load_variables(
     made = jax.jit(
         lambda key: random(init(key)),
         out_shardings=shardings,
-        compiler_options=compilation.options_to_run_once(mesh),
+        compiler_options=compilation.options_to_run_once(mesh.devices.flat[0].platform),
     )(key)
     return {collection: made[collection] | loaded[collection] for collection in shapes}
 

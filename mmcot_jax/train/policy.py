@@ -44,7 +44,7 @@ def prepare(
             draw = jax.jit(
                 lambda key: init(key)["lora"],
                 out_shardings=shardings,
-                compiler_options=compilation.options_to_run_once(mesh),
+                compiler_options=compilation.options_to_run_once(mesh.devices.flat[0].platform),
             )
             return variables | {"lora": draw(key)}
     return variables
