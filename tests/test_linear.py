@@ -43,9 +43,11 @@ def check(name, read, make, lengths) -> float:
     pace = min(seconds(read, shortest) for _ in range(3)) / len(shortest)
     for length in lengths[1:]:
         text = make(length)
-        limit = 0.05 + min(MOST, SLOWER * pace) * len(text)
-        if (taken := seconds(read, text)) > limit:
-            taken = min(taken, seconds(read, text))
+        limit = 0.02 + min(MOST, SLOWER * pace) * len(text)
+        taken = seconds(read, text)
+        for _ in range(3):  # a busy machine slows one reading, not four
+            if taken > limit:
+                taken = min(taken, seconds(read, text))
         assert taken < limit, f"{name}: {taken:.2f} s for {len(text)} characters {text[:60]!r}..."
     return taken
 

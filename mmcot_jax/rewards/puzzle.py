@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from itertools import islice, zip_longest
 
+from mmcot_jax.answers.caption import WORD
 from mmcot_jax.answers.letter import LETTERS, parse_strict
 from mmcot_jax.example import Example, Reply
 
@@ -33,8 +34,8 @@ def caption(example: Example, reply: Reply) -> float:
             f"example {example.id!r} has no extra['caption'] with its extra['facts'], words "
             "such as 'red', to compare a chain with; give them, or take another reward"
         )
-    words = _WORD.findall(true)
-    said = [found[0] for found in islice(_WORD.finditer(reply.text), len(words))]
+    words = WORD.findall(true)
+    said = [found[0] for found in islice(WORD.finditer(reply.text), len(words))]
     missed = sum(a != b for a, b in zip_longest(words, said))
     return max(0.0, 1.0 - missed / len(facts))
 
@@ -43,7 +44,11 @@ def judgements(example: Example, reply: Reply) -> float:
     """Returns the share of options that the reply names and judges rightly, 0.0 to 1.0.
 
     Half of an option's share is for its name in its own section, "# Option A" and so on. The other
-    half is for the right one of the sentences that it "is a strong candidate" or "is unlikely".
+    half is for the sentence that it "is a strong candidate" or "is unlikely": the right one of the
+    two without the other.
+
+    Raises:
+        ValueError: the answer is not the letter of one of the options.
     """
     options, sections = _options(example), {}
     headings = _OPTION.split(reply.text)
@@ -52,13 +57,13 @@ def judgements(example: Example, reply: Reply) -> float:
     score = 0.0
     for name, option in zip(LETTERS, options, strict=False):
         section = sections.get(name, "")
-        verdict = "is a strong candidate" if name == example.answer else "is unlikely"
         named = section.lstrip().startswith(f"Replacing '?' with {option}:")
-        score += 0.5 * named + 0.5 * (f". {option} {verdict} " in section)
+        yes, no = (f". {option} is {x} " in section for x in ("a strong candidate", "unlikely"))
+        right = (yes, no) == (name == example.answer, name != example.answer)
+        score += 0.5 * named + 0.5 * right
     return score / len(options)
 
 
-_WORD = re.compile(r"[\w?]+")
 _FINAL = "# Final Answer:"
 _OPTION = re.compile(r"^# Option ([A-Z])$", re.MULTILINE)
 

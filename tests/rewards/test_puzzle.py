@@ -80,9 +80,9 @@ def test_each_word_of_the_caption_that_differs_is_a_fact_missed(reply, share):
     assert puzzle.caption(STATED, Reply((reply,))) == share
 
 
-def test_words_after_a_picture_are_words_of_the_reply():
-    start, end = CAPTION[:20], CAPTION[20:]
-    assert puzzle.caption(STATED, Reply((start, PICTURE, end))) < 1.0
+def test_a_picture_counts_as_a_word_and_shifts_those_after_it():
+    start, end = CAPTION.split(" The overlap")
+    assert puzzle.caption(STATED, Reply((start, PICTURE, f" The overlap{end}"))) == 0.0
 
 
 @pytest.mark.parametrize("name", ["caption", "facts"])
@@ -116,6 +116,7 @@ NO, YES = "unlikely to be", "a strong candidate for"
         (judged(("red", NO), ("blue", YES), ("green", NO)), 1.0),
         (judged(("red", YES), ("blue", YES), ("green", NO)), 5 / 6),
         (judged(("red", NO), ("red", NO), ("green", NO)), 4 / 6),  # blue is not named
+        (judged(("red", f"{YES} it. red is {NO}"), ("blue", YES), ("green", NO)), 5 / 6),
         (judged(("red", NO), ("blue", YES), letters="AB"), 4 / 6),
         (judged(("red", NO), ("blue", YES), letters="BA"), 0.0),
         (judged(("red", YES), ("red", NO), letters="AA"), 1 / 6),  # the first section counts

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmcot_jax.answers.caption import WORD
 from mmcot_jax.tasks.puzzlevqa import words
 from mmcot_jax.tasks.puzzlevqa.words import MISSING, Label
 
@@ -178,7 +179,7 @@ class Kind(NamedTuple):
             ValueError: the caption is of another kind.
         """
         fields = words.parse(self.templates.caption, caption).values()
-        return tuple(words.WORD.findall(" ".join(map(str, fields))))
+        return tuple(WORD.findall(" ".join(map(str, fields))))
 
     def parse(self, record: Mapping[str, Any]) -> Scene:
         """Returns the scene of a released record, or of a wording as a dict.

@@ -15,9 +15,6 @@ MISSING = "?"
 """The label of the missing part, in captions and pictures."""
 
 
-WORD = re.compile(r"[\w?]+")
-
-
 def parse(template: str, text: str) -> dict[str, Any]:
     """Inverts `template.format`: returns the fields of `text`, lists as lists.
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcot_jax.tasks.puzzlevqa import KINDS, words
+from mmcot_jax.answers.caption import WORD
+from mmcot_jax.tasks.puzzlevqa import KINDS
 from mmcot_jax.tasks.puzzlevqa.kind import Scene, parse_lists, parse_scene
 
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -36,10 +37,10 @@ def test_a_scene_is_read_back_from_its_own_words(kind):
 
 @kinds
 def test_the_facts_are_the_words_of_the_caption_that_its_template_leaves_open(kind):
-    template = words.WORD.findall(re.sub(r"{\w+}", "", kind.templates.caption))
+    template = WORD.findall(re.sub(r"{\w+}", "", kind.templates.caption))
     for scene in sampled(kind, 5):
         caption = kind.word(scene).caption
-        assert sorted([*template, *kind.facts(caption)]) == sorted(words.WORD.findall(caption))
+        assert sorted([*template, *kind.facts(caption)]) == sorted(WORD.findall(caption))
 
 
 @kinds
