@@ -198,7 +198,7 @@ def make_example(
             "options": word.options,
             "answer_text": word.answer,
             "caption": word.caption,
-            "facts": puzzle.kind.facts(word.caption),
+            "facts": puzzle.kind.facts(puzzle.scene) if puzzle.scene else (),
             "explanation": word.explanation,
             "deduction": word.deduction,
         },
@@ -253,7 +253,8 @@ def stream(
 
     Returns:
         Examples; `extra` has `kind`, `domain` ("in" or "out"), `options`, `answer_text`,
-        `caption`, `facts` (its words that tell of the picture), `explanation`, `deduction`.
+        `caption`, `facts` (its words that tell of the scene; none of a released record),
+        `explanation`, `deduction`.
 
     Raises:
         ValueError: an unknown name, fewer distinct puzzles than `count`, a bad

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from string import Formatter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,14 +173,11 @@ class Kind(NamedTuple):
             pattern=t.conclusion.format(**self._all_fields(scene, t)),
         )
 
-    def facts(self, caption: str) -> tuple[str, ...]:
-        """Returns the words of a caption that its template leaves open, in order.
-
-        Raises:
-            ValueError: the caption is of another kind.
-        """
-        fields = words.parse(self.templates.caption, caption).values()
-        return tuple(WORD.findall(" ".join(map(str, fields))))
+    def facts(self, scene: Scene) -> tuple[str, ...]:
+        """Returns the words of a scene's caption that its template leaves open, in order."""
+        fields = self._all_fields(scene, self.templates)
+        names = [name for _, name, *_ in Formatter().parse(self.templates.caption) if name]
+        return tuple(WORD.findall(" ".join(str(fields[name]) for name in names)))
 
     def parse(self, record: Mapping[str, Any]) -> Scene:
         """Returns the scene of a released record, or of a wording as a dict.

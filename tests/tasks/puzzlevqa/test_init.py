@@ -108,6 +108,16 @@ def test_a_released_picture_is_reduced_to_the_size_asked_for(tmp_path):
     assert example.rationale == ()
 
 
+def test_a_released_record_may_have_any_caption_and_has_no_facts(tmp_path):
+    (puzzle,) = plan(["venn"], count=1)
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (8, 8)).save(path)
+    word = puzzle.word._replace(caption="Circles.")
+    puzzle = puzzle._replace(word=word, scene=None, picture=path)
+    extra = make_example(puzzle, size=16, chain="none", wording="corrected").extra
+    assert (extra["caption"], extra["facts"]) == ("Circles.", ())
+
+
 def test_trained_kinds_are_in_domain():
     examples = load(["venn", "triangle"], count=1, size=16, split="test", trained=["venn"])
     assert [e.extra["domain"] for e in examples] == ["in", "out"]

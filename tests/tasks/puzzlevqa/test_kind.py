@@ -40,7 +40,7 @@ def test_the_facts_are_the_words_of_the_caption_that_its_template_leaves_open(ki
     template = WORD.findall(re.sub(r"{\w+}", "", kind.templates.caption))
     for scene in sampled(kind, 5):
         caption = kind.word(scene).caption
-        assert sorted([*template, *kind.facts(caption)]) == sorted(WORD.findall(caption))
+        assert sorted([*template, *kind.facts(scene)]) == sorted(WORD.findall(caption))
 
 
 @kinds
