@@ -74,10 +74,18 @@ def attend_contiguous(
     return roll(jnp.where(real, y, 0)[:, :t], -first)
 
 
+@jax.custom_vjp
 def roll(x: Shaped[Array, "B T *rest"], by: Int[Array, "B 1"]) -> Shaped[Array, "B T *rest"]:
-    """Rolls each row along time to the left: [- - a b c] by 2 -> [a b c - -]."""
+    """Rolls each row along time to the left: [- - a b c] by 2 -> [a b c - -].
+
+    Its gradient is rolled back. That of the indexing would be scattered, which took a GPU a
+    fifteenth of a training step.
+    """
     index = (jnp.arange(x.shape[1]) + by) % x.shape[1]
     return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
+
+
+roll.defvjp(lambda x, by: (roll(x, by), by), lambda by, g: (roll(g, -by), None))
 
 
 def separate(x: Shaped[Array, "B S *rest"], p: int, w: int, g: int) -> jax.Array:
