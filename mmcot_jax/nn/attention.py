@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
-from mmcot_jax import rules
+from mmcot_jax import compilation, rules
 
 LANES = 128
 """Channels, or tokens, of one TPU vector register; tokens of which cuDNN takes a multiple."""
@@ -278,15 +278,9 @@ number of completions, and prompts as they fill a cache. Where it does not fit, 
 and for queries after a cache, attention is in parts."""
 
 
-def platform() -> str:
-    """Returns the platform that the program is compiled for: "cpu", "gpu" or "tpu"."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    return device.platform if device else jax.default_backend()
-
-
 def implementation(channels: int, dtype: Any) -> str:
     """Returns "splash", "cudnn" or "parts", for the platform that the program is compiled for."""
-    kernel = KERNELS.get(platform())
+    kernel = KERNELS.get(compilation.platform())
     return kernel.name if kernel and kernel.fits(channels, dtype) else "parts"
 
 

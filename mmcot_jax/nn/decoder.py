@@ -14,7 +14,7 @@ from einops import rearrange
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import PartitionSpec as P
 
-from mmcot_jax import options, rules
+from mmcot_jax import compilation, options, rules
 from mmcot_jax.nn.attention import (
     AttentionMask,
     attend_in_parts,
@@ -23,7 +23,6 @@ from mmcot_jax.nn.attention import (
     attend_shared_some,
     causal,
     implementation,
-    platform,
 )
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, QuantizedEmbed, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
@@ -269,7 +268,7 @@ def init_cache(c: DecoderConfig, batch: int, slots: int, prompts: Cache | None =
     shape = (batch, c.kv_heads, slots, c.channels)
 
     def zeros() -> Any:
-        if c.unroll < c.layers or platform() != "cpu":
+        if c.unroll < c.layers or compilation.platform() != "cpu":
             return constrain(jnp.zeros((c.layers, *shape), c.dtype), ".bh")
         return tuple(constrain(jnp.zeros(shape, c.dtype), "bh") for _ in range(c.layers))
 

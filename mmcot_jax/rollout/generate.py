@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Question, Reply, Row
-from mmcot_jax.sample.sampler import Continued, SampleStatic, row_keys, sample
+from mmcot_jax.sample.sampler import Continued, SampleStatic, row_keys, sample_on
 from mmcot_jax.types import Backbone, Batch, Rollout, Variables, row_axes
 
 
@@ -83,6 +83,7 @@ class Generator:
         self._backbone, self._mesh = backbone, mesh
         self._shapes, self._static = shapes, static
         self._prepare = jax.jit(backbone.prepare)
+        self._sample = sample_on(mesh.devices.flat[0].platform)
         self._image_decoders = image_decoders(backbone)
         if "clip" in backbone.image_outputs:
             self._embed_texts = jax.jit(lambda *given: _normalize(backbone.embed_texts(*given)))
@@ -110,7 +111,7 @@ class Generator:
             continued = meshes.put(continued, self._mesh)
         key = meshes.replicate(key, self._mesh)
         with meshes.no_implicit_transfers(self._mesh):
-            rollout = sample(
+            rollout = self._sample(
                 self._backbone,
                 variables,
                 self._grammar,

@@ -3,7 +3,8 @@
 Axes: N prompts, G samples per prompt, B = N G rows, T time, V vocabulary, D width.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from mmcot_jax import rules
+from mmcot_jax import compilation, rules
 from mmcot_jax.sample import distribution
 from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
 from mmcot_jax.sample.grammar import allowed, is_eos, step
@@ -58,6 +59,10 @@ class SampleStatic(NamedTuple):
         )
 
 
+STATIC = "backbone", "static"
+"""Arguments of `sample` that are compiled in."""
+
+
 class Continued(NamedTuple):
     """Rows whose prompts end with the beginning of their completion, in text."""
 
@@ -67,7 +72,7 @@ class Continued(NamedTuple):
     """Tokens that may follow, at most `SampleStatic.length`."""
 
 
-@partial(jax.jit, static_argnames=("backbone", "static"))
+@partial(jax.jit, static_argnames=STATIC)
 def sample(
     backbone: Backbone,
     variables: Variables,
@@ -96,6 +101,15 @@ def sample(
     return rollout._replace(decoded=rules.constrain(rollout.decoded, "b."))
 
 
+@functools.cache
+def sample_on(platform: str) -> Callable[..., Rollout]:
+    """Returns `sample`, with the options of the compiler for "cpu", "gpu" or "tpu"."""
+    options = compilation.options_to_decode(platform)
+    if not options:
+        return sample
+    return jax.jit(sample.__wrapped__, static_argnames=STATIC, compiler_options=options)
+
+
 def _sample(
     backbone, variables, grammar, prompt, keys, continued, *, static: SampleStatic
 ) -> Rollout:
@@ -103,6 +117,7 @@ def _sample(
     ends = windows(static.length)
     n, p = prompt.tokens.shape
     hidden, prompts = backbone(variables, prompt, backbone.init_cache(n, p))
+    variables = _cast_adapters(variables, hidden.dtype)
     prompt = prompt._replace(pixels=None)  # embeds stay: the loss runs no vision tower
     cache = backbone.init_cache(n * g, ends[-1], prompts)
     rows = _initial_rows(prompt, hidden[:, -1], keys, continued)
@@ -125,6 +140,12 @@ def _sample(
         out, decoded = _take((out, decoded), jnp.argsort(state.cache.rows, axis=1))
     groups = jax.tree.map(lambda x: x[:, : static.length].reshape(n, g, -1), out)
     return groups._replace(prompt=prompt, decoded=decoded.reshape(n, g))
+
+
+def _cast_adapters(variables: Variables, dtype: Any) -> Variables:
+    """Casts adapters once to the dtype that they are used in, not at each token in each layer."""
+    cast = jax.tree.map(lambda x: x.astype(dtype), variables.get("lora", {}))
+    return {**variables, "lora": cast} if cast else variables
 
 
 def _run(decode, state: "DecodeState", window: int, shards: int, fewer: int) -> "DecodeState":
