@@ -159,7 +159,8 @@ def _logp_despite_truncation(
 
 
 def _pick(x: Array, targets: Int[Array, "B T"]) -> Array:
-    return jnp.take_along_axis(x, targets[..., None], axis=-1)[..., 0]
+    there = targets[..., None] == jnp.arange(x.shape[-1])
+    return jnp.sum(jnp.where(there, x, 0), axis=-1, dtype=x.dtype)
 
 
 def _by_chunks(one: Callable[..., Any], arrays: tuple[Array, ...], chunk: int) -> Any:
