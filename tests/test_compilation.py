@@ -24,12 +24,13 @@ def test_accelerators_compile_by_their_defaults(platform):
     assert compilation.options_to_run_once(platform) is None
 
 
-def test_a_gpu_decodes_with_products_of_cublas_and_other_devices_by_their_defaults():
-    assert compilation.options_to_decode("gpu") == {"xla_gpu_triton_gemm_any": False}
-    assert not any(map(compilation.options_to_decode, ("cpu", "tpu")))
-
-
 def test_the_compiler_knows_the_options_of_a_gpu():
     """They are of all its builds: those for a CPU ignore them."""
     double = jax.jit(lambda x: 2 * x, compiler_options=compilation.options_to_decode("gpu"))
     assert double(2.0) == 4.0
+
+
+def test_an_option_that_no_compiler_knows_is_an_error():
+    unknown = jax.jit(lambda x: 2 * x, compiler_options={"xla_gpu_no_such_option": False})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_gpu_no_such_option"):
+        unknown(2.0)

@@ -117,7 +117,6 @@ def _sample(
     ends = windows(static.length)
     n, p = prompt.tokens.shape
     hidden, prompts = backbone(variables, prompt, backbone.init_cache(n, p))
-    variables = _cast_adapters(variables, hidden.dtype)
     prompt = prompt._replace(pixels=None)  # embeds stay: the loss runs no vision tower
     cache = backbone.init_cache(n * g, ends[-1], prompts)
     rows = _initial_rows(prompt, hidden[:, -1], keys, continued)
@@ -140,12 +139,6 @@ def _sample(
         out, decoded = _take((out, decoded), jnp.argsort(state.cache.rows, axis=1))
     groups = jax.tree.map(lambda x: x[:, : static.length].reshape(n, g, -1), out)
     return groups._replace(prompt=prompt, decoded=decoded.reshape(n, g))
-
-
-def _cast_adapters(variables: Variables, dtype: Any) -> Variables:
-    """Casts adapters once to the dtype that they are used in, not at each token in each layer."""
-    cast = jax.tree.map(lambda x: x.astype(dtype), variables.get("lora", {}))
-    return {**variables, "lora": cast} if cast else variables
 
 
 def _run(decode, state: "DecodeState", window: int, shards: int, fewer: int) -> "DecodeState":

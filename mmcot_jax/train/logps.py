@@ -159,6 +159,7 @@ def _logp_despite_truncation(
 
 
 def _pick(x: Array, targets: Int[Array, "B T"]) -> Array:
+    """[B T V] -> [B T]. An index instead would have a gradient of zeros, [B T V], to scatter to."""
     there = targets[..., None] == jnp.arange(x.shape[-1])
     return jnp.sum(jnp.where(there, x, 0), axis=-1, dtype=x.dtype)
 

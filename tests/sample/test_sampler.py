@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.rollouts import sample_rows
+from helpers.rollouts import flat, sample_rows
 
 from mmcot_jax import mesh as meshes
 from mmcot_jax.sample.distribution import Sampling, token_log_probs
 from mmcot_jax.sample.grammar import allowed
-from mmcot_jax.sample.sampler import Continued, SampleStatic, row_keys
+from mmcot_jax.sample.sampler import Continued, SampleStatic, row_keys, sample, sample_on
 from mmcot_jax.train.logps import concat_prompt_completions
 from mmcot_jax.types import Batch
 
@@ -164,6 +164,15 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(run):
     chosen = [5, 2]
     some = run.draw(rows(run.prompt, chosen), run.keys[jnp.array(chosen)])
     same(some, jax.tree.map(lambda x: x[jnp.array(chosen)], run.rollout._replace(prompt=None)))
+
+
+def test_with_the_options_of_a_gpu_the_same_is_written(run, chameleon):
+    """Here they are known and have no effect; other platforms have none."""
+    assert sample_on("cpu") is sample_on("tpu") is sample
+    backbone, variables = chameleon
+    given = variables, backbone.grammar, run.prompt, run.keys
+    written = sample_on("gpu")(backbone, *given, SampleStatic(NUCLEUS, LENGTH))
+    same(flat(written), run.rollout)
 
 
 def test_prompts_taken_in_parts_are_written_as_all_at_once(run, chameleon, monkeypatch):

@@ -54,6 +54,11 @@ def test_chunked_it_never_holds_all_logits(chameleon, given, chunk, whole):
     assert f"f32[{B},{chunk},{V}]" in program
 
 
+def test_its_gradient_scatters_nothing_into_the_logits(chameleon, given):
+    program = str(jax.make_jaxpr(total(chameleon, T))(chameleon.variables, *given))
+    assert f"f32[{B},{T},{V}]" in program and "scatter" not in program
+
+
 # ---------------------------------------------------------------------------- rollouts
 
 NEVER = jnp.finfo(jnp.float32).min
