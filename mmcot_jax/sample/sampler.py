@@ -101,12 +101,14 @@ def sample(
     return rollout._replace(decoded=rules.constrain(rollout.decoded, "b."))
 
 
-@functools.cache
 def sample_on(platform: str) -> Callable[..., Rollout]:
     """Returns `sample`, with the options of the compiler for "cpu", "gpu" or "tpu"."""
     options = compilation.options_to_decode(platform)
-    if not options:
-        return sample
+    return _sample_with(**options) if options else sample
+
+
+@functools.cache
+def _sample_with(**options: bool) -> Callable[..., Rollout]:
     return jax.jit(sample.__wrapped__, static_argnames=STATIC, compiler_options=options)
 
 

@@ -14,12 +14,12 @@ import time
 from mmcot_jax import main, signals
 from mmcot_jax.evals import evaluate
 from mmcot_jax.rewards import pool
-from mmcot_jax.rollout import generate
+from mmcot_jax.sample import sampler
 from mmcot_jax.train import step
 
 PLACES = {
     "learning": (step, "sft_step"),
-    "sampling": (generate, "sample"),
+    "sampling": (sampler, "sample"),
     "scoring": (pool.Pool, "submit"),
     "update": (step, "grpo_step"),
     "evaluation": (evaluate, "evaluate"),

@@ -5,7 +5,7 @@ import pytest
 
 from mmcot_jax import config, stages
 from mmcot_jax.plan.programs import build, programs
-from mmcot_jax.rollout import generate
+from mmcot_jax.sample import sampler
 from mmcot_jax.sample.sampler import SampleStatic
 from mmcot_jax.train import step
 
@@ -45,7 +45,7 @@ def comparable(statics):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "module", "name"),
-    [("sft", step, "sft_step"), ("grpo", generate, "sample"), ("grpo", step, "grpo_step")],
+    [("sft", step, "sft_step"), ("grpo", sampler, "sample"), ("grpo", step, "grpo_step")],
 )
 def test_a_run_calls_the_planned_function(stage, module, name, monkeypatch, tmp_path):
     changes = [
