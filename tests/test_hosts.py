@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.flags import ROOT, TINIEST, flags
+from helpers.flags import REWARDS, ROOT, TINIEST, flags
 
 from configs import base
 from mmcot_jax import data, hosts
@@ -31,7 +31,14 @@ MAIN = ("-m", "mmcot_jax.main")
 
 
 def the_run(workdir) -> list[str]:
-    return flags(workdir, *TINIEST, "eval.picture_ablation=true")
+    return flags(
+        workdir,
+        *TINIEST,
+        "eval.picture_ablation=true",
+        f"grpo.reward_funcs={REWARDS}:hundreds",
+        "grpo.dynamic_sampling=true",
+        "grpo.max_num_gen_batches=3",
+    )
 
 
 class Ended(NamedTuple):
@@ -120,9 +127,12 @@ def same(workdir: pathlib.Path, expected: pathlib.Path) -> None:
     for step in range(3):
         whole = lines(expected / f"completions/grpo_step_{step:05}.jsonl")
         for written in _parts(workdir, step):
-            assert [(r["id"], r["reply"]) for r in written] == [
-                (r["id"], r["reply"]) for r in whole
-            ]
+            # each process writes its rows of all batches that a step sampled
+            ours, theirs = (
+                sorted((r["id"], r["reply"], str(r["advantage"])) for r in rows)
+                for rows in (written, whole)
+            )
+            assert ours == theirs
     for name in ("results.json", "completions/eval.jsonl", "completions/eval_pictures.jsonl"):
         assert (workdir / name).read_text() == (expected / name).read_text()
     assert pictures(workdir) == pictures(expected)
@@ -151,6 +161,8 @@ def whole(tmp_path_factory):
     """An uninterrupted run of one process with eight devices."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
     assert command.main(the_run(workdir)) == 0
+    batches = [m.get("dynamic_sampling/num_gen_batches") for m in lines(workdir / "metrics.jsonl")]
+    assert {1, 2} <= set(batches)
     return workdir
 
 
