@@ -2,6 +2,7 @@
 
     python -m mmcot_jax.main --config configs/m2m.py:tiny --workdir runs/m2m        # a laptop
     python -m mmcot_jax.main --config configs/m2m.py:tiny-text --workdir runs/m2m-text
+    python -m mmcot_jax.main --config configs/m2m.py:tiny-few-chains --workdir runs/m2m-few
     python -m mmcot_jax.prepare --config configs/m2m.py --config.model.weights=Anole-7b-v0.1 \
         --workdir m2m-store
     python -m mmcot_jax.main --config configs/m2m.py --config.model.weights=Anole-7b-v0.1 \
@@ -11,7 +12,8 @@
     python -m mmcot_jax.main --config configs/m2m.py:planning --workdir runs/planning   # drawn
 
 `7b` needs Anole-7B's weights (Hugging Face layout with vqgan.ckpt beside it, or the original
-release); all that `tiny` needs is in the package.
+release); all that `tiny` needs is in the package. Half of its chains guess; `tiny-few-chains` has a
+hundred that all reason.
 """
 
 from ml_collections import ConfigDict
@@ -31,7 +33,7 @@ PLANNING = (
 """Ways through grids. SFT on random walks, then GRPO; `optimal` and `walks` are its rivals: as much
 SFT alone, on shortest paths and on random walks."""
 
-PRESETS = ("7b", "7b-text", "tiny", "tiny-text", *PLANNING)
+PRESETS = ("7b", "7b-text", "tiny", "tiny-text", "tiny-few-chains", *PLANNING)
 
 TINY_KINDS = ("rectangle_height_number", "color_overlap_squares")
 """Kinds whose rule two million parameters learn in minutes: the answer follows from one length or
@@ -42,19 +44,21 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     """The study's settings at full size, or a few million parameters from scratch."""
     if preset in PLANNING:
         return planning_7b() if preset == "planning-7b" else planning(preset)
-    size, _, text = preset.partition("-")
+    size, _, variant = preset.partition("-")
     config = {"7b": full, "tiny": tiny}[size]()
-    if text:
+    if variant == "text":
         config.model.draws = False
         config.data.train.chain = "textual"
         budget = {"7b": 512, "tiny": 96}[size]
         config.eval.max_completion_length = config.grpo.max_completion_length = budget
-    if preset == "tiny":
-        # a quarter of an hour on two cores
+    if preset in ("tiny", "tiny-few-chains"):
+        # `tiny` takes a quarter of an hour on two cores
         config.sft.update({"optim": "muon", "learning_rate": 6e-3, "length_buckets": 2})
         # a multiple of the prompts' length: fewer lengths of rows to compile for
         config.grpo.update({"learning_rate": 2e-4, "max_steps": 16, "length_multiple": 80})
         config.eval.transfer_count = 2
+    if variant == "few-chains":
+        few_chains(config)
     if preset == "tiny-text":
         # chains a third as long, that name one letter and weigh no options, need more steps
         config.sft.max_steps = 6000
@@ -248,6 +252,32 @@ def tiny() -> ConfigDict:
     config.eval.data.size = 64
     config.plan = base.shapes(80, 1, 448, 5)
     return config
+
+
+def few_chains(config: ConfigDict) -> None:
+    """SFT learns 50 chains of each kind by heart; GRPO has the pictures of other puzzles.
+
+    SFT ends at a loss of 1e-6: more of it teaches nothing, and at temperature 1 all samples of a
+    question are alike. Hotter ones differ where the model reads a picture wrongly.
+    """
+    config.data.train.update({"count": 50, "guesses": 0.0})
+    config.data.grpo.count = 800
+    config.sft.max_steps = 1000
+    config.grpo.update(
+        {
+            "optim": "muon",
+            "learning_rate": 3e-4,
+            "temperature": 1.6,
+            "max_steps": 60,
+            "prompts_per_step": 16,
+            "gradient_accumulation_steps": 8,  # parts of groups that are alike are skipped
+            "scale_rewards": "batch",
+            "reward_funcs": ("accuracy", "judgements", "caption", "format_drawn"),
+            "reward_weights": (1.0, 0.5, 0.5, 0.25),
+            "eval_steps": 20,
+            "save_steps": 20,
+        }
+    )
 
 
 def planning(preset: str) -> ConfigDict:

@@ -13,7 +13,7 @@ from mmcot_jax.train.objective import from_config
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 
-@pytest.mark.parametrize("preset", ["7b", "7b-text", "tiny", "tiny-text"])
+@pytest.mark.parametrize("preset", ["7b", "7b-text", "tiny", "tiny-text", "tiny-few-chains"])
 def test_a_preset_of_m2m_names_stages_tasks_and_a_backbone_that_exist(preset):
     c = config.load(f"{CONFIGS}/m2m.py:{preset}")
     stages.check(c)
