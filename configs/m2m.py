@@ -258,7 +258,7 @@ def few_chains(config: ConfigDict) -> None:
     """SFT learns 50 chains of each kind by heart; GRPO has the pictures of other puzzles.
 
     SFT ends at a loss of 1e-6: more of it teaches nothing, and at temperature 1 all samples of a
-    question are alike. Hotter ones differ where the model reads a picture wrongly.
+    question are alike. At 1.6 a quarter of the groups have right and wrong ones.
     """
     config.data.train.update({"count": 50, "guesses": 0.0})
     config.data.grpo.count = 800

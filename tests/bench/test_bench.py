@@ -1,6 +1,7 @@
 """A benchmark runs the steps of training on questions of the config's sizes."""
 
 import json
+import types
 import zlib
 
 import numpy as np
@@ -129,3 +130,11 @@ def test_the_reward_follows_from_text_and_ids():
 )
 def test_peaks_are_found_by_the_kind_of_a_device(kind, peak):
     assert rates.peak(kind) == peak
+
+
+def test_the_seconds_of_a_call_are_those_of_several_by_their_number(monkeypatch):
+    made = []
+    clock = types.SimpleNamespace(perf_counter=lambda: 3.0 * len(made))  # 3 s a call
+    monkeypatch.setattr(rates, "time", clock)
+    assert rates._fastest(lambda: made.append(1), times=2, calls=5) == 3.0
+    assert len(made) == 1 + 2 * 5
