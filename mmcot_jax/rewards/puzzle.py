@@ -7,6 +7,7 @@ the answer is not the letter of one of its options, or `caption` has no caption 
 import re
 from collections.abc import Sequence
 from itertools import islice, zip_longest
+from statistics import fmean
 
 from mmcot_jax.answers.caption import WORD
 from mmcot_jax.answers.letter import LETTERS, parse_strict
@@ -41,11 +42,12 @@ def caption(example: Example, reply: Reply) -> float:
 
 
 def judgements(example: Example, reply: Reply) -> float:
-    """Returns the share of options that the reply names and judges rightly, 0.0 to 1.0.
+    """Returns how many options the reply names and judges rightly, 0.0 to 1.0.
 
-    Half of an option's share is for its name in its own section, "# Option A" and so on. The other
-    half is for the sentence that it "is a strong candidate" or "is unlikely": the right one of the
-    two without the other.
+    Half is the share of options named in their own sections, "# Option A" and so on. The other half
+    is for the sentences that an option "is a strong candidate" or "is unlikely", the right one of
+    the two without the other. The answer's sentence weighs as much as those of all other options
+    together, so a reply that rejects every option has half of it.
 
     Raises:
         ValueError: the answer is not the letter of one of the options.
@@ -54,14 +56,14 @@ def judgements(example: Example, reply: Reply) -> float:
     headings = _OPTION.split(reply.text)
     for name, section in zip(headings[1::2], headings[2::2], strict=True):
         sections.setdefault(name, section)
-    score = 0.0
+    named, right = [], {True: [], False: []}
     for name, option in zip(LETTERS, options, strict=False):
         section = sections.get(name, "")
-        named = section.lstrip().startswith(f"Replacing '?' with {option}:")
+        named.append(section.lstrip().startswith(f"Replacing '?' with {option}:"))
         yes, no = (f". {option} is {x} " in section for x in ("a strong candidate", "unlikely"))
-        right = (yes, no) == (name == example.answer, name != example.answer)
-        score += 0.5 * named + 0.5 * right
-    return score / len(options)
+        is_answer = name == example.answer
+        right[is_answer].append((yes, no) == (is_answer, not is_answer))
+    return 0.5 * fmean(named) + 0.25 * (fmean(right[True]) + fmean(right[False] or right[True]))
 
 
 _FINAL = "# Final Answer:"

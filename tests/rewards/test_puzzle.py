@@ -114,15 +114,17 @@ NO, YES = "unlikely to be", "a strong candidate for"
     ("reply", "share"),
     [
         (judged(("red", NO), ("blue", YES), ("green", NO)), 1.0),
-        (judged(("red", YES), ("blue", YES), ("green", NO)), 5 / 6),
-        (judged(("red", NO), ("red", NO), ("green", NO)), 4 / 6),  # blue is not named
-        (judged(("red", f"{YES} it. red is {NO}"), ("blue", YES), ("green", NO)), 5 / 6),
-        (judged(("red", NO), ("blue", YES), letters="AB"), 4 / 6),
+        (judged(("red", YES), ("blue", YES), ("green", NO)), 7 / 8),
+        (judged(("red", NO), ("blue", NO), ("green", NO)), 3 / 4),  # rejects every option
+        (judged(("red", YES), ("blue", YES), ("green", YES)), 3 / 4),
+        (judged(("red", NO), ("red", NO), ("green", NO)), 7 / 12),  # blue is not named
+        (judged(("red", f"{YES} it. red is {NO}"), ("blue", YES), ("green", NO)), 7 / 8),
+        (judged(("red", NO), ("blue", YES), letters="AB"), 17 / 24),
         (judged(("red", NO), ("blue", YES), letters="BA"), 0.0),
         (judged(("red", YES), ("red", NO), letters="AA"), 1 / 6),  # the first section counts
         (drawn("ABC"), 0.0),
         (Reply(()), 0.0),
     ],
 )
-def test_an_option_counts_half_for_its_name_and_half_for_its_judgement(reply, share):
+def test_names_count_half_and_the_answers_judgement_as_much_as_all_others(reply, share):
     assert puzzle.judgements(EXAMPLE, reply) == pytest.approx(share)
