@@ -172,7 +172,8 @@ class Run:
         """Renders a few rows of a stage's data, or opens its store, before all pictures are drawn.
 
         Raises:
-            ValueError: a row does not fit in the context, or as the task's `stream`.
+            ValueError: a row does not fit in the context, no row of SFT has a chain, or as the
+                task's `stream`.
         """
         c, renderer = self.c, self.backbone.renderer
         if stage in DATA and is_trained(c, self.workdir, stage):
@@ -187,7 +188,10 @@ class Run:
         }[stage]
         sets = {"sft": [c.data.get("train")], "grpo": [c.data.get("grpo")]}
         for options in sets.get(stage) or [options for *_, options in self._eval_options()]:
-            preflight.check_first(*self.resolve_task(options), render, self._leave_out() is None)
+            given = self.resolve_task(options)
+            rows = preflight.check_first(*given, render, self._leave_out() is None)
+            if stage == "sft":
+                preflight.check_taught(rows)
 
     def _render(self, examples: Sequence[Example], render: Render) -> data.Rendered:
         """Rows that are rendered when they are used, and fit in the context."""

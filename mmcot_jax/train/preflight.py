@@ -140,28 +140,43 @@ def check_first(
     options: Mapping[str, Any],
     render: Callable[[Example], Row],
     refuse: bool = True,
-) -> None:
-    """Renders the first examples of a task, of each kind if it has `kinds`.
+) -> list[Row]:
+    """Returns the first rows of a task, of each kind if it has `kinds`.
 
     Drawing 25,000 puzzles takes minutes, and their first rows show in a second that none fits.
-    Pictures in files are not read: their sizes are known without. If `refuse` is false, rows that
-    are too long are passed over, because so many may be left out.
+    Pictures in files are not read, and no row is returned: their sizes are known without. If
+    `refuse` is false, rows that are too long are passed over, because so many may be left out.
 
     Raises:
         ValueError: as `render` or the task's `stream`.
     """
+    rows: list[Row] = []
     if task.LAZY_IMAGES:
-        return
+        return rows
     # without workers, and without a bar
     options = {k: v for k, v in options.items() if k not in task.COSMETIC_OPTIONS}
     kinds = options.get("kinds")
     for only in [{"kinds": (kind,)} for kind in kinds] if kinds else [{}]:
         for example in itertools.islice(task.stream(**options | only), _FIRST):
             try:
-                render(example)
+                rows.append(render(example))
             except TooLong:
                 if refuse:
                     raise
+    return rows
+
+
+def check_taught(rows: Sequence[Row]) -> None:
+    """Checks that the first rows of SFT teach more than the end of a text.
+
+    Raises:
+        ValueError: none does, as with `chain="none"`.
+    """
+    if rows and all(np.sum(row.loss) <= 1 for row in rows):
+        raise ValueError(
+            f"data.train has nothing to learn: record {rows[0].id!r} has no chain, nor have those "
+            "after it; give another data.train.chain, or stages without sft"
+        )
 
 
 def check_held_out(count: int, questions: Tree) -> None:

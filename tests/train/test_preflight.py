@@ -17,6 +17,7 @@ from mmcot_jax.train.preflight import (
     check_images,
     check_prompt,
     check_room,
+    check_taught,
     failure_lines,
 )
 
@@ -95,11 +96,18 @@ def test_a_few_rows_of_each_kind_are_rendered_before_all_are():
     with pytest.raises(ValueError, match=r"record 'b/0' has a prompt of 10 tokens; .* leaves 9"):
         check_first(task, options, render)
     assert drawn == ["a/0", "a/1", "a/2", "a/3", "b/0"]
-    check_first(task, options, render, refuse=False)
-    assert len(drawn) == 5 + 8
+    found = check_first(task, options, render, refuse=False)
+    assert [row.id for row in found] == drawn[:4] and len(drawn) == 5 + 8
     task.LAZY_IMAGES = True  # sizes are known without the pictures
-    check_first(task, options, render)
-    assert len(drawn) == 5 + 8
+    assert check_first(task, options, render) == [] and len(drawn) == 5 + 8
+
+
+def test_rows_that_teach_nothing_but_their_end_are_refused():
+    empty = [row(f"q{n}", 3)._replace(loss=np.arange(3) == 2) for n in range(2)]
+    with pytest.raises(ValueError, match=r"data.train has nothing to learn: record 'q0' has no"):
+        check_taught(empty)
+    check_taught([empty[0], empty[1]._replace(loss=np.arange(3) > 0)])
+    check_taught([])
 
 
 def test_a_reward_that_reads_what_the_model_does_not_compute_is_refused():
