@@ -26,7 +26,8 @@ _COLORS = {
 _RED = (255, 64, 64)
 
 TOLERANCE = 28.0
-"""Largest mean difference, of 255, between a cell and its tile. Two tiles differ by 32 or more."""
+"""Largest mean difference, of 255, between a cell and its tile. Two tiles differ by 21 or more, and
+the nearest one is taken."""
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,14 +9,19 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mmcot_jax.example import Example, Picture, Reply
-from mmcot_jax.grids import MOVES, Cell, Grid, cell_of, distances, shortest
+from mmcot_jax.grids import MOVES, Cell, Grid, cell_of, distances, name, shortest
 from mmcot_jax.grids.pictures import recognise
 
 PROGRESS, LEGAL, ILLEGAL = "progress", "legal", "illegal"
 """Verdicts: a legal step to a cell nearer to the goal than all before, another legal step, or none.
 """
 
-_STEP = re.compile(rf"\b({'|'.join(MOVES)})\b(?:\s+([a-h][1-8])\b)?", re.IGNORECASE)
+_STEP = re.compile(
+    rf"\b({'|'.join(MOVES)})\b(?:[\s,:;(]*(?:(?:to|->)[\s(]*)?\b([a-z][0-9]+)\b)?", re.IGNORECASE
+)
+"""A move, and the cell told after it: "right b1", "right to b1", "right (b1)", "right: b1"."""
+_NOWHERE: Cell = (-1, -1)
+"""A told cell that no grid has, such as z5 or b10."""
 
 
 class Steps(NamedTuple):
@@ -56,7 +61,7 @@ def of(example: Example, reply: Reply) -> Steps:
     """Returns the steps of a reply to a question about a grid.
 
     Raises:
-        ValueError: the example has no grid.
+        ValueError: the example has no grid, or as `judge`.
     """
     grid = example.extra.get("grid")
     if not isinstance(grid, Grid):
@@ -74,8 +79,12 @@ def judge(grid: Grid, reply: Reply, canvas: int | None = None) -> Steps:
     that is no neighbour, a state that is not where the move leads, and a picture of no state.
 
     Raises:
-        ValueError: the grid has no path.
+        ValueError: the grid has no path, or one of no moves.
     """
+    if grid.start == grid.goal:
+        raise ValueError(
+            f"the goal {name(grid.goal)} is the start: there is no way to judge; give another goal"
+        )
     far, least = distances(grid), shortest(grid)
     cells, verdicts, nearest = [grid.start], [], least
     unreadable = False
@@ -111,9 +120,13 @@ def _claims(grid: Grid, reply: Reply, canvas: int | None) -> Iterator[_Claim]:
             if waiting:
                 yield waiting
             move, word = found.groups()
-            waiting = move.lower(), cell_of(word.lower()) if word else None, None
+            waiting = move.lower(), _told(word.lower()) if word else None, None
     if waiting:
         yield waiting
+
+
+def _told(word: str) -> Cell:
+    return cell_of(word) if re.fullmatch("[a-h][1-8]", word) else _NOWHERE
 
 
 def _target(grid: Grid, cell: Cell, move: str | None, told: Cell | None, drawn: Any) -> Cell | None:

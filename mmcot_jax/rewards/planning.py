@@ -1,6 +1,7 @@
 """Rewards for a way through a grid, told or drawn, by the reader of `grids.steps`.
 
-A reward scores any reply. It raises only on a broken example: a `ValueError` if it has no grid.
+A reward scores any reply. It raises only on a broken example: a `ValueError` if it has no grid, or
+one whose start has no way to its goal, or is the goal.
 """
 
 from mmcot_jax.example import Example, Reply

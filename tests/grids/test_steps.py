@@ -45,6 +45,12 @@ def test_a_shortest_path_is_exact_in_words_in_pictures_and_in_both():
         assert " ".join(map(name, found.cells)) == "a1 b1 b2 b3 c3"
 
 
+def test_a_told_cell_may_stand_apart_from_its_move():
+    told = " right to b1, down -> b2\nDown: (b3); right, to (C3)."
+    assert judge(told).exact
+    assert judge(" right towards b9 down: two down right h2o").exact  # no cell is told
+
+
 def test_a_detour_reaches_the_goal_but_is_not_exact():
     found = judge(" right b1 left a1 right b1 down b2 down b3 right c3")
     assert found.verdicts == ("progress", "legal", "legal", *["progress"] * 3)
@@ -57,6 +63,13 @@ def test_a_detour_reaches_the_goal_but_is_not_exact():
         [" up"],
         [" right b1 right c1"],
         [" right b2"],
+        [" right d1"],
+        [" right z5"],
+        [" right b10"],
+        [" right to c1"],
+        [" right (a1)"],
+        [" right: a1"],
+        [" right -> b2"],
         [" down", *drawn((0, 1))],
         drawn((1, 1)),
         drawn((0, 0)),
@@ -96,6 +109,10 @@ def test_rewards_are_those_of_the_steps():
     assert rewards.resolve("goal").image_fields == {"pixels"}
     with pytest.raises(ValueError, match="example 'x' has no grid to walk in"):
         goal(example._replace(extra={}), Reply(("up",)))
+    there = example._replace(extra={"grid": GRID._replace(start=(2, 2))})
+    for reward in (progress, goal):
+        with pytest.raises(ValueError, match="the goal c3 is the start"):
+            reward(there, Reply(("up",)))
 
 
 def malformed(rng, grids):
