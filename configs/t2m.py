@@ -403,7 +403,8 @@ def smol() -> ConfigDict:
 def planning(config: ConfigDict) -> None:
     """Ways over lakes of 3 x 3 cells instead of ReSQ: SFT on random walks, then GRPO.
 
-    On unseen lakes it raised the share of shortest paths from 0.10 to 0.395 (190 lakes, sampled).
+    On 12 unseen lakes it raised the share of shortest paths from 0.10 to 0.395 (190 questions,
+    sampled).
     """
     words_only(config)
     config.data.task = "frozenlake"

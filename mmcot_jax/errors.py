@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from numbers import Integral
 
 STATUS = 2
 """Exit status of a command whose input is at fault, or whose disk."""
@@ -70,6 +71,12 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     if value not in choices:
         hint = suggest(str(value), choices)
         raise ValueError(f"{name} is {value!r}{hint}; choose from {', '.join(choices)}")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raises a `ValueError` if a number is not whole, or below `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} is {value!r}; give a whole number, {least} or more")
 
 
 def is_input_error(error: ValueError) -> bool:

@@ -157,7 +157,8 @@ class Run:
         for name, options in eval_sets(self.c).items():
             task = tasks.get(task_name(self.c, options))
             if hasattr(task, "eval_options"):
-                options = task.eval_options(options, self.c.eval, self.c.data.get("train", {}))
+                trained = tasks.training_sets(self.c.data, task_name(self.c, options))
+                options = task.eval_options(options, self.c.eval, trained)
             yield name, task, options
 
     def _eval_sets(self) -> dict[str, EvalSet]:

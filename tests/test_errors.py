@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers.disk import largest_file
 from PIL import Image
@@ -34,6 +35,13 @@ def library_error():
 def test_a_similar_name_is_suggested_and_no_other():
     assert errors.suggest("stpes", ["steps", "seed"]) == ", did you mean 'steps'?"
     assert errors.suggest("x", ["steps", "seed"]) == ""
+
+
+@pytest.mark.parametrize("value", [0, True, 2.5, float("nan"), "4", None])
+def test_a_value_that_is_no_whole_number_is_named(value):
+    errors.check_whole("count", np.int64(1), 1)
+    with pytest.raises(ValueError, match=f"^count is {value!r}; give a whole number, 1 or more$"):
+        errors.check_whole("count", value, 1)
 
 
 def test_a_value_that_is_no_choice_is_named_with_the_choices():

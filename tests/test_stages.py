@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from mmcot_jax import config, stages, store
+from mmcot_jax import config, stages, store, tasks
 from mmcot_jax.boxes import Sight
 from mmcot_jax.ckpt import write_manifest
 from mmcot_jax.evals import evaluate
@@ -375,3 +375,21 @@ def test_a_task_is_the_same_named_by_the_group_or_by_all_of_the_data():
     with by_group.unlocked():
         by_group.data.train.task = "shapes"
     assert stages.fingerprint(by_group) == stages.fingerprint(by_all)
+
+
+def test_sft_on_questions_without_chains_is_refused_before_the_first_stage(tmp_path):
+    preset = M2T.replace("m2t.py:tiny", "t2m.py:tiny-text")
+    with pytest.raises(ValueError, match=r"data.train has nothing to learn: record .* no chain"):
+        stages.Run(config.load(preset, ["data.train.chain=none", "eval.batch_size=8"]), tmp_path)
+
+
+def test_what_only_grpo_trains_on_is_seen_too():
+    data = ConfigDict({"task": "maze", "train": {"sizes": (4,)}, "grpo": {"sizes": (5,)}})
+    assert [dict(x) for x in tasks.training_sets(data, "maze")] == [
+        {"sizes": (4,)},
+        {"sizes": (5,)},
+    ]
+    data.grpo.task = "frozenlake"
+    assert len(tasks.training_sets(data, "maze")) == len(tasks.training_sets(data, "resq")) + 1 == 1
+    del data["train"], data["grpo"]
+    assert tasks.training_sets(data, "maze") == []

@@ -48,7 +48,7 @@ def _examples(config: Mapping[str, Any], file: str) -> Iterator[Example]:
     name = group.get("task", data["task"])
     task = tasks.get(name)
     if not file.startswith("grpo_step") and hasattr(task, "eval_options"):
-        group = task.eval_options(group, evaluation, data.get("train", {}))
+        group = task.eval_options(group, evaluation, tasks.training_sets(data, name))
     # without workers, and without a bar
     group = {k: v for k, v in group.items() if k not in task.COSMETIC_OPTIONS}
     shared = {option: data.get(option) for option in ("on_bad_record", "max_image_pixels")}

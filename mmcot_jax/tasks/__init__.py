@@ -10,7 +10,9 @@ A task module has
 
 and, if its evaluation set needs more than the options of `eval.data`,
 
-    def eval_options(options, evaluation, train) -> dict: ...
+    def eval_options(options, evaluation, trained) -> dict: ...
+
+where `trained` are the options of the training sets.
 """
 
 import inspect
@@ -18,8 +20,12 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from mmcot_jax import modules
 
+ConfigGroup = Mapping[str, Any] | ConfigDict
+"""Options, as a config or as a dict."""
 REQUIRED = ("EVALUATOR", "LAZY_IMAGES", "COSMETIC_OPTIONS", "load", "stream")
 
 
@@ -65,6 +71,12 @@ def resolve(
             f"{', '.join(given) or 'no option'}; add it to the group of the task"
         )
     return task, given | {x: v for x, v in shared.items() if v is not None and x in known}
+
+
+def training_sets(data: ConfigGroup, name: str) -> list[ConfigGroup]:
+    """Returns the options of those sets of a config's `data` that train on a task."""
+    groups = [data[group] for group in ("train", "grpo") if data.get(group)]
+    return [group for group in groups if group.get("task", data["task"]) == name]
 
 
 def defaults(task: ModuleType) -> dict[str, Any]:

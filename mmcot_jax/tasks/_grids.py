@@ -4,13 +4,13 @@ A task gives `Place`: how a layout is sampled and how its cells are called.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from mmcot_jax.errors import check_choice
+from mmcot_jax.errors import check_choice, check_whole
 from mmcot_jax.example import Example, Segment
 from mmcot_jax.grids import (
     FREE,
@@ -24,10 +24,8 @@ from mmcot_jax.grids import (
     shortest,
 )
 from mmcot_jax.grids.pictures import check_size, draw
+from mmcot_jax.tasks import ConfigGroup
 from mmcot_jax.tasks._splits import SPLITS, split_of
-
-ConfigGroup = Mapping[str, Any] | ConfigDict
-"""Options, as a config or as a dict."""
 
 CHAINS = ("drawn", "textual", "both", "none")
 WALKS = ("random", "optimal")
@@ -73,6 +71,7 @@ def stream(
     question: str = "words",
     max_steps: int | None = None,
     min_moves: int = 2,
+    max_moves: int | None = None,
     trained: Sequence[int] | None = None,
 ) -> Iterator[Example]:
     """Yields questions about grids, side by side. The splits share no layout of blocked cells.
@@ -91,15 +90,15 @@ def stream(
         question: "words": the grid is told; "picture": it is drawn.
         max_steps: moves after which a random walk ends if it has not reached the goal; None: twice
             the side of its grid.
-        min_moves: moves of the shortest path, at least.
+        min_moves, max_moves: moves of the shortest path, at least and at most; None: any number.
         trained: sides that are "seen"; None: all.
 
     Returns:
         Examples; `extra` has `grid`, `canvas`, `task`, `side`, `domain` ("seen" or "unseen").
 
     Raises:
-        ValueError: an unknown name, a side or a number out of range, fewer distinct questions than
-            `count`.
+        ValueError: an unknown name, a side or a number out of range, fewer than `count` distinct
+            questions found.
     """
     for what, given, among in (
         ("split", split, SPLITS),
@@ -108,23 +107,28 @@ def stream(
         ("question", question, QUESTIONS),
     ):
         check_choice(what, given, among)
-    if count < 1:
-        raise ValueError(f"count is {count}; give at least 1 question of each side")
+    check_whole("count", count, 1)
+    check_whole("size", size, 1)
+    check_whole("min_moves", min_moves, 1)
+    for option, value in (("canvas", canvas), ("max_steps", max_steps), ("max_moves", max_moves)):
+        if value is not None:
+            check_whole(option, value, 1)
     known = range(MIN_SIDE, MAX_SIDE + 1)
-    if not sizes or not all(side in known for side in sizes) or len(set(sizes)) < len(sizes):
+    sides = tuple(sizes) if isinstance(sizes, Sequence) else ()
+    whole = all(isinstance(side, Integral) and side in known for side in sides)
+    if not sides or not whole or len(set(sides)) < len(sides):
         raise ValueError(
-            f"sizes are {tuple(sizes)}; give sides of {MIN_SIDE} to {MAX_SIDE} cells, each once"
+            f"sizes are {sizes!r}; give sides of {MIN_SIDE} to {MAX_SIDE} cells, each once"
         )
-    for option, value in (("max_steps", max_steps), ("min_moves", min_moves)):
-        if value is not None and value < 1:
-            raise ValueError(f"{option} is {value}; give at least 1 move")
+    if max_moves is not None and max_moves < min_moves:
+        raise ValueError(f"max_moves is {max_moves} and min_moves {min_moves}; give at least that")
     if canvas is not None and canvas < max(sizes):
         raise ValueError(
             f"canvas is {canvas} cells and a grid has {max(sizes)}; give at least as many, or None"
         )
     check_size(size, canvas or max(sizes))
     form = Form(size, canvas, chain, walk, question, max_steps)
-    grids = {side: _grids(place, side, split, seed, count, min_moves) for side in sizes}
+    grids = {side: _grids(place, side, split, seed, count, min_moves, max_moves) for side in sides}
     return (
         _example(place, f"{place.name}/{side}/{split}/{number:05}", grid, form, trained)
         for side, of_side in grids.items()
@@ -132,34 +136,48 @@ def stream(
     )
 
 
-def eval_options(options: ConfigGroup, _: Any, train: ConfigGroup) -> dict[str, Any]:
-    """Returns the options of an evaluation set: `trained` are the training set's sides."""
-    return {"trained": tuple(train["sizes"]), **options} if "sizes" in train else dict(options)
+def eval_options(options: ConfigGroup, _: Any, trained: Sequence[ConfigGroup]) -> dict[str, Any]:
+    """Returns the options of an evaluation set: `trained` are the sides of the training sets."""
+    sides = dict.fromkeys(side for group in trained for side in group.get("sizes", ()))
+    return {"trained": tuple(sides), **options} if sides else dict(options)
+
+
+_DRAWS = 100_000
+"""Draws without a new grid after which no more are looked for: 1 to 15 s."""
 
 
 def _grids(
-    place: Place, side: int, split: str, seed: int, count: int, min_moves: int
+    place: Place,
+    side: int,
+    split: str,
+    seed: int,
+    count: int,
+    min_moves: int,
+    max_moves: int | None,
 ) -> list[Grid]:
+    moves = range(min_moves, side**2 if max_moves is None else max_moves + 1)
     rng = random.Random(f"{place.name}/{side}/{split}" + (f"/{seed}" if split == "train" else ""))
     found: dict[Grid, None] = {}
-    misses = 0
-    # Stop after 20 misses in a row for every grid found: the chance that one of n equally likely
-    # grids is still missing then is about exp(-20).
-    while len(found) < count and misses < 20 * (len(found) + 100):
-        misses += 1
+    draws = repeats = 0  # since the last new grid
+    # The chance that one of n equally likely grids is still missing after 5 n repeats is exp(-5).
+    while len(found) < count and draws < _DRAWS and repeats < 5 * (len(found) + 200):
+        draws += 1
         rows = place.sample(side, rng)
         free = [(r, c) for r, row in enumerate(rows) for c, x in enumerate(row) if x == FREE]
         if split_of("/".join(rows)) != split or len(free) < 2:
             continue
         grid = Grid(rows, *rng.sample(free, 2), place.enterable)
-        if grid not in found and distances(grid).get(grid.start, 0) >= min_moves:
+        if grid in found:
+            repeats += 1
+        elif distances(grid).get(grid.start, 0) in moves:
             found[grid] = None
-            misses = 0
+            draws = repeats = 0
     if len(found) < count:
+        most = "or more" if max_moves is None else f"to {max_moves}"
         raise ValueError(
-            f"{place.name} has about {len(found)} grids of side {side} for {split} with paths of "
-            f"{min_moves} moves or more, fewer than the {count} requested; lower count or "
-            "min_moves, or give larger sizes"
+            f"{place.name} has too few grids of side {side} for {split} with shortest paths of "
+            f"{min_moves} {most} moves: {len(found)} were found, then no other in {draws:,} draws, "
+            f"and {count} are requested; lower count or min_moves, or give larger sizes"
         )
     return list(found)
 

@@ -78,10 +78,30 @@ def test_a_maze_has_one_way():
 
 
 def test_sides_that_training_saw_are_marked():
-    options = frozenlake.eval_options({"count": 1, "sizes": (3, 5)}, {}, {"sizes": (3, 4)})
-    found = frozenlake.load(**options)
-    assert [e.extra["domain"] for e in found] == ["seen", "unseen"]
-    assert frozenlake.eval_options({"count": 1}, {}, {}) == {"count": 1}
+    given = {"count": 1, "sizes": (3, 5, 6)}
+    trained = [{"sizes": (3, 4)}, {"sizes": (4, 5)}]
+    found = frozenlake.load(**frozenlake.eval_options(given, {}, trained))
+    assert [e.extra["domain"] for e in found] == ["seen", "seen", "unseen"]
+    assert frozenlake.eval_options({"count": 1}, {}, []) == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    "task,options,least",
+    [
+        (maze, {"count": 2, "sizes": (6,), "split": "test", "min_moves": 15}, 15),
+        (frozenlake, {"count": 14, "sizes": (3,), "split": "test", "min_moves": 4}, 4),  # all
+        (frozenlake, {"count": 192, "sizes": (3,), "split": "test"}, 2),  # all
+    ],
+)
+def test_rare_questions_are_found(task, options, least):
+    found = [e.extra["grid"] for e in task.load(**options, chain="none")]
+    assert len(set(found)) == options["count"]
+    assert min(map(shortest, found)) >= least
+
+
+def test_paths_are_as_long_as_asked():
+    found = frozenlake.load(count=50, sizes=(4,), min_moves=3, max_moves=4)
+    assert {shortest(e.extra["grid"]) for e in found} == {3, 4}
 
 
 @pytest.mark.parametrize(
@@ -91,14 +111,19 @@ def test_sides_that_training_saw_are_marked():
         ({"walk": "best"}, "walk"),
         ({"split": "dev"}, "split"),
         ({"question": "drawn"}, "question"),
-        ({"count": 0}, "count is 0; give at least 1"),
+        ({"count": 0}, "count is 0; give a whole number, 1 or more"),
         ({"sizes": (2, 9)}, r"sizes are \(2, 9\); give sides of 3 to 8 cells"),
         ({"sizes": ()}, "sizes are"),
         ({"sizes": (3, 3)}, r"sizes are \(3, 3\); give sides of 3 to 8 cells, each once"),
-        ({"max_steps": 0}, "max_steps is 0; give at least 1 move"),
+        ({"max_steps": 0}, "max_steps is 0; give a whole number, 1 or more"),
         ({"canvas": 3}, "canvas is 3 cells and a grid has 4"),
         ({"size": 8}, "size is 8 pixels for 4 cells along a side; give at least 16"),
-        ({"sizes": (3,), "min_moves": 9}, "frozenlake has about 0 grids of side 3 for train"),
+        (
+            {"sizes": (3,), "min_moves": 9},
+            "too few grids of side 3 for train .* of 9 or more",
+        ),
+        ({"sizes": (3,), "min_moves": 8, "max_moves": 7}, "max_moves is 7 and min_moves 8"),
+        ({"count": True}, "count is True; give a whole number"),
     ],
 )
 def test_faults_of_options_are_named(options, said):

@@ -8,7 +8,7 @@ Source: arXiv 2403.13315; chains as in the study this package reimplements.
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 from rich.progress import track
 
 from mmcot_jax import signals
 from mmcot_jax.example import Example
+from mmcot_jax.tasks import ConfigGroup
 from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks._images import MAX_PIXELS
 from mmcot_jax.tasks._records import MAX_BAD, RAISE, Gate
@@ -56,19 +56,17 @@ Split = Literal["train", "validation", "test"]
 Chain = Literal["multimodal", "textual", "none"]
 WordingName = Literal["corrected", "original"]
 
-ConfigGroup = ConfigDict | Mapping[str, Any]
-
 
 def eval_options(
-    options: ConfigGroup, evaluation: ConfigGroup, train: ConfigGroup
+    options: ConfigGroup, evaluation: ConfigGroup, trained: Sequence[ConfigGroup]
 ) -> dict[str, Any]:
     """Returns the options of `load` for an evaluation set.
 
     Args:
         options: those of the set, a config's `eval.data`.
         evaluation: a config's `eval`; with `transfer_count`, the set has `count` puzzles of each
-            kind in `train` and `transfer_count` of each other kind.
-        train: the options of the training set.
+            kind of `trained` and `transfer_count` of each other kind.
+        trained: the options of the training sets.
     """
     if "transfer_count" not in evaluation:
         return dict(options)
@@ -76,7 +74,7 @@ def eval_options(
         **options,
         "count": evaluation["count"],
         "transfer_count": evaluation["transfer_count"],
-        "trained": tuple(train.get("kinds", ())),
+        "trained": tuple(dict.fromkeys(kind for x in trained for kind in x.get("kinds", ()))),
     }
 
 

@@ -149,7 +149,7 @@ def test_a_transfer_set_has_trained_kinds_first_and_a_count_of_its_own():
 
 def test_an_evaluation_takes_its_counts_and_the_trained_kinds():
     options = ConfigDict({"kinds": ("venn", "triangle"), "split": "test", "released": ""})
-    train = ConfigDict({"kinds": ["venn"], "count": 3000})
+    train = [ConfigDict({"kinds": ["venn"], "count": 3000}), ConfigDict({"kinds": ["venn"]})]
     assert eval_options(options, {"count": 2, "transfer_count": 1}, train) == {
         "kinds": ("venn", "triangle"),
         "split": "test",
@@ -159,7 +159,7 @@ def test_an_evaluation_takes_its_counts_and_the_trained_kinds():
         "trained": ("venn",),
     }
     assert eval_options(options, {"count": 2}, train) == options.to_dict()
-    assert eval_options({}, {"count": 2, "transfer_count": 1}, {})["trained"] == ()
+    assert eval_options({}, {"count": 2, "transfer_count": 1}, [])["trained"] == ()
 
 
 @pytest.mark.parametrize(
