@@ -158,9 +158,12 @@ def _grids(
     moves = range(min_moves, side**2 if max_moves is None else max_moves + 1)
     rng = random.Random(f"{place.name}/{side}/{split}" + (f"/{seed}" if split == "train" else ""))
     found: dict[Grid, None] = {}
-    draws = repeats = 0  # since the last new grid
-    # The chance that one of n equally likely grids is still missing after 5 n repeats is exp(-5).
+    draws = repeats = all_repeats = 0  # the first two since the last new grid
+    # The chance that one of n equally likely grids is still missing after 5 n repeats is exp(-5);
+    # after 3 n repeats in all a fiftieth of them is missing, not half.
     while len(found) < count and draws < _DRAWS and repeats < 5 * (len(found) + 200):
+        if all_repeats > 3 * (len(found) + 200) and count > 2 * len(found):
+            break
         draws += 1
         rows = place.sample(side, rng)
         free = [(r, c) for r, row in enumerate(rows) for c, x in enumerate(row) if x == FREE]
@@ -168,7 +171,7 @@ def _grids(
             continue
         grid = Grid(rows, *rng.sample(free, 2), place.enterable)
         if grid in found:
-            repeats += 1
+            repeats, all_repeats = repeats + 1, all_repeats + 1
         elif distances(grid).get(grid.start, 0) in moves:
             found[grid] = None
             draws = repeats = 0
@@ -176,8 +179,8 @@ def _grids(
         most = "or more" if max_moves is None else f"to {max_moves}"
         raise ValueError(
             f"{place.name} has too few grids of side {side} for {split} with shortest paths of "
-            f"{min_moves} {most} moves: {len(found)} were found, then no other in {draws:,} draws, "
-            f"and {count} are requested; lower count or min_moves, or give larger sizes"
+            f"{min_moves} {most} moves: {len(found)} were found, then hardly another, and "
+            f"{count} are requested; lower count or min_moves, or give larger sizes"
         )
     return list(found)
 
