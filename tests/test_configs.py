@@ -173,3 +173,12 @@ def test_sapos_temperatures_reach_the_objective(paradigm):
     assert found == ("sapo", 0.5, 0.75)
     made = from_config(tiny(paradigm).grpo.to_dict())
     assert (made.sapo_temperature_pos, made.sapo_temperature_neg) == (1.0, 1.05)
+
+
+def test_drawn_paths_of_planning_7b_fit_its_rows_and_completions():
+    c = config.load(f"{CONFIGS}/m2m.py:planning-7b")
+    picture, question = 1026, 1088
+    for group in (c.data.train, c.data.grpo, c.eval.data):
+        assert question + group.max_moves * picture < c.plan.row_tokens
+        assert group.max_moves * picture < c.grpo.max_completion_length
+    assert c.data.train.max_steps * picture + question < c.plan.row_tokens < c.model.context

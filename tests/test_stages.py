@@ -390,6 +390,12 @@ def test_what_only_grpo_trains_on_is_seen_too():
         {"sizes": (5,)},
     ]
     data.grpo.task = "frozenlake"
-    assert len(tasks.training_sets(data, "maze")) == len(tasks.training_sets(data, "resq")) + 1 == 1
+    assert [dict(x) for x in tasks.training_sets(data, "maze")] == [{"sizes": (4,)}]
+    assert tasks.training_sets(data, "resq") == []
     del data["train"], data["grpo"]
     assert tasks.training_sets(data, "maze") == []
+    run = stages.Run.__new__(stages.Run)
+    planning = M2T.replace("m2t.py:tiny", "m2m.py:planning")
+    run.c = config.load(planning, ["data.train.sizes=(3,)", "data.grpo.sizes=(3,5)"])
+    ((_, _, options),) = run._eval_options()
+    assert options["trained"] == (3, 5)

@@ -143,7 +143,7 @@ def eval_options(options: ConfigGroup, _: Any, trained: Sequence[ConfigGroup]) -
 
 
 _DRAWS = 100_000
-"""Draws without a new grid after which no more are looked for: 1 to 15 s."""
+"""Draws without a new grid after which no more are looked for: 1 to 30 s."""
 
 
 def _grids(
@@ -176,11 +176,11 @@ def _grids(
             found[grid] = None
             draws = repeats = 0
     if len(found) < count:
-        most = "or more" if max_moves is None else f"to {max_moves}"
+        upwards = "or more" if max_moves is None else f"to {max_moves}"
         raise ValueError(
             f"{place.name} has too few grids of side {side} for {split} with shortest paths of "
-            f"{min_moves} {most} moves: {len(found)} were found, then hardly another, and "
-            f"{count} are requested; lower count or min_moves, or give larger sizes"
+            f"{min_moves} {upwards} moves: {len(found)} were found, then hardly another, and "
+            f"{count} are requested; lower count, allow other paths, or give larger sizes"
         )
     return list(found)
 

@@ -69,7 +69,8 @@ def test_yes_is_right_as_often_as_no():
         ({"count": 1, "chain": "drawn"}, "chain is 'drawn'; choose from multimodal, textual"),
         ({"count": 1, "size": 8}, "size is 8 pixels, too small for shapes; give at least 24"),
         ({"count": 1, "split": "dev"}, "split is 'dev'"),
-        ({"count": 0}, "count is 0; give at least 1"),
+        ({"count": 0}, "count is 0; give a whole number, 1 or more"),
+        ({"count": True}, "count is True; give a whole number, 1 or more"),
         ({"count": 1, "guesses": 2.0}, "guesses 2.0 is no share of the chains"),
     ],
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmcot_jax.boxes import Sight, Space, convert, truncate
-from mmcot_jax.errors import check_choice
+from mmcot_jax.errors import check_choice, check_whole
 from mmcot_jax.example import Example
 from mmcot_jax.tasks._guess import check_guesses, guess
 from mmcot_jax.tasks.shapes.questions import KINDS, SceneQuestion, join_words, yes_no
@@ -59,8 +59,7 @@ def _questions(kind: str, split: str, seed: int, count: int) -> list[SceneQuesti
 
 def _check(count: int, split: str) -> None:
     check_choice("split", split, SPLITS)
-    if count < 1:
-        raise ValueError(f"count is {count}; give at least 1 question")
+    check_whole("count", count, 1)
 
 
 def check_size(size: int) -> None:
