@@ -266,6 +266,8 @@ _DATA = (
            "twice the side of its grid", ABSENT),
     Option("min_moves", whole(1), "frozenlake, maze: moves of the shortest path, at least",
            trl=ABSENT),
+    Option("max_moves", whole(1), "frozenlake, maze: moves of the shortest path, at most", (None,),
+           "any number", ABSENT),
     Option("guesses", number(above=0, high=1), "share of chains that guess", (0,), "none", ABSENT),
     Option("processes", whole(1), "processes that draw", (0,), "the main process draws",
            "dataset_num_proc", WORKERS),
