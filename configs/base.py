@@ -62,6 +62,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "temperature": 1.0,
             "top_p": 1.0,
             "top_k": 0,
+            "min_p": 0.0,
             "repetition_penalty": 1.0,
             # prompts are sampled in so many micro-batches; the KV cache holds one of them
             "rollout_micro_batches": 1,
@@ -117,6 +118,7 @@ def sampling(max_completion_length: int, **changes) -> dict:
         "temperature": 1.0,
         "top_p": 1.0,
         "top_k": 0,
+        "min_p": 0.0,
         "repetition_penalty": 1.0,
         "greedy": True,
         # True: chains also continue from their own pictures, from another chain's, and without

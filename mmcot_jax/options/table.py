@@ -133,6 +133,9 @@ _SAMPLING = (
     Option("top_p", number(above=0, high=1),
            "smallest set of tokens with that probability; 1 keeps all"),
     Option("top_k", whole(1), "the likeliest tokens", (0, None), "keeps all tokens"),
+    Option("min_p", number(above=0, high=1),
+           "tokens with at least that share of the likeliest one's probability", (0, None),
+           "keeps all tokens"),
     Option("repetition_penalty", number(above=0),
            "above 1, tokens seen before are less likely; 1 changes nothing"),
 )  # fmt: skip

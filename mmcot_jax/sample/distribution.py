@@ -3,6 +3,7 @@
 Axes: B rows, T time, V vocabulary.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ class Sampling(NamedTuple):
     top_p: float = 1.0
     top_k: int = 0
     """0: all tokens."""
+    min_p: float = 0.0
+    """Least probability kept, as a share of the likeliest token's; 0: all tokens."""
     greedy: bool = False
     """Take the likeliest token; log-probabilities are still those of the distribution above."""
     repetition_penalty: float = 1.0
@@ -36,7 +39,7 @@ def sampling(c: Mapping[str, Any], group: str) -> Sampling:
     """
     given = {name: c[name] for name in Sampling._fields if name in c}
     options.check_group(group, given)
-    return Sampling(**given | {"top_k": given.get("top_k") or 0})
+    return Sampling(**given | {name: given.get(name) or 0 for name in ("top_k", "min_p")})
 
 
 def penalize(
@@ -70,7 +73,7 @@ def token_log_probs(
 ) -> Float[Array, "*B V"]:
     """Returns log-probabilities in nats, float32; excluded tokens have float32's minimum.
 
-    Applies grammar, temperature, top-k and top-p, in that order, then normalises.
+    Applies grammar, temperature, top-k, top-p and min-p, in that order, then normalises.
     """
     x = jnp.where(allowed, logits.astype(jnp.float32) / s.temperature, _NEVER)
     if s.top_k:
@@ -78,6 +81,9 @@ def token_log_probs(
         x = jnp.where(x >= kth, x, _NEVER)
     if s.top_p < 1:
         x = jnp.where(_nucleus(jax.lax.stop_gradient(x), s.top_p), x, _NEVER)
+    if s.min_p:
+        least = jnp.max(x, axis=-1, keepdims=True) + math.log(s.min_p)
+        x = jnp.where(x >= least, x, _NEVER)
     return jnp.where(x > _NEVER, jax.nn.log_softmax(x, axis=-1), _NEVER)
 
 

@@ -145,9 +145,9 @@ def _logp_despite_truncation(
     targets: Int[Array, "B T"],
     s: Sampling,
 ) -> Float[Array, "B T"]:
-    """Log-probabilities of `targets` as if top-k and top-p had kept them."""
+    """Log-probabilities of `targets` as if top-k, top-p and min-p had kept them."""
     logps = _pick(log_probs, targets)
-    if not s.top_k and s.top_p >= 1:
+    if not s.top_k and s.top_p >= 1 and not s.min_p:
         return logps
     scaled = jnp.where(legal, logits.astype(jnp.float32) / s.temperature, -jnp.inf)
     # the most likely token is always kept, so its log-probability gives the normaliser

@@ -40,6 +40,18 @@ def test_top_k_keeps_the_likeliest_and_all_that_equal_the_last_of_them():
     assert (law(Sampling(top_k=2), logits=ties) > 0).tolist() == [True, True, True, False]
 
 
+@pytest.mark.parametrize(("min_p", "kept"), [(0.05, 4), (0.2, 3), (0.5, 2), (0.7, 1), (1.0, 1)])
+def test_min_p_keeps_what_has_that_share_of_the_likeliest(min_p, kept):
+    # shares of the likeliest: 1 0.6 0.3 0.1
+    assert (law(Sampling(min_p=min_p)) > 0).sum() == kept
+
+
+def test_min_p_looks_at_what_the_temperature_left():
+    # at 2 the shares are the roots 1 0.775 0.548 0.316
+    assert (law(Sampling(2.0, min_p=0.5)) > 0).sum() == 3
+    assert (law(Sampling(2.0, min_p=0.6, top_k=3)) > 0).sum() == 2
+
+
 @pytest.mark.parametrize(
     ("top_p", "kept"), [(0.4, 1), (0.6, 2), (0.79, 2), (0.81, 3), (0.96, 4), (1.0, 4)]
 )
@@ -142,8 +154,9 @@ def test_a_token_is_first_where_it_stands_and_padding_is_no_token():
 def test_a_config_says_how_to_draw():
     c = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "batch_size": 8}
     assert sampling(c, "grpo") == Sampling(0.5, 0.9, 3)
-    with_all = c | {"greedy": True, "repetition_penalty": 1.05}
-    assert sampling(with_all, "eval") == Sampling(0.5, 0.9, 3, True, 1.05)
+    assert sampling(c | {"top_k": None, "min_p": None}, "grpo") == Sampling(0.5, 0.9)
+    with_all = c | {"min_p": 0.1, "greedy": True, "repetition_penalty": 1.05}
+    assert sampling(with_all, "eval") == Sampling(0.5, 0.9, 3, 0.1, True, 1.05)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +165,11 @@ def test_a_config_says_how_to_draw():
         ("temperature", 0.0, "eval.temperature is 0.0; give a number above 0"),
         ("top_p", 1.5, "eval.top_p is 1.5; give a number above 0 and at most 1"),
         ("top_k", -1, "eval.top_k is -1; give a whole number of 1 or more; 0 or None: keeps all"),
+        (
+            "min_p",
+            1.5,
+            "eval.min_p is 1.5; give a number above 0 and at most 1; 0 or None: keeps all",
+        ),
         ("repetition_penalty", 0.0, "eval.repetition_penalty is 0.0; give a number above 0"),
     ],
 )

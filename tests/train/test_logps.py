@@ -120,7 +120,10 @@ def test_what_a_row_has_already_is_penalized_where_it_comes_again():
 @pytest.mark.parametrize("chunk", [5, 24])
 def test_of_penalized_samples_the_ratio_is_one(chameleon, chunk):
     backbone, variables = chameleon
-    given, sampling = (backbone, variables, backbone.grammar), Sampling(0.7, 0.9, 0, False, 1.3)
+    given, sampling = (
+        (backbone, variables, backbone.grammar),
+        Sampling(0.7, 0.9, repetition_penalty=1.3),
+    )
     keys = row_keys(jax.random.key(3), jnp.arange(8))
     prompt = a_rollout(b=4).prompt
     rollout = sample(*given, prompt, keys, SampleStatic(sampling, 24, num_generations=2))
@@ -130,7 +133,7 @@ def test_of_penalized_samples_the_ratio_is_one(chameleon, chunk):
     assert float(jnp.abs(without.logps - rollout.logps).max()) > 0.1
 
 
-@pytest.mark.parametrize("sampling", [Sampling(top_k=2), Sampling(top_p=0.8)])
+@pytest.mark.parametrize("sampling", [Sampling(top_k=2), Sampling(top_p=0.8), Sampling(min_p=0.5)])
 def test_a_token_that_fell_out_of_the_truncated_set_stays_a_number(sampling):
     """Rounding at the set's edge: the law is then that of the set and the token."""
     logps, _, gradient = fixed_logps([0.5, 0.3, 0.2, 0.0], [2, 0, 1], sampling)
