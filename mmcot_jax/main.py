@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, errors, files, huge_pages, options, signals
+from mmcot_jax import config, errors, files, huge_pages, signals
 from mmcot_jax.resume import FINISHED
 
 NOTHING_TO_SAVE = "preempted: there was nothing to save; the same command resumes"
@@ -52,7 +52,7 @@ def run(c: ConfigDict, workdir: pathlib.Path, command: str = "") -> None:
         def take_workdir() -> resume.Start:
             stack.enter_context(lock.hold(workdir))
             trackers.check(tracker)
-            start = resume.check(workdir, c, options.may_change)
+            start = resume.check(workdir, c)
             files.clean_leftovers(workdir)
             return start
 

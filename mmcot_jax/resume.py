@@ -7,12 +7,12 @@ every value that was another one before: {"key", "from", "to", "at": {"stage", "
 import datetime
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, errors
+from mmcot_jax import config, errors, options
 from mmcot_jax.config import Tree
 
 FILE = "config.json"
@@ -39,8 +39,10 @@ class Start(NamedTuple):
     """True if a run of the same config was completed."""
 
 
-def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool]) -> Start:
+def check(workdir: pathlib.Path, c: ConfigDict) -> Start:
     """Compares a config with that of the run in the workdir, if one has begun; writes nothing.
+
+    An option that the last start did not know, and that is off, is no difference.
 
     Raises:
         ValueError: a difference that changes results; all are listed. A stage that is to be
@@ -57,9 +59,15 @@ def check(workdir: pathlib.Path, c: ConfigDict, may_change: Callable[[str], bool
         before.pop(COMMAND, None)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no config ({error}): remove it or the workdir") from None
-    changed = config.differing(before, c)
+    changed = {
+        key: (then, now)
+        for key, (then, now) in config.differing(before, c).items()
+        if then is not config.MISSING or not options.is_off(key, now)
+    }
     if refused := {
-        key: pair for key, pair in changed.items() if not may_change(key) or _chooses_best(c, key)
+        key: pair
+        for key, pair in changed.items()
+        if not options.may_change(key) or _chooses_best(c, key)
     }:
         listed = [
             f"{key} is {config.shown(now)} here and {config.shown(then)} there"

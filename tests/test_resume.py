@@ -5,7 +5,7 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, options, resume
+from mmcot_jax import config, resume
 
 
 def made(**changes) -> ConfigDict:
@@ -36,7 +36,7 @@ def made(**changes) -> ConfigDict:
 def start(workdir, **changes) -> dict:
     """A start of a run, which logs a step; returns its config.json."""
     c = made(**changes)
-    resume.write(workdir, c, resume.check(workdir, c, options.may_change))
+    resume.write(workdir, c, resume.check(workdir, c))
     (workdir / "metrics.jsonl").touch()
     return json.loads((workdir / "config.json").read_text())
 
@@ -48,7 +48,7 @@ def saved(workdir, stage, step) -> None:
 def test_the_first_start_writes_the_config_and_the_same_again_leaves_it(tmp_path):
     first = start(tmp_path / "runs/a")
     assert first["sft"] == {"max_steps": 0, "num_train_epochs": 2.0, "learning_rate": 0.1}
-    assert resume.check(tmp_path / "runs/a", made(), options.may_change).changed == {}
+    assert resume.check(tmp_path / "runs/a", made()).changed == {}
     assert start(tmp_path / "runs/a") == first and "changes" not in first
     assert sorted(p.name for p in (tmp_path / "runs/a").iterdir()) == [
         "config.json",
@@ -58,14 +58,14 @@ def test_the_first_start_writes_the_config_and_the_same_again_leaves_it(tmp_path
 
 def test_a_run_of_the_same_config_is_finished_and_one_of_a_changed_config_is_not(tmp_path):
     start(tmp_path)
-    assert not resume.check(tmp_path, made(), options.may_change).finished
+    assert not resume.check(tmp_path, made()).finished
     (tmp_path / resume.FINISHED).touch()
     saved(tmp_path, "sft", 2)
     with pytest.raises(ValueError, match=r"a completed run without .*/checkpoints/grpo: bring it"):
-        resume.check(tmp_path, made(), options.may_change)
+        resume.check(tmp_path, made())
     saved(tmp_path, "grpo", 4)
-    assert resume.check(tmp_path, made(), options.may_change).finished
-    assert not resume.check(tmp_path, made(grpo__logging_steps=2), options.may_change).finished
+    assert resume.check(tmp_path, made()).finished
+    assert not resume.check(tmp_path, made(grpo__logging_steps=2)).finished
 
 
 def test_the_command_is_recorded_and_may_be_written_in_another_way(tmp_path):
@@ -76,7 +76,7 @@ def test_the_command_is_recorded_and_may_be_written_in_another_way(tmp_path):
         ("", {"grpo__max_steps": 6}, None),  # a caller from Python has none
     ):
         c = made(**changes)
-        resume.write(tmp_path, c, resume.check(tmp_path, c, options.may_change), command)
+        resume.write(tmp_path, c, resume.check(tmp_path, c), command)
         (tmp_path / "metrics.jsonl").touch()
         assert json.loads((tmp_path / "config.json").read_text()).get("command") == recorded
 
@@ -88,7 +88,14 @@ def test_a_refusal_names_some_of_many_differences(tmp_path):
     with pytest.raises(
         ValueError, match=r"data.0 is 0 here and missing there; .*; and 14 more: give"
     ):
-        resume.check(tmp_path, other, options.may_change)
+        resume.check(tmp_path, other)
+
+
+def test_an_option_that_is_newer_than_the_run_is_no_difference_while_it_is_off(tmp_path):
+    assert "min_p" not in start(tmp_path)["grpo"]
+    assert resume.check(tmp_path, made(grpo__min_p=0.0)).changed == {}
+    with pytest.raises(ValueError, match=r"grpo.min_p is 0.1 here and missing there"):
+        resume.check(tmp_path, made(grpo__min_p=0.1))
 
 
 def test_a_run_that_took_no_step_may_become_another(tmp_path):
@@ -146,7 +153,7 @@ def test_what_changes_results_is_refused_and_nothing_is_written(tmp_path, key, v
     before = start(tmp_path)
     message = f"another config: {key} is .* here and .* there: give another --workdir"
     with pytest.raises(ValueError, match=message) as refusal:
-        resume.check(tmp_path, made(**{key: value, "grpo.logging_steps": 9}), options.may_change)
+        resume.check(tmp_path, made(**{key: value, "grpo.logging_steps": 9}))
     assert "logging_steps" not in str(refusal.value)
     assert json.loads((tmp_path / "config.json").read_text()) == before
 
@@ -196,4 +203,4 @@ def test_a_broken_config_json_is_named(tmp_path, text):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config.json is no config .*: remove it or the workdir"):
-        resume.check(tmp_path, made(), options.may_change)
+        resume.check(tmp_path, made())
