@@ -177,7 +177,9 @@ def terminated(tmp_path_factory):
         ("tests/helpers/killed.py", "TERM", "learning", 2, *the_run(workdir)),
     )
     both_succeeded(ends)
-    assert re.search(r"preempted: sft is saved after step \d; the same command", ends[0].output)
+    assert re.search(
+        r"preempted: sft is saved after \d of \d+ steps; the same command", ends[0].output
+    )
     assert "preempted" not in ends[1].output  # one process speaks
     saved = [int(path.name) for path in (workdir / "checkpoints/sft").iterdir()]
     assert len(saved) == 1 and 1 < saved[0] <= 4
@@ -255,7 +257,7 @@ def test_a_sigterm_to_a_single_process_saves_and_exits_with_status_0(tmp_path):
     (end,) = together(
         ("tests/helpers/killed.py", "TERM", "learning", 2, *the_run(tmp_path / "run"))
     )
-    assert end.status == 0 and "preempted: sft is saved after step 1; the same" in end.output
+    assert end.status == 0 and "preempted: sft is saved after 2 of 4 steps; the same" in end.output
     assert [p.name for p in (tmp_path / "run/checkpoints/sft").iterdir()] == ["2"]
 
 

@@ -252,7 +252,7 @@ def _train(
                 place["best"] = best_value if math.isfinite(best_value) else None
                 last.save(number + 1, state, place)
             if stop:
-                raise Preempted(f"{stage.name} is saved after step {number}")
+                raise Preempted(f"{stage.name} is saved after {number + 1} of {total} steps")
     return state
 
 

@@ -95,7 +95,7 @@ def test_a_preempted_run_is_saved_and_resumes_with_the_next_batch(run, tmp_path)
     whole = data.stream(list("abcdefgh"), 1, seed=3)
     order = [next(whole)[0] for _ in range(5)]
     calls = []
-    with pytest.raises(Preempted, match="s is saved after step 2"):
+    with pytest.raises(Preempted, match="s is saved after 3 of 5 steps"):
         run(preempted=lambda: calls.append(0) or len(calls) == 3)
     trained, seen, lines = run()
     assert trained == 5 and seen == order[3:]
