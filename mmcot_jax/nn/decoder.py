@@ -190,7 +190,6 @@ class Decoder(nn.Module):
             split_rngs={"params": True, "lora": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast, 0),
             length=c.layers,
-            check_constancy_invariants=False,  # the check traces each layer once more
             # the values of each layer are drawn by one piece of program
             unroll=1 if self.is_initializing() else c.unroll,
         )(c)

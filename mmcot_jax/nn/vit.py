@@ -78,11 +78,7 @@ class Blocks(nn.Module):
     def __call__(self, x: Float[Array, "N T D"]) -> Float[Array, "N T D"]:
         """Returns the same shape, without a last norm."""
         every = nn.scan(
-            Block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.c.layers,
-            check_constancy_invariants=False,  # the check traces each layer once more
+            Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.c.layers
         )
         return every(self.c, name="layers")(x.astype(self.c.dtype))[0]
 

@@ -105,12 +105,9 @@ class Blocks(nn.Module):
     def __call__(self, x: Float[Array, "N T D"]) -> Float[Array, "N T D"]:
         """Returns the same shape, without a last norm."""
         every = nn.scan(
-            Block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
+            Block, variable_axes={"params": 0}, split_rngs={"params": True},
             length=self.tower.layers,
-            check_constancy_invariants=False,  # the check traces each layer once more
-        )
+        )  # fmt: skip
         return every(self.c, self.tower, self.causal, name="layers")(x)[0]
 
 

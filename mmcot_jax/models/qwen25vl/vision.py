@@ -64,7 +64,6 @@ class Vision(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast),
             length=c.depth,
-            check_constancy_invariants=False,  # the check traces each layer once more
         )(c, self.dtype, self.param_dtype, name="layers")
         full = jnp.isin(jnp.arange(c.depth), jnp.array(c.full, jnp.int32))
         x, _ = layers(self._embed(patches), full, angles(at, c), owner)
