@@ -164,7 +164,7 @@ def whole(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
     assert command.main(the_run(workdir)) == 0
     batches = [m.get("dynamic_sampling/num_gen_batches") for m in lines(workdir / "metrics.jsonl")]
-    assert {1, 2} <= set(batches)
+    assert 2 in batches  # a step has sampled on
     return workdir
 
 
