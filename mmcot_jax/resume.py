@@ -42,7 +42,7 @@ class Start(NamedTuple):
 def check(workdir: pathlib.Path, c: ConfigDict) -> Start:
     """Compares a config with that of the run in the workdir, if one has begun; writes nothing.
 
-    An option that the last start did not know, and that is off, is no difference.
+    A required option that the last start did not have, and that is off, is no difference.
 
     Raises:
         ValueError: a difference that changes results; all are listed. A stage that is to be
@@ -62,7 +62,7 @@ def check(workdir: pathlib.Path, c: ConfigDict) -> Start:
     changed = {
         key: (then, now)
         for key, (then, now) in config.differing(before, c).items()
-        if then is not config.MISSING or not options.is_off(key, now)
+        if not (then is config.MISSING and _is_required_and_off(key, now))
     }
     if refused := {
         key: pair
@@ -110,6 +110,16 @@ def write(workdir: pathlib.Path, c: ConfigDict, start: Start, command: str = "")
     changes = [*start.earlier, *changes]
     more = {COMMAND: command, CHANGES: changes}
     config.write(workdir / FILE, c, {name: value for name, value in more.items() if value})
+
+
+def _is_required_and_off(key: str, value: Any) -> bool:
+    """Returns whether a value switches off an option that every config gives.
+
+    A run without it began before the option was added. What an optional one means where it is left
+    out is up to its reader.
+    """
+    option = options.find(key)
+    return option is not None and not option.optional and options.is_off(option, value)
 
 
 def _chooses_best(c: ConfigDict, key: str) -> bool:

@@ -164,7 +164,7 @@ def whole(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
     assert command.main(the_run(workdir)) == 0
     batches = [m.get("dynamic_sampling/num_gen_batches") for m in lines(workdir / "metrics.jsonl")]
-    assert 2 in batches  # a step has sampled on
+    assert {1, 2} <= set(batches)
     return workdir
 
 
@@ -177,9 +177,8 @@ def terminated(tmp_path_factory):
         ("tests/helpers/killed.py", "TERM", "learning", 2, *the_run(workdir)),
     )
     both_succeeded(ends)
-    assert re.search(
-        r"preempted: sft is saved after \d of \d+ steps; the same command", ends[0].output
-    )
+    said = r"preempted: sft is saved after \d of 4 steps; the same command"
+    assert re.search(said, ends[0].output)
     assert "preempted" not in ends[1].output  # one process speaks
     saved = [int(path.name) for path in (workdir / "checkpoints/sft").iterdir()]
     assert len(saved) == 1 and 1 < saved[0] <= 4

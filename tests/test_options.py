@@ -60,7 +60,7 @@ def test_a_value_out_of_range_is_refused_in_one_line_that_names_the_option(optio
     refused = 0
     for key in keys(option):
         for value in option.values.outside:
-            if options.is_off(option.key, value):
+            if options.is_off(option, value):
                 continue
             refused += 1
             with pytest.raises(ValueError, match=f"^{re.escape(f'{key} is {value!r}')}") as error:

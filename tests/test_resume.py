@@ -96,6 +96,8 @@ def test_an_option_that_is_newer_than_the_run_is_no_difference_while_it_is_off(t
     assert resume.check(tmp_path, made(grpo__min_p=0.0)).changed == {}
     with pytest.raises(ValueError, match=r"grpo.min_p is 0.1 here and missing there"):
         resume.check(tmp_path, made(grpo__min_p=0.1))
+    with pytest.raises(ValueError, match=r"data.train.guesses is 0.0 here and missing there"):
+        resume.check(tmp_path, made(data__train__guesses=0.0))  # an optional one
 
 
 def test_a_run_that_took_no_step_may_become_another(tmp_path):

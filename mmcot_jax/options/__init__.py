@@ -49,16 +49,11 @@ def named_in_trl(name: str) -> list[str]:
 def accepts(key: str, value: Any) -> bool:
     """Returns whether a known option takes a value."""
     option = find(key)
-    return option is not None and (_is_off(option, value) or option.values.has(value))
+    return option is not None and (is_off(option, value) or option.values.has(value))
 
 
-def is_off(key: str, value: Any) -> bool:
-    """Returns whether a value switches a known option off; False is not 0."""
-    option = find(key)
-    return option is not None and _is_off(option, value)
-
-
-def _is_off(option: Option, value: Any) -> bool:
+def is_off(option: Option, value: Any) -> bool:
+    """Returns whether a value switches an option off; False is not 0."""
     return any(isinstance(x, bool) == isinstance(value, bool) and x == value for x in option.off)
 
 

@@ -117,20 +117,20 @@ def test_what_a_row_has_already_is_penalized_where_it_comes_again():
     np.testing.assert_allclose(logps, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("truncation", [{"top_p": 0.9}, {"min_p": 0.5}], ids=str)
 @pytest.mark.parametrize("chunk", [5, 24])
-def test_of_penalized_samples_the_ratio_is_one(chameleon, chunk):
+def test_of_penalized_and_truncated_samples_the_ratio_is_one(chameleon, chunk, truncation):
     backbone, variables = chameleon
-    given, sampling = (
-        (backbone, variables, backbone.grammar),
-        Sampling(0.7, 0.9, repetition_penalty=1.3),
-    )
+    given = backbone, variables, backbone.grammar
+    sampling = Sampling(0.7, **truncation, repetition_penalty=1.3)
     keys = row_keys(jax.random.key(3), jnp.arange(8))
     prompt = a_rollout(b=4).prompt
     rollout = sample(*given, prompt, keys, SampleStatic(sampling, 24, num_generations=2))
     policy = score_rollout(*given, rollout, sampling, chunk)
     np.testing.assert_allclose(policy.logps, rollout.logps, atol=1e-5)
-    without = score_rollout(*given, rollout, sampling._replace(repetition_penalty=1.0), chunk)
-    assert float(jnp.abs(without.logps - rollout.logps).max()) > 0.1
+    for off in (Sampling(0.7, **truncation), Sampling(0.7, repetition_penalty=1.3)):
+        without = score_rollout(*given, rollout, off, chunk)
+        assert float(jnp.abs(without.logps - rollout.logps).max()) > 0.1
 
 
 @pytest.mark.parametrize("sampling", [Sampling(top_k=2), Sampling(top_p=0.8), Sampling(min_p=0.5)])
