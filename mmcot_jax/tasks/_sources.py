@@ -134,7 +134,8 @@ def from_datasets(source: str, split: str, name: str | None = None) -> Any:
     """Returns a split that `datasets` reads from a folder, or by the name of a dataset.
 
     `name` is the part (configuration) of a dataset that has several; in a folder as on the Hub it
-    is the folder of its parquet files.
+    is the folder of its parquet files. A single split that was saved is that split alone; one
+    without a name is the split that is asked for.
 
     Raises:
         ValueError: there is none; names what was tried.
@@ -148,7 +149,11 @@ def from_datasets(source: str, split: str, name: str | None = None) -> Any:
         if not folder.is_dir() or not is_saved(folder):
             return datasets.load_dataset(source, name, split=split)
         saved = datasets.load_from_disk(source)
-        return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+        if not isinstance(saved, datasets.DatasetDict):
+            saved = {str(saved.split or split): saved}
+        if split not in saved:
+            raise ValueError(f"it has {', '.join(saved)}")
+        return saved[split]
     except Exception as error:  # of many kinds: no network, no such name, no such split
         first = " ".join(str(error).strip().splitlines()[:1])
         raise ValueError(
@@ -196,6 +201,12 @@ def _is_hub_name(source: str) -> bool:
 def is_saved(folder: Path) -> bool:
     """Returns whether `save_to_disk` of `datasets` wrote a folder."""
     return any((folder / f"dataset_{name}.json").is_file() for name in ("dict", "info"))
+
+
+def is_saved_table(folder: Path) -> bool:
+    """Returns whether `save_to_disk` wrote rows of which it does not say the split."""
+    state = folder / "state.json"
+    return state.is_file() and read_json(state).get("_split") is None
 
 
 def is_dataset(folder: Path) -> bool:

@@ -9,7 +9,7 @@ other column is in `extra`, so that a reward receives it by its name; the result
 values. No column may have the name of what the judge reads, see `JUDGED`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mmcot_jax.tasks import _schema as schema
 from mmcot_jax.tasks import _sources as sources
 from mmcot_jax.tasks._records import MAX_BAD, Gate, Record
 from mmcot_jax.tasks._schema import BadRecord
-from mmcot_jax.tasks._sources import Raw
+from mmcot_jax.tasks._sources import Picture, Raw
 from mmcot_jax.tasks._splits import SPLITS, split_of
 
 EVALUATOR = "grounded"
@@ -98,9 +98,9 @@ def load(
 ) -> Examples:
     """Returns the questions of a split, in the table's order.
 
-    A file's column `split` says the split of a row. Without that column a tenth of the questions,
-    chosen by their texts, are for the test, and a tenth for validation. A dataset has splits of its
-    own.
+    The column `split` of a file, or of a dataset without splits (`Dataset.from_list(rows)`, saved),
+    says the split of a row. Without that column a tenth of the questions, chosen by their texts,
+    are for the test, and a tenth for validation. Another dataset has splits of its own.
 
     Args:
         source: the file, or the folder or name of a dataset.
@@ -117,14 +117,23 @@ def load(
             "data.source is empty; give your table, such as questions.csv with the columns "
             "question and answer"
         )
-    is_file = Path(source).suffix.lower() in _FILES
-    if is_file:
-        check_choice("split", split, SPLITS)
-    elif Path(source).is_file():
+    path = Path(source)
+    is_file = path.suffix.lower() in _FILES
+    if not is_file and path.is_file():
         raise ValueError(f"{source} is no table that is read; save it as {', '.join(_FILES)}")
+    has_splits = not (is_file or sources.is_saved_table(path))
+    if not has_splits:
+        check_choice("split", split, SPLITS)
 
     def read(row: Raw) -> tuple[str, Record]:
-        return _read(row, Path(source).parent if is_file else None, split, max_image_pixels)
+        found = schema.read(row.fields, SCHEMA)
+        picture = row.picture
+        if is_file:
+            picture = (
+                sources.at(images.find(path.parent, found["image"])) if found["image"] else None
+            )
+        of = split if has_splits else _split(found)
+        return of, _record(row, found, f"table/{of}/{row.name}", picture, max_image_pixels)
 
     def check(found: tuple[str, Record]) -> tuple[str, Record]:
         return found[0], records.check_picture(found[1])
@@ -151,29 +160,28 @@ def _rows(source: str, split: str, is_file: bool) -> Iterator[Raw]:
         yield from sources.from_file(path, path.suffix.lower() == ".jsonl")
 
 
-def _read(row: Raw, folder: Path | None, split: str, max_pixels: int) -> tuple[str, Record]:
-    """Returns a row's split and its record; `folder` has the pictures of a file's rows.
+def _split(found: Mapping[str, Any]) -> str:
+    of = found["split"] or split_of(found["question"])
+    if of not in SPLITS:
+        raise BadRecord(
+            f"has the split {schema.show(of)}; choose from {', '.join(SPLITS)}",
+            "with an unknown split",
+        )
+    return of
 
-    `folder` is None for a dataset, whose rows are all of the `split`.
-    """
-    found = schema.read(row.fields, SCHEMA)
+
+def _record(
+    row: Raw, found: Mapping[str, Any], id: str, picture: Picture | None, max_pixels: int
+) -> Record:
+    """Returns the record of a row, of which `found` are the columns that this task reads."""
     if taken := [name for name in JUDGED if row.fields.get(name) is not None]:
         raise BadRecord(
             f"has the column {taken[0]}, a name of what the judge reads; rename it",
             f"with the column {taken[0]}",
         )
     records.check_answers((found["answer"],))
-    of, picture = split, row.picture
-    if folder is not None:
-        of = found["split"] or split_of(found["question"])
-        picture = sources.at(images.find(folder, found["image"])) if found["image"] else None
-    if folder is not None and of not in SPLITS:
-        raise BadRecord(
-            f"has the split {schema.show(of)}; choose from {', '.join(SPLITS)}",
-            "with an unknown split",
-        )
-    record = Record(
-        id=f"table/{of}/{row.name}",
+    return Record(
+        id=id,
         picture=picture,
         size=None,
         questions=(found["question"],),
@@ -183,7 +191,6 @@ def _read(row: Raw, folder: Path | None, split: str, max_pixels: int) -> tuple[s
         max_pixels=max_pixels,
         extra={name: value for name, value in row.fields.items() if name not in COLUMNS},
     )
-    return of, record
 
 
 def _example(row: Record, pixels: np.ndarray | None) -> Example:

@@ -145,11 +145,19 @@ def test_a_source_without_records_is_refused_with_what_was_tried(tmp_path, photo
     with pytest.raises(ValueError, match=r"no records: .*x/x.json is not there; give the folder"):
         list(sources.load_split(str(tmp_path), "x/x.json", "train"))
     saved(tmp_path / "set", photo, str, "train")
-    with pytest.raises(ValueError, match=r"its split 'dev' .KeyError.* nor is .*x.json there"):
+    with pytest.raises(ValueError, match=r"its split 'dev' .ValueError: it has train.* nor is .*x.json there"):
         sources.load_split(str(tmp_path / "set"), "x.json", "dev")
     datasets.Dataset.from_list([OFFICIAL]).save_to_disk(tmp_path / "words")
     with pytest.raises(ValueError, match="has no column image; it has question_id, question,"):
         sources.load_split(str(tmp_path / "words"), "x.json", "train")
+
+
+def test_a_split_that_was_saved_alone_is_no_other(tmp_path, photo):
+    rows = datasets.Dataset.from_list([OFFICIAL | {"image": str(photo)}], split="train")
+    rows.save_to_disk(tmp_path / "set")
+    assert len(aokvqa.load(str(tmp_path / "set"))) == 1
+    with pytest.raises(ValueError, match=r"its split 'validation' .ValueError: it has train\)"):
+        aokvqa.load(str(tmp_path / "set"), split="test")
 
 
 def test_a_name_that_is_not_on_this_machine_says_what_downloads_it(monkeypatch):

@@ -56,6 +56,19 @@ def test_a_dataset_has_splits_and_pictures_of_its_own(tmp_path):
     assert example.prompt[1] == "3 + 4?"
 
 
+def test_a_dataset_without_splits_is_divided_as_a_file_is(tmp_path):
+    rows = [{"question": f"{n}?", "answer": str(n), "split": None} for n in range(60)]
+    expected = {s: list(table.load(write(tmp_path, rows), split=s)) for s in table.SPLITS}
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "set")
+    for split, examples in expected.items():
+        assert list(table.load(str(tmp_path / "set"), split=split)) == examples, split
+    named = [row | {"split": ("test", "train")[n > 9]} for n, row in enumerate(rows)]
+    datasets.Dataset.from_list(named).save_to_disk(tmp_path / "named")
+    assert len(table.load(str(tmp_path / "named"), split="test")) == 10
+    with pytest.raises(ValueError, match="split is 'dev'; choose from train, validation, test"):
+        table.load(str(tmp_path / "named"), split="dev")
+
+
 def test_a_picture_is_a_path_from_the_table_s_folder(tmp_path):
     Image.new("RGB", (40, 30), (1, 2, 3)).save(tmp_path / "a.png")
     examples = table.load(write(tmp_path, [TRAIN[0] | {"image": "a.png"}, TRAIN[1]]))
