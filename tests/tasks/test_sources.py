@@ -145,7 +145,8 @@ def test_a_source_without_records_is_refused_with_what_was_tried(tmp_path, photo
     with pytest.raises(ValueError, match=r"no records: .*x/x.json is not there; give the folder"):
         list(sources.load_split(str(tmp_path), "x/x.json", "train"))
     saved(tmp_path / "set", photo, str, "train")
-    with pytest.raises(ValueError, match=r"its split 'dev' .ValueError: it has train.* nor is .*x.json there"):
+    complaint = r"its split 'dev' .ValueError: it has train.* nor is .*x.json there"
+    with pytest.raises(ValueError, match=complaint):
         sources.load_split(str(tmp_path / "set"), "x.json", "dev")
     datasets.Dataset.from_list([OFFICIAL]).save_to_disk(tmp_path / "words")
     with pytest.raises(ValueError, match="has no column image; it has question_id, question,"):
