@@ -143,7 +143,8 @@ def _tagged(record: Record, short: bool) -> metrics.Tagged:
                 f"`answer` is {possible[0]!r}: one or more of the letters "
                 f"{LETTERS[: len(options)]} are expected"
             )
-        return metrics.Tagged(tuple(possible), _text(record, "reply"), len(options))
+        texts = () if options is LETTERS else options
+        return metrics.Tagged(tuple(possible), _text(record, "reply"), len(options), texts)
     gold = _text(record, "ground_truth_response")
     gold = gold if short else read_answer(gold) or ""
     return metrics.Tagged((gold,), _text(record, "generated_response"), STUDY_OPTIONS)

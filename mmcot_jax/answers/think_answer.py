@@ -66,12 +66,41 @@ def option_letters(answer: str, options: int) -> frozenset[str]:
     return frozenset(named & set(LETTERS[:options]))
 
 
+def named_options(answer: str, options: Sequence[str]) -> frozenset[str]:
+    """Returns which letters an answer names, as `option_letters`, if the options' texts are known.
+
+    A text after its own letter names nothing more: {B} of "(B) Vitamin C" if that is option B.
+    """
+    quoted = "|".join(
+        rf"\({letter}\)[.:]?\s*{words}|{letter}[.):]\s*{words}"
+        for letter, text in zip(LETTERS, options, strict=False)
+        if (words := r"\s+".join(map(re.escape, text.split())))
+    )
+    answer = answer.translate(HALF_WIDTH)
+    if quoted:
+        pattern = rf"(?<![^\W_])(?:{quoted})(?![^\W_])"
+        answer = re.sub(pattern, _letter_of, answer, flags=re.IGNORECASE)
+    return option_letters(answer, len(options))
+
+
+def _letter_of(quoted: re.Match[str]) -> str:
+    return f"({quoted[0].lstrip('(')[0].upper()})"
+
+
 def normalize(answer: str) -> str:
     """Returns a short answer in lower case, without outer marks and doubled spaces.
 
-    " Two  Dogs." becomes "two dogs".
+    " Two  Dogs." becomes "two dogs". The point of ".5" stays.
     """
-    return " ".join(answer.lower().split()).strip(".,;:!?\"'` ")
+    return _OUTER.sub("", " ".join(answer.lower().split()))
+
+
+_OUTER = re.compile(r"""^(?:[,;:!?"'` ]|\.(?!\d))++|(?<![.,;:!?"'` ])[.,;:!?"'` ]++$""")
+
+
+def right_answers(example: Example) -> tuple[str, ...]:
+    """Returns the right short answers, `extra["possible_answers"]` or the example's answer."""
+    return tuple(example.extra.get("possible_answers", (example.answer,)))
 
 
 def is_correct(answer: str | None, example: Example) -> bool:
@@ -88,8 +117,8 @@ def is_correct(answer: str | None, example: Example) -> bool:
                 f"example {example.id!r} has the answer {example.answer!r} and {len(options)} "
                 "options; give extra['options'] and the letters of one or more of them"
             )
-        return answer is not None and option_letters(answer, len(options)) == right
-    possible = example.extra.get("possible_answers", (example.answer,))
+        return answer is not None and named_options(answer, options) == right
+    possible = right_answers(example)
     right = {normalize(one) for one in possible} - {""}
     if not right:
         raise ValueError(f"example {example.id!r} has no answer: {list(possible)!r}; give one")

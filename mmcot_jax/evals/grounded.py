@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmcot_jax.answers.think_answer import is_correct, normalize, read_answer, read_thought
+from mmcot_jax.answers.think_answer import (
+    is_correct,
+    normalize,
+    read_answer,
+    read_thought,
+    right_answers,
+)
 from mmcot_jax.boxes import parse
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Answered, Example
@@ -16,19 +22,16 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     {"accuracy", "n"}}}`. Answers are in percent, boxes and kinds 0..1. "boxes" and "kinds" are
     there if questions have some.
     """
-    options = answered[0].example.extra["options"]
+    options = answered[0].example.extra.get("options", ())
     metric = "multiple_choice" if options else "short_answer"
     score = metrics.multiple_choice if options else metrics.short_answer
-    tagged = [
-        metrics.Tagged(_gold(a.example), a.reply.text, len(a.example.extra["options"]))
-        for a in answered
-    ]
+    tagged = [_tagged(a.example, a.reply.text) for a in answered]
     pooled = {parser: score(tagged, parser) for parser in metrics.LETTER_PARSERS}
     verdicts = correct(answered)
     results: dict[str, Any] = {
         metric: {parser: scored.scores for parser, scored in pooled.items()},
         "boxes": metrics.boxes(
-            [a.example.extra["boxes"] for a in answered], [a.reply.text for a in answered]
+            [a.example.extra.get("boxes", ()) for a in answered], [a.reply.text for a in answered]
         ),
         "kinds": _by_kind([a.example.extra.get("kind") for a in answered], verdicts),
     }
@@ -50,9 +53,10 @@ def answers(answered: Sequence[Answered]) -> tuple[str | None, ...]:
     return tuple(None if text is None else normalize(text) for text in read)
 
 
-def _gold(example: Example) -> tuple[str, ...]:
-    extra = example.extra
-    return (example.answer,) if extra["options"] else tuple(extra["possible_answers"])
+def _tagged(example: Example, reply: str) -> metrics.Tagged:
+    options = tuple(example.extra.get("options", ()))
+    gold = (example.answer,) if options else right_answers(example)
+    return metrics.Tagged(gold, reply, len(options), options)
 
 
 def _by_kind(kinds: Sequence[str | int | float | None], verdicts: Sequence[bool]) -> dict[str, Any]:
@@ -72,9 +76,9 @@ def row(answered: Answered, read: Sequence[str], verdict: bool) -> dict[str, Any
         "kind": extra.get("kind"),
         "prompt": answered.prompt,
         "reply": text,
-        "options": list(extra["options"]),
+        "options": list(extra.get("options", ())),
         "answer": example.answer,
-        "possible_answers": list(extra["possible_answers"]),
+        "possible_answers": list(right_answers(example)),
         "answers": list(read),
         "correct": verdict,
         **boxes_of(example, text),

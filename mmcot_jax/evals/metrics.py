@@ -110,6 +110,8 @@ class Tagged(NamedTuple):
     reply: str
     options: int = len(LETTERS)
     """Number of options; letters beyond it are none."""
+    texts: tuple[str, ...] = ()
+    """The options, where they are known: a reply may quote one after its letter."""
 
 
 class Pooled(NamedTuple):
@@ -124,11 +126,17 @@ class Pooled(NamedTuple):
     "precision", "recall" and "f1_score": the study's names."""
 
 
-LETTER_PARSERS: dict[str, Callable[[str, int], frozenset[str]]] = {
-    "strict": think_answer.option_letters,
+def _named(answer: str, row: Tagged) -> frozenset[str]:
+    if row.texts:
+        return think_answer.named_options(answer, row.texts)
+    return think_answer.option_letters(answer, row.options)
+
+
+LETTER_PARSERS: dict[str, Callable[[str, Tagged], frozenset[str]]] = {
+    "strict": _named,
     "reference": lambda answer, _: frozenset(re.findall(r"[A-D]|\(\d++\)", answer)),
 }
-"""(answer, number of options) -> letters, by parser: the study reads A to D, also inside words."""
+"""(answer, its row) -> letters, by parser: the study reads A to D, also inside words."""
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
     "strict": think_answer.normalize,
@@ -145,8 +153,8 @@ def multiple_choice(rows: Sequence[Tagged], parser: str = "strict") -> Pooled:
     """
     check_choice("parser", parser, LETTER_PARSERS)
     letters = LETTER_PARSERS[parser]
-    gold = [letters(row.gold[0], row.options) for row in rows]
-    found = [letters(think_answer.read_answer(row.reply) or "", row.options) for row in rows]
+    gold = [letters(row.gold[0], row) for row in rows]
+    found = [letters(think_answer.read_answer(row.reply) or "", row) for row in rows]
     return _pool(gold, found, "exam_score")
 
 

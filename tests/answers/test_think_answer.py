@@ -3,6 +3,8 @@
 import pytest
 
 from mmcot_jax.answers import think_answer
+from mmcot_jax.evals import metrics
+from mmcot_jax.example import Example
 
 
 def test_the_first_closed_block_is_read():
@@ -67,6 +69,46 @@ def test_a_letter_beyond_the_options_is_none():
     assert think_answer.option_letters("Option I", 4) == frozenset()
     assert think_answer.option_letters("Option I", 9) == {"I"}
     assert think_answer.option_letters("I think C", 9) == {"C"}
+
+
+SAMPLES = ("neither; both are as warm", "sample A", "sample B")
+
+
+@pytest.mark.parametrize(
+    ("answer", "letters"),
+    [
+        ("B. sample A", "B"),
+        ("(b) Sample  A.", "B"),
+        ("B: sample A", "B"),
+        ("The answer is (B) sample A", "B"),
+        ("B) sample A, (C) sample B", "BC"),
+        ("A. sample B", "AB"),  # another option's text
+        ("B. sample AB", "B"),
+        ("sample A", "A"),
+    ],
+)
+def test_an_option_s_text_after_its_letter_names_no_other(answer, letters):
+    assert think_answer.named_options(answer, SAMPLES) == frozenset(letters)
+    text, extra = f"<answer>{answer}</answer>", {"options": SAMPLES}
+    right = think_answer.is_correct(answer, Example("", ("",), "B", extra=extra))
+    scored = metrics.multiple_choice([metrics.Tagged(("B",), text, 3, SAMPLES)])
+    assert scored.correct == (right,) == (letters == "B",)
+
+
+def test_options_with_marks_are_read_as_they_are():
+    assert think_answer.named_options("A. (x+y)*", ("(x+y)*", "")) == {"A"}
+    assert think_answer.named_options("B.", ("A", "")) == {"B"}
+
+
+def test_the_point_of_a_decimal_is_no_outer_mark():
+    assert [think_answer.normalize(x) for x in (".5", "..5.", ". a.", "...")] == [
+        ".5",
+        ".5",
+        "a",
+        "",
+    ]
+    example = Example("", ("",), ".5")
+    assert think_answer.is_correct(".5", example) and not think_answer.is_correct("5", example)
 
 
 def test_blocks_are_read_as_the_pattern_finds_them():

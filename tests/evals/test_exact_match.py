@@ -62,6 +62,12 @@ def test_a_choice_by_its_letter_or_its_text(answer, right):
     assert exact_match.is_right_choice(answer, ("B",), ("blue", "red")) is right
 
 
+def test_a_choice_whose_text_names_another_letter():
+    choices = ("neither", "sample A", "sample B")
+    assert exact_match.is_right_choice("C. sample B", ("C",), choices)
+    assert not exact_match.is_right_choice("C. sample B", ("B",), choices)
+
+
 def test_several_right_letters():
     assert exact_match.is_right_choice("B, A", ("A", "B"), ("blue", "red", "green"))
     assert not exact_match.is_right_choice("A", ("A", "B"), ("blue", "red", "green"))

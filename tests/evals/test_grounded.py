@@ -69,6 +69,14 @@ def test_short_answers_and_questions_without_boxes_or_kinds():
     assert [row["correct"] for row in kept] == [True, False]
 
 
+def test_a_task_of_one_s_own_needs_no_extra():
+    example = Example("own/1", ("2 + 2?",), "4")
+    rows = [Answered(example, Reply(("<answer>4</answer>",)), "2 + 2?", 5, True)]
+    results, (row,) = grounded.summarize(rows)
+    assert results["short_answer"]["strict"]["accuracy"] == 100.0 and "boxes" not in results
+    assert (row["options"], row["possible_answers"], row["correct"]) == ([], ["4"], True)
+
+
 @pytest.mark.parametrize(("metric", "options"), [("mcq", ("x", "y")), ("short_answer", ())])
 def test_stored_rows_are_scored_to_the_same_numbers(tmp_path, capsys, metric, options):
     texts = (RIGHT, "<answer>2</answer>", "<answer>B</answer>")
