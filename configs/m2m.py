@@ -77,7 +77,7 @@ def full() -> ConfigDict:
             "tokenizer": "",
             "vqgan_weights": "",
             "preprocess": "native",
-            "context": 6144,
+            "context": 6272,  # a prompt of 1,152 and a completion of 5,120
             "draws": True,
             "decoder": {
                 "vocab": 65536,

@@ -397,6 +397,7 @@ def smol() -> ConfigDict:
     )
     config.eval.update({"max_completion_length": 48, "top_k": 0, "length_multiple": 16})
     config.eval.data.split = "validation"
+    config.plan = base.shapes(448, 0, 512, 0)
     return config
 
 

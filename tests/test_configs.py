@@ -1,6 +1,7 @@
 """Every preset of every config builds; the full-size ones have the study's adapters."""
 
 import pathlib
+import runpy
 
 import jax
 import pytest
@@ -8,9 +9,11 @@ from clu.parameter_overview import count_parameters
 
 from assets import make_chameleon_vqgan as fit
 from mmcot_jax import config, models, stages, tasks
+from mmcot_jax.train import preflight
 from mmcot_jax.train.objective import from_config
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+CHAMELEON = f"model.tokenizer={models.__path__[0]}/chameleon/tiny_tokenizer.json"
 
 
 @pytest.mark.parametrize("preset", ["7b", "7b-text", "tiny", "tiny-text", "tiny-few-chains"])
@@ -37,7 +40,7 @@ def test_the_default_is_anole_7b_with_the_studys_settings():
 def test_the_7b_has_the_studys_4194304_trained_weights():
     c = config.load(
         f"{CONFIGS}/m2m.py:7b",
-        [f"model.tokenizer={models.__path__[0]}/chameleon/tiny_tokenizer.json"],
+        [CHAMELEON],
     )
     backbone = models.get("chameleon").build(c.model.to_dict())
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
@@ -47,6 +50,24 @@ def test_the_7b_has_the_studys_4194304_trained_weights():
 def test_tinys_vqgan_is_the_fitted_one():
     c = config.load(f"{CONFIGS}/m2m.py:tiny")
     assert fit.TINY == fit.TINY._replace(**c.model.vqgan)
+
+
+@pytest.mark.parametrize("name", ["m2m", "m2t", "t2m"])
+def test_the_longest_prompt_of_a_preset_leaves_room_for_its_completion(name):
+    for preset in runpy.run_path(f"{CONFIGS}/{name}.py")["PRESETS"]:
+        c = config.load(f"{CONFIGS}/{name}.py:{preset}")
+        most = max(c[group].max_completion_length for group in ("grpo", "eval"))
+        assert c.plan.prompt_tokens + most <= c.model.context, preset
+
+
+def test_the_prompt_of_a_512_pixel_puzzle_leaves_room_for_a_completion_of_the_7b():
+    c = config.load(f"{CONFIGS}/m2m.py:7b", [CHAMELEON])
+    renderer = models.get("chameleon").build(c.model.to_dict()).renderer
+    kinds = ("rectangle_height_number", "color_overlap_squares")  # all that this tokenizer spells
+    for example in tasks.get("puzzlevqa").stream(kinds, count=1, size=512, chain="none"):
+        length = len(renderer.prompt(example).tokens)
+        assert 1026 < length <= c.plan.prompt_tokens
+        preflight.check_prompt(renderer.prompt(example), c.model.context, 5120)
 
 
 TOKENIZER = f"model.tokenizer={models.__path__[0]}/qwen25vl/tiny_tokenizer.json"
