@@ -6,13 +6,14 @@ every value that was another one before: {"key", "from", "to", "at": {"stage", "
 
 import datetime
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmcot_jax import config, errors, options
+from mmcot_jax import ckpt, config, errors, options
 from mmcot_jax.config import Tree
 
 FILE = "config.json"
@@ -173,10 +174,25 @@ def _check_duration(workdir: pathlib.Path, c: ConfigDict, stage: str) -> None:
             f"{key} is {value!r}, which changes the length of {stage}, but {begun[0]} has begun "
             f"from its end: give another --workdir, or remove {workdir}/checkpoints/{begun[0]}*"
         )
-    if option == "max_steps" and (done := _saved(workdir, stage)) > value:
+    done = _saved(workdir, stage)
+    if option == "max_steps" and done > value:
         raise ValueError(
             f"{key} is {value}, but {workdir} has {done} steps of {stage}: give {done} or more"
         )
+    if option == "num_train_epochs" and (epoch := _epoch_steps(workdir, stage, done)):
+        if done > math.ceil(value * epoch):
+            raise ValueError(
+                f"{key} is {value}, of {epoch} steps each, but {workdir} has {done} steps of "
+                f"{stage}: give {math.ceil(done / epoch)} or more"
+            )
+
+
+def _epoch_steps(workdir: pathlib.Path, stage: str, step: int) -> int:
+    """Returns the steps of an epoch that a checkpoint has written down; 0 if it does not say."""
+    try:
+        return int(ckpt.read_data(workdir / "checkpoints" / stage, step).get("epoch_steps", 0))
+    except (OSError, ValueError):  # none, or a damaged one: the stage's start passes over it
+        return 0
 
 
 def _position(workdir: pathlib.Path, c: ConfigDict) -> dict[str, Any]:
