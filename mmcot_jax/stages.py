@@ -24,8 +24,6 @@ from mmcot_jax.rollout import encode
 from mmcot_jax.train import grpo, loop, policy, preflight, sft
 from mmcot_jax.types import Variables
 
-Render = Callable[[Example], Row]
-
 
 def check(c: ConfigDict) -> None:
     """Checks the parts of a config that need neither devices nor files.
@@ -39,7 +37,7 @@ def check(c: ConfigDict) -> None:
             f"eval.sets has {taken[0]!r}, a name of another group of results.json; "
             "give the set another name"
         )
-    groups = [c.data.get(group, {}) for group in ("train", "grpo")]
+    groups = [c.data.get(group) or {} for group in ("train", "grpo")]
     for name in {task_name(c, options): None for options in (*groups, *eval_sets(c).values())}:
         evaluator(tasks.get(name))
     for stage, group in (("sft", "train"), ("grpo", "grpo")):
@@ -85,7 +83,7 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
     if "grpo" in c.stages:
         options = c.grpo.to_dict()
         preflight.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
-    if is_evaluated(c):
+    if is_evaluated(c) or ("grpo" in c.stages and c.grpo.eval_steps):
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
 
 
@@ -148,9 +146,17 @@ class Run:
         return tasks.resolve(task_name(self.c, options), {**options, **changes}, shared)
 
     def load(self, options: Tree, **changes: Any) -> Sequence[Example]:
-        """Examples of a group of `data`, or of a set of the evaluation."""
+        """Examples of a group of `data`, or of a set of the evaluation.
+
+        Raises:
+            ValueError: as `tasks.resolve`, the task's `load` and `tasks.check_example`.
+        """
         task, given = self.resolve_task(options, **changes)
-        return task.load(**given)
+        examples = task.load(**given)
+        if len(examples):
+            first = getattr(examples, "sized", examples.__getitem__)  # without reading a picture
+            tasks.check_example(first(0))
+        return examples
 
     def _eval_options(self) -> Iterator[tuple[str, ModuleType, Tree]]:
         """Name, task and options of each set of the evaluation."""
@@ -165,8 +171,8 @@ class Run:
         """The evaluation's sets, checked against the context before any training."""
         found = {}
         for name, task, options in self._eval_options() if is_evaluated(self.c) else ():
-            rows = self._render(self.load(options), self.backbone.renderer.prompt)
-            found[name] = EvalSet(rows.examples, evaluator(task))
+            examples = self._prompts("eval", self.load(options)).examples
+            found[name] = EvalSet(examples, evaluator(task))
         return found
 
     def check_first_rows(self, stage: str) -> None:
@@ -176,16 +182,16 @@ class Run:
             ValueError: a row does not fit in the context, no row of SFT has a chain, or as the
                 task's `stream`.
         """
-        c, renderer = self.c, self.backbone.renderer
+        c = self.c
         if stage in DATA and is_trained(c, self.workdir, stage):
             return
         if stage == "sft" and c.data.store:
             self.train_rows()
             return
         render = {
-            "sft": self._checked(renderer.supervise),
-            "grpo": self._grpo_prompt,
-            "eval": self._checked(renderer.prompt),
+            "sft": self._supervise,
+            "grpo": partial(self._prompt, "grpo"),
+            "eval": partial(self._prompt, "eval"),
         }[stage]
         sets = {"sft": [c.data.get("train")], "grpo": [c.data.get("grpo")]}
         for options in sets.get(stage) or [options for *_, options in self._eval_options()]:
@@ -194,13 +200,13 @@ class Run:
             if stage == "sft":
                 preflight.check_taught(rows)
 
-    def _render(self, examples: Sequence[Example], render: Render) -> data.Rendered:
-        """Rows that are rendered when they are used, and fit in the context."""
-        return data.Rendered(examples, self._checked(render), self._leave_out())
+    def _supervise(self, example: Example) -> Row:
+        """Renders a row that fits in the context; raises `TooLong` for others."""
+        return encode.check_length(self.backbone.renderer.supervise(example), self.backbone.context)
 
-    def _checked(self, render: Render) -> Render:
-        """Renders rows that fit in the context; raises `TooLong` for others."""
-        return lambda example: encode.check_length(render(example), self.backbone.context)
+    def _prompts(self, group: str, examples: Sequence[Example]) -> data.Rendered:
+        """Prompts that are rendered when they are used, with room for a completion of a group."""
+        return data.Rendered(examples, partial(self._prompt, group), self._leave_out())
 
     def _leave_out(self) -> Callable[[Sequence[errors.TooLong], int], None] | None:
         """What leaves rows out that are too long; None if they are refused."""
@@ -252,7 +258,7 @@ class Run:
 
             return store.open(self.c.data.store, fingerprint(self.c))
         if self._is_read_without_weights():
-            return self._render(self.load(self.c.data.train), self.backbone.renderer.supervise)
+            return data.Rendered(self.load(self.c.data.train), self._supervise, self._leave_out())
         return data.Rows(list(self.encoded_rows()))
 
     def _is_read_without_weights(self) -> bool:
@@ -263,7 +269,7 @@ class Run:
     def _supervised_rows(self) -> Iterator[data.Row]:
         """Streams the training split, rendered; faults of its source are raised at the call."""
         task, options = self.resolve_task(self.c.data.train)
-        render = self._checked(self.backbone.renderer.supervise)
+        render = self._supervise
         return encode.render_stream(task.stream(**options), render, self._leave_out())
 
     def encoded_rows(self) -> Iterator[data.Row]:
@@ -272,17 +278,25 @@ class Run:
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 
-    def _grpo_prompt(self, example: Example) -> Row:
-        """Renders a prompt that leaves room for a completion; raises `TooLong` for others."""
-        row, most = self.backbone.renderer.prompt(example), self.c.grpo.max_completion_length
-        return preflight.check_prompt(row, self.backbone.context, most)
+    def _prompt(self, group: str, example: Example) -> Row:
+        """Renders a prompt that leaves room for a completion of a group of the config.
+
+        Raises:
+            TooLong: it leaves none.
+        """
+        row, most = self.backbone.renderer.prompt(example), self.c[group].max_completion_length
+        return preflight.check_prompt(row, self.backbone.context, most, group)
 
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         # the evaluation's few rows first: their faults are found before all prompts are rendered
         assess = self._assess_policy() if self.c.grpo.eval_steps else None
-        rows = data.Rendered(self.load(self.c.data.grpo), self._grpo_prompt, self._leave_out())
-        data.check_batch(len(rows), self.c.grpo.prompts_per_step)
+        rows, size = (
+            self._prompts("grpo", self.load(self.c.data.grpo)),
+            self.c.grpo.prompts_per_step,
+        )
+        data.check_batch(len(rows), size)
+        loop.total_steps(self.c.grpo.to_dict(), len(rows) // size)
         return grpo.Questions(rows, assess)
 
     def _assess_policy(self) -> grpo.Assess:
@@ -291,7 +305,7 @@ class Run:
         task = tasks.get(task_name(c, options))
         shown = {k: v for k, v in options.items() if k not in task.COSMETIC_OPTIONS}
         held_out = self.load(shown, split="validation", count=c.grpo.eval_count)
-        held_out = self._render(held_out, self.backbone.renderer.prompt).examples
+        held_out = self._prompts("eval", held_out).examples
         return partial(
             evaluation.assess,
             self.backbone,

@@ -3,7 +3,7 @@
 import itertools
 import json
 import pathlib
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mmcot_jax import config, stages, store, tasks
+from mmcot_jax import mesh as meshes
 from mmcot_jax.boxes import Sight
 from mmcot_jax.ckpt import write_manifest
 from mmcot_jax.evals import evaluate
-from mmcot_jax.example import Row
+from mmcot_jax.example import Example, Row
 from mmcot_jax.tasks import shapes
 
 M2T = f"{pathlib.Path(__file__).parents[1]}/configs/m2t.py:tiny"
@@ -66,6 +67,38 @@ def test_a_group_may_name_its_task_and_shares_what_is_done_with_bad_records():
 def test_an_option_that_the_task_does_not_have_is_refused_with_those_it_has():
     with pytest.raises(ValueError, match="task 'shapes' has no option source; it has boxes, count"):
         run_of().resolve_task({"source": "data"})
+
+
+def test_an_option_that_only_one_of_load_and_stream_takes_is_refused(monkeypatch):
+    own = ModuleType("own")
+    own.load, own.stream = lambda count, seed=0: [], lambda count: iter(())
+    monkeypatch.setattr(tasks, "get", lambda name: own)
+    assert tasks.resolve("own.py", {"count": 1}, {"sight": SIGHT}) == (own, {"count": 1})
+    with pytest.raises(ValueError, match=r"stream of task 'own.py' does not take seed; let its"):
+        tasks.resolve("own.py", {"count": 1, "seed": 1}, {})
+    own.stream = lambda **options: iter(())
+    assert tasks.resolve("own.py", {"count": 1, "seed": 1}, {})[1] == {"count": 1, "seed": 1}
+    with pytest.raises(ValueError, match=r"load of task 'own.py' does not take split; let its"):
+        tasks.resolve("own.py", {"count": 1, "split": "test"}, {})
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (
+            Example("q", "USER: 2 + 2?", "4"),
+            r"'q' has the text 'USER: 2 .* as its prompt; give a tu",
+        ),
+        (Example("q", ("?",), "4", "four"), r"as its rationale; give a tuple, \('four',\)"),
+        (Example("q", ("?",), "a", extra={"options": "abc"}), "'abc' as its options"),
+        (Example("q", ("?",), "y", extra={"possible_answers": "yes"}), "as its possible_answers"),
+        (Example("q", ("?",), 4), "has the answer 4, of type int; give a text"),
+    ],
+)
+def test_an_example_of_wrong_types_is_refused_when_it_is_loaded(monkeypatch, example, message):
+    monkeypatch.setattr(tasks.get("shapes"), "load", lambda **options: [example])
+    with pytest.raises(ValueError, match=message):
+        run_of().load({"count": 1, "kinds": ("count",)})
 
 
 def test_an_evaluation_asks_its_sets_or_its_data():
@@ -187,7 +220,7 @@ def test_data_is_read_before_the_first_stage_unless_its_stage_is_finished(
     tmp_path, reads, overrides, step, read
 ):
     saved(tmp_path, "grpo", step, epoch_steps=3, total_steps=6)
-    stages.Run(config.load(M2T, ["stages=sft,grpo", *overrides]), tmp_path)
+    stages.Run(config.load(M2T, ["stages=sft,grpo", "eval.batch_size=8", *overrides]), tmp_path)
     assert reads == read
 
 
@@ -195,14 +228,53 @@ def test_data_of_a_damaged_checkpoint_is_read(tmp_path, reads):
     saved(tmp_path, "grpo", 4, epoch_steps=3, total_steps=6)
     saved(tmp_path, "grpo", 6, epoch_steps=3, total_steps=6)
     (tmp_path / "checkpoints/grpo/6/data/metadata").write_text("")
-    stages.Run(config.load(M2T, ["stages=sft,grpo", "grpo.max_steps=6"]), tmp_path)
+    longer = ["stages=sft,grpo", "grpo.max_steps=6", "eval.batch_size=8"]
+    stages.Run(config.load(M2T, longer), tmp_path)
     assert reads == ["grpo"]
 
 
 def test_a_prompt_without_room_for_its_completion_is_refused_before_the_first_stage(tmp_path):
-    few = ["data.grpo.count=8", "stages=sft,grpo", "grpo.max_completion_length=250"]
+    few = ["data.grpo.count=8", "eval.batch_size=8"]
+    short = ["stages=sft,grpo", "grpo.max_completion_length=250"]
     with pytest.raises(ValueError, match=r"record .* has a prompt of \d+ tokens; .* leaves 6"):
-        stages.Run(config.load(M2T, few), tmp_path)
+        stages.Run(config.load(M2T, [*few, *short]), tmp_path)
+    short = ["stages=sft,eval", "eval.max_completion_length=250"]
+    with pytest.raises(ValueError, match=r"less eval.max_completion_length 250 leaves 6"):
+        stages.Run(config.load(M2T, [*few, *short]), tmp_path)
+
+
+def test_what_grpo_evaluates_with_is_checked_before_the_first_stage():
+    assessed = ["stages=sft,grpo", "grpo.eval_steps=1"]
+    with pytest.raises(
+        ValueError, match=r"eval.max_completion_length is 256 and model.context 256"
+    ):
+        stages.check(config.load(M2T, [*assessed, "eval.max_completion_length=256"]))
+    mesh = meshes.make(fsdp=8, data=1)
+    odd = ["sft.batch_size=8", "grpo.prompts_per_step=8", "eval.batch_size=63"]
+    stages.check_batches(
+        config.load(M2T, ["stages=sft,grpo", "grpo.eval_steps=0", *odd]), mesh, mesh
+    )
+    with pytest.raises(ValueError, match=r"eval.batch_size is 63, no multiple of"):
+        stages.check_batches(config.load(M2T, [*assessed, *odd]), mesh, mesh)
+
+
+def test_an_only_update_that_a_warm_up_voids_is_refused_before_the_first_stage(tmp_path):
+    one = ["stages=sft,grpo", "grpo.lr_scheduler_type=linear", "grpo.warmup_steps=0.1"]
+    with pytest.raises(ValueError, match=r"only update would change nothing: grpo.warmup_steps is"):
+        stages.check(config.load(M2T, [*one, "grpo.max_steps=1"]))
+    few = ["data.grpo.count=8", "grpo.prompts_per_step=8", "grpo.num_train_epochs=1"]
+    few += ["eval.batch_size=8"]
+    made = config.load(M2T, [*one, *few, "grpo.max_steps=-1"])
+    with pytest.raises(ValueError, match=r"only update would change nothing: warmup_steps is 0.1"):
+        stages.Run(made, tmp_path)
+
+
+def test_a_group_of_data_that_no_stage_needs_may_be_none():
+    made = config.load(M2T, ["stages=sft,eval"])
+    with made.unlocked():
+        del made.data["grpo"]
+        made.data.grpo = None
+    stages.check(made)
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,10 @@ def check(c: ConfigDict | Mapping[str, Any]) -> None:
         if stage in stages:
             _check_schedule(stage, c[stage])
             _check_trained(stage, c[stage]["what"], c["model"])
-    for group in ("grpo", "eval"):
-        if group in stages:
-            _check_completions(group, c[group], c["model"])
+    answering = ["grpo"] * ("grpo" in stages)
+    answering += ["eval"] * ("eval" in stages or bool(answering and c["grpo"]["eval_steps"]))
+    for group in answering:
+        _check_completions(group, c[group], c["model"])
     if not own_backbone:
         check_decoder(c["model"]["decoder"])
         lora_targets(c["model"]["lora"]["targets"])
@@ -195,11 +196,26 @@ def _check_schedule(stage: str, c: Mapping[str, Any]) -> None:
             f"{stage}.num_train_epochs {c['num_train_epochs']}; give either a number above 0, or "
             f"leave {stage} out of stages"
         )
+    check_updates(c, max(c["max_steps"], 0), stage)
     if c["lr_scheduler_type"] == "constant" and c["warmup_steps"]:
         raise ValueError(
             f"{stage}.lr_scheduler_type is 'constant', which has no warm-up, and "
             f"{stage}.warmup_steps is {c['warmup_steps']}; set {stage}.lr_scheduler_type="
             f"constant_with_warmup, or {stage}.warmup_steps=0"
+        )
+
+
+def check_updates(c: Mapping[str, Any], steps: int, stage: str = "") -> None:
+    """Checks that so many steps of a stage change the weights.
+
+    Raises:
+        ValueError: their only update has the warm-up's first learning rate, 0.
+    """
+    key = f"{stage}.warmup_steps" if stage else "warmup_steps"
+    if steps * c.get("num_iterations", 1) == 1 and c["warmup_steps"]:
+        raise ValueError(
+            f"the only update would change nothing: {key} is {c['warmup_steps']}, and a warm-up "
+            f"begins with the learning rate 0; set {key}=0, or take more steps"
         )
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmcot_jax import modules
+from mmcot_jax.example import Example
 
 ConfigGroup = Mapping[str, Any] | ConfigDict
 """Options, as a config or as a dict."""
@@ -52,7 +53,8 @@ def resolve(
     dropped. A task whose `stream` takes `**options` has every option.
 
     Raises:
-        ValueError: as `get`, an option that the task does not have, or one that it needs.
+        ValueError: as `get`, an option that the task does not have, or one that it needs; an option
+            that only one of `load` and `stream` takes.
     """
     task = get(name)
     given = {option: value for option, value in options.items() if option != "task"}
@@ -64,13 +66,50 @@ def resolve(
         raise ValueError(
             f"task {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
+    given |= {x: v for x, v in shared.items() if v is not None and x in known}
+    for function, parameters in (("load", of_load), ("stream", of_stream)):
+        alone = given.keys() - {p.name for p in parameters}
+        if alone and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            raise ValueError(
+                f"{function} of task {name!r} does not take {', '.join(sorted(alone))}; let its "
+                "load and stream take the same options"
+            )
     required = {p.name for p in (*of_load, *of_stream) if p.default is p.empty and p.name in known}
     if missing := required - given.keys():
         raise ValueError(
             f"task {name!r} needs {', '.join(sorted(missing))}, and the config gives it "
             f"{', '.join(given) or 'no option'}; add it to the group of the task"
         )
-    return task, given | {x: v for x, v in shared.items() if v is not None and x in known}
+    return task, given
+
+
+def check_example(example: Example) -> None:
+    """Checks the types of an example, such as that of a task of one's own.
+
+    Raises:
+        ValueError: an answer that is no text, or a text where a tuple is expected, whose characters
+            would be taken for its members.
+    """
+    if not isinstance(example.answer, str):
+        raise ValueError(
+            f"example {example.id!r} has the answer {example.answer!r:.60}, of type "
+            f"{type(example.answer).__name__}; give a text"
+        )
+    members = {name: example.extra[name] for name in _SEQUENCES if name in example.extra}
+    for name, value in {
+        "prompt": example.prompt,
+        "rationale": example.rationale,
+        **members,
+    }.items():
+        if isinstance(value, str):
+            raise ValueError(
+                f"example {example.id!r} has the text {value!r:.60} as its {name}; give a tuple, "
+                f"({value!r:.20},)"
+            )
+
+
+_SEQUENCES = ("options", "possible_answers", "boxes")
+"""What the judges read in `extra`."""
 
 
 def training_sets(data: ConfigGroup, name: str) -> list[ConfigGroup]:

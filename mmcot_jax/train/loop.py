@@ -18,6 +18,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.ckpt import Checkpoints
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.log import Log
+from mmcot_jax.options import check_updates
 from mmcot_jax.train import step as steps
 from mmcot_jax.types import TrainState, Variables
 
@@ -97,12 +98,7 @@ def total_steps(c: Mapping[str, Any], epoch_steps: int) -> int:
             f"there is no step to take: max_steps is {most} and num_train_epochs {epochs}, of "
             f"{epoch_steps} steps each; give either a number above 0"
         )
-    updates = total * c.get("num_iterations", 1)
-    if updates == 1 and c["warmup_steps"]:
-        raise ValueError(
-            f"the only update would change nothing: warmup_steps is {c['warmup_steps']}, and a "
-            "warm-up begins with the learning rate 0; set warmup_steps=0, or take more steps"
-        )
+    check_updates(c, total)
     return total
 
 

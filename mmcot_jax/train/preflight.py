@@ -119,8 +119,8 @@ def check_room(rows: data.Source, context: int, max_completion_length: int) -> N
         check_prompt(rows[longest], context, max_completion_length)
 
 
-def check_prompt(row: Row, context: int, max_completion_length: int) -> Row:
-    """Returns the prompt.
+def check_prompt(row: Row, context: int, max_completion_length: int, group: str = "grpo") -> Row:
+    """Returns the prompt; `group` is that of the config which has the completion's length.
 
     Raises:
         TooLong: it and a completion do not fit in the model's context.
@@ -128,9 +128,9 @@ def check_prompt(row: Row, context: int, max_completion_length: int) -> Row:
     room = context - max_completion_length
     if len(row.tokens) > room:
         raise TooLong(
-            f"record {row.id!r} has a prompt of {len(row.tokens)} tokens; the "
-            f"model's context of {context} less grpo.max_completion_length {max_completion_length} "
-            f"leaves {room}: shorten it, or lower that"
+            f"record {row.id!r} has a prompt of {len(row.tokens)} tokens; the model's context of "
+            f"{context} less {group}.max_completion_length {max_completion_length} leaves {room}: "
+            "shorten it, or lower that"
         )
     return row
 
