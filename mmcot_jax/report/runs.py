@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mmcot_jax import textfile
 from mmcot_jax.errors import check_choice
 from mmcot_jax.evals.table import read_series
+from mmcot_jax.rewards import columns_of
 
 POINTS = 1000
 """A curve has at most so many: a longer one is thinned evenly, and keeps its last point."""
@@ -215,9 +216,10 @@ def _step(file: pathlib.Path) -> int | None:
 
 
 def _reward_weights(config: Mapping[str, Any]) -> dict[str, float]:
+    """Weights of the rewards by their columns in the completions."""
     group = config.get("grpo") or {}
     names, weights = group.get("reward_funcs", ()), group.get("reward_weights", ())
-    return dict(zip(names, weights or [1.0] * len(names), strict=False))
+    return dict(zip(columns_of(names), weights or [1.0] * len(names), strict=False))
 
 
 def _chain(
@@ -254,27 +256,15 @@ def _paths(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ..
 
 def _reward(record: Mapping[str, Any], weights: Mapping[str, float]) -> float | None:
     """The weighted sum of the rewards, where the record has them."""
-    given = [
-        weight * record[column]
-        for name, weight in weights.items()
-        for column in _columns(name)
-        if _is_number(record.get(column))
-    ]
+    given = [w * record[name] for name, w in weights.items() if _is_number(record.get(name))]
     return sum(given) if given and "advantage" in record else None
-
-
-def _columns(name: str) -> list[str]:
-    """Names under which a reward's column may be written; the first that a record has counts."""
-    return list(dict.fromkeys((name, name.rpartition(":")[2])))
 
 
 def _correct(record: Mapping[str, Any], weights: Mapping[str, float]) -> bool | None:
     """What the evaluation says, or in training the first reward: right from 1 on, wrong at 0."""
     if "correct" in record:
         return record["correct"] if record["correct"] in (True, False) else None
-    first = next(
-        (record[c] for name in list(weights)[:1] for c in _columns(name) if c in record), None
-    )
+    first = record.get(next(iter(weights), ""))
     return first >= 1 if _is_number(first) and (first >= 1 or first <= 0) else None
 
 

@@ -208,7 +208,7 @@ def _columns(examples: Sequence[Example]) -> dict[str, list[Any]]:
     names = {name: None for example in examples for name in example.extra}
     columns = {name: [example.extra.get(name) for example in examples] for name in names}
     answers = [example.answer for example in examples]
-    return {"solution": answers} | columns | {"id": [e.id for e in examples], "answer": answers}
+    return {"id": [e.id for e in examples], "solution": answers} | columns | {"answer": answers}
 
 
 def _images(samples: Samples) -> dict[str, list[Any]]:

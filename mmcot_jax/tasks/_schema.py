@@ -78,9 +78,11 @@ def is_whole(value: str) -> bool:
 
 
 def text_or_number(value: Any, name: str) -> str:
-    """Reads text, or a number as its text."""
+    """Reads text, or a finite number of any size as its text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(number(value, name))
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _wrong(value, name, "a number")
+        return str(value)
     return text(value, name)
 
 

@@ -179,6 +179,11 @@ def _record(
             f"has the column {taken[0]}, a name of what the judge reads; rename it",
             f"with the column {taken[0]}",
         )
+    if picture is None and row.fields.get("images") is not None:
+        raise BadRecord(
+            "has the column images and no image; a question has one picture, in the column image",
+            "with the column images",
+        )
     records.check_answers((found["answer"],))
     return Record(
         id=id,

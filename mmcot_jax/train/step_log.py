@@ -21,16 +21,11 @@ from mmcot_jax.boxes import Space
 from mmcot_jax.evals.grounded import boxes_of
 from mmcot_jax.example import Example, Question, Reply
 from mmcot_jax.log import completions_table, write_completions, write_text
-from mmcot_jax.rewards import short_names
+from mmcot_jax.rewards import COLUMNS, columns_of, free_name, short_names
 from mmcot_jax.rewards.results import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.types import Backbone
 
-COLUMNS = ("id", "prompt", "reply", "answer", "advantage", "tokens", "ended", "pictures",
-           "prompt_pictures", "space", "boxes", "gold_boxes")  # fmt: skip
-"""Columns of the completions that are no rewards."""
-IMAGE_ADVANTAGE = "image_advantage"
-"""Another one, with `image_reward_funcs`."""
 METRICS = ("stage", "step", "kl")
 """Names of metrics.jsonl that not every step's metrics hold."""
 PREFIXES = ("eval_", "time/", "rewards/", "failures/")
@@ -110,11 +105,10 @@ class StepLog:
         folder, g = self._workdir / "completions", c["num_generations"]
         shown = prompt_pictures.save(folder, [question.example for question in questions])
         each = [question for question in questions for _ in range(g)]
-        given = {"advantage": advantage, IMAGE_ADVANTAGE: image_advantage}
+        given = {"advantage": advantage, "image_advantage": image_advantage}
         given = {name: _plain(x) for name, x in given.items() if x is not None}
-        columns = {*COLUMNS, *given}
-        names = [free_name(name, columns, "rewards") for name in self._names]
-        extra = user_columns(result.extra, (*columns, *names))
+        names = columns_of(c["reward_funcs"])
+        extra = user_columns(result.extra, (*COLUMNS, *names))
         rows = [
             {
                 "id": question.example.id,
@@ -207,11 +201,6 @@ class StepLog:
 def _boxes(example: Example, text: str) -> dict[str, Any]:
     """Returns the boxes of a reply and of its question, if the task states their frame."""
     return boxes_of(example, text) if isinstance(example.extra.get("space"), Space) else {}
-
-
-def free_name(name: str, taken: Iterable[str], prefix: str) -> str:
-    """Returns a name that is not taken: `name`, or `prefix/name`."""
-    return f"{prefix}/{name}" if name in taken else name
 
 
 def user_metrics(

@@ -42,6 +42,18 @@ def test_chains_are_found_by_file_step_group_reward_and_answer(tmp_path):
     }  # fmt: skip
 
 
+def test_a_reward_is_summed_from_the_columns_that_its_step_wrote(tmp_path):
+    folder = make_run(tmp_path / "one")
+    grpo = {"reward_funcs": ["accuracy", "my.py:accuracy", "my.py:tokens"]}
+    config = {"seed": 1, "stages": ["grpo"], "grpo": grpo | {"reward_weights": [1.0, 2.0, 4.0]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    row = {"id": "q", "reply": "a", "tokens": 75, "ended": True, "advantage": 0.0}
+    scores = {"accuracy": 1.0, "my.accuracy": 0.25, "rewards/tokens": 0.5}
+    write_lines(folder / "completions/grpo_step_00002.jsonl", [row | scores])
+    *_, chain = runs.read_chains(*runs.read([folder]))
+    assert (chain.reward, chain.correct) == (1.0 + 2 * 0.25 + 4 * 0.5, True)
+
+
 def test_curves_are_thinned_keep_their_end_and_need_no_last_whole_line(tmp_path):
     rows = [{"stage": "sft", "step": i, "loss": i * 0.5, "on": True} for i in range(2500)]
     write_lines(tmp_path / "metrics.jsonl", rows)

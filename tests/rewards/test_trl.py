@@ -217,6 +217,12 @@ def test_a_wrong_return_value_column_or_log_is_refused(function, message):
         called(function)
 
 
+def test_a_column_id_of_the_data_is_passed_by_its_name():
+    example = Example("table/train/0", ("?",), "a", extra={"id": "own-0"})
+    samples = trl.Samples([example], [Reply(("b",))], [[1]])
+    assert called(lambda completions, id, **kwargs: [float(id == ["own-0"])], samples).values == [1]
+
+
 def test_a_columns_name_cannot_replace_an_argument_of_the_trainer():
     example = Example("0", ("?",), "a", extra={"completions": "mine", "trainer_state": 1})
     samples = trl.Samples([example], [Reply(("b",))], [[1]])

@@ -96,6 +96,12 @@ def test_answers_are_judged_by_the_tag_and_counted_by_kind(tmp_path):
     assert results["kinds"] == {"animals": {"accuracy": 0.0, "n": 1}}
 
 
+def test_a_number_of_any_size_is_an_answer(tmp_path):
+    rows = [{"question": "9 * 10 ** 99?", "answer": 9 * 10**99, "split": "train"}]
+    (example,) = table.load(write(tmp_path, rows))
+    assert example.answer == "9" + 99 * "0"
+
+
 def test_a_spreadsheet_s_table_is_read_with_its_large_cells_and_blank_rows(tmp_path):
     (tmp_path / "my.CSV").write_bytes(
         b"question,answer,split,solution\r\n,,,\r\nLong?,%b,train,x,\r\n,,,\r\n" % (b"b" * 200_000)
@@ -120,6 +126,7 @@ def test_a_spreadsheet_s_table_is_read_with_its_large_cells_and_blank_rows(tmp_p
         ),
         (ROWS[0] | {"kind": ["a"]}, r"has \['a'\] in kind; text is expected"),
         (ROWS[0] | {"kind": float("nan")}, "has nan in kind; a number is expected"),
+        (ROWS[0] | {"images": ["a.png"]}, "has the column images and no image; a question has one"),
         (ROWS[0] | {"kind": "\ud800"}, r"has '\\ud800' in kind; text without half characters is"),
         (ROWS[0] | {"split": "test"}, r"my.jsonl has 1 questions and none for train: add a col"),
     ],
