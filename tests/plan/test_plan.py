@@ -8,7 +8,7 @@ import re
 import jax
 import pytest
 
-from mmcot_jax import config, stages
+from mmcot_jax import config, data, stages
 from mmcot_jax import mesh as meshes
 from mmcot_jax.plan import topology
 from mmcot_jax.plan.__main__ import main
@@ -107,7 +107,7 @@ def test_the_shapes_of_a_small_config_hold_its_data(name, tmp_path):
         ("train", run.backbone.renderer.supervise, c.plan.row_tokens, c.plan.row_slots),
         ("grpo", run.backbone.renderer.prompt, c.plan.prompt_tokens, c.plan.prompt_slots),
     ):
-        rows = run._render(run.load(c.data[group]), render)
+        rows = data.Rendered(run.load(c.data[group]), render)
         assert 0.8 * tokens <= rows.lengths.max() <= tokens
         assert rows.slots.max() == slots
 
