@@ -6,6 +6,7 @@ reads the rows it needs from all shards, and nothing is tokenised twice.
 Axes: N rows, T time, A position axes.
 """
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -75,8 +76,8 @@ class Source:
 
     image_shape: tuple[int, ...] = ()
 
-    def __init__(self, records: Any, lengths: np.ndarray):
-        self._records = records
+    def __init__(self, records: Any, lengths: np.ndarray, folder: pathlib.Path):
+        self._records, self._folder = records, folder
         self.lengths = lengths
         """int32 [N], tokens of each row."""
         self.slots = np.zeros_like(lengths)
@@ -86,8 +87,28 @@ class Source:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Row:
-        record = self._records[index]
-        return Row(**{**record, "id": record["id"].decode()})
+        """Returns a row.
+
+        Raises:
+            ValueError: its file is damaged.
+        """
+        with _naming_damage(self._folder):
+            record = self._records[index]
+            return Row(**{**record, "id": record["id"].decode()})
+
+
+@contextlib.contextmanager
+def _naming_damage(folder: pathlib.Path) -> Iterator[None]:
+    """Makes one line of what tfds and array_record say of files that are not as written."""
+    try:
+        yield
+    except (OSError, IndexError):  # the disk's, and the end of an iteration
+        raise
+    except Exception as error:  # of many kinds, and without the file's name
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"the store in {folder} is damaged ({reason:.200}): copy it again, or prepare it anew"
+        ) from error
 
 
 def _version_dir(folder: pathlib.Path) -> pathlib.Path:
@@ -140,15 +161,20 @@ def write(
 def open(folder: str | pathlib.Path, fingerprint: Mapping[str, str]) -> Source:
     """Opens a store that was written with the same fingerprint.
 
+    A row of each of its files is read, so that one that is missing or cut is found now.
+
     Raises:
-        ValueError: there is no store, or its fingerprint differs; lists the differences.
+        ValueError: there is no store, it is damaged, or its fingerprint differs; lists the
+            differences.
     """
-    directory = _version_dir(pathlib.Path(folder))
+    folder = pathlib.Path(folder)
+    directory = _version_dir(folder)
     if not directory.is_dir():
         raise ValueError(f"{folder} holds no prepared store: prepare one, or leave the store out")
-    builder = tfds.builder_from_directory(directory)
-    metadata = builder.info.metadata
-    stored = metadata["fingerprint"]
+    with _naming_damage(folder):
+        builder = tfds.builder_from_directory(directory)
+        stored, lengths = (builder.info.metadata[name] for name in ("fingerprint", "lengths"))
+        per_file = builder.info.splits[_SPLIT].shard_lengths
     differing = [
         f"{name} is {stored.get(name)} there and {fingerprint.get(name)} here"
         for name in sorted({*stored, *fingerprint})
@@ -156,4 +182,9 @@ def open(folder: str | pathlib.Path, fingerprint: Mapping[str, str]) -> Source:
     ]
     if differing:
         raise ValueError(f"the store in {folder} is of another kind: {'; '.join(differing)}")
-    return Source(builder.as_data_source(_SPLIT), np.array(metadata["lengths"], np.int32))
+    with _naming_damage(folder):
+        records = builder.as_data_source(_SPLIT)
+    source = Source(records, np.array(lengths, np.int32), folder)
+    for end in itertools.accumulate(per_file):
+        source[end - 1]
+    return source

@@ -71,6 +71,40 @@ def test_a_store_that_fails_leaves_nothing_and_can_be_repeated(tmp_path, capsys)
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["rows"]
 
 
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda p: p.write_bytes(b""), lambda p: p.unlink()])
+@pytest.mark.parametrize("file", ["rows-train.array_record-00001*", "*info.json", "metadata.json"])
+def test_a_damaged_store_is_one_line_before_training(tmp_path, capsys, damage, file):
+    store.write(tmp_path / "s", rows(200), shards=3, fingerprint=PRINT)
+    (path,) = (tmp_path / "s/rows/1.0.0").glob(file)
+    damage(path)
+
+    def read():
+        source = store.open(tmp_path / "s", PRINT)
+        for n in range(len(source)):
+            source[n]
+
+    assert errors.run_command(read) == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("error: ") and str(tmp_path / "s") in line
+
+
+def test_a_missing_or_cut_file_of_a_store_is_found_when_it_is_opened(tmp_path):
+    store.write(tmp_path / "s", rows(200), shards=3, fingerprint=PRINT)
+    cut(next((tmp_path / "s/rows/1.0.0").glob("*array_record-00002*")))
+    with pytest.raises(ValueError, match=r"is damaged \(.*\): copy it again, or prepare it anew"):
+        store.open(tmp_path / "s", PRINT)
+
+
 def test_a_store_and_memory_give_the_same_batches(tmp_path):
     store.write(tmp_path / "s", rows(9), shards=2, fingerprint=PRINT)
     sources = [store.open(tmp_path / "s", PRINT), data.Rows(rows(9))]
