@@ -1,5 +1,7 @@
 """Repositories of the Hugging Face hub: found in the local cache, downloaded, uploaded to."""
 
+import contextlib
+import json
 import pathlib
 import re
 
@@ -19,8 +21,9 @@ def is_name(name: str) -> bool:
 
 
 def find(repo: str, revision: str = "") -> pathlib.Path | None:
-    """Returns the folder of a repository in the local cache, if all of it is there.
+    """Returns the folder of a repository in the local cache, if all that it lists is there.
 
+    A cache that was filled file by file, by transformers say, lists nothing: see `has_weights`.
     Without a revision it is that of the branch `main`, or else the last one downloaded.
     """
     for commit in [revision] if revision else ["main", *_commits(repo)]:
@@ -36,6 +39,20 @@ def find(repo: str, revision: str = "") -> pathlib.Path | None:
     return None
 
 
+def has_weights(folder: pathlib.Path) -> bool:
+    """Returns whether a folder has weights, and every file of an index of theirs if it has one."""
+    for index in folder.rglob("*.index.json"):
+        with contextlib.suppress(ValueError, KeyError, AttributeError):
+            names = set(json.loads(index.read_text())["weight_map"].values())
+            if all((index.parent / name).is_file() for name in names):
+                return True
+    indexed = any(folder.rglob("*.index.json"))
+    return not indexed and any(path.suffix in _WEIGHTS for path in folder.rglob("*"))
+
+
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
+
+
 def _commits(repo: str) -> list[str]:
     """Returns the commits of a repository in the local cache, the last one downloaded first."""
     cache = pathlib.Path(constants.HF_HUB_CACHE)
@@ -46,24 +63,32 @@ def _commits(repo: str) -> list[str]:
 def newest(repo: str) -> str:
     """Returns the commit of a repository that is in the local cache, or the hub's newest.
 
+    If the cache has it without weights, and the hub cannot be reached, that is the one.
+
     Raises:
         ValueError: there is no such repository, or the hub cannot be reached.
     """
-    if found := find(repo):
+    found = find(repo)
+    if found and has_weights(found):
         return found.name
     try:
         return huggingface_hub.HfApi().model_info(repo).sha
     except Exception as error:  # its own errors, and its HTTP library's
+        if found:
+            return found.name
         raise ValueError(_refusal(repo, error)) from None
 
 
 def download(repo: str, revision: str) -> pathlib.Path:
     """Returns a folder with a repository's files, those of the local cache or downloaded.
 
+    A tokenizer alone is taken from the cache where the hub cannot be reached.
+
     Raises:
         ValueError: there is no such repository or revision, or the hub cannot be reached.
     """
-    if found := find(repo, revision):
+    found = find(repo, revision)
+    if found and has_weights(found):
         return found
     try:
         names = huggingface_hub.HfApi().list_repo_files(repo, revision=revision)
@@ -72,6 +97,8 @@ def download(repo: str, revision: str) -> pathlib.Path:
             repo, revision=revision, ignore_patterns=[*UNUSED, *twice]
         )
     except Exception as error:
+        if found:
+            return found
         raise ValueError(_refusal(repo, error)) from None
     return pathlib.Path(folder)
 

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import pathlib
 import threading
 import urllib.parse
 
@@ -128,6 +129,31 @@ def test_a_download_that_was_cut_goes_on(server):
     (folder / "model.safetensors").unlink()
     assert hub.find("org/cut") is None
     assert (hub.download("org/cut", SHA) / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_cache_with_a_tokenizer_alone_is_completed_where_the_hub_is_reached(server, monkeypatch):
+    files = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"weights"}
+    server.repos["org/new"] = files
+    cache = pathlib.Path(constants.HF_HUB_CACHE) / "models--org--new"
+    for path, text in {f"snapshots/{SHA}/tokenizer.json": "{}", "refs/main": SHA}.items():
+        (cache / path).parent.mkdir(parents=True, exist_ok=True)
+        (cache / path).write_text(text)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert sorted(os.listdir(models.resolve("org/new", __file__))) == ["tokenizer.json"]
+    models._snapshot.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert sorted(os.listdir(models.resolve("org/new", __file__))) == sorted(files)
+
+
+def test_weights_are_there_if_the_files_of_an_index_are(tmp_path):
+    assert not hub.has_weights(tmp_path)
+    (tmp_path / "a.safetensors").touch()
+    assert hub.has_weights(tmp_path)
+    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert not hub.has_weights(tmp_path)
+    (tmp_path / "b.safetensors").touch()
+    assert hub.has_weights(tmp_path)
 
 
 def test_a_repository_that_is_not_there_or_gated_is_one_line(server):
