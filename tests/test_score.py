@@ -214,6 +214,11 @@ def test_a_short_answer_is_right_if_it_is_one_of_several(write, capsys):
             '{"reply": "B", "possible_answers": []}',
             r"bad:1: `possible_answers` is \[\]: a list of strings is expected",
         ),
+        (
+            '{"reply": "B", "possible_answers": "cat"}',
+            r"bad:1: `possible_answers` is 'cat': a list of strings is expected",
+        ),
+        ('{"reply": "B", "possible_answers": 1}', "bad:1: `possible_answers` is 1: a list of str"),
     ],
 )
 def test_a_bad_file_of_tagged_answers_is_one_line(write, capsys, text, complaint):
