@@ -3,6 +3,7 @@
 import collections
 import json
 import math
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -247,11 +248,12 @@ def _chain(
 
 
 def _paths(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...]:
-    """Paths of pictures that a run wrote; a `ValueError` for one that is not below its folder."""
-    for name in names:
-        if pathlib.PurePath(name).is_absolute() or ".." in pathlib.PurePath(name).parts:
+    """Paths of a run's pictures, given from its completions; a `ValueError` for any other file."""
+    paths = [pathlib.Path(os.path.normpath(folder.absolute() / name)) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        if pathlib.PurePath(name).is_absolute() or folder.absolute().parent not in path.parents:
             raise ValueError(f"the picture {name!r} is outside the run")
-    return tuple(folder / name for name in names)
+    return tuple(paths)
 
 
 def _reward(record: Mapping[str, Any], weights: Mapping[str, float]) -> float | None:

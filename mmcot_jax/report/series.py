@@ -55,7 +55,10 @@ def figure_lines(runs: Sequence[Run]) -> Lines:
     """
     lines: Lines = {}
     for run in runs:
-        stage = run.series[-1]["stage"] if run.series else ""
+        # rows are in the order of their evaluation, which may have begun with the last stage
+        evaluated = {row["stage"] for row in run.series}
+        stages = run.config.get("stages") or ()
+        stage = next((name for name in reversed(stages) if name in evaluated), None)
         own = [row for row in run.series if row["stage"] == stage]
         total = max((row.get("total_steps") or row["step"] for row in own), default=0)
         began = {tuple((row.get("start") or {}).values()) for row in own}

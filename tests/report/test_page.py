@@ -173,6 +173,24 @@ def test_the_folder_of_a_baseline_is_a_run_without_training(tmp_path):
     assert len(list(runs.read_chains(run))) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("../p/0.png", True), ("p/../../a.png", True), ("../../a.png", False), ("..", False)],
+)
+def test_pictures_of_a_run_are_below_its_folder(tmp_path, monkeypatch, name, found):
+    monkeypatch.chdir(tmp_path)
+    for folder in (make_run(tmp_path / "one"), pathlib.Path("one")):
+        rows = [{"id": "q", "reply": "a", "pictures": [name]}]
+        write_lines(folder / "completions/eval.jsonl", rows)
+        (run,) = runs.read([folder])
+        if found:
+            (chain,) = [c for c in runs.read_chains(run) if c.id == "q"]
+            assert chain.pictures[0].is_relative_to(tmp_path / "one")
+        else:
+            with pytest.raises(ValueError, match="is outside the run"):
+                list(runs.read_chains(run))
+
+
 @pytest.mark.parametrize("name", evals.names())
 def test_the_chains_of_every_judge_are_read(tmp_path, name):
     answered = [Answered(EXAMPLE, Reply(("<answer>A</answer>",)), "?", 1, True)]
