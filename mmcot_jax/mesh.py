@@ -61,7 +61,8 @@ def remesh(mesh: Mesh, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     Raises:
         ValueError: as `make`, or a tensor axis that spans hosts.
     """
-    sizes = _axis_sizes(data, fsdp, tensor, mesh.size)
+    same = ", or --config.rollout_mesh=None to sample on the mesh of training"
+    sizes = _axis_sizes(data, fsdp, tensor, mesh.size, "rollout_mesh", same)
     if sizes == list(mesh.devices.shape):
         return mesh
     order = sorted(mesh.devices.flat, key=lambda device: (_slice(device), _host(device)))
@@ -83,15 +84,17 @@ def _slice(device: jax.Device) -> int:
     return getattr(device, "slice_index", None) or 0
 
 
-def _axis_sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
+def _axis_sizes(
+    data: int, fsdp: int, tensor: int, count: int, name: str = "mesh", same: str = ""
+) -> list[int]:
     sizes = [data, fsdp, tensor]
     known = int(np.prod([s for s in sizes if s > 0]))
     if sizes.count(-1) == 1 and count % known == 0:
         sizes[sizes.index(-1)] = count // known
     if int(np.prod(sizes)) != count or min(sizes) < 1:
         raise ValueError(
-            f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {count} devices; "
-            "choose sizes whose product is that, one of them may be -1"
+            f"{name} data={data} fsdp={fsdp} tensor={tensor} does not fit {count} devices; "
+            f"choose sizes whose product is that, one of them may be -1{same}"
         )
     return sizes
 

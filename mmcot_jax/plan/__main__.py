@@ -2,7 +2,7 @@
 
     python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4
     python -m mmcot_jax.plan --config configs/m2m.py --topology v5e:4x4 --slices 2 \
-        --config.mesh.data=2 --programs grpo_step,sample
+        --config.mesh.data=2 --config.sft.batch_size=32 --programs grpo_step,sample
     python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4 --sweep
     python -m mmcot_jax.plan --config configs/m2t.py --topology v5e:4x4 \
         --weak-scaling 2*v5e:4x4,v5e:16x16

@@ -37,6 +37,7 @@ def scaled(c: ConfigDict, factor: int) -> ConfigDict:
         "grpo.prompts_per_step": c.grpo.prompts_per_step * factor,
         "sft.batch_size": c.sft.batch_size * factor,
         "eval.batch_size": c.eval.batch_size * factor,
+        "data.tokenize_batch": c.data.tokenize_batch * factor,
     }
     if c.mesh.data > 0:
         settings["mesh.data"] = c.mesh.data * factor
