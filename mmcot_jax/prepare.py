@@ -32,12 +32,13 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
     stages.check(c)
     hosts.initialize()
     hosts.check_same_config(config.to_json(c))
-    with c.unlocked():
-        c.stages, c.data.store = (), ""
+    with c.unlocked(), c.ignore_type():
+        c.stages, c.data.store, c.rollout_mesh = (), "", None
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(lock.hold(folder)))
         on_main_process(lambda: store.check_new(folder))
         run = stages.Run(c, folder)
+        stages.check_tokenize_batch(c, run.mesh)
         run.check_first_rows("sft")
         rows = run.encoded_rows()
         fingerprint = stages.fingerprint(c)

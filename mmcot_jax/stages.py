@@ -80,11 +80,23 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
     if "sft" in c.stages:
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
+        if not c.data.store:
+            check_tokenize_batch(c, mesh)
     if "grpo" in c.stages:
         options = c.grpo.to_dict()
         preflight.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
     if is_evaluated(c) or ("grpo" in c.stages and c.grpo.eval_steps):
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
+
+
+def check_tokenize_batch(c: ConfigDict, mesh: Mesh) -> None:
+    """Checks that the devices share evenly the pictures of SFT that become ids at a time.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not tasks.get(task_name(c, c.data.train)).LAZY_IMAGES:
+        meshes.check_rows("data.tokenize_batch", c.data.tokenize_batch, mesh)
 
 
 class Run:

@@ -5,6 +5,7 @@ import json
 import pathlib
 from types import ModuleType, SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -256,6 +257,25 @@ def test_what_grpo_evaluates_with_is_checked_before_the_first_stage():
     )
     with pytest.raises(ValueError, match=r"eval.batch_size is 63, no multiple of"):
         stages.check_batches(config.load(M2T, [*assessed, *odd]), mesh, mesh)
+
+
+def test_pictures_that_become_ids_at_a_time_are_shared_evenly():
+    m2m = M2T.replace("m2t.py:tiny", "m2m.py:tiny")
+    mesh = meshes.make(fsdp=8, data=1)
+    odd = config.load(m2m, ["stages=sft", "sft.batch_size=8", "data.tokenize_batch=12"])
+    with pytest.raises(ValueError, match=r"data.tokenize_batch is 12, no multiple of 1 .* x 8"):
+        stages.check_batches(odd, mesh, mesh)
+    stages.check_batches(config.load(M2T, ["stages=sft", "sft.batch_size=8"]), mesh, mesh)
+
+
+def test_a_mesh_that_does_not_fit_is_named_and_none_samples_on_the_mesh_of_training():
+    m2m = M2T.replace("m2t.py:tiny", "m2m.py")
+    with pytest.raises(ValueError, match=r"^rollout_mesh data=-1 fsdp=1 tensor=4 does not fit 1 d"):
+        stages.make_meshes(config.load(m2m), jax.devices()[:1])
+    train, rollout = stages.make_meshes(config.load(m2m, ["rollout_mesh=None"]), jax.devices()[:1])
+    assert train is rollout
+    with pytest.raises(ValueError, match="config key 'mesh' is a group"):
+        config.load(m2m, ["mesh=None"])
 
 
 def test_an_only_update_that_a_warm_up_voids_is_refused_before_the_first_stage(tmp_path):
