@@ -51,6 +51,8 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
         config.data.train.chain = "textual"
         budget = {"7b": 512, "tiny": 96}[size]
         config.eval.max_completion_length = config.grpo.max_completion_length = budget
+        if size == "7b":
+            config.plan = base.shapes(1152, 1, 1344, 1)
     if preset in ("tiny", "tiny-few-chains"):
         # `tiny` takes a quarter of an hour on two cores
         config.sft.update({"optim": "muon", "learning_rate": 6e-3, "length_buckets": 2})
@@ -133,7 +135,7 @@ def full() -> ConfigDict:
             "tokenize_batch": 64,
         },
         # a question has one picture; the longest chain has four more
-        plan=base.shapes(1152, 1, 5440, 5),
+        plan=base.shapes(1152, 1, 5632, 5),
         sft=base.sft(2e-5, num_train_epochs=20.0, batch_size=16, save_steps=1562),
         # a row of 5,120 tokens has 2.5 GiB of cache: 64 are sampled at once, 32 trained
         grpo=base.grpo(

@@ -25,6 +25,9 @@ and chain (`tasks/table.py`); `3b-table` is for one device, `tiny-table` is the 
     python -m mmcot_jax.main --config configs/m2t.py:3b-table --config.data.source=questions.csv \
         --config.model.weights=Qwen/Qwen2.5-VL-3B-Instruct --workdir runs/own
 
+`3b-table` sees pictures with 40,000 pixels at most, which is enough for drawings. For photographs
+give `--config.model.max_pixels=401408 --config.model.context=1536`: 512 cells, and more memory.
+
 The study's ablations are flags:
 
     rewards     --config.grpo.reward_funcs=tagged_accuracy,iou --config.grpo.reward_weights=1,1
@@ -39,6 +42,7 @@ The study's ablations are flags:
     checkpoints --config.eval.checkpoints=all, then
                 python -m mmcot_jax.report runs/m2t-3b --out page
     objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
+                and for 3b-viscot --config.grpo.gradient_accumulation_steps=8
 """
 
 from ml_collections import ConfigDict, FieldReference
@@ -156,8 +160,8 @@ def scale_up(config: ConfigDict) -> None:
     config.plan.update({"prompt_tokens": 5120, "prompt_slots": 330})
     config.grpo.gradient_accumulation_steps = 16
     config.eval.batch_size = 32
-    # 3,772 steps of 32 questions: 20 checkpoints, all kept
-    config.grpo.update({"save_steps": 188, "save_total_limit": 20})
+    # 3,772 steps of 32 questions: 20 checkpoints, and those of preemptions, all kept
+    config.grpo.update({"save_steps": 189, "save_total_limit": None})
     config.eval.sets = ConfigDict(
         {
             "viscot": photographs("viscot", split="validation", validation_count=2000),
@@ -194,12 +198,14 @@ def one_device(config: ConfigDict) -> None:
     config.model.decoder.base_dtype = "int8"
     config.model.update({"max_pixels": 400 * 100, "context": 1024})
     # 14 x 4 cells in four windows of 16
-    config.plan = base.shapes(320, 4, 576, 4)
+    config.plan = base.shapes(320, 4, 640, 4)
     config.sft.update({"batch_size": 8, "gradient_accumulation_steps": 4, "save_steps": 50})
     config.sft.update({"num_train_epochs": 0.0, "max_steps": 200})
     config.grpo.update({"prompts_per_step": 4, "gradient_accumulation_steps": 8, "save_steps": 20})
-    config.grpo.update({"num_train_epochs": 0.0, "max_steps": 200, "max_completion_length": 256})
-    config.eval.update({"batch_size": 16, "max_completion_length": 256})
+    config.grpo.update({"num_train_epochs": 0.0, "max_steps": 200})
+    config.eval.batch_size = 16
+    # chains of NLVR have up to 327 tokens
+    config.grpo.max_completion_length = config.eval.max_completion_length = 384
 
 
 def tiny() -> ConfigDict:
@@ -304,7 +310,7 @@ def tiny() -> ConfigDict:
 def tiny_nlvr() -> ConfigDict:
     """NLVR in place of the toy shapes: 400 by 100 pixels in 100 cells, chains of 130 tokens."""
     config = nlvr(tiny())
-    config.plan = base.shapes(256, 10, 448, 10)
+    config.plan = base.shapes(264, 10, 512, 10)
     config.model.update({"max_pixels": 400 * 100, "context": 576})
     config.model.vision.update({"patch": 10, "window": 80})
     for group in (config.grpo, config.eval):
