@@ -117,7 +117,7 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
         inside = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
         if inside and text == "None" and accepts(key, None):
             with config.unlocked(), config.ignore_type():
-                _group_of(config, key)[key.rpartition(".")[2]] = None
+                config[key] = None
             return
         if inside:
             raise ValueError(f"config key {key!r} is a group: set one of {', '.join(inside)}")
@@ -130,12 +130,6 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
     value = others[0] if others else _parse(key, text, leaves[key])
     with config.ignore_type():
         config.update_from_flattened_dict({key: value})
-
-
-def _group_of(config: ConfigDict, key: str) -> ConfigDict:
-    for name in key.split(".")[:-1]:
-        config = config[name]
-    return config
 
 
 def _other_types(key: str, text: str, default: Any) -> list[Any]:

@@ -41,13 +41,13 @@ def find(repo: str, revision: str = "") -> pathlib.Path | None:
 
 def has_weights(folder: pathlib.Path) -> bool:
     """Returns whether a folder has weights, and every file of an index of theirs if it has one."""
-    for index in folder.rglob("*.index.json"):
+    indices = [*folder.rglob("*.safetensors.index.json"), *folder.rglob("*.bin.index.json")]
+    for index in indices:
         with contextlib.suppress(ValueError, KeyError, AttributeError):
             names = set(json.loads(index.read_text())["weight_map"].values())
             if all((index.parent / name).is_file() for name in names):
                 return True
-    indexed = any(folder.rglob("*.index.json"))
-    return not indexed and any(path.suffix in _WEIGHTS for path in folder.rglob("*"))
+    return not indices and any(path.suffix in _WEIGHTS for path in folder.rglob("*"))
 
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
@@ -63,32 +63,27 @@ def _commits(repo: str) -> list[str]:
 def newest(repo: str) -> str:
     """Returns the commit of a repository that is in the local cache, or the hub's newest.
 
-    If the cache has it without weights, and the hub cannot be reached, that is the one.
-
     Raises:
         ValueError: there is no such repository, or the hub cannot be reached.
     """
-    found = find(repo)
-    if found and has_weights(found):
+    if found := find(repo):
         return found.name
     try:
         return huggingface_hub.HfApi().model_info(repo).sha
     except Exception as error:  # its own errors, and its HTTP library's
-        if found:
-            return found.name
         raise ValueError(_refusal(repo, error)) from None
 
 
-def download(repo: str, revision: str) -> pathlib.Path:
+def download(repo: str, revision: str, weights: bool = True) -> pathlib.Path:
     """Returns a folder with a repository's files, those of the local cache or downloaded.
 
-    A tokenizer alone is taken from the cache where the hub cannot be reached.
+    With `weights`, a folder of the cache that has none is completed.
 
     Raises:
         ValueError: there is no such repository or revision, or the hub cannot be reached.
     """
     found = find(repo, revision)
-    if found and has_weights(found):
+    if found and (has_weights(found) or not weights):
         return found
     try:
         names = huggingface_hub.HfApi().list_repo_files(repo, revision=revision)
@@ -97,8 +92,6 @@ def download(repo: str, revision: str) -> pathlib.Path:
             repo, revision=revision, ignore_patterns=[*UNUSED, *twice]
         )
     except Exception as error:
-        if found:
-            return found
         raise ValueError(_refusal(repo, error)) from None
     return pathlib.Path(folder)
 

@@ -38,7 +38,6 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
         on_main_process(lambda: stack.enter_context(lock.hold(folder)))
         on_main_process(lambda: store.check_new(folder))
         run = stages.Run(c, folder)
-        stages.check_tokenize_batch(c, run.mesh)
         run.check_first_rows("sft")
         rows = run.encoded_rows()
         fingerprint = stages.fingerprint(c)

@@ -183,7 +183,7 @@ def _check_duration(workdir: pathlib.Path, c: ConfigDict, stage: str) -> None:
         if done > math.ceil(value * epoch):
             raise ValueError(
                 f"{key} is {value}, of {epoch} steps each, but {workdir} has {done} steps of "
-                f"{stage}: give {math.ceil(done / epoch)} or more"
+                f"{stage}: give {done / epoch:.4g} or more"
             )
 
 

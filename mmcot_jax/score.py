@@ -136,8 +136,8 @@ def _tagged(record: Record, short: bool) -> metrics.Tagged:
         possible = record.get("possible_answers") if short else None
         if possible is None:
             possible = [_text(record, "answer")]
-        texts = isinstance(possible, list) and all(isinstance(one, str) for one in possible)
-        if not possible or not texts:
+        are_texts = isinstance(possible, list) and all(isinstance(one, str) for one in possible)
+        if not possible or not are_texts:
             raise ValueError(f"`possible_answers` is {possible!r}: a list of strings is expected")
         if not short and not option_letters(possible[0], len(options)):
             raise ValueError(

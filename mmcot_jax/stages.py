@@ -80,23 +80,11 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
     if "sft" in c.stages:
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
-        if not c.data.store:
-            check_tokenize_batch(c, mesh)
     if "grpo" in c.stages:
         options = c.grpo.to_dict()
         preflight.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
     if is_evaluated(c) or ("grpo" in c.stages and c.grpo.eval_steps):
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
-
-
-def check_tokenize_batch(c: ConfigDict, mesh: Mesh) -> None:
-    """Checks that the devices share evenly the pictures of SFT that become ids at a time.
-
-    Raises:
-        ValueError: they do not.
-    """
-    if not tasks.get(task_name(c, c.data.train)).LAZY_IMAGES:
-        meshes.check_rows("data.tokenize_batch", c.data.tokenize_batch, mesh)
 
 
 class Run:
@@ -211,6 +199,9 @@ class Run:
             rows = preflight.check_first(*given, render, self._leave_out() is None)
             if stage == "sft":
                 preflight.check_taught(rows)
+                if any(row.images for row in rows):  # they become ids
+                    batch = c.data.tokenize_batch
+                    meshes.check_rows("data.tokenize_batch", batch, self.mesh)
 
     def _supervise(self, example: Example) -> Row:
         """Renders a row that fits in the context; raises `TooLong` for others."""
@@ -303,12 +294,10 @@ class Run:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         # the evaluation's few rows first: their faults are found before all prompts are rendered
         assess = self._assess_policy() if self.c.grpo.eval_steps else None
-        rows, size = (
-            self._prompts("grpo", self.load(self.c.data.grpo)),
-            self.c.grpo.prompts_per_step,
-        )
-        data.check_batch(len(rows), size)
-        loop.total_steps(self.c.grpo.to_dict(), len(rows) // size)
+        rows = self._prompts("grpo", self.load(self.c.data.grpo))
+        c, count = self.c.grpo.to_dict(), len(rows)
+        data.check_batch(count, c["prompts_per_step"])
+        loop.total_steps(c, count // c["prompts_per_step"])
         return grpo.Questions(rows, assess)
 
     def _assess_policy(self) -> grpo.Assess:

@@ -139,8 +139,10 @@ def test_a_cache_with_a_tokenizer_alone_is_completed_where_the_hub_is_reached(se
         (cache / path).parent.mkdir(parents=True, exist_ok=True)
         (cache / path).write_text(text)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert sorted(os.listdir(models.resolve("org/new", __file__))) == ["tokenizer.json"]
-    models._snapshot.cache_clear()
+    alone = models.resolve("org/new", __file__, weights=False)
+    assert sorted(os.listdir(alone)) == ["tokenizer.json"]
+    with pytest.raises(ValueError, match="org/new is no folder here and not in the Hugging Face"):
+        models.resolve("org/new", __file__)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     assert sorted(os.listdir(models.resolve("org/new", __file__))) == sorted(files)
 
@@ -152,6 +154,7 @@ def test_weights_are_there_if_the_files_of_an_index_are(tmp_path):
     index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert not hub.has_weights(tmp_path)
+    (tmp_path / "tf_model.h5.index.json").write_text("{}")
     (tmp_path / "b.safetensors").touch()
     assert hub.has_weights(tmp_path)
 

@@ -74,7 +74,7 @@ def named_options(answer: str, options: Sequence[str]) -> frozenset[str]:
     quoted = "|".join(
         rf"\({letter}\)[.:]?\s*{words}|{letter}[.):]\s*{words}"
         for letter, text in zip(LETTERS, options, strict=False)
-        if (words := r"\s+".join(map(re.escape, text.split())))
+        if (words := r"\s+".join(map(re.escape, text.rstrip(".,;:!? ").split())))
     )
     answer = answer.translate(HALF_WIDTH)
     if quoted:
@@ -84,7 +84,7 @@ def named_options(answer: str, options: Sequence[str]) -> frozenset[str]:
 
 
 def _letter_of(quoted: re.Match[str]) -> str:
-    return f"({quoted[0].lstrip('(')[0].upper()})"
+    return f"({quoted[0].lstrip('(')[0]})"
 
 
 def normalize(answer: str) -> str:

@@ -49,12 +49,12 @@ def get(name: str, *more: str) -> ModuleType:
     return module
 
 
-def resolve(path: str, module_file: str) -> pathlib.Path:
+def resolve(path: str, module_file: str, weights: bool = True) -> pathlib.Path:
     """Returns a config's path.
 
     `packaged:NAME` is a file beside the backbone's `module_file`; `ORGANISATION/REPOSITORY`, if
     there is no such path, is that repository of the Hugging Face hub, found in the local cache or
-    downloaded.
+    downloaded. Without `weights` a cache that holds none is as good.
 
     Raises:
         ValueError: there is no such repository, or the hub cannot be reached.
@@ -62,11 +62,11 @@ def resolve(path: str, module_file: str) -> pathlib.Path:
     name = path.removeprefix("packaged:")
     if name != path:
         return pathlib.Path(module_file).parent / name
-    return _snapshot(path) if hub.is_name(path) else pathlib.Path(path)
+    return _snapshot(path, weights) if hub.is_name(path) else pathlib.Path(path)
 
 
 @functools.cache
-def _snapshot(name: str) -> pathlib.Path:
+def _snapshot(name: str, weights: bool) -> pathlib.Path:
     """Returns the folder of a path or a repository; all processes take the first one's revision."""
     here = pathlib.Path(name).exists()
     own = [here, *_tried(lambda: "" if here else hub.newest(name))]
@@ -75,7 +75,7 @@ def _snapshot(name: str) -> pathlib.Path:
         raise ValueError(error)
     if here:
         return pathlib.Path(name)
-    each = meshes.all_gather_objects(_tried(lambda: str(hub.download(name, revision))))
+    each = meshes.all_gather_objects(_tried(lambda: str(hub.download(name, revision, weights))))
     for process, (_, error) in enumerate(each):
         if error:
             raise ValueError(f"process {process}: {error}" if len(each) > 1 else error)

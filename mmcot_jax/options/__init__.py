@@ -71,15 +71,17 @@ def check(c: ConfigDict | Mapping[str, Any]) -> None:
     # a user's own may have other sizes and layers
     own_backbone = re.search(r"/|\.py$", c["model"]["backbone"])
     groups = [group for group in _CLOSED if not (own_backbone and group.startswith("model."))]
+    answering = ["grpo"] * ("grpo" in stages)
+    answering += ["eval"] * ("eval" in stages or bool(answering and c["grpo"].get("eval_steps")))
     for group in (*groups, "eval"):
-        required = group in stages or group.startswith("model.") or _has(group, given)
+        required = (
+            group in (*stages, *answering) or group.startswith("model.") or _has(group, given)
+        )
         _check_names(group, given, required=required)
     for stage in ("sft", "grpo"):
         if stage in stages:
             _check_schedule(stage, c[stage])
             _check_trained(stage, c[stage]["what"], c["model"])
-    answering = ["grpo"] * ("grpo" in stages)
-    answering += ["eval"] * ("eval" in stages or bool(answering and c["grpo"]["eval_steps"]))
     for group in answering:
         _check_completions(group, c[group], c["model"])
     if not own_backbone:

@@ -249,9 +249,10 @@ def _chain(
 
 def _paths(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...]:
     """Paths of a run's pictures, given from its completions; a `ValueError` for any other file."""
-    paths = [pathlib.Path(os.path.normpath(folder.absolute() / name)) for name in names]
+    folder = pathlib.Path(os.path.normpath(folder.absolute()))
+    paths = [pathlib.Path(os.path.normpath(folder / name)) for name in names]
     for name, path in zip(names, paths, strict=True):
-        if pathlib.PurePath(name).is_absolute() or folder.absolute().parent not in path.parents:
+        if pathlib.PurePath(name).is_absolute() or folder.parent not in path.parents:
             raise ValueError(f"the picture {name!r} is outside the run")
     return tuple(paths)
 

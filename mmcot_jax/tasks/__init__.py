@@ -50,24 +50,26 @@ def resolve(
     """Returns a task's module and the options to load it with.
 
     Options of `shared` that are not None are added if the task has them. The option `task` is
-    dropped. A task whose `stream` takes `**options` has every option.
+    dropped. A task whose `load` and `stream` take `**options` has every option; `stream` is not
+    called, and not asked, if it has `LAZY_IMAGES`.
 
     Raises:
         ValueError: as `get`, an option that the task does not have, or one that it needs; an option
-            that only one of `load` and `stream` takes.
+            that one of its functions does not take.
     """
     task = get(name)
     given = {option: value for option, value in options.items() if option != "task"}
     of_load, of_stream = _parameters(task)
     known = {p.name for p in (*of_load, *of_stream) if p.kind is not p.VAR_KEYWORD}
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in of_stream)
+    called = {"load": of_load} if task.LAZY_IMAGES else {"load": of_load, "stream": of_stream}
+    takes_all = all(any(p.kind is p.VAR_KEYWORD for p in of) for of in called.values())
     unknown = [option for option in given if option not in known]
     if unknown and not takes_all:
         raise ValueError(
             f"task {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
     given |= {x: v for x, v in shared.items() if v is not None and x in known}
-    for function, parameters in (("load", of_load), ("stream", of_stream)):
+    for function, parameters in called.items():
         alone = given.keys() - {p.name for p in parameters}
         if alone and not any(p.kind is p.VAR_KEYWORD for p in parameters):
             raise ValueError(

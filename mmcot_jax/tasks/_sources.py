@@ -150,9 +150,9 @@ def from_datasets(source: str, split: str, name: str | None = None) -> Any:
             return datasets.load_dataset(source, name, split=split)
         saved = datasets.load_from_disk(source)
         if not isinstance(saved, datasets.DatasetDict):
-            saved = {str(saved.split or split): saved}
+            saved = {_split_name(saved.split) or split: saved}
         if split not in saved:
-            raise ValueError(f"it has {', '.join(saved)}")
+            raise ValueError(f"it has {', '.join(saved)}; save a DatasetDict of its splits")
         return saved[split]
     except Exception as error:  # of many kinds: no network, no such name, no such split
         first = " ".join(str(error).strip().splitlines()[:1])
@@ -206,7 +206,13 @@ def is_saved(folder: Path) -> bool:
 def is_saved_table(folder: Path) -> bool:
     """Returns whether `save_to_disk` wrote rows of which it does not say the split."""
     state = folder / "state.json"
-    return state.is_file() and read_json(state).get("_split") is None
+    return state.is_file() and not _split_name(read_json(state).get("_split"))
+
+
+def _split_name(split: object) -> str:
+    """Returns "train" of "train[:10]", and "" of several splits together or of none."""
+    names = {part.partition("[")[0] for part in str(split or "").split("+")}
+    return names.pop() if len(names) == 1 else ""
 
 
 def is_dataset(folder: Path) -> bool:

@@ -84,6 +84,7 @@ SAMPLES = ("neither; both are as warm", "sample A", "sample B")
         ("B) sample A, (C) sample B", "BC"),
         ("A. sample B", "AB"),  # another option's text
         ("B. sample AB", "B"),
+        ("a, b. sample A", "AB"),
         ("sample A", "A"),
     ],
 )
@@ -96,6 +97,8 @@ def test_an_option_s_text_after_its_letter_names_no_other(answer, letters):
 
 
 def test_options_with_marks_are_read_as_they_are():
+    assert think_answer.named_options("(B) Vitamin C", ("x", "Vitamin C.")) == {"B"}
+    assert think_answer.named_options("(B) Vitamin C.", ("x", "Vitamin C.")) == {"B"}
     assert think_answer.named_options("A. (x+y)*", ("(x+y)*", "")) == {"A"}
     assert think_answer.named_options("B.", ("A", "")) == {"B"}
 

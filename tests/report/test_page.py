@@ -179,7 +179,8 @@ def test_the_folder_of_a_baseline_is_a_run_without_training(tmp_path):
 )
 def test_pictures_of_a_run_are_below_its_folder(tmp_path, monkeypatch, name, found):
     monkeypatch.chdir(tmp_path)
-    for folder in (make_run(tmp_path / "one"), pathlib.Path("one")):
+    (tmp_path / "two").mkdir()
+    for folder in (make_run(tmp_path / "one"), pathlib.Path("one"), pathlib.Path("two/../one")):
         rows = [{"id": "q", "reply": "a", "pictures": [name]}]
         write_lines(folder / "completions/eval.jsonl", rows)
         (run,) = runs.read([folder])

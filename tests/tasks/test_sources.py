@@ -145,7 +145,7 @@ def test_a_source_without_records_is_refused_with_what_was_tried(tmp_path, photo
     with pytest.raises(ValueError, match=r"no records: .*x/x.json is not there; give the folder"):
         list(sources.load_split(str(tmp_path), "x/x.json", "train"))
     saved(tmp_path / "set", photo, str, "train")
-    complaint = r"its split 'dev' .ValueError: it has train.* nor is .*x.json there"
+    complaint = r"its split 'dev' .ValueError: it has train; .* nor is .*x.json there"
     with pytest.raises(ValueError, match=complaint):
         sources.load_split(str(tmp_path / "set"), "x.json", "dev")
     datasets.Dataset.from_list([OFFICIAL]).save_to_disk(tmp_path / "words")
@@ -157,8 +157,21 @@ def test_a_split_that_was_saved_alone_is_no_other(tmp_path, photo):
     rows = datasets.Dataset.from_list([OFFICIAL | {"image": str(photo)}], split="train")
     rows.save_to_disk(tmp_path / "set")
     assert len(aokvqa.load(str(tmp_path / "set"))) == 1
-    with pytest.raises(ValueError, match=r"its split 'validation' .ValueError: it has train\)"):
+    with pytest.raises(
+        ValueError, match=r"its split 'validation' .ValueError: it has train; save a"
+    ):
         aokvqa.load(str(tmp_path / "set"), split="test")
+
+
+@pytest.mark.parametrize(
+    ("split", "name"),
+    [("train[:10]", "train"), ("test", "test"), ("train+test", ""), ("train[:5%]+train", "train")],
+)
+def test_rows_of_a_part_of_a_split_are_of_that_split(tmp_path, photo, split, name):
+    rows = datasets.Dataset.from_list([OFFICIAL | {"image": str(photo)}], split=split)
+    rows.save_to_disk(tmp_path / "set")
+    assert len(sources.from_datasets(str(tmp_path / "set"), name or "train")) == 1
+    assert sources.is_saved_table(tmp_path / "set") == (not name)
 
 
 def test_a_name_that_is_not_on_this_machine_says_what_downloads_it(monkeypatch):

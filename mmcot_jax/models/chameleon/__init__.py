@@ -27,7 +27,7 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Ch
     """
     vqgan = VQGANConfig(**c["vqgan"]).check()
     tokenizer = hf.read_tokenizer(
-        models.resolve(c["tokenizer"] or c["weights"], __file__),
+        models.resolve(c["tokenizer"] or c["weights"], __file__, not c["tokenizer"]),
         "give the file, or the folder that Anole's or Chameleon's release was unpacked to",
         TOKENIZERS,
     )

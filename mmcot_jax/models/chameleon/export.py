@@ -24,7 +24,7 @@ def describe(backbone: Chameleon, c: Mapping[str, Any]) -> Files:
     """Returns the files of a config's `model`: with the tokenizer's ids and the VQGAN's size."""
     r = backbone.renderer
     file = hf.find_tokenizer(
-        models.resolve(c["tokenizer"] or c["weights"], __file__), "", TOKENIZERS
+        models.resolve(c["tokenizer"] or c["weights"], __file__, not c["tokenizer"]), "", TOKENIZERS
     )
     text = with_placeholder(file.read_text(encoding="utf-8"))
     vocab = Tokenizer.from_str(text).get_vocab()

@@ -28,7 +28,7 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Qw
     """
     vision = VisionConfig(**c["vision"]).check()
     tokenizer = hf.read_tokenizer(
-        models.resolve(c["tokenizer"] or c["weights"], __file__),
+        models.resolve(c["tokenizer"] or c["weights"], __file__, not c["tokenizer"]),
         "give the file, or the folder of Qwen2.5-VL's release",
     )
     decoder = decoder_config(c, qkv_bias=True)

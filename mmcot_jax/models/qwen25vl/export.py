@@ -44,7 +44,9 @@ def describe(backbone: Qwen25VL, c: Mapping[str, Any]) -> Files:
         "pad_token": MARKS["end_of_text"],
         "model_max_length": backbone.context,
     }
-    file = hf.find_tokenizer(models.resolve(c["tokenizer"] or c["weights"], __file__), "")
+    file = hf.find_tokenizer(
+        models.resolve(c["tokenizer"] or c["weights"], __file__, not c["tokenizer"]), ""
+    )
     return Files(
         settings,
         file.read_text(encoding="utf-8"),

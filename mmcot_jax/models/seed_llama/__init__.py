@@ -110,7 +110,7 @@ def _tokenizer(c: Mapping[str, Any]) -> Tokenizer:
     name = c["tokenizer"] or c["weights"]
     if file := gguf.find(name):
         return gguf.read(file).tokenizer()
-    places = [models.resolve(name, __file__)]
+    places = [models.resolve(name, __file__, weights=not c["tokenizer"])]
     if not c["tokenizer"] and c["seed_weights"]:
         places.append(models.resolve(c["seed_weights"], __file__))
     there = [place / name for place in places for name in TOKENIZERS if (place / name).is_file()]
