@@ -286,8 +286,9 @@ def test_a_puzzle_record_without_its_image_is_refused(capfd, tmp_path):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_record_length_and_limit(capfd, tmp_path):
-    line = refused(capfd, tmp_path, "model.context=74", "stages=eval", "model.weights=none")
-    assert "'size_cycle/test/00000' is 75 tokens long" in line and "context is 74" in line
+    line = refused(capfd, tmp_path, "model.context=146", "stages=eval", "model.weights=none")
+    assert "'size_cycle/test/00000' has a prompt of 75 tokens" in line
+    assert "context of 146 less eval.max_completion_length 72 leaves 74" in line
 
 
 @pytest.mark.parametrize(

@@ -66,21 +66,21 @@ def option_letters(answer: str, options: int) -> frozenset[str]:
     return frozenset(named & set(LETTERS[:options]))
 
 
-def named_options(answer: str, options: Sequence[str]) -> frozenset[str]:
-    """Returns which letters an answer names, as `option_letters`, if the options' texts are known.
+def named_options(answer: str, choices: Sequence[str]) -> frozenset[str]:
+    """Returns which letters an answer names, as `option_letters`, by the texts of the options too.
 
     A text after its own letter names nothing more: {B} of "(B) Vitamin C" if that is option B.
     """
     quoted = "|".join(
         rf"\({letter}\)[.:]?\s*{words}|{letter}[.):]\s*{words}"
-        for letter, text in zip(LETTERS, options, strict=False)
+        for letter, text in zip(LETTERS, choices, strict=False)
         if (words := r"\s+".join(map(re.escape, text.rstrip(".,;:!? ").split())))
     )
     answer = answer.translate(HALF_WIDTH)
     if quoted:
         pattern = rf"(?<![^\W_])(?:{quoted})(?![^\W_])"
         answer = re.sub(pattern, _letter_of, answer, flags=re.IGNORECASE)
-    return option_letters(answer, len(options))
+    return option_letters(answer, len(choices))
 
 
 def _letter_of(quoted: re.Match[str]) -> str:
