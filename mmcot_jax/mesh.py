@@ -61,8 +61,8 @@ def remesh(mesh: Mesh, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     Raises:
         ValueError: as `make`, or a tensor axis that spans hosts.
     """
-    same = ", or --config.rollout_mesh=None to sample on the mesh of training"
-    sizes = _axis_sizes(data, fsdp, tensor, mesh.size, "rollout_mesh", same)
+    hint = ", or --config.rollout_mesh=None to sample on the mesh of training"
+    sizes = _axis_sizes(data, fsdp, tensor, mesh.size, "rollout_mesh", hint)
     if sizes == list(mesh.devices.shape):
         return mesh
     order = sorted(mesh.devices.flat, key=lambda device: (_slice(device), _host(device)))
@@ -85,7 +85,7 @@ def _slice(device: jax.Device) -> int:
 
 
 def _axis_sizes(
-    data: int, fsdp: int, tensor: int, count: int, name: str = "mesh", same: str = ""
+    data: int, fsdp: int, tensor: int, count: int, name: str = "mesh", hint: str = ""
 ) -> list[int]:
     sizes = [data, fsdp, tensor]
     known = int(np.prod([s for s in sizes if s > 0]))
@@ -94,7 +94,7 @@ def _axis_sizes(
     if int(np.prod(sizes)) != count or min(sizes) < 1:
         raise ValueError(
             f"{name} data={data} fsdp={fsdp} tensor={tensor} does not fit {count} devices; "
-            f"choose sizes whose product is that, one of them may be -1{same}"
+            f"choose sizes whose product is that, one of them may be -1{hint}"
         )
     return sizes
 

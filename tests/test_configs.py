@@ -1,5 +1,6 @@
 """Every preset of every config builds; the full-size ones have the study's adapters."""
 
+import math
 import pathlib
 import runpy
 
@@ -38,10 +39,7 @@ def test_the_default_is_anole_7b_with_the_studys_settings():
 
 
 def test_the_7b_has_the_studys_4194304_trained_weights():
-    c = config.load(
-        f"{CONFIGS}/m2m.py:7b",
-        [CHAMELEON],
-    )
+    c = config.load(f"{CONFIGS}/m2m.py:7b", [CHAMELEON])
     backbone = models.get("chameleon").build(c.model.to_dict())
     shapes = jax.eval_shape(backbone.init, jax.random.key(0))
     assert count_parameters(shapes["lora"]) == 4_194_304
@@ -67,7 +65,23 @@ def test_the_prompt_of_a_512_pixel_puzzle_leaves_room_for_a_completion_of_the_7b
     for example in tasks.get("puzzlevqa").stream(kinds, count=1, size=512, chain="none"):
         length = len(renderer.prompt(example).tokens)
         assert 1026 < length <= c.plan.prompt_tokens
-        preflight.check_prompt(renderer.prompt(example), c.model.context, 5120)
+        budget = c.grpo.max_completion_length
+        preflight.check_prompt(renderer.prompt(example), c.model.context, budget)
+
+
+@pytest.mark.reference
+def test_the_longest_chains_of_nlvr_fit_the_completion_of_the_released_model(reference):
+    tokenizer = reference / "data/tokenizers/qwen2_5/tokenizer.json"
+    c = config.load(f"{CONFIGS}/m2t.py:3b-colab", [f"model.tokenizer={tokenizer}"])
+    with c.unlocked():
+        c.model.weights = ""
+    renderer = models.get("qwen25vl").build(c.model.to_dict()).renderer
+    for split in ("train", "test"):
+        examples = tasks.get("nlvr").load(
+            str(reference / "data/nlvr"), split=split, form="options", boxes=True
+        )
+        rows = [renderer.supervise(examples.sized(n)) for n in range(len(examples))]
+        assert 256 < max(row.loss.sum() for row in rows) <= c.grpo.max_completion_length
 
 
 TOKENIZER = f"model.tokenizer={models.__path__[0]}/qwen25vl/tiny_tokenizer.json"
@@ -117,6 +131,7 @@ def test_the_scale_up_keeps_twenty_checkpoints_and_skips_bad_records():
     c = config.load(f"{CONFIGS}/m2t.py:3b-viscot")
     assert (c.data.train.task, c.data.train.form, c.data.grpo.task) == ("aokvqa", "open", "viscot")
     assert (c.grpo.save_steps, c.grpo.save_total_limit) == (189, None)
+    assert math.ceil(3772 / c.grpo.save_steps) == 20  # the last step is saved too
     assert c.data.on_bad_record == "skip"
 
 

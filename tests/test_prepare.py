@@ -27,7 +27,9 @@ def test_a_prepared_store_holds_the_rows_made_in_memory(tmp_path, capfd):
 
 @pytest.mark.slow
 def test_a_store_of_other_supervision_is_refused(tmp_path):
-    arguments = flags(tmp_path / "store", "data.train.count=2", "data.shards=1")
+    # a mesh for sampling that does not fit the devices is none of its business
+    given = "data.train.count=2", "data.shards=1", "rollout_mesh={'tensor': 3}"
+    arguments = flags(tmp_path / "store", *given)
     assert prepare.main(arguments) == 0
     other = config.parse_args([*arguments, "--config.sft.eos=false"]).config
     with pytest.raises(ValueError, match="supervision"):

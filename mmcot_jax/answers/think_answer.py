@@ -19,6 +19,8 @@ _SMALL = r"\(?[a-z]\)?"
 _LOWER_CASE = re.compile(
     rf"\s*+{_SMALL}(?:\s*+(?:[,;/&]|\b(?:and|or)\b)\s*+{_SMALL})*+\s*+[.,;:]?+\s*+"
 )
+# marks around an answer, but not the point of ".5"
+_OUTER = re.compile(r"""^(?:[,;:!?"'` ]|\.(?!\d))++|(?<![.,;:!?"'` ])[.,;:!?"'` ]++$""")
 
 
 def blocks(text: str, tag: str) -> Iterator[str]:
@@ -93,9 +95,6 @@ def normalize(answer: str) -> str:
     " Two  Dogs." becomes "two dogs". The point of ".5" stays.
     """
     return _OUTER.sub("", " ".join(answer.lower().split()))
-
-
-_OUTER = re.compile(r"""^(?:[,;:!?"'` ]|\.(?!\d))++|(?<![.,;:!?"'` ])[.,;:!?"'` ]++$""")
 
 
 def right_answers(example: Example) -> tuple[str, ...]:

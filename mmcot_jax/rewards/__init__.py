@@ -166,6 +166,23 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+COMPLETION_COLUMNS = (
+    "id", "prompt", "reply", "answer", "advantage", "image_advantage", "tokens", "ended",
+    "pictures", "prompt_pictures", "space", "boxes", "gold_boxes",
+)  # fmt: skip
+"""Columns of a step's completions that are no rewards."""
+
+
+def columns_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the rewards' columns in a step's completions: their short names, where free."""
+    return tuple(free_name(name, COMPLETION_COLUMNS, "rewards") for name in short_names(names))
+
+
+def free_name(name: str, taken: Iterable[str], prefix: str) -> str:
+    """Returns a name that is not taken: `name`, or `prefix/name`."""
+    return f"{prefix}/{name}" if name in taken else name
+
+
 @functools.cache
 def resolve(name: str) -> Reward:
     """Returns a reward of `REWARDS`, or a user's `package.module:function` or `file.py:function`.
@@ -230,18 +247,3 @@ def _line(error: BaseException) -> str:
     if isinstance(error, SyntaxError) or len(frames) < 2:
         return ""
     return f" ({pathlib.Path(frames[-1].filename).name}:{frames[-1].lineno})"
-
-
-COLUMNS = ("id", "prompt", "reply", "answer", "advantage", "image_advantage", "tokens", "ended",
-           "pictures", "prompt_pictures", "space", "boxes", "gold_boxes")  # fmt: skip
-"""Columns of a step's completions that are no rewards."""
-
-
-def columns_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the rewards' columns in a step's completions: their short names, where free."""
-    return tuple(free_name(name, COLUMNS, "rewards") for name in short_names(names))
-
-
-def free_name(name: str, taken: Iterable[str], prefix: str) -> str:
-    """Returns a name that is not taken: `name`, or `prefix/name`."""
-    return f"{prefix}/{name}" if name in taken else name

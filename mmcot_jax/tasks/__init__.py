@@ -70,10 +70,10 @@ def resolve(
         )
     given |= {x: v for x, v in shared.items() if v is not None and x in known}
     for function, parameters in called.items():
-        alone = given.keys() - {p.name for p in parameters}
-        if alone and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        left = given.keys() - {p.name for p in parameters}
+        if left and not any(p.kind is p.VAR_KEYWORD for p in parameters):
             raise ValueError(
-                f"{function} of task {name!r} does not take {', '.join(sorted(alone))}; let its "
+                f"{function} of task {name!r} does not take {', '.join(sorted(left))}; let its "
                 "load and stream take the same options"
             )
     required = {p.name for p in (*of_load, *of_stream) if p.default is p.empty and p.name in known}
@@ -97,12 +97,9 @@ def check_example(example: Example) -> None:
             f"example {example.id!r} has the answer {example.answer!r:.60}, of type "
             f"{type(example.answer).__name__}; give a text"
         )
-    members = {name: example.extra[name] for name in _SEQUENCES if name in example.extra}
-    for name, value in {
-        "prompt": example.prompt,
-        "rationale": example.rationale,
-        **members,
-    }.items():
+    found = {"prompt": example.prompt, "rationale": example.rationale}
+    found |= {name: example.extra[name] for name in _SEQUENCES if name in example.extra}
+    for name, value in found.items():
         if isinstance(value, str):
             raise ValueError(
                 f"example {example.id!r} has the text {value!r:.60} as its {name}; give a tuple, "

@@ -121,6 +121,9 @@ def load(
     is_file = path.suffix.lower() in _FILES
     if not is_file and path.is_file():
         raise ValueError(f"{source} is no table that is read; save it as {', '.join(_FILES)}")
+    if not is_file:
+        source = sources.find_cached(source)
+        path = Path(source)
     has_splits = not (is_file or sources.is_saved_table(path))
     if not has_splits:
         check_choice("split", split, SPLITS)
@@ -151,7 +154,6 @@ def load(
 def _rows(source: str, split: str, is_file: bool) -> Iterator[Raw]:
     path = Path(source)
     if not is_file:
-        source = sources.find_cached(source)
         yield from sources.rows_of(sources.from_datasets(source, split), source)
     elif delimiter := _DELIMITERS.get(path.suffix.lower()):
         rows = textfile.read_cells(path, delimiter)

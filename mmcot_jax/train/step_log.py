@@ -21,7 +21,7 @@ from mmcot_jax.boxes import Space
 from mmcot_jax.evals.grounded import boxes_of
 from mmcot_jax.example import Example, Question, Reply
 from mmcot_jax.log import completions_table, write_completions, write_text
-from mmcot_jax.rewards import COLUMNS, columns_of, free_name, short_names
+from mmcot_jax.rewards import COMPLETION_COLUMNS, columns_of, free_name, short_names
 from mmcot_jax.rewards.results import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
 from mmcot_jax.types import Backbone
@@ -108,7 +108,7 @@ class StepLog:
         given = {"advantage": advantage, "image_advantage": image_advantage}
         given = {name: _plain(x) for name, x in given.items() if x is not None}
         names = columns_of(c["reward_funcs"])
-        extra = user_columns(result.extra, (*COLUMNS, *names))
+        extra = user_columns(result.extra, (*COMPLETION_COLUMNS, *names))
         rows = [
             {
                 "id": question.example.id,
