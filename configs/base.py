@@ -60,6 +60,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             # sampling
             "max_completion_length": max_completion_length,
             "temperature": 1.0,
+            "image_temperature": None,
             "top_p": 1.0,
             "top_k": 0,
             "min_p": 0.0,
@@ -116,6 +117,7 @@ def sampling(max_completion_length: int, **changes) -> dict:
     return {
         "max_completion_length": max_completion_length,
         "temperature": 1.0,
+        "image_temperature": None,
         "top_p": 1.0,
         "top_k": 0,
         "min_p": 0.0,

@@ -130,6 +130,8 @@ _SAMPLING = (
     Option("max_completion_length", whole(1), "most tokens of a completion"),
     Option("temperature", number(above=0),
            "divides the logits; to take the likeliest, eval.greedy=true"),
+    Option("image_temperature", number(above=0), "the same for the tokens of pictures", (None,),
+           "temperature", ABSENT),
     Option("top_p", number(above=0, high=1),
            "smallest set of tokens with that probability; 1 keeps all"),
     Option("top_k", whole(1), "the likeliest tokens", (0, None), "keeps all tokens"),
@@ -137,7 +139,7 @@ _SAMPLING = (
            "tokens with at least that share of the likeliest one's probability", (0, None),
            "keeps all tokens"),
     Option("repetition_penalty", number(above=0),
-           "above 1, tokens seen before are less likely; 1 changes nothing"),
+           "above 1, text tokens seen before are less likely; 1 changes nothing"),
 )  # fmt: skip
 
 _GRPO = (

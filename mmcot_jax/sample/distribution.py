@@ -28,7 +28,9 @@ class Sampling(NamedTuple):
     greedy: bool = False
     """Take the likeliest token; log-probabilities are still those of the distribution above."""
     repetition_penalty: float = 1.0
-    """Above 1: tokens of the prompt and the reply so far become less likely."""
+    """Above 1: text tokens of the prompt and the reply so far become less likely."""
+    image_temperature: float | None = None
+    """That of a picture's tokens; None: `temperature`."""
 
 
 def sampling(c: Mapping[str, Any], group: str) -> Sampling:
@@ -43,15 +45,21 @@ def sampling(c: Mapping[str, Any], group: str) -> Sampling:
 
 
 def penalize(
-    logits: Float[Array, "*B V"], seen: Bool[Array, "*B V"] | None, s: Sampling
+    logits: Float[Array, "*B V"],
+    seen: Bool[Array, "*B V"] | None,
+    s: Sampling,
+    state: Int[Array, "*B"] | None = None,
 ) -> Float[Array, "*B V"]:
     """Divides positive logits of `seen` tokens by the penalty, multiplies negative ones; float32.
 
-    `seen` is None where the penalty is 1. Source: arXiv 1909.05858 section 4.1, with the sign
-    rule of transformers' RepetitionPenaltyLogitsProcessor.
+    `seen` is None where the penalty is 1; `state` is the grammar's, None in text. Tokens of a
+    picture are left alone, as in Chameleon's sampler. Source: arXiv 1909.05858 section 4.1, with
+    the sign rule of transformers' RepetitionPenaltyLogitsProcessor.
     """
     if seen is None:
         return logits
+    if state is not None:
+        seen = seen & (state == 0)[..., None]
     x, penalty = logits.astype(jnp.float32), s.repetition_penalty
     return jnp.where(seen, jnp.where(x > 0, x / penalty, x * penalty), x)
 
@@ -68,14 +76,31 @@ def first_occurrence(
     return jnp.full((b, vocabulary), t).at[jnp.arange(b)[:, None], tokens].min(places)
 
 
+def temper(
+    logits: Float[Array, "*B V"], s: Sampling, state: Int[Array, "*B"] | None = None
+) -> Float[Array, "*B V"]:
+    """Divides logits by the temperature, of pictures where the grammar's state is not 0; float32.
+
+    `state` is None in text.
+    """
+    heat = s.temperature
+    if state is not None and s.image_temperature is not None:
+        heat = jnp.where(state == 0, heat, s.image_temperature)[..., None]
+    return logits.astype(jnp.float32) / heat
+
+
 def token_log_probs(
-    logits: Float[Array, "*B V"], allowed: Bool[Array, "*B V"], s: Sampling
+    logits: Float[Array, "*B V"],
+    allowed: Bool[Array, "*B V"],
+    s: Sampling,
+    state: Int[Array, "*B"] | None = None,
 ) -> Float[Array, "*B V"]:
     """Returns log-probabilities in nats, float32; excluded tokens have float32's minimum.
 
-    Applies grammar, temperature, top-k, top-p and min-p, in that order, then normalises.
+    Applies grammar, temperature, top-k, top-p and min-p, in that order, then normalises. `state` is
+    the grammar's, None in text.
     """
-    x = jnp.where(allowed, logits.astype(jnp.float32) / s.temperature, _NEVER)
+    x = jnp.where(allowed, temper(logits, s, state), _NEVER)
     if s.top_k:
         kth = jax.lax.top_k(x, min(s.top_k, x.shape[-1]))[0][..., -1:]
         x = jnp.where(x >= kth, x, _NEVER)

@@ -236,8 +236,9 @@ def _decode(
     place = jnp.broadcast_to(begin.written + s.t, rows.state.shape)
     room = jnp.broadcast_to(begin.room - s.t, rows.state.shape)
     legal = allowed(grammar, rows.state, room)
-    logits = penalize(backbone.unembed(variables, rows.hidden), rows.seen, sampling)
-    logps = token_log_probs(logits, legal, sampling)
+    logits = backbone.unembed(variables, rows.hidden)
+    logits = penalize(logits, rows.seen, sampling, rows.state)
+    logps = token_log_probs(logits, legal, sampling, rows.state)
     token = _draw(logps, jax.vmap(jax.random.fold_in)(rows.key, place), sampling)
     token = jnp.where(rows.unfinished, token, 0)
     picked = jnp.take_along_axis(logps, token[:, None], axis=-1)[:, 0]

@@ -12,7 +12,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmcot_jax.quantize import unquantized_path
 from mmcot_jax.rules import HEAD, constrain
-from mmcot_jax.sample.distribution import Sampling, first_occurrence, penalize, token_log_probs
+from mmcot_jax.sample.distribution import (
+    Sampling,
+    first_occurrence,
+    penalize,
+    temper,
+    token_log_probs,
+)
 from mmcot_jax.sample.grammar import allowed
 from mmcot_jax.types import Backbone, Batch, Grammar, Rollout, SharedPrompt, Variables
 
@@ -89,11 +95,12 @@ def score_rollout(
 
     def one(hidden, targets, state, room, index):
         seen = first[:, None] < index[..., None] if penalized else None
-        logits = penalize(backbone.unembed(variables, hidden), seen, sampling)
+        logits = penalize(backbone.unembed(variables, hidden), seen, sampling, state)
         legal = allowed(grammar, state, room)
-        log_probs = token_log_probs(logits, legal, sampling)
+        log_probs = token_log_probs(logits, legal, sampling, state)
         entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
-        logps = _logp_despite_truncation(log_probs, logits, legal, targets, sampling)
+        tempered = jnp.where(legal, temper(logits, sampling, state), -jnp.inf)
+        logps = _logp_despite_truncation(log_probs, tempered, targets, sampling)
         return PolicyScores(logps, entropy)
 
     indices = jnp.broadcast_to(p + jnp.arange(t), rollout.tokens.shape)
@@ -140,21 +147,23 @@ def _first_occurrence(rollout: Rollout, vocabulary: int) -> Int[Array, "NG V"]:
 
 def _logp_despite_truncation(
     log_probs: Float[Array, "B T V"],
-    logits: Float[Array, "B T V"],
-    legal: Bool[Array, "B T V"],
+    tempered: Float[Array, "B T V"],
     targets: Int[Array, "B T"],
     s: Sampling,
 ) -> Float[Array, "B T"]:
-    """Log-probabilities of `targets` as if top-k, top-p and min-p had kept them."""
+    """Log-probabilities of `targets` as if top-k, top-p and min-p had kept them.
+
+    `tempered` are the logits that were truncated, -inf where the grammar forbids a token.
+    """
     logps = _pick(log_probs, targets)
     if not s.top_k and s.top_p >= 1 and not s.min_p:
         return logps
-    scaled = jnp.where(legal, logits.astype(jnp.float32) / s.temperature, -jnp.inf)
     # the most likely token is always kept, so its log-probability gives the normaliser
-    total = jnp.max(scaled, axis=-1) - jnp.max(log_probs, axis=-1)
-    excluded = (logps <= jnp.finfo(jnp.float32).min) & _pick(legal, targets)
+    total = jnp.max(tempered, axis=-1) - jnp.max(log_probs, axis=-1)
+    own = _pick(tempered, targets)
+    excluded = (logps <= jnp.finfo(jnp.float32).min) & (own > -jnp.inf)
     # `where` before the sum: the gradient of -inf is NaN
-    own = jnp.where(excluded, _pick(scaled, targets), total)
+    own = jnp.where(excluded, own, total)
     return jnp.where(excluded, own - jnp.logaddexp(total, own), logps)
 
 

@@ -34,6 +34,17 @@ def test_temperature_is_a_power_of_the_probabilities():
     np.testing.assert_allclose(law(Sampling(0.5)), squares / squares.sum(), atol=1e-6)
 
 
+def test_pictures_may_have_a_temperature_of_their_own():
+    logits, state = jnp.stack([LOGITS] * 3), jnp.array([0, 5, 2])  # of text, and of two in pictures
+    both = token_log_probs(
+        logits, jnp.stack([ALL] * 3), Sampling(2.0, image_temperature=0.5), state
+    )
+    expected = np.stack([law(Sampling(x)) for x in (2.0, 0.5, 0.5)])
+    np.testing.assert_allclose(np.exp(both), expected, atol=1e-6)
+    same = token_log_probs(logits, jnp.stack([ALL] * 3), Sampling(2.0), state)
+    np.testing.assert_allclose(np.exp(same), np.stack([law(Sampling(2.0))] * 3), atol=1e-6)
+
+
 def test_top_k_keeps_the_likeliest_and_all_that_equal_the_last_of_them():
     np.testing.assert_allclose(law(Sampling(top_k=2)), [0.625, 0.375, 0, 0], atol=1e-6)
     ties = jnp.array([1.0, 0.0, 0.0, -1.0])
@@ -129,6 +140,12 @@ def test_a_penalty_makes_what_was_seen_less_likely_whatever_its_sign():
 def test_a_penalty_of_one_changes_nothing():
     np.testing.assert_array_equal(penalize(LOGITS, ALL, Sampling()), LOGITS)
     assert penalize(LOGITS, None, Sampling()) is LOGITS
+
+
+def test_pictures_are_not_penalized():
+    logits, seen = jnp.array([[2.0, -1.0]] * 2), jnp.ones((2, 2), bool)
+    found = penalize(logits, seen, Sampling(repetition_penalty=2.0), jnp.array([0, 3]))
+    np.testing.assert_allclose(found, [[1, -2], [2, -1]])
 
 
 def test_the_penalty_is_that_of_transformers():

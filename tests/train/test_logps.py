@@ -133,6 +133,24 @@ def test_of_penalized_and_truncated_samples_the_ratio_is_one(chameleon, chunk, t
         assert float(jnp.abs(without.logps - rollout.logps).max()) > 0.1
 
 
+@pytest.mark.parametrize(
+    "truncation", [{}, {"top_p": 0.9}, {"min_p": 0.2}, {"repetition_penalty": 1.3}], ids=str
+)
+def test_of_pictures_with_their_own_temperature_the_ratio_is_one(chameleon, truncation):
+    backbone, variables = chameleon
+    given = backbone, variables, backbone.grammar
+    sampling = Sampling(2.0, image_temperature=0.5, **truncation)
+    keys = row_keys(jax.random.key(3), jnp.arange(8))
+    static = SampleStatic(sampling, 24, num_generations=2)
+    rollout = sample(*given, a_rollout(b=4).prompt, keys, static)
+    policy = score_rollout(*given, rollout, sampling, 5)
+    np.testing.assert_allclose(policy.logps, rollout.logps, atol=1e-5)
+    one = score_rollout(*given, rollout, Sampling(2.0, **truncation), 5)
+    differs = np.abs(np.asarray(one.logps - rollout.logps)) > 1e-3
+    drawn = np.asarray(rollout.state > 1)
+    assert differs[drawn].any() and not differs[~drawn].any()
+
+
 @pytest.mark.parametrize("sampling", [Sampling(top_k=2), Sampling(top_p=0.8), Sampling(min_p=0.5)])
 def test_a_token_that_fell_out_of_the_truncated_set_stays_a_number(sampling):
     """Rounding at the set's edge: the law is then that of the set and the token."""
