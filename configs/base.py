@@ -72,6 +72,7 @@ def grpo(learning_rate: float, max_completion_length: int, **changes) -> dict:
             "reward_weights": (1.0, 0.5),
             # those that only image tokens are credited with; (): every token, with all rewards
             "image_reward_funcs": (),
+            "process_reward_funcs": (),
             "reward_timeout": 30.0,
             "reward_processes": 2,
             "chat": "auto",

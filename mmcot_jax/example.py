@@ -157,8 +157,9 @@ class Answered(NamedTuple):
     """Names of the question's pictures, if they were saved."""
 
 
-RewardFn = Callable[[Example, Reply], float | None]
-"""Returns a number, or None if the question has nothing to score."""
+RewardFn = Callable[[Example, Reply], float | Sequence[tuple[int, int, float]] | None]
+"""Returns a number, or parts (start, end, value) of the reply's text that sum to it, or None if the
+question has nothing to score."""
 
 
 @runtime_checkable

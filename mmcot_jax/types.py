@@ -181,6 +181,8 @@ class Experience(NamedTuple):
     """Nats, of the reference policy; None if it is not used."""
     image_advantage: Float[Array, "N G"] | None = None
     """What image tokens have besides `advantage`, 0 where it is NaN; None: all tokens have that."""
+    token_advantage: Float[Array, "N G T"] | None = None
+    """What each token has besides, of parts that process rewards score; None: no such reward."""
 
 
 class TrainState(NamedTuple):

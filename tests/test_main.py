@@ -333,8 +333,30 @@ def test_what_can_be_known_before_the_puzzles_is_said_before_they_are_drawn(
             "and grpo.reward_weights has 0 for all of them; set the first to (), or a weight to",
         ),
     ],
+        (
+            ("grpo.process_reward_funcs=short",),
+            "grpo.process_reward_funcs has 'short', which is none of grpo.reward_funcs",
+        ),
+        (
+            ("grpo.reward_funcs=format,{r}:length", "grpo.process_reward_funcs=format",
+             "grpo.reward_weights=1.0,1.0", "grpo.importance_sampling_level=sequence"),
+            "grpo.process_reward_funcs gives tokens of a sequence different advantages, and",
+        ),
+        (
+            ("grpo.reward_funcs=format,{r}:length", "grpo.process_reward_funcs=format",
+             "grpo.reward_weights=0.0,1.0"),
+            "grpo.process_reward_funcs has 'format', whose weight in grpo.reward_weights is 0",
+        ),
+        (
+            ("grpo.reward_funcs=format,{r}:length", "grpo.image_reward_funcs=format",
+             "grpo.process_reward_funcs=format", "grpo.reward_weights=1.0,1.0",
+             "grpo.image_weight=1"),
+            "'format' is in grpo.process_reward_funcs and in grpo.image_reward_funcs",
+        ),
 )  # fmt: skip
-def test_rewards_of_pictures_that_credit_nothing_are_refused(capfd, tmp_path, overrides, said):
+def test_rewards_of_pictures_or_parts_that_credit_nothing_are_refused(
+    capfd, tmp_path, overrides, said
+):
     assert said in refused(capfd, tmp_path, *(o.format(r=REWARDS) for o in overrides))
 
 

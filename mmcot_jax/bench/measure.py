@@ -68,6 +68,7 @@ def prepare(c: ConfigDict, steps: int) -> ConfigDict:
             reward_funcs=(REWARD,),
             reward_weights=(1.0,),
             image_reward_funcs=(),
+            process_reward_funcs=(),
             max_steps=steps + 2,  # the run is left before its last step, which would be saved
             warmup_steps=0,
             preflight=False,

@@ -176,7 +176,9 @@ def _grpo(s: Shapes) -> Iterator[Program]:
     advantage = s.rows(jax.ShapeDtypeStruct(rows, np.float32), mesh)
     old = floats if c["num_iterations"] > 1 else None
     image = advantage if c["image_reward_funcs"] else None
-    experience = Experience(rollout, advantage, old, floats if reference else None, image)
+    process = floats if c["process_reward_funcs"] else None
+    reference_logps = floats if reference else None
+    experience = Experience(rollout, advantage, old, reference_logps, image, process)
     live_bytes = meshes.bytes_per_device((state, reference, frozen, experience)) + _frozen_copy(
         s, frozen, s.rollout
     )

@@ -7,11 +7,11 @@ the answer is not the letter of one of its options, or `caption` has no caption 
 import re
 from collections.abc import Sequence
 from itertools import islice, zip_longest
-from statistics import fmean
 
 from mmcot_jax.answers.caption import WORD
 from mmcot_jax.answers.letter import LETTERS, parse_strict
 from mmcot_jax.example import Example, Reply
+from mmcot_jax.rewards.results import Part
 
 
 def accuracy(example: Example, reply: Reply) -> float:
@@ -41,29 +41,36 @@ def caption(example: Example, reply: Reply) -> float:
     return max(0.0, 1.0 - missed / len(facts))
 
 
-def judgements(example: Example, reply: Reply) -> float:
-    """Returns how many options the reply names and judges rightly, 0.0 to 1.0.
+def judgements(example: Example, reply: Reply) -> list[Part]:
+    """Returns how rightly the reply names and judges each option; the parts sum to 0.0 to 1.0.
 
-    Half is the share of options named in their own sections, "# Option A" and so on. The other half
-    is for the sentences that an option "is a strong candidate" or "is unlikely", the right one of
-    the two without the other. The answer's sentence weighs as much as those of all other options
-    together, so a reply that rejects every option has half of it.
+    A part is an option's own section, "# Option A" and so on, empty if there is none. Half of the
+    sum is for the options that their sections name. The other half is for the sentences that an
+    option "is a strong candidate" or "is unlikely", the right one of the two without the other. The
+    answer's sentence weighs as much as those of all other options together, so a reply that rejects
+    every option has half of it.
 
     Raises:
         ValueError: the answer is not the letter of one of the options.
     """
-    options, sections = _options(example), {}
-    headings = _OPTION.split(reply.text)
-    for name, section in zip(headings[1::2], headings[2::2], strict=True):
-        sections.setdefault(name, section)
-    named, right = [], {True: [], False: []}
+    options, text = _options(example), reply.text
+    sections: dict[str, tuple[int, int]] = {}
+    headings = list(_OPTION.finditer(text))
+    ends = [*(heading.start() for heading in headings[1:]), len(text)]
+    for heading, end in zip(headings, ends, strict=False):
+        final = text.find(_FINAL, heading.end(), end)
+        sections.setdefault(heading[1], (heading.start(), end if final < 0 else final))
+    others, parts = len(options) - 1, []
     for name, option in zip(LETTERS, options, strict=False):
-        section = sections.get(name, "")
-        named.append(section.lstrip().startswith(f"Replacing '?' with {option}:"))
+        start, end = sections.get(name, (0, 0))
+        section = text[start:end].removeprefix(f"# Option {name}\n")
+        named = section.lstrip().startswith(f"Replacing '?' with {option}:")
         yes, no = (f". {option} is {x} " in section for x in ("a strong candidate", "unlikely"))
         is_answer = name == example.answer
-        right[is_answer].append((yes, no) == (is_answer, not is_answer))
-    return 0.5 * fmean(named) + 0.25 * (fmean(right[True]) + fmean(right[False] or right[True]))
+        right = (yes, no) == (is_answer, not is_answer)
+        share = 0.25 / others if not is_answer else 0.25 if others else 0.5
+        parts.append(Part(start, end, 0.5 * named / len(options) + share * right))
+    return parts
 
 
 _FINAL = "# Final Answer:"

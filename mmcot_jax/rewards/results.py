@@ -11,6 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class Part(NamedTuple):
+    """A part of a reply and what it is worth; a reward may return several, which sum to it."""
+
+    start: int
+    """The first character, of `Reply.text`."""
+    end: int
+    """The first character after it."""
+    value: float
+
+
+Parts = Sequence[tuple[int, int, float]]
+"""Those of a reply: start, end and value of each."""
+
+
 class Failure(NamedTuple):
     """One sample that a reward could not score."""
 
@@ -34,6 +48,8 @@ class RewardResult(NamedTuple):
     """Reward -> what it passed to TRL's `log_metric`: the mean of each name."""
     extra: Mapping[str, dict[str, list[Any]]] = MappingProxyType({})
     """Reward -> columns that it passed to TRL's `log_extra`: an entry a row, None if it failed."""
+    parts: Mapping[str, Sequence[Parts | None]] = MappingProxyType({})
+    """Reward -> the parts of each row, None where it returned a number or failed."""
 
 
 def join(results: Sequence[RewardResult]) -> RewardResult:
@@ -44,6 +60,7 @@ def join(results: Sequence[RewardResult]) -> RewardResult:
         {name: seconds for result in results for name, seconds in result.times.items()},
         {name: logged for result in results for name, logged in result.logged.items()},
         {name: columns for result in results for name, columns in result.extra.items()},
+        {name: parts for result in results for name, parts in result.parts.items()},
     )
 
 
@@ -53,6 +70,7 @@ def concatenate(results: Sequence[RewardResult]) -> RewardResult:
     logged: dict[str, dict[str, list[float]]] = {}
     extra: dict[str, dict[str, list[Any]]] = {}
     times: dict[str, float] = {}
+    parts: dict[str, list[Parts | None]] = {}
     for result, start, end in zip(results, starts[:-1], starts[1:], strict=True):
         for reward, seconds in result.times.items():
             times[reward] = times.get(reward, 0.0) + seconds
@@ -64,6 +82,8 @@ def concatenate(results: Sequence[RewardResult]) -> RewardResult:
                 # other batches may lack the column
                 rows = extra.setdefault(reward, {}).setdefault(name, [None] * int(starts[-1]))
                 rows[start:end] = column
+        for reward, each in result.parts.items():
+            parts.setdefault(reward, [None] * int(starts[-1]))[start:end] = each
     return RewardResult(
         np.concatenate([result.values for result in results]),
         tuple(
@@ -77,6 +97,7 @@ def concatenate(results: Sequence[RewardResult]) -> RewardResult:
             for reward, found in logged.items()
         },
         extra,
+        parts,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.rewards import Reward, signature
-from mmcot_jax.rewards.results import Failure, RewardResult
+from mmcot_jax.rewards.results import Failure, Parts, RewardResult
 from mmcot_jax.rewards.trl import TrainerState
 from mmcot_jax.rewards.worker import Job
 
@@ -55,6 +55,7 @@ class Task:
         self._faults: dict[int, tuple[str, str]] = {}
         self._metrics: dict[str, list[float]] = {}
         self._extra: dict[str, list[Any]] = {}
+        self._parts: dict[int, Parts] = {}
         self._lost = self._ended = 0
         if not samples:
             self.future.set_result(self._result())
@@ -112,10 +113,12 @@ class Task:
         faults: Sequence[Sequence[Any]],
         metrics: Mapping[str, Sequence[float]],
         extra: Mapping[str, Sequence[Any]],
+        parts: Sequence[Sequence[Any]],
     ) -> None:
-        """Takes the rewards of a call and what it logged."""
+        """Takes the rewards of a call, what it logged and the parts of its rows."""
         with self._lock:
             self._ended += 1
+            self._parts |= {rows[i]: [tuple(part) for part in each] for i, each in parts}
             for name, logged in metrics.items():
                 self._metrics.setdefault(name, []).extend(logged)
             for name, column in extra.items():
@@ -154,6 +157,7 @@ class Task:
         seconds = time.monotonic() - self._began
         faults = sorted(self._faults.items())
         # sorted: calls end in any order, and a sum depends on it
+        parts = [self._parts.get(row) for row in range(len(self._samples))]
         means = {name: sum(sorted(x)) / len(x) for name, x in self._metrics.items()}
         return RewardResult(
             self._values[:, None],
@@ -161,4 +165,5 @@ class Task:
             {self.name: 0.0 if math.isnan(seconds) else seconds},
             {self.name: means} if means else {},
             {self.name: self._extra} if self._extra else {},
+            {self.name: parts} if any(parts) else {},
         )

@@ -7,7 +7,8 @@ Parent and worker exchange frames, a length and bytes, over a socket. A job is a
 holds arrays; what comes back is JSON, for it was made by a user's code. Frames of a worker:
 
     ["ready"] | ["failed", message]             after its start
-    ["scored", call, values, faults, metrics, extra]    faults: [row of the call, kind, message]
+    ["scored", call, values, faults, metrics, extra, parts]
+        faults: [row of the call, kind, message]; parts: [row, [start, end, value] of each]
     ["raised", call, message]                   a TRL reward raised; call is its index in the job
     ["chat", bool]                              of a `Job` with `probe`
     ["unread", message]                         the job cannot be read
@@ -289,11 +290,9 @@ def _call(
     """Calls a TRL reward; returns its frame without the number of the call."""
     try:
         called = trl.call(reward, samples, chat=chat, run=run)
-        checked = [number(value) for value in called.values]
-        faults = [[i, *fault] for i, (_, fault) in enumerate(checked) if fault]
-        values = [value for value, _ in checked]
         extra = {name: [plain(v) for v in column] for name, column in called.extra.items()}
-        return ["scored", values, faults, called.metrics, extra]
+        values, faults, found = _checked(called.values)
+        return ["scored", values, faults, called.metrics, extra, found]
     except BaseException as error:
         return ["raised", describe(error)]
 
@@ -304,10 +303,44 @@ def _score(reward: Reward, example: Example, reply: Reply, loop: _Loop) -> list[
         value = reward.function(example, reply)
         if inspect.isawaitable(value):
             value = loop.run(value)
-        value, fault = number(value)
+        values, faults, found = _checked([value])
     except BaseException as error:
-        value, fault = math.nan, ("raised", describe(error))
-    return [[value], [[0, *fault]] if fault else [], {}, {}]
+        values, faults, found = [math.nan], [[0, "raised", describe(error)]], []
+    return [values, faults, {}, {}, found]
+
+
+def _checked(values: Sequence[Any]) -> tuple[list[float], list[list[Any]], list[list[Any]]]:
+    """Returns rewards as floats, the faults and the parts of their rows, as a frame has them."""
+    found = [parts(value) for value in values]
+    totals = [
+        value if each is None else sum(v for *_, v in each)
+        for value, each in zip(values, found, strict=True)
+    ]
+    checked = [number(value) for value in totals]
+    faults = [[i, *fault] for i, (_, fault) in enumerate(checked) if fault]
+    return (
+        [value for value, _ in checked],
+        faults,
+        [[i, each] for i, each in enumerate(found) if each is not None],
+    )
+
+
+def parts(value: Any) -> list[tuple[int, int, float]] | None:
+    """Returns the parts, (start, end, value), that a reward returned; None if it did not."""
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    found = []
+    for each in value:
+        if not isinstance(each, list | tuple) or len(each) != 3:
+            return None
+        *span, worth = each
+        if any(isinstance(x, bool) or not isinstance(x, numbers.Integral) for x in span):
+            return None
+        (start, end), (worth, fault) = map(int, span), number(worth)
+        if fault or math.isnan(worth) or not 0 <= start <= end:
+            return None
+        found.append((start, end, worth))
+    return found
 
 
 def number(value: Any) -> tuple[float, tuple[str, str] | None]:

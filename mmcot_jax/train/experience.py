@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from mmcot_jax import mesh as meshes
+from mmcot_jax.train import process_rewards
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.groups import Groups, informative_first
 from mmcot_jax.train.policy import Policy
@@ -50,13 +51,21 @@ def with_advantage(
 
     The rows are reordered if more micro-batches can be skipped then.
     """
-    given = [x for x in (groups.advantage, groups.image_advantage) if x is not None]
-    given = [x.reshape(-1, rollout.tokens.shape[1]) for x in given]
-    advantage, *image = (meshes.put(x[meshes.rows(mesh, len(x))], mesh) for x in given)
-    experience = Experience(rollout, advantage, *logps, *image)
+    _, per_row, length = rollout.tokens.shape
+    of_tokens = None if groups.parts is None else process_rewards.spread(groups.parts, length)
+    given = {
+        "advantage": groups.advantage,
+        "image_advantage": groups.image_advantage,
+        "token_advantage": None if of_tokens is None else of_tokens.reshape(-1, length),
+    }
+    given = {k: x.reshape(-1, per_row, *x.shape[1:]) for k, x in given.items() if x is not None}
+    put = {name: meshes.put(x[meshes.rows(mesh, len(x))], mesh) for name, x in given.items()}
+    old_logps, ref_logps = logps
+    experience = Experience(rollout, **put, old_logps=old_logps, ref_logps=ref_logps)
     if not steps.can_skip(static.objective, experience):
         return experience
-    order = informative_first(np.concatenate(given, axis=1), static.micro_batches)
+    each = [x.reshape(len(x), -1) for x in given.values()]
+    order = informative_first(np.concatenate(each, axis=1), static.micro_batches)
     if order is None:
         return experience
     order = meshes.replicate(order, mesh)

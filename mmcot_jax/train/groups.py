@@ -3,7 +3,7 @@
 Axes: N prompts, G samples per prompt, B = N G rows, R rewards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from mmcot_jax import mesh as meshes
 from mmcot_jax.rewards import short_names
 from mmcot_jax.train import advantages as formulas
+from mmcot_jax.train import process_rewards
 
 
 class Groups(NamedTuple):
@@ -29,24 +30,41 @@ class Groups(NamedTuple):
     image_advantage: np.ndarray | None = None
     """float32 [B], what image tokens have besides, with `image_reward_funcs`; NaN where no reward
     of pictures applies."""
+    parts: np.ndarray | None = None
+    """float64 [N G R S 3], with `process_reward_funcs`: first token, end and advantage of parts."""
 
 
-def group(rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh) -> Groups:
+def group(
+    rewards: np.ndarray, c: Mapping[str, Any], mesh: Mesh, parts: np.ndarray | None = None
+) -> Groups:
     """Computes advantages and TRL's metrics from rewards, float64 [B R], of this process.
 
-    `mesh` is the one that the rows were sampled on.
+    `mesh` is the one that the rows were sampled on; `parts`, float64 [B R' S 3], are those of the
+    process rewards, as `process_rewards.stack` returns them.
     """
-    shape = (-1, c["num_generations"], len(c["reward_funcs"]))
-    return compare(meshes.gather(rewards, mesh).reshape(shape), c)
+    given = [x for x in (rewards, parts) if x is not None]
+    return compare(c, *gather_groups(given, c, mesh))
 
 
-def compare(gathered: np.ndarray, c: Mapping[str, Any]) -> Groups:
-    """Computes advantages and TRL's metrics from the rewards of all processes, float64 [N G R]."""
+def gather_groups(rows: Sequence[np.ndarray], c: Mapping[str, Any], mesh: Mesh) -> list[np.ndarray]:
+    """Gathers arrays [B ...] of each process's rows, and returns them as [N G ...]."""
+    gathered = [meshes.gather(x, mesh) for x in rows]
+    return [x.reshape(-1, c["num_generations"], *x.shape[1:]) for x in gathered]
+
+
+def compare(c: Mapping[str, Any], gathered: np.ndarray, parts: np.ndarray | None = None) -> Groups:
+    """Computes advantages and TRL's metrics from the rewards of all processes, float64 [N G R].
+
+    `parts` are float64 [N G R' S 3].
+    """
     names = short_names(c["reward_funcs"])
     weights = np.array(c["reward_weights"] or [1.0] * len(names), np.float32)
     scale, aggregation = c["scale_rewards"], c["multi_objective_aggregation"]
-    image = tuple(name in c["image_reward_funcs"] for name in c["reward_funcs"])
-    given, drawn = (gathered.astype(np.float32), weights), None
+    process = process_rewards.indices(c)
+    whole = [i for i in range(len(names)) if i not in process]
+    image = tuple(c["reward_funcs"][i] in c["image_reward_funcs"] for i in whole)
+    rewards, drawn = gathered.astype(np.float32), None
+    given = rewards[..., whole], weights[whole]
     if any(image):
         found, drawn = jax.device_get(_by_modality(*given, image, scale, aggregation))
     else:
@@ -68,9 +86,21 @@ def compare(gathered: np.ndarray, c: Mapping[str, Any]) -> Groups:
     informative = np.any(
         [np.fmin.reduce(x, axis=1) < np.fmax.reduce(x, axis=1) for x in each], axis=0
     )
+    if process:
+        parts = process_rewards.advantages(parts, weights[process], scale)
+        informative |= parts[..., 2].any(axis=(1, 2, 3))
+        # a sample that has process rewards only has no other advantage
+        scored = ~np.isnan(rewards[..., process]).all(axis=-1)
+        each = [np.where(np.isnan(x) & scored, 0, x) if x is each[0] else x for x in each]
+        every = np.nansum(rewards * weights, axis=-1)[~np.isnan(rewards).all(axis=-1)]
+        metrics |= {
+            "reward": every.mean() if every.size else np.nan,
+            "reward_std": every.std(ddof=1) if every.size > 1 else np.nan,
+            "frac_reward_zero_std": 1 - informative.mean(),
+        }
     metrics = {name: float(value) for name, value in metrics.items()}
     advantage, *drawn = (x.reshape(-1) for x in each)
-    return Groups(gathered, advantage, informative, metrics, *drawn)
+    return Groups(gathered, advantage, informative, metrics, *(drawn or [None]), parts)
 
 
 # one program: without jit each operation is compiled by itself, 40 programs and 2 s on a CPU

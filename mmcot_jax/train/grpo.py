@@ -42,11 +42,11 @@ from mmcot_jax.rewards import fields_read, pool, short_names
 from mmcot_jax.rewards.results import RewardResult
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes, sample_numbers
 from mmcot_jax.sample.sampler import SampleStatic
-from mmcot_jax.train import loop, optim
+from mmcot_jax.train import loop, optim, process_rewards
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.dynamic_sampling import Sampled, fill
 from mmcot_jax.train.experience import trim, with_advantage
-from mmcot_jax.train.groups import Groups, compare, group
+from mmcot_jax.train.groups import Groups, compare, gather_groups, group
 from mmcot_jax.train.policy import Policy
 from mmcot_jax.train.preflight import preflight
 from mmcot_jax.train.step_log import Clock, StepLog
@@ -249,9 +249,9 @@ def _sample(
     save = run.log.should_save(number)
     questions, replies = _decode_for_rewards(run, state, questions, generations, key, batch, save)
     clock.stop("paint")
-    pending = _submit_rewards(run, questions, generations, replies, number)
+    rewards = _submit_rewards(run, questions, generations, replies, number)
     kept = np.arange(run.c["prompts_per_step"])
-    return Sampled(questions, generations, replies, pending.result, kept)
+    return Sampled(questions, generations, replies, rewards, kept)
 
 
 def _sample_on(run: _Run, state: TrainState, number: int, first: Sampled, clock: Clock) -> Sampled:
@@ -263,29 +263,38 @@ def _sample_on(run: _Run, state: TrainState, number: int, first: Sampled, clock:
 
     def informative(result: RewardResult) -> np.ndarray:
         clock.stop("reward")
-        return group(result.values, run.c, mesh).informative
+        return group(result.values, run.c, mesh, _parts(run, result)).informative
 
     return fill(first, sample, informative, run.c["max_num_gen_batches"], mesh)
 
 
 def _groups(run: _Run, sampled: Sampled, result: RewardResult) -> Groups:
     """The groups that are trained on; metrics are those of all that were sampled."""
-    batches = np.split(result.values, sampled.batches)
-    each = [group(values, run.c, run.policy.rollout_mesh) for values in batches]
-    rewards = np.concatenate([groups.rewards for groups in each])
-    groups = each[0]
+    given = [x for x in (result.values, _parts(run, result)) if x is not None]
+    batches = zip(*(np.split(x, sampled.batches) for x in given), strict=True)
+    each = [gather_groups(batch, run.c, run.policy.rollout_mesh) for batch in batches]
+    every = [np.concatenate(x) for x in zip(*each, strict=True)]
+    groups = compare(run.c, *every)
     if sampled.batches > 1:
-        metrics = compare(rewards, run.c).metrics
-        groups = compare(rewards[sampled.kept], run.c)._replace(metrics=metrics)
+        kept = compare(run.c, *(x[sampled.kept] for x in every))
+        groups = kept._replace(metrics=groups.metrics)
     if run.c["dynamic_sampling"]:
         groups.metrics.update(
             {
                 "dynamic_sampling/num_gen_batches": float(sampled.batches),
-                "dynamic_sampling/sampled_groups": float(len(rewards)),
+                "dynamic_sampling/sampled_groups": float(len(every[0])),
                 "dynamic_sampling/kept_groups": float(groups.informative.sum()),
             }
         )
     return groups
+
+
+def _parts(run: _Run, result: RewardResult) -> np.ndarray | None:
+    """The parts of this process's rows that process rewards score."""
+    if not run.c["process_reward_funcs"]:
+        return None
+    most = meshes.all_reduce_max(process_rewards.most(result))
+    return process_rewards.stack(result, run.c, most)
 
 
 def _generate(
@@ -330,11 +339,13 @@ def _submit_rewards(
     generations: Generations,
     replies: Sequence[Reply],
     number: int,
-) -> pool.PendingRewards:
-    """Starts the reward workers and returns at once."""
+) -> Callable[[], RewardResult]:
+    """Starts the reward workers and returns at once; the function waits for the rewards."""
     g = run.c["num_generations"]
     examples = [question.example for question in questions for _ in range(g)]
-    return run.rewards.submit(examples, replies, generations.ids, number, group_size=g)
+    pending = run.rewards.submit(examples, replies, generations.ids, number, group_size=g)
+    read = run.static.backbone.renderer.read
+    return lambda: process_rewards.in_tokens(pending.result(), run.c, generations.ids, read)
 
 
 def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
@@ -378,9 +389,9 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     key = jax.random.fold_in(run.key, np.uint32(2**32 - 1))
     generations = _generate(run, state, questions, key)
     questions, replies = _decode_for_rewards(run, state, questions, generations, key)
-    result = _submit_rewards(run, questions, generations, replies, 0).result()
+    result = _submit_rewards(run, questions, generations, replies, 0)()
     found = preflight(
-        group(result.values, run.c, run.policy.rollout_mesh),
+        group(result.values, run.c, run.policy.rollout_mesh, _parts(run, result)),
         run.c,
         [question.row for question in questions],
         generations,

@@ -111,13 +111,14 @@ def token_weights(
     `sampled` is False where the grammar left no choice; `ended` is True for rows that end in EOS.
     Rows, or tokens, with a NaN advantage have weight 0.
     """
-    known = ~jnp.isnan(_by_token(advantage))
+    known = ~jnp.isnan(by_token(advantage))
     row = known & (ended | (not o.mask_truncated_completions))[:, None]
     weight = jnp.where(image, o.image_weight, o.text_weight)
     return jnp.where(sampled & row, weight, 0.0).astype(jnp.float32)
 
 
-def _by_token(advantage: Float[Array, "B"] | Float[Array, "B T"]) -> Float[Array, "B #T"]:
+def by_token(advantage: Float[Array, "B"] | Float[Array, "B T"]) -> Float[Array, "B #T"]:
+    """Returns an advantage of rows, or of tokens, with an axis of tokens."""
     return advantage if advantage.ndim == 2 else advantage[:, None]
 
 
@@ -166,7 +167,7 @@ def loss_sums(
     counts = weight > 0
     logps = jnp.where(counts, logps, 0.0)
     old_logps = still(logps if old_logps is None else jnp.where(counts, old_logps, 0.0))
-    advantage = jnp.nan_to_num(_by_token(advantage))
+    advantage = jnp.nan_to_num(by_token(advantage))
     length = jnp.sum(weight, axis=1)
     rows, tokens = jnp.float32(weight.shape[0]), jnp.sum(length)
 

@@ -66,6 +66,7 @@ def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequenc
     )
     objective.from_config(c)
     _check_image_rewards(c)
+    _check_process_rewards(c)
 
 
 def _check_image_rewards(c: Mapping[str, Any]) -> None:
@@ -106,6 +107,39 @@ def _check_image_rewards(c: Mapping[str, Any]) -> None:
         )
     if c["importance_sampling_level"] == "sequence":
         raise ValueError(objective.NO_SEQUENCE_RATIO)
+
+
+def _check_process_rewards(c: Mapping[str, Any]) -> None:
+    """Checks the rewards whose parts have advantages of their own.
+
+    Raises:
+        ValueError: a name that is no reward of the config, or one of pictures, a weight of 0, or an
+            objective whose tokens have no advantages of their own.
+    """
+    given, names = c["process_reward_funcs"], c["reward_funcs"]
+    weights = dict(zip(names, c["reward_weights"] or (1.0,) * len(names), strict=True))
+    for name in given:
+        if name not in names:
+            raise ValueError(
+                f"grpo.process_reward_funcs has {name!r}{suggest(name, names)}, which is none of "
+                f"grpo.reward_funcs: {', '.join(names)}; name some of those"
+            )
+        if name in c["image_reward_funcs"]:
+            raise ValueError(
+                f"{name!r} is in grpo.process_reward_funcs and in grpo.image_reward_funcs; its "
+                "advantage is that of parts or that of pictures: leave it out of one"
+            )
+        if not weights[name]:
+            raise ValueError(
+                f"grpo.process_reward_funcs has {name!r}, whose weight in grpo.reward_weights is "
+                "0; leave it out, or give another weight"
+            )
+    if given and c["importance_sampling_level"] == "sequence":
+        raise ValueError(
+            "grpo.process_reward_funcs gives tokens of a sequence different advantages, and "
+            "grpo.importance_sampling_level is 'sequence', one ratio for all of them; set the "
+            "first to () or the second to 'token'"
+        )
 
 
 def check_room(rows: data.Source, context: int, max_completion_length: int) -> None:

@@ -224,6 +224,8 @@ def _loss_sums(
     image = grammar.is_image[tokens]
     if experience.image_advantage is not None:
         advantage = token_advantage(advantage, experience.image_advantage.reshape(-1), image)
+    if experience.token_advantage is not None:
+        advantage = formulas.by_token(advantage) + _flat(experience.token_advantage)
     weight = formulas.token_weights(o, sampled, image, done, advantage)
     return formulas.loss_sums(o, logps, old_logps, ref_logps, advantage, weight)
 
@@ -312,10 +314,9 @@ def grpo_step(
 
 def is_informative(experience: Experience) -> Bool[Array, "N"]:
     """True for rows with an advantage that is neither 0 nor NaN: the others have no gradient."""
-    given = experience.advantage, experience.image_advantage
-    return jnp.any(
-        jnp.stack([jnp.nan_to_num(x) != 0 for x in given if x is not None]), axis=(0, -1)
-    )
+    given = experience.advantage, experience.image_advantage, experience.token_advantage
+    each = [x.reshape(len(x), -1) for x in given if x is not None]
+    return jnp.any(jnp.nan_to_num(jnp.concatenate(each, axis=1)) != 0, axis=1)
 
 
 def can_skip(o: Objective, experience: Experience) -> bool:

@@ -3,6 +3,8 @@
 import os
 import time
 
+from mmcot_jax.example import Reply
+
 
 def length(example, reply):
     return len(reply.text) / 10
@@ -16,6 +18,23 @@ def hundreds(example, reply):
 def share_of_a(example, reply):
     words = reply.text.replace("<image>", "")
     return words.count("a") / max(len(words), 1)
+
+
+def halves(example, reply):
+    """Parts: the share of a in either half."""
+    text = reply.text
+    middle = len(text) // 2
+    spans = (0, middle), (middle, len(text))
+    return [(i, j, text[i:j].count("a") / max(j - i, 1)) for i, j in spans]
+
+
+def trl_halves(completions, **kwargs):
+    return [halves(None, Reply((text,))) for text in completions]
+
+
+def wrong_parts(example, reply):
+    """A part that ends before it begins, or is no part."""
+    return [(2, 1, 0.5)] if reply.text.startswith("a") else [1.0, 2.0]
 
 
 def hangs(example, reply):

@@ -70,6 +70,19 @@ def test_a_failed_sample_is_reported_with_its_row_and_has_no_value(pool):
     assert len(scored.failures) == 4
 
 
+def test_parts_sum_to_the_reward_and_anything_else_in_a_list_is_a_fault():
+    names = [f"{FILE}:{name}" for name in ("halves", "trl_halves", "wrong_parts", "length")]
+    with Pool(names, timeout_s=30.0, processes=1) as pool:
+        scored = pool.submit([Example("0", ("?",), "a")] * 2, replies("abaa", "bbab")).result()
+    halves = [[(0, 2, 0.5), (2, 4, 1.0)], [(0, 2, 0.0), (2, 4, 0.5)]]
+    assert scored.parts["halves"] == scored.parts["trl_halves"] == halves
+    assert scored.values[:, :2].tolist() == [[1.5, 1.5], [0.5, 0.5]]
+    assert set(scored.parts) == {"halves", "trl_halves"}
+    faults = [(f.reward, f.row, f.kind) for f in scored.failures]
+    assert faults == [("wrong_parts", 0, "type"), ("wrong_parts", 1, "type")]
+    assert "it returned a list, [(2, 1, 0.5)]" in scored.failures[0].message
+
+
 def test_a_call_gets_one_group_and_one_that_raises_costs_no_other(pool):
     first, second = Example("0", ("?",), "a"), Example("1", ("?",), "a")
     words = ("bad", "b", "c", "d", "a", "aaaa", "aa", "aaa")

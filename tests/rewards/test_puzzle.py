@@ -96,7 +96,9 @@ def test_taught_chains_state_and_judge_all_rightly(wording):
     kinds = [name for name, kind in puzzlevqa.KINDS.items() if kind.multimodal]
     for example in puzzlevqa.load(kinds, count=2, size=24, wording=wording):
         reply = Reply(tuple(s if isinstance(s, str) else PICTURE for s in example.rationale))
-        assert puzzle.caption(example, reply) == puzzle.judgements(example, reply) == 1.0
+        parts = puzzle.judgements(example, reply)
+        assert puzzle.caption(example, reply) == 1.0
+        assert sum(part.value for part in parts) == pytest.approx(1)
 
 
 def judged(*options: tuple[str, str], letters: str = "ABC") -> Reply:
@@ -127,4 +129,18 @@ NO, YES = "unlikely to be", "a strong candidate for"
     ],
 )
 def test_names_count_half_and_the_answers_judgement_as_much_as_all_others(reply, share):
-    assert puzzle.judgements(EXAMPLE, reply) == pytest.approx(share)
+    parts = puzzle.judgements(EXAMPLE, reply)
+    assert sum(part.value for part in parts) == pytest.approx(share)
+    assert len(parts) == 3
+
+
+def test_a_judgement_is_of_the_options_own_section():
+    reply = judged(("red", NO), ("blue", NO), ("green", NO))
+    parts, text = puzzle.judgements(EXAMPLE, reply), reply.text
+    sections = [text[part.start : part.end] for part in parts]
+    assert "".join(sections) == text[len(PATTERN) : -len(FINAL)]
+    assert [s.splitlines()[0] for s in sections] == ["# Option A", "# Option B", "# Option C"]
+    assert [part.value for part in parts] == pytest.approx([7 / 24, 1 / 6, 7 / 24])
+    # a section that is missing is worth nothing, and is nowhere
+    *_, last = puzzle.judgements(EXAMPLE, judged(("red", NO), ("blue", YES), letters="AB"))
+    assert last == (0, 0, 0.0)

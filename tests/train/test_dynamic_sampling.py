@@ -167,3 +167,36 @@ def test_rewards_of_pictures_are_sampled_on_for_written_down_and_resumed(train, 
     train(tmp_path / "resumed", **changes | {"max_steps": 1})
     assert exact(train(tmp_path / "resumed", **changes)) == exact(metrics)
     assert completions(tmp_path / "resumed", 1) == completions(tmp_path / "whole", 1)
+
+
+@pytest.mark.slow
+def test_parts_are_sampled_on_for_on_any_mesh_and_resumed(train, tmp_path):
+    names = (f"{FILE}:halves",)
+    changes = {"reward_funcs": names, "process_reward_funcs": names, "max_steps": 2}
+    metrics = train(tmp_path / "whole", **changes)
+    assert all(m["grad_norm"] > 0 for m in metrics)
+    for step in range(2):
+        written = completions(tmp_path / "whole", step)
+        assert {row["advantage"] for row in written} <= {0.0, None}
+    train(tmp_path / "mesh", devices=4, **changes)
+    assert completions(tmp_path / "mesh", 1) == completions(tmp_path / "whole", 1)
+    train(tmp_path / "resumed", **changes | {"max_steps": 1})
+    assert exact(train(tmp_path / "resumed", **changes)) == exact(metrics)
+
+
+@pytest.mark.slow
+def test_a_number_is_one_part_and_trains_as_the_reward_of_a_whole_chain(train, tmp_path):
+    """Both have the same mean and std, so the update is the same."""
+    names = (f"{FILE}:starts_with_a",)
+    whole = train(tmp_path / "whole", max_steps=2, dynamic_sampling=False)
+    parts = train(
+        tmp_path / "parts", max_steps=2, dynamic_sampling=False, process_reward_funcs=names
+    )
+    assert whole[1]["grad_norm"] > 0
+    for x, y in zip(whole, parts, strict=True):
+        for name in ("loss", "grad_norm", "reward", "reward_std", "frac_micro_batches/skipped"):
+            assert y[name] == pytest.approx(x[name], rel=1e-4, abs=1e-6)
+    assert (
+        completions(tmp_path / "whole", 1)[0]["reply"]
+        == completions(tmp_path / "parts", 1)[0]["reply"]
+    )

@@ -11,6 +11,7 @@ C = {
     "reward_funcs": ("accuracy", "short"),
     "reward_weights": (1.0, 0.5),
     "image_reward_funcs": (),
+    "process_reward_funcs": (),
     "scale_rewards": "none",
     "multi_objective_aggregation": "sum_then_normalize",
 }

@@ -1,0 +1,115 @@
+"""Process rewards: each part of a chain has the advantage of its own reward.
+
+A judgement of the third option says nothing of the first one: with one advantage for a whole chain,
+each part is pushed by the luck of the others. Here a part's reward is compared with that of the
+same part, by its number, of the other samples of the group.
+
+Axes: N prompts, G samples per prompt, B = N G rows, R process rewards, S parts, T time.
+Source: arXiv 2402.03300 section 4.1.3 (process supervision). There all steps of a group have one
+mean, and a token has the sum of the advantages of all steps from its own on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mmcot_jax.example import Reply
+from mmcot_jax.rewards import short_names
+from mmcot_jax.rewards.results import Parts, RewardResult
+
+_EPS = 1e-4
+
+
+def indices(c: Mapping[str, Any]) -> list[int]:
+    """The numbers of the process rewards among `reward_funcs`."""
+    return [i for i, name in enumerate(c["reward_funcs"]) if name in c["process_reward_funcs"]]
+
+
+def in_tokens(
+    result: RewardResult,
+    c: Mapping[str, Any],
+    ids: Sequence[np.ndarray],
+    read: Callable[[np.ndarray], Reply],
+) -> RewardResult:
+    """Returns a result whose parts of process rewards begin and end at tokens, not characters.
+
+    `ids` are int32 [T] of each row, and `read` what made the replies of them. A row for which a
+    reward returned a number has one part, all of it; one without a reward has none.
+    """
+    names, found = short_names(c["reward_funcs"]), {}
+    for i in indices(c):
+        rows = result.parts.get(names[i]) or [None] * len(ids)
+        found[names[i]] = [
+            [] if np.isnan(value) else [(0, len(tokens), value)] if parts is None
+            else _tokens(parts, tokens, read)
+            for value, parts, tokens in zip(result.values[:, i], rows, ids, strict=True)
+        ]  # fmt: skip
+    return result._replace(parts=found)
+
+
+def _tokens(parts: Parts, ids: np.ndarray, read: Callable[[np.ndarray], Reply]) -> Parts:
+    length = {len(ids): len(read(ids).text)}  # tokens -> characters that they read as
+
+    def tokens_before(place: int) -> int:
+        """The most tokens that read as no more than so many characters."""
+        low, high = 0, len(ids)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if middle not in length:
+                length[middle] = len(read(ids[:middle]).text)
+            low, high = (middle, high) if length[middle] <= place else (low, middle - 1)
+        return low
+
+    return [(tokens_before(start), tokens_before(end), value) for start, end, value in parts]
+
+
+def stack(result: RewardResult, c: Mapping[str, Any], count: int) -> Float[np.ndarray, "B R S 3"]:
+    """Returns the parts of each row as one array of `count` parts, at least 1; others are NaN."""
+    names = short_names(c["reward_funcs"])
+    out = np.full((len(result.values), len(indices(c)), max(count, 1), 3), np.nan)
+    for r, i in enumerate(indices(c)):
+        for b, parts in enumerate(result.parts[names[i]]):
+            out[b, r, : len(parts)] = np.reshape(parts, (-1, 3))
+    return out
+
+
+def most(result: RewardResult) -> int:
+    """Returns the largest number of parts of a reward and a row."""
+    return max((len(parts) for rows in result.parts.values() for parts in rows), default=0)
+
+
+def advantages(
+    parts: Float[np.ndarray, "N G R S 3"], weights: Float[np.ndarray, "R"], scale: str | bool
+) -> Float[np.ndarray, "N G R S 3"]:
+    """Puts the weighted advantages in place of the rewards of parts; 0 where there is none.
+
+    The mean is that of the parts of one number in the group. As for whole chains, the std is that
+    of the group, of the batch, or 1 (`scale_rewards`); of all parts of a reward.
+    """
+    values = parts[..., 2]
+    known = ~np.isnan(values)
+    count = known.sum(axis=1, keepdims=True)
+    mean = np.nansum(values, axis=1, keepdims=True) / np.maximum(count, 1)
+    # equal values may differ from their mean by rounding
+    largest, least = (np.where(known, values, x) for x in (-np.inf, np.inf))
+    differs = largest.max(axis=1, keepdims=True) > least.min(axis=1, keepdims=True)
+    centred = np.where(known & differs, values - mean, 0.0)
+    if scale in ("none", False):
+        std = 1.0
+    else:
+        axes = (0, 1, 3) if scale == "batch" else (1, 3)
+        number = np.maximum(known.sum(axis=axes, keepdims=True) - 1, 1)
+        std = np.sqrt((centred**2).sum(axis=axes, keepdims=True) / number) + _EPS
+    found = centred / std * np.reshape(weights, (-1, 1))
+    return np.concatenate([parts[..., :2], found[..., None]], axis=-1)
+
+
+def spread(parts: Float[np.ndarray, "N G R S 3"], length: int) -> Float[np.ndarray, "N G T"]:
+    """Returns the advantage of each token: the sum of those of the parts that it is in."""
+    out = np.zeros((*parts.shape[:2], length), np.float32)
+    for n, g, r, s in zip(*np.nonzero(np.nan_to_num(parts[..., 2])), strict=True):
+        start, end, advantage = parts[n, g, r, s]
+        out[n, g, int(start) : int(end)] += advantage
+    return out
