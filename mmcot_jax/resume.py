@@ -120,6 +120,7 @@ def _is_required_and_off(key: str, value: Any) -> bool:
     out is up to its reader.
     """
     option = options.find(key)
+    value = tuple(value) if isinstance(value, list) else value  # `value` is of JSON's types
     return option is not None and not option.optional and options.is_off(option, value)
 
 

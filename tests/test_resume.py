@@ -92,8 +92,10 @@ def test_a_refusal_names_some_of_many_differences(tmp_path):
 
 
 def test_an_option_that_is_newer_than_the_run_is_no_difference_while_it_is_off(tmp_path):
-    assert "min_p" not in start(tmp_path)["grpo"]
-    assert resume.check(tmp_path, made(grpo__min_p=0.0)).changed == {}
+    newer = {"min_p": 0.0, "image_temperature": None, "process_reward_funcs": ()}
+    assert not newer.keys() & start(tmp_path)["grpo"].keys()
+    off = {f"grpo__{name}": value for name, value in newer.items()}
+    assert resume.check(tmp_path, made(**off)).changed == {}
     with pytest.raises(ValueError, match=r"grpo.min_p is 0.1 here and missing there"):
         resume.check(tmp_path, made(grpo__min_p=0.1))
     with pytest.raises(ValueError, match=r"data.train.guesses is 0.0 here and missing there"):
