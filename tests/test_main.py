@@ -332,7 +332,6 @@ def test_what_can_be_known_before_the_puzzles_is_said_before_they_are_drawn(
              "grpo.reward_weights=1.0,0.0"),
             "and grpo.reward_weights has 0 for all of them; set the first to (), or a weight to",
         ),
-    ],
         (
             ("grpo.process_reward_funcs=short",),
             "grpo.process_reward_funcs has 'short', which is none of grpo.reward_funcs",
@@ -353,6 +352,7 @@ def test_what_can_be_known_before_the_puzzles_is_said_before_they_are_drawn(
              "grpo.image_weight=1"),
             "'format' is in grpo.process_reward_funcs and in grpo.image_reward_funcs",
         ),
+    ],
 )  # fmt: skip
 def test_rewards_of_pictures_or_parts_that_credit_nothing_are_refused(
     capfd, tmp_path, overrides, said

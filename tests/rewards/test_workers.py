@@ -165,7 +165,7 @@ def test_half_of_the_rows_may_hang_and_the_others_are_scored(hangs):
         if hangs(row):
             found.fail([row], "timeout", "", lost=True)
         else:
-            found.score([row], [1.0], [], {}, {})
+            found.score([row], [1.0], [], {}, {}, [])
     values = found.future.result(0).values[:, 0]
     assert np.isnan(values).tolist() == [bool(hangs(row)) for row in range(64)]
 

@@ -284,7 +284,8 @@ def test_a_penalty_counts_the_prompt_and_what_was_written(run, chameleon):
     for b, t in zip(*np.nonzero(np.asarray(out.valid)), strict=True):
         ids = tokens[b, : PROMPT + t][valid[b, : PROMPT + t]]
         scores = logits[b, t].copy()
-        scores[ids] = np.where(scores[ids] < 0, scores[ids] * 1.5, scores[ids] / 1.5)
+        if out.state[b, t] == 0:  # pictures are not penalized
+            scores[ids] = np.where(scores[ids] < 0, scores[ids] * 1.5, scores[ids] / 1.5)
         scores[~legal[b, t]] = -np.inf
         assert out.tokens[b, t] == scores.argmax()
         total = np.log(np.exp(scores - scores.max()).sum())
