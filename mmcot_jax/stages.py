@@ -16,7 +16,7 @@ from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
 from mmcot_jax.evals import picture_ablation
 from mmcot_jax.evals.evaluate import EvalSet
-from mmcot_jax.evals.sets import check_ablation, eval_sets, evaluator, is_evaluated, task_name
+from mmcot_jax.evals.sets import check_pictures, eval_sets, evaluator, is_evaluated, task_name
 from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
@@ -103,8 +103,8 @@ class Run:
         self.backbone = models.get(c.model.backbone).build(
             c.model.to_dict(), learn=c.sft.learn, eos=c.sft.eos
         )
-        if is_evaluated(c) and c.eval.get("picture_ablation"):
-            check_ablation(c, int(self.backbone.grammar.image_len))
+        if is_evaluated(c):
+            check_pictures(c, int(self.backbone.grammar.image_len))
         self.mesh, self.rollout_mesh = make_meshes(c)
         check_batches(c, self.mesh, self.rollout_mesh)
         if "grpo" in c.stages:

@@ -316,6 +316,14 @@ def test_pictures_of_a_model_that_draws_none_are_not_exchanged(tmp_path, preset,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("group", ["grpo", "eval"])
+def test_pictures_of_a_model_that_draws_none_have_no_temperature(tmp_path, group):
+    made = config.load(M2T, [f"{group}.image_temperature=0.5", "eval.batch_size=48"])
+    said = f"^{group}.image_temperature is 0.5, and this model writes text only; set it to None$"
+    with pytest.raises(ValueError, match=said):
+        stages.Run(made, tmp_path)
+
+
 def test_results_of_another_checkpoint_are_measured_again(tmp_path):
     policy = {"stage": "sft", "step": 6, "checkpoint": "last", "what": "all"}
     assert not evaluate.is_done(tmp_path, "_sft", policy)

@@ -8,6 +8,7 @@ from mmcot_jax import errors, evals, modules, tasks
 from mmcot_jax.config import Tree
 from mmcot_jax.evals import picture_ablation
 from mmcot_jax.evals.evaluate import OTHER_GROUPS
+from mmcot_jax.sample import distribution
 
 
 def is_evaluated(c: ConfigDict) -> bool:
@@ -43,12 +44,16 @@ def eval_sets(c: ConfigDict) -> dict[str, Tree]:
     return {chosen: sets[chosen] for chosen in only or sets}
 
 
-def check_ablation(c: ConfigDict, image_len: int) -> None:
-    """Checks that chains with pictures will be there to be continued.
+def check_pictures(c: ConfigDict, image_len: int) -> None:
+    """Checks that options of pictures have some: of `image_len` tokens, to be continued.
 
     Raises:
-        ValueError: chains of text only, or as `picture_ablation.check`.
+        ValueError: as `distribution.check_pictures`; with `eval.picture_ablation` chains of text
+            only, or as `picture_ablation.check`.
     """
+    distribution.check_pictures(c.eval.to_dict(), "eval", image_len)
+    if not c.eval.get("picture_ablation"):
+        return
     judges = {
         name: evaluator(tasks.get(task_name(c, options))) for name, options in eval_sets(c).items()
     }

@@ -164,8 +164,9 @@ _GRPO = (
            "those of reward_funcs, of pictures, whose advantage only image tokens have, added to "
            "that of the others (arXiv 2606.14792)", ((),), "all tokens have the same", ABSENT),
     Option("process_reward_funcs", names(),
-           "those of reward_funcs that score parts of a chain, whose advantages each part has by "
-           "itself (arXiv 2402.03300, 4.1.3)", ((),), "all tokens have the same", ABSENT),
+           "those of reward_funcs that score parts of a chain: each part has its own advantage, "
+           "added to that of the others (arXiv 2402.03300, 4.1.3)", ((),),
+           "all tokens have the same", ABSENT),
     Option("reward_timeout", number(above=0), "seconds that a reward may take", trl=ABSENT,
            may_change=WORKERS),
     Option("reward_processes", whole(1), "processes that compute rewards", trl=ABSENT,

@@ -54,22 +54,23 @@ def judgements(example: Example, reply: Reply) -> list[Part]:
         ValueError: the answer is not the letter of one of the options.
     """
     options, text = _options(example), reply.text
-    sections: dict[str, tuple[int, int]] = {}
+    sections: dict[str, tuple[int, int, int]] = {}  # begin, begin of what follows the heading, end
     headings = list(_OPTION.finditer(text))
     ends = [*(heading.start() for heading in headings[1:]), len(text)]
     for heading, end in zip(headings, ends, strict=False):
         final = text.find(_FINAL, heading.end(), end)
-        sections.setdefault(heading[1], (heading.start(), end if final < 0 else final))
+        sections.setdefault(heading[1], (*heading.span(), end if final < 0 else final))
     others, parts = len(options) - 1, []
+    shares = {True: 0.25 if others else 0.5, False: 0.25 / max(others, 1)}
     for name, option in zip(LETTERS, options, strict=False):
-        start, end = sections.get(name, (0, 0))
-        section = text[start:end].removeprefix(f"# Option {name}\n")
+        start, body, end = sections.get(name, (0, 0, 0))
+        section = text[body:end]
         named = section.lstrip().startswith(f"Replacing '?' with {option}:")
         yes, no = (f". {option} is {x} " in section for x in ("a strong candidate", "unlikely"))
         is_answer = name == example.answer
         right = (yes, no) == (is_answer, not is_answer)
-        share = 0.25 / others if not is_answer else 0.25 if others else 0.5
-        parts.append(Part(start, end, 0.5 * named / len(options) + share * right))
+        value = 0.5 * named / len(options) + shares[is_answer] * right
+        parts.append(Part(start, end, value))
     return parts
 
 

@@ -156,8 +156,8 @@ class Task:
     def _result(self) -> RewardResult:
         seconds = time.monotonic() - self._began
         faults = sorted(self._faults.items())
-        # sorted: calls end in any order, and a sum depends on it
         parts = [self._parts.get(row) for row in range(len(self._samples))]
+        # sorted: calls end in any order, and a sum depends on it
         means = {name: sum(sorted(x)) / len(x) for name, x in self._metrics.items()}
         return RewardResult(
             self._values[:, None],

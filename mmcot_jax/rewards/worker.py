@@ -354,6 +354,8 @@ def number(value: Any) -> tuple[float, tuple[str, str] | None]:
             isinstance(value, numbers.Real | np.bool_) or hasattr(type(value), "__float__")
         ):
             hint = "; call it in a file of yours, and name what it returns" * callable(value)
+            if isinstance(value, list | tuple):
+                hint = "; return a number, or parts (start, end, value) with 0 <= start <= end"
             return math.nan, ("type", f"it returned {_shown(value)}{hint}")
         found = float(value)
     except BaseException as error:

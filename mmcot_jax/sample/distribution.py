@@ -44,6 +44,19 @@ def sampling(c: Mapping[str, Any], group: str) -> Sampling:
     return Sampling(**given | {name: given.get(name) or 0 for name in ("top_k", "min_p")})
 
 
+def check_pictures(c: Mapping[str, Any], group: str, image_len: int) -> None:
+    """Checks that a model whose pictures have a temperature draws some, of `image_len` tokens.
+
+    Raises:
+        ValueError: it writes text only.
+    """
+    if c.get("image_temperature") is not None and not image_len:
+        raise ValueError(
+            f"{group}.image_temperature is {c['image_temperature']}, and this model writes text "
+            "only; set it to None"
+        )
+
+
 def penalize(
     logits: Float[Array, "*B V"],
     seen: Bool[Array, "*B V"] | None,

@@ -91,7 +91,7 @@ def compare(c: Mapping[str, Any], gathered: np.ndarray, parts: np.ndarray | None
         informative |= parts[..., 2].any(axis=(1, 2, 3))
         # a sample that has process rewards only has no other advantage
         scored = ~np.isnan(rewards[..., process]).all(axis=-1)
-        each = [np.where(np.isnan(x) & scored, 0, x) if x is each[0] else x for x in each]
+        each[0] = np.where(np.isnan(each[0]) & scored, 0, each[0])
         every = np.nansum(rewards * weights, axis=-1)[~np.isnan(rewards).all(axis=-1)]
         metrics |= {
             "reward": every.mean() if every.size else np.nan,

@@ -42,13 +42,14 @@ from mmcot_jax.rewards import fields_read, pool, short_names
 from mmcot_jax.rewards.results import RewardResult
 from mmcot_jax.rollout.generate import Generations, Generator, PromptShapes, sample_numbers
 from mmcot_jax.sample.sampler import SampleStatic
-from mmcot_jax.train import loop, optim, process_rewards
+from mmcot_jax.train import loop, optim
 from mmcot_jax.train import step as steps
 from mmcot_jax.train.dynamic_sampling import Sampled, fill
 from mmcot_jax.train.experience import trim, with_advantage
 from mmcot_jax.train.groups import Groups, compare, gather_groups, group
 from mmcot_jax.train.policy import Policy
 from mmcot_jax.train.preflight import preflight
+from mmcot_jax.train.process_rewards import in_tokens, stack
 from mmcot_jax.train.step_log import Clock, StepLog
 from mmcot_jax.types import (
     Backbone,
@@ -263,14 +264,14 @@ def _sample_on(run: _Run, state: TrainState, number: int, first: Sampled, clock:
 
     def informative(result: RewardResult) -> np.ndarray:
         clock.stop("reward")
-        return group(result.values, run.c, mesh, _parts(run, result)).informative
+        return group(result.values, run.c, mesh, stack(result, run.c)).informative
 
     return fill(first, sample, informative, run.c["max_num_gen_batches"], mesh)
 
 
 def _groups(run: _Run, sampled: Sampled, result: RewardResult) -> Groups:
     """The groups that are trained on; metrics are those of all that were sampled."""
-    given = [x for x in (result.values, _parts(run, result)) if x is not None]
+    given = [x for x in (result.values, stack(result, run.c)) if x is not None]
     batches = zip(*(np.split(x, sampled.batches) for x in given), strict=True)
     each = [gather_groups(batch, run.c, run.policy.rollout_mesh) for batch in batches]
     every = [np.concatenate(x) for x in zip(*each, strict=True)]
@@ -287,14 +288,6 @@ def _groups(run: _Run, sampled: Sampled, result: RewardResult) -> Groups:
             }
         )
     return groups
-
-
-def _parts(run: _Run, result: RewardResult) -> np.ndarray | None:
-    """The parts of this process's rows that process rewards score."""
-    if not run.c["process_reward_funcs"]:
-        return None
-    most = meshes.all_reduce_max(process_rewards.most(result))
-    return process_rewards.stack(result, run.c, most)
 
 
 def _generate(
@@ -345,7 +338,7 @@ def _submit_rewards(
     examples = [question.example for question in questions for _ in range(g)]
     pending = run.rewards.submit(examples, replies, generations.ids, number, group_size=g)
     read = run.static.backbone.renderer.read
-    return lambda: process_rewards.in_tokens(pending.result(), run.c, generations.ids, read)
+    return lambda: in_tokens(pending.result(), run.c, generations.ids, read)
 
 
 def _logps(run: _Run, state: TrainState, rollout: Rollout, number: int):
@@ -391,7 +384,7 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     questions, replies = _decode_for_rewards(run, state, questions, generations, key)
     result = _submit_rewards(run, questions, generations, replies, 0)()
     found = preflight(
-        group(result.values, run.c, run.policy.rollout_mesh, _parts(run, result)),
+        group(result.values, run.c, run.policy.rollout_mesh, stack(result, run.c)),
         run.c,
         [question.row for question in questions],
         generations,

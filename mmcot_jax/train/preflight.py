@@ -15,6 +15,7 @@ from mmcot_jax.example import Example, Row
 from mmcot_jax.rewards import pool, resolve, short_names
 from mmcot_jax.rewards.results import RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
+from mmcot_jax.sample import distribution
 from mmcot_jax.train import objective
 from mmcot_jax.train.groups import Groups, all_right_all_wrong
 
@@ -76,13 +77,7 @@ def _check_image_rewards(c: Mapping[str, Any]) -> None:
         ValueError: a name that is no reward of the config, no other reward, weights of 0, or an
             objective whose image tokens have no advantage of their own.
     """
-    given, names = c["image_reward_funcs"], c["reward_funcs"]
-    for name in given:
-        if name not in names:
-            raise ValueError(
-                f"grpo.image_reward_funcs has {name!r}{suggest(name, names)}, which is none of "
-                f"grpo.reward_funcs: {', '.join(names)}; name some of those"
-            )
+    given, names = _named("image_reward_funcs", c), c["reward_funcs"]
     if not given:
         return
     weights = c["reward_weights"] or (1.0,) * len(names)
@@ -116,14 +111,9 @@ def _check_process_rewards(c: Mapping[str, Any]) -> None:
         ValueError: a name that is no reward of the config, or one of pictures, a weight of 0, or an
             objective whose tokens have no advantages of their own.
     """
-    given, names = c["process_reward_funcs"], c["reward_funcs"]
+    given, names = _named("process_reward_funcs", c), c["reward_funcs"]
     weights = dict(zip(names, c["reward_weights"] or (1.0,) * len(names), strict=True))
     for name in given:
-        if name not in names:
-            raise ValueError(
-                f"grpo.process_reward_funcs has {name!r}{suggest(name, names)}, which is none of "
-                f"grpo.reward_funcs: {', '.join(names)}; name some of those"
-            )
         if name in c["image_reward_funcs"]:
             raise ValueError(
                 f"{name!r} is in grpo.process_reward_funcs and in grpo.image_reward_funcs; its "
@@ -140,6 +130,22 @@ def _check_process_rewards(c: Mapping[str, Any]) -> None:
             "grpo.importance_sampling_level is 'sequence', one ratio for all of them; set the "
             "first to () or the second to 'token'"
         )
+
+
+def _named(option: str, c: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the value of an option that names some of the config's rewards.
+
+    Raises:
+        ValueError: a name that is no reward of the config.
+    """
+    names = c["reward_funcs"]
+    for name in c[option]:
+        if name not in names:
+            raise ValueError(
+                f"grpo.{option} has {name!r}{suggest(name, names)}, which is none of "
+                f"grpo.reward_funcs: {', '.join(names)}; name some of those"
+            )
+    return c[option]
 
 
 def check_room(rows: data.Source, context: int, max_completion_length: int) -> None:
@@ -228,14 +234,15 @@ def check_held_out(count: int, questions: Tree) -> None:
 
 
 def check_images(c: Mapping[str, Any], outputs: Sequence[str], image_len: int) -> None:
-    """Checks that a backbone with `outputs`, its `image_outputs`, gives what the rewards read.
+    """Checks that a backbone with `outputs`, its `image_outputs`, gives what is asked of pictures.
 
     `image_len` is the number of tokens of a picture that it draws, 0 if it draws none.
 
     Raises:
         ValueError: a reward names a field of a picture that this model does not compute, or only
-            pictures have it and the model draws none.
+            pictures have it and the model draws none; or as `distribution.check_pictures`.
     """
+    distribution.check_pictures(c, "grpo", image_len)
     if c["image_reward_funcs"] and not image_len:
         raise ValueError(
             f"grpo.image_reward_funcs is {tuple(c['image_reward_funcs'])}, rewards of drawn "

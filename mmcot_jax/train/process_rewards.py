@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Reply
 from mmcot_jax.rewards import short_names
 from mmcot_jax.rewards.results import Parts, RewardResult
@@ -65,19 +66,21 @@ def _tokens(parts: Parts, ids: np.ndarray, read: Callable[[np.ndarray], Reply]) 
     return [(tokens_before(start), tokens_before(end), value) for start, end, value in parts]
 
 
-def stack(result: RewardResult, c: Mapping[str, Any], count: int) -> Float[np.ndarray, "B R S 3"]:
-    """Returns the parts of each row as one array of `count` parts, at least 1; others are NaN."""
+def stack(result: RewardResult, c: Mapping[str, Any]) -> Float[np.ndarray, "B R S 3"] | None:
+    """Returns the parts of this process's rows as one array, padded by NaN; None if there are none.
+
+    S is the largest number of parts in any process, at least 1.
+    """
+    if not c["process_reward_funcs"]:
+        return None
     names = short_names(c["reward_funcs"])
-    out = np.full((len(result.values), len(indices(c)), max(count, 1), 3), np.nan)
-    for r, i in enumerate(indices(c)):
-        for b, parts in enumerate(result.parts[names[i]]):
+    columns = [result.parts[names[i]] for i in indices(c)]
+    most = meshes.all_reduce_max(max(len(parts) for rows in columns for parts in rows))
+    out = np.full((len(result.values), len(columns), max(most, 1), 3), np.nan)
+    for r, rows in enumerate(columns):
+        for b, parts in enumerate(rows):
             out[b, r, : len(parts)] = np.reshape(parts, (-1, 3))
     return out
-
-
-def most(result: RewardResult) -> int:
-    """Returns the largest number of parts of a reward and a row."""
-    return max((len(parts) for rows in result.parts.values() for parts in rows), default=0)
 
 
 def advantages(

@@ -80,7 +80,8 @@ def test_parts_sum_to_the_reward_and_anything_else_in_a_list_is_a_fault():
     assert set(scored.parts) == {"halves", "trl_halves"}
     faults = [(f.reward, f.row, f.kind) for f in scored.failures]
     assert faults == [("wrong_parts", 0, "type"), ("wrong_parts", 1, "type")]
-    assert "it returned a list, [(2, 1, 0.5)]" in scored.failures[0].message
+    said = "it returned a list, [(2, 1, 0.5)]; return a number, or parts (start, end, value) with"
+    assert said in scored.failures[0].message
 
 
 def test_a_call_gets_one_group_and_one_that_raises_costs_no_other(pool):

@@ -175,7 +175,7 @@ def test_a_run_stopped_in_any_phase_resumes_and_repeats_itself_exactly(
     expected, variables = train(tmp_path / "whole", max_steps=4)
     place = {
         "sampling": (grpo, "_generate"),
-        "scoring": (grpo, "_parts"),
+        "scoring": (grpo, "stack"),
         "update": (grpo, "_update"),
     }[phase]
     real, calls = getattr(*place), []

@@ -46,10 +46,11 @@ def test_parts_begin_and_end_at_tokens_and_pictures_are_whole():
     assert found[1:] == [[(0, 8, 7.0)], []]  # a number is one part; without a reward there is none
 
 
-def parts(*rows, count=2):
+def parts(*rows):
     result = RewardResult(np.zeros((len(rows), 2)), parts={"steps": rows})
-    assert process_rewards.most(result) == count
-    return process_rewards.stack(result, C, count)
+    found = process_rewards.stack(result, C)
+    assert found.shape == (len(rows), 1, 2, 3)
+    return found
 
 
 def test_a_part_is_compared_with_the_same_part_of_its_group():
