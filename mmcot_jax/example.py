@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+IMAGE = "<image>"
+"""What `Reply.text` has for a picture."""
+
 
 class Picture(NamedTuple):
     """An image as token ids, with what they decode to once that is computed."""
@@ -70,7 +73,7 @@ class Reply(NamedTuple):
     @property
     def text(self) -> str:
         """The text, with `<image>` for each picture."""
-        return "".join(s if isinstance(s, str) else "<image>" for s in self.segments)
+        return "".join(s if isinstance(s, str) else IMAGE for s in self.segments)
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mmcot_jax.example import Example, Picture, Reply
+from mmcot_jax.example import IMAGE, Example, Picture, Reply
 from mmcot_jax.grids import MOVES, Cell, Grid, cell_of, distances, name, shortest
 from mmcot_jax.grids.pictures import recognise
 
@@ -36,6 +36,8 @@ class Steps(NamedTuple):
     """True if legal steps lead to the goal and none follows."""
     unreadable: bool
     """True if a picture of no state of the grid ended it."""
+    ends: tuple[int, ...]
+    """The first character of the reply's text after each step."""
 
     @property
     def illegal(self) -> bool:
@@ -86,11 +88,12 @@ def judge(grid: Grid, reply: Reply, canvas: int | None = None) -> Steps:
             f"the goal {name(grid.goal)} is the start: there is no way to judge; give another goal"
         )
     far, least = distances(grid), shortest(grid)
-    cells, verdicts, nearest = [grid.start], [], least
+    cells, verdicts, ends, nearest = [grid.start], [], [], least
     unreadable = False
-    for move, told, drawn in _claims(grid, reply, canvas):
+    for move, told, drawn, end in _claims(grid, reply, canvas):
         to = _target(grid, cells[-1], move, told, drawn)
         unreadable = drawn is _UNREADABLE
+        ends.append(end)
         if cells[-1] == grid.goal or to is None:
             verdicts.append(ILLEGAL)
             break
@@ -98,29 +101,41 @@ def judge(grid: Grid, reply: Reply, canvas: int | None = None) -> Steps:
         verdicts.append(PROGRESS if far[to] < nearest else LEGAL)
         nearest = min(nearest, far[to])
     reached = cells[-1] == grid.goal and ILLEGAL not in verdicts
-    return Steps(tuple(verdicts), tuple(cells), least, reached, unreadable)
+    return Steps(tuple(verdicts), tuple(cells), least, reached, unreadable, tuple(ends))
 
 
 _UNREADABLE: Any = object()
-_Claim = tuple[str | None, Cell | None, Any]
-"""A move, the cell told after it, the cell drawn after it; None for each that is not given."""
+
+
+class _Claim(NamedTuple):
+    """A claimed step: a move, the cell told after it, the cell drawn after it, or some of these."""
+
+    move: str | None
+    told: Cell | None
+    drawn: Any
+    end: int
+    """The first character of the reply's text after it."""
 
 
 def _claims(grid: Grid, reply: Reply, canvas: int | None) -> Iterator[_Claim]:
     """The steps that a reply claims: a picture belongs to the move right before it."""
     waiting: _Claim | None = None
+    begin = 0
     for segment in reply.segments:
         if isinstance(segment, Picture):
             drawn = recognise(grid, segment.pixels, canvas)
-            move, told, _ = waiting or (None, None, None)
-            yield move, told, _UNREADABLE if drawn is None else drawn
+            begin += len(IMAGE)
+            claim = waiting or _Claim(None, None, None, begin)
+            yield claim._replace(drawn=_UNREADABLE if drawn is None else drawn, end=begin)
             waiting = None
             continue
         for found in _STEP.finditer(segment):
             if waiting:
                 yield waiting
             move, word = found.groups()
-            waiting = move.lower(), _told(word.lower()) if word else None, None
+            told = _told(word.lower()) if word else None
+            waiting = _Claim(move.lower(), told, None, begin + found.end())
+        begin += len(segment)
     if waiting:
         yield waiting
 

@@ -6,21 +6,25 @@ one whose start has no way to its goal, or is the goal.
 
 from mmcot_jax.example import Example, Reply
 from mmcot_jax.grids import steps
+from mmcot_jax.rewards.results import Part
 
 STEP_REWARDS = {steps.PROGRESS: 1.0, steps.LEGAL: 0.0, steps.ILLEGAL: -5.0}
 """The progress reward of a step. Source: arXiv 2505.11409."""
 
 
-def progress(example: Example, reply: Reply) -> float:
-    """Returns the sum of `STEP_REWARDS` over the number of steps, 1.0 for a shortest path.
+def progress(example: Example, reply: Reply) -> list[Part]:
+    """Returns `STEP_REWARDS` of each step over the number of steps; 1.0 in all for a shortest path.
 
     The number is that of a shortest path if there are fewer steps, so a path that stops early
     scores its share. Steps that come nearer than all before count as progress: walking to and fro
-    earns nothing. The steps end at the first illegal one.
+    earns nothing. The steps end at the first illegal one. A part begins where the one before ends.
     """
     found = steps.of(example, reply)
-    total = sum(STEP_REWARDS[verdict] for verdict in found.verdicts)
-    return total / max(len(found.verdicts), found.shortest)
+    number = max(len(found.verdicts), found.shortest)
+    return [
+        Part(start, end, STEP_REWARDS[verdict] / number)
+        for start, end, verdict in zip((0, *found.ends), found.ends, found.verdicts, strict=False)
+    ]
 
 
 def goal(example: Example, reply: Reply) -> float:

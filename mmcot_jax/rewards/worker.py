@@ -327,7 +327,7 @@ def _checked(values: Sequence[Any]) -> tuple[list[float], list[list[Any]], list[
 
 def parts(value: Any) -> list[tuple[int, int, float]] | None:
     """Returns the parts, (start, end, value), that a reward returned; None if it did not."""
-    if not isinstance(value, list | tuple) or not value:
+    if not isinstance(value, list | tuple):
         return None
     found = []
     for each in value:

@@ -97,7 +97,8 @@ def test_rewards_are_those_of_the_steps():
     progress, goal = (rewards.REWARDS[x] for x in ("progress", "goal"))
 
     def both(*segments):
-        return progress(example, Reply(segments)), goal(example, Reply(segments))
+        reply = Reply(segments)
+        return sum(part.value for part in progress(example, reply)), goal(example, reply)
 
     assert both(" right down down right") == (1.0, 1.0)
     assert both(" right down") == (0.5, 0.0)
@@ -113,6 +114,27 @@ def test_rewards_are_those_of_the_steps():
     for reward in (progress, goal):
         with pytest.raises(ValueError, match="the goal c3 is the start"):
             reward(there, Reply(("up",)))
+
+
+def test_progress_has_a_part_for_each_step():
+    example = Example("x", (), "4", extra={"grid": GRID})
+
+    def parts(*segments):
+        text = Reply(segments).text
+        found = rewards.REWARDS["progress"](example, Reply(segments))
+        return [(text[part.start : part.end], part.value) for part in found]
+
+    assert parts("go right b1, left") == [("go right b1", 0.25), (", left", 0.0)]
+    state, there = drawn((0, 1), (1, 1))
+    seen = parts("so: right", state, " then ", there, " up down")
+    assert seen == [
+        ("so: right<image>", 0.25),
+        (" then <image>", 0.25),
+        (" up", 0.0),
+        (" down", 0.0),
+    ]
+    assert parts(" right up down right") == [(" right", 0.25), (" up", -1.25)]
+    assert parts("nowhere") == []
 
 
 def malformed(rng, grids):
@@ -144,7 +166,9 @@ def test_random_replies_are_scored(count):
     found = set()
     for number in range(count):
         example, reply = examples[number % len(examples)], malformed(rng, grids)
-        scores = [rewards.REWARDS[x](example, reply) for x in ("progress", "goal")]
-        assert -5.0 <= scores[0] <= 1.0 and scores[1] in (0.0, 1.0)
+        parts, goal = (rewards.REWARDS[x](example, reply) for x in ("progress", "goal"))
+        assert -5.0 <= sum(part.value for part in parts) <= 1.0 and goal in (0.0, 1.0)
+        ends = [0, *(part.end for part in parts), len(reply.text)]
+        assert ends == sorted(ends) and [part.start for part in parts] == ends[: len(parts)]
         found.add(steps.of(example, reply).verdicts[-1:])
     assert found == {(), ("progress",), ("legal",), ("illegal",)}

@@ -15,6 +15,12 @@ def hundreds(example, reply):
     return float(len(reply.text) // 120)
 
 
+def every_hundred(example, reply):
+    """The same as `hundreds`, with a part for each step."""
+    steps = len(reply.text) // 120
+    return [(120 * i, 120 * (i + 1), 1.0) if i < steps else (0, 0, 0.0) for i in range(4)]
+
+
 def share_of_a(example, reply):
     words = reply.text.replace("<image>", "")
     return words.count("a") / max(len(words), 1)
@@ -26,6 +32,11 @@ def halves(example, reply):
     middle = len(text) // 2
     spans = (0, middle), (middle, len(text))
     return [(i, j, text[i:j].count("a") / max(j - i, 1)) for i, j in spans]
+
+
+def each_a(example, reply):
+    """A part for every a; none where there is no a."""
+    return [(i, i + 1, 1.0) for i, letter in enumerate(reply.text) if letter == "a"]
 
 
 def trl_halves(completions, **kwargs):

@@ -84,6 +84,13 @@ def test_parts_sum_to_the_reward_and_anything_else_in_a_list_is_a_fault():
     assert said in scored.failures[0].message
 
 
+def test_a_reply_without_parts_is_worth_nothing():
+    with Pool([f"{FILE}:each_a"], timeout_s=30.0, processes=1) as pool:
+        scored = pool.submit([Example("0", ("?",), "a")] * 2, replies("ba", "bb")).result()
+    assert scored.values.tolist() == [[1.0], [0.0]] and not scored.failures
+    assert scored.parts["each_a"] == [[(1, 2, 1.0)], []]
+
+
 def test_a_call_gets_one_group_and_one_that_raises_costs_no_other(pool):
     first, second = Example("0", ("?",), "a"), Example("1", ("?",), "a")
     words = ("bad", "b", "c", "d", "a", "aaaa", "aa", "aaa")
