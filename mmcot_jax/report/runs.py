@@ -238,7 +238,7 @@ def _chain(
         answer=str(record.get("answer", "")),
         correct=_correct(record, weights),
         reward=_reward(record, weights),
-        facts={name: _plain(value) for name, value in record.items() if name not in _SHOWN},
+        facts=_facts(record),
         pictures=_paths(file.parent, record.get("pictures", ())),
         prompt_pictures=_paths(file.parent, record.get("prompt_pictures", ())),
         space=(space[-2], space[-1]),
@@ -269,6 +269,20 @@ def _correct(record: Mapping[str, Any], weights: Mapping[str, float]) -> bool | 
         return record["correct"] if record["correct"] in (True, False) else None
     first = record.get(next(iter(weights), ""))
     return first >= 1 if _is_number(first) and (first >= 1 or first <= 0) else None
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown beside a reply; of a part its reward and advantage: "0.5 (+1.2), 0 (-0.4)"."""
+    facts = {name: _plain(value) for name, value in record.items() if name not in _SHOWN}
+    if "advantage" not in record or "parts" not in record:
+        return facts
+    del facts["parts"]
+    return facts | {
+        f"{name}/parts": ", ".join(
+            f"{part['reward']:.3g} ({part['advantage'] or 0:+.2g})" for part in parts
+        )
+        for name, parts in record["parts"].items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -167,7 +167,7 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 COMPLETION_COLUMNS = (
-    "id", "prompt", "reply", "answer", "advantage", "image_advantage", "tokens", "ended",
+    "id", "prompt", "reply", "answer", "advantage", "image_advantage", "parts", "tokens", "ended",
     "pictures", "prompt_pictures", "space", "boxes", "gold_boxes",
 )  # fmt: skip
 """Columns of a step's completions that are no rewards."""

@@ -36,11 +36,12 @@ class Sampled(NamedTuple):
     """M, batches of prompts."""
 
     def rows(self, values: np.ndarray, other: float | bool, mesh: Mesh) -> np.ndarray:
-        """Returns one of `values`, [N G] of the kept groups, for each reply; `other` elsewhere."""
-        size = len(self.kept) * values.shape[1]
-        every = np.full((self.batches * len(self.kept), values.shape[1]), other, values.dtype)
+        """Returns a row of `values`, [N G ...] of the kept groups, a reply; `other` elsewhere."""
+        n, (g, *rest) = len(self.kept), values.shape[1:]
+        every = np.full((self.batches * n, g, *rest), other, values.dtype)
         every[self.kept] = values
-        return every.reshape(self.batches, size)[:, meshes.rows(mesh, size)].reshape(-1)
+        every = every.reshape(self.batches, n * g, *rest)
+        return every[:, meshes.rows(mesh, n * g)].reshape(-1, *rest)
 
 
 def fill(

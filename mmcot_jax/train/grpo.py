@@ -227,8 +227,11 @@ def _step(
     state, metrics = _update(run, state, experience)
     clock.stop("train")
     if run.log.should_save(number):
-        given = [x for x in (groups.advantage, groups.image_advantage) if x is not None]
-        given = [sampled.rows(x.reshape(ones.shape), np.nan, mesh) for x in given]
+        given = groups.advantage, groups.image_advantage, groups.parts
+        given = [
+            x if x is None else sampled.rows(x.reshape(*ones.shape, *x.shape[2:]), np.nan, mesh)
+            for x in given
+        ]
         run.log.save_completions(number, sampled.questions, generations, replies, result, *given)
     metrics |= groups.metrics | failures | {"learning_rate": _learning_rate(run, number)}
     metrics |= run.log.metrics(generations, replies, result, clock.seconds, trained)

@@ -24,6 +24,7 @@ from mmcot_jax.log import completions_table, write_completions, write_text
 from mmcot_jax.rewards import COMPLETION_COLUMNS, columns_of, free_name, short_names
 from mmcot_jax.rewards.results import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
+from mmcot_jax.train.process_rewards import indices
 from mmcot_jax.types import Backbone
 
 METRICS = ("stage", "step", "kl")
@@ -96,10 +97,12 @@ class StepLog:
         result: RewardResult,
         advantage: np.ndarray,
         image_advantage: np.ndarray | None = None,
+        parts: np.ndarray | None = None,
     ) -> None:
         """Writes the completions of a step with rewards and advantages, and their pictures.
 
-        `replies` are those of `generations`, with decoded pictures. The advantages are theirs, [B].
+        `replies` are those of `generations`, with decoded pictures. The advantages are theirs, [B],
+        and those of `parts`, [B R S 3], of process rewards.
         """
         c = self._c
         folder, g = self._workdir / "completions", c["num_generations"]
@@ -117,6 +120,7 @@ class StepLog:
                 "answer": question.example.answer,
                 **dict(zip(names, _plain(result.values[i]), strict=True)),
                 **{name: values[i] for name, values in given.items()},
+                **({} if parts is None else self._parts(generations.ids[i], i, result, parts[i])),
                 "tokens": int(generations.tokens[i]),
                 "ended": bool(generations.ended[i]),
                 "prompt_pictures": list(shown[i // g]),
@@ -131,6 +135,23 @@ class StepLog:
             few = rows[: c["num_completions_to_print"]]
             table = completions_table(few, [*names, *given], f"Step {number}")
             rich.console.Console(stderr=True).print(table)
+
+    def _parts(
+        self, ids: np.ndarray, row: int, result: RewardResult, advantages: np.ndarray
+    ) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """What each part of a completion reads as, its reward, and its advantage."""
+        names = [self._names[i] for i in indices(self._c)]
+        return {
+            "parts": {
+                name: [
+                    {"text": self._read(ids[start:end]).text, "reward": value, "advantage": found}
+                    for (start, end, value), found in zip(
+                        result.parts[name][row], _plain(column[:, 2]), strict=False
+                    )
+                ]
+                for name, column in zip(names, advantages, strict=True)
+            }
+        }
 
     def metrics(
         self,

@@ -42,6 +42,21 @@ def test_chains_are_found_by_file_step_group_reward_and_answer(tmp_path):
     }  # fmt: skip
 
 
+def test_parts_of_a_chain_are_shown_with_reward_and_advantage(tmp_path):
+    folder = make_run(tmp_path / "one")
+    part = {"text": "a <image>", "reward": 0.25, "advantage": -1.5}
+    row = {"id": "q", "reply": "a <image>", "advantage": 0.0}
+    given = {"steps": [part, part | {"advantage": None}], "other": []}
+    write_lines(folder / "completions/grpo_step_00002.jsonl", [row | {"parts": given}])
+    *_, chain = runs.read_chains(*runs.read([folder]))
+    parts = {"steps/parts": "0.25 (-1.5), 0.25 (+0)", "other/parts": ""}
+    assert chain.facts == {"advantage": 0.0} | parts
+    # of another's file
+    write_lines(folder / "completions/eval.jsonl", [{"id": "q", "reply": "a", "parts": [1, 2]}])
+    chain, *_ = runs.read_chains(*runs.read([folder]))
+    assert chain.facts == {"parts": "[1, 2]"}
+
+
 def test_a_reward_is_summed_from_the_columns_that_its_step_wrote(tmp_path):
     folder = make_run(tmp_path / "one")
     grpo = {"reward_funcs": ["accuracy", "my.py:accuracy", "my.py:tokens"]}
