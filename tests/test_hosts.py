@@ -37,7 +37,9 @@ def the_run(workdir) -> list[str]:
         workdir,
         *TINIEST,
         "eval.picture_ablation=true",
-        f"grpo.reward_funcs={REWARDS}:hundreds",
+        f"grpo.reward_funcs={REWARDS}:hundreds,{REWARDS}:every_hundred",
+        "grpo.reward_weights=1.0,1.0",
+        f"grpo.process_reward_funcs={REWARDS}:every_hundred",
         "grpo.dynamic_sampling=true",
         "grpo.max_num_gen_batches=3",
     )
