@@ -274,7 +274,7 @@ def _correct(record: Mapping[str, Any], weights: Mapping[str, float]) -> bool | 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """What is shown beside a reply; of a part its reward and advantage: "0.5 (+1.2), 0 (-0.4)"."""
     facts = {name: _plain(value) for name, value in record.items() if name not in _SHOWN}
-    if "advantage" not in record or "parts" not in record:
+    if "advantage" not in record or not isinstance(record.get("parts"), Mapping):
         return facts
     del facts["parts"]
     return facts | {

@@ -51,10 +51,11 @@ def test_parts_of_a_chain_are_shown_with_reward_and_advantage(tmp_path):
     *_, chain = runs.read_chains(*runs.read([folder]))
     parts = {"steps/parts": "0.25 (-1.5), 0.25 (+0)", "other/parts": ""}
     assert chain.facts == {"advantage": 0.0} | parts
-    # of another's file
+    # another's column, and a reward of an older run
     write_lines(folder / "completions/eval.jsonl", [{"id": "q", "reply": "a", "parts": [1, 2]}])
-    chain, *_ = runs.read_chains(*runs.read([folder]))
-    assert chain.facts == {"parts": "[1, 2]"}
+    write_lines(folder / "completions/grpo_step_00002.jsonl", [row | {"parts": 0.5}])
+    first, last = runs.read_chains(*runs.read([folder]))
+    assert first.facts == {"parts": "[1, 2]"} and last.facts == {"advantage": 0.0, "parts": 0.5}
 
 
 def test_a_reward_is_summed_from_the_columns_that_its_step_wrote(tmp_path):
