@@ -10,7 +10,7 @@ from itertools import islice, zip_longest
 
 from mmcot_jax.answers.caption import WORD
 from mmcot_jax.answers.letter import LETTERS, parse_strict
-from mmcot_jax.example import Example, Reply
+from mmcot_jax.example import IMAGE, Example, Reply
 from mmcot_jax.rewards.results import Part
 
 
@@ -100,8 +100,8 @@ def _options_drawn(example: Example, reply: Reply) -> int:
         return -1
     pattern, *names_and_sections = _OPTION.split(reasoning)
     names, sections = names_and_sections[::2], names_and_sections[1::2]
-    images = [section.count("<image>") for section in sections]
-    complete = pattern.strip() and "<image>" not in pattern + final[0]
+    images = [section.count(IMAGE) for section in sections]
+    complete = pattern.strip() and IMAGE not in pattern + final[0]
     if not complete or images != [1] * len(sections):
         return -1
     return len(sections) if names in ([], list(LETTERS[: len(options)])) else -1

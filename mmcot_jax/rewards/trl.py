@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from mmcot_jax.example import Example, Picture, Reply
+from mmcot_jax.example import IMAGE, Example, Picture, Reply
 from mmcot_jax.rewards import Reward, signature
 
 PROBE = "<think>\nOne and one.\n</think>\n<answer>\n2\n</answer>"
@@ -230,4 +230,4 @@ def _pil(picture: np.ndarray | Picture) -> Image.Image | None:
 
 
 def _text(prompt: Sequence[Any]) -> str:
-    return "".join(s if isinstance(s, str) else "<image>" for s in prompt)
+    return "".join(s if isinstance(s, str) else IMAGE for s in prompt)

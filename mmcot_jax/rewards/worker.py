@@ -312,8 +312,9 @@ def _score(reward: Reward, example: Example, reply: Reply, loop: _Loop) -> list[
 def _checked(values: Sequence[Any]) -> tuple[list[float], list[list[Any]], list[list[Any]]]:
     """Returns rewards as floats, the faults and the parts of their rows, as a frame has them."""
     found = [parts(value) for value in values]
+    # rounded: seven sevenths are 1, which is right
     totals = [
-        value if each is None else sum(v for *_, v in each)
+        value if each is None else round(math.fsum(v for *_, v in each), 12)
         for value, each in zip(values, found, strict=True)
     ]
     checked = [number(value) for value in totals]

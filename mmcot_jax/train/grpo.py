@@ -51,14 +51,7 @@ from mmcot_jax.train.policy import Policy
 from mmcot_jax.train.preflight import preflight
 from mmcot_jax.train.process_rewards import in_tokens, stack
 from mmcot_jax.train.step_log import Clock, StepLog
-from mmcot_jax.types import (
-    Backbone,
-    Experience,
-    Grammar,
-    Rollout,
-    TrainState,
-    Variables,
-)
+from mmcot_jax.types import Backbone, Experience, Grammar, Rollout, TrainState, Variables
 
 STAGE = "grpo"
 SHOWN = ("completions/mean_length", "tokens_per_second/rollout")
@@ -227,11 +220,9 @@ def _step(
     state, metrics = _update(run, state, experience)
     clock.stop("train")
     if run.log.should_save(number):
-        given = groups.advantage, groups.image_advantage, groups.parts
-        given = [
-            x if x is None else sampled.rows(x.reshape(*ones.shape, *x.shape[2:]), np.nan, mesh)
-            for x in given
-        ]
+        given = groups.advantage, groups.image_advantage
+        given = *(x if x is None else x.reshape(ones.shape) for x in given), groups.parts
+        given = [x if x is None else sampled.rows(x, np.nan, mesh) for x in given]
         run.log.save_completions(number, sampled.questions, generations, replies, result, *given)
     metrics |= groups.metrics | failures | {"learning_rate": _learning_rate(run, number)}
     metrics |= run.log.metrics(generations, replies, result, clock.seconds, trained)

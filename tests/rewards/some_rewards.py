@@ -39,6 +39,11 @@ def each_a(example, reply):
     return [(i, i + 1, 1.0) for i, letter in enumerate(reply.text) if letter == "a"]
 
 
+def sevenths(example, reply):
+    """A seventh for each letter."""
+    return [(i, i + 1, 1 / 7) for i in range(len(reply.text))]
+
+
 def trl_halves(completions, **kwargs):
     return [halves(None, Reply((text,))) for text in completions]
 

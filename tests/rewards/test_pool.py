@@ -91,6 +91,13 @@ def test_a_reply_without_parts_is_worth_nothing():
     assert scored.parts["each_a"] == [[(1, 2, 1.0)], []]
 
 
+def test_parts_that_are_shares_of_1_sum_to_1():
+    with Pool([f"{FILE}:sevenths"], timeout_s=30.0, processes=1) as pool:
+        scored = pool.submit([Example("0", ("?",), "a")] * 2, replies("abababa", "ab")).result()
+    assert sum([1 / 7] * 7) < 1  # a reward below 1 is not right
+    assert scored.values.tolist() == [[1.0], [pytest.approx(2 / 7)]]
+
+
 def test_a_call_gets_one_group_and_one_that_raises_costs_no_other(pool):
     first, second = Example("0", ("?",), "a"), Example("1", ("?",), "a")
     words = ("bad", "b", "c", "d", "a", "aaaa", "aa", "aaa")

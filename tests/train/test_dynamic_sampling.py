@@ -178,6 +178,7 @@ def test_parts_are_sampled_on_for_on_any_mesh_and_resumed(train, tmp_path):
     for step in range(2):
         written = completions(tmp_path / "whole", step)
         assert {row["advantage"] for row in written} <= {0.0, None}
+        trained = 0
         for group in (written[i : i + G] for i in range(0, len(written), G)):
             parts = [row["parts"]["halves"] for row in group]
             read = ["".join(part["text"] for part in row) for row in parts]
@@ -186,10 +187,12 @@ def test_parts_are_sampled_on_for_on_any_mesh_and_resumed(train, tmp_path):
                 np.array([[x[name] for x in row] for row in parts], float)
                 for name in ("advantage", "reward")
             )
-            if not np.isnan(given).any():  # the group was left out
+            if not np.isnan(given).any():  # of a group that was left out
+                trained += 1
                 centred = rewards - rewards.mean(axis=0)
                 expected = centred / (np.sqrt((centred**2).sum() / (centred.size - 1)) + 1e-4)
                 np.testing.assert_allclose(given, expected, atol=1e-3)
+        assert trained == N
     train(tmp_path / "mesh", devices=4, **changes)
     assert completions(tmp_path / "mesh", 1) == completions(tmp_path / "whole", 1)
     train(tmp_path / "resumed", **changes | {"max_steps": 1})
