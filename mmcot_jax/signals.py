@@ -167,9 +167,12 @@ def end(line: str, status: int) -> NoReturn:
     for cleanup in reversed(_cleanups):
         with contextlib.suppress(OSError):
             cleanup()
+    workers = multiprocessing.active_children()
+    for worker in workers:  # one that has just begun would report that the semaphores are gone
+        with contextlib.suppress(OSError):
+            os.kill(worker.pid, signal.SIGSTOP)
     # semaphores of process pools: their tracker warns of those that are left
     multiprocessing.util._run_finalizers(0)
-    workers = multiprocessing.active_children()
     show_cursor = "\n\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar may have hidden it
     os.write(2, f"{show_cursor}{line}\n".encode())
     for worker in workers:
