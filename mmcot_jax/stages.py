@@ -21,7 +21,7 @@ from mmcot_jax.example import Example, Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
 from mmcot_jax.rollout import encode
-from mmcot_jax.train import grpo, loop, policy, preflight, sft
+from mmcot_jax.train import checks, grpo, loop, policy, sft
 from mmcot_jax.types import Variables
 
 
@@ -46,7 +46,7 @@ def check(c: ConfigDict) -> None:
     series.check(c.eval.get("checkpoints", ()), training_stages(c))
     if "grpo" in c.stages and c.grpo.eval_steps:
         options = tasks.defaults(tasks.get(task_name(c, c.data.grpo))) | dict(c.data.grpo)
-        preflight.check_held_out(c.grpo.eval_count, options)
+        checks.check_held_out(c.grpo.eval_count, options)
     models.get(c.model.backbone)
 
 
@@ -75,14 +75,14 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
     """Checks that the devices share every batch evenly.
 
     Raises:
-        ValueError: they do not, or as `preflight.check`.
+        ValueError: they do not, or as `checks.check`.
     """
     if "sft" in c.stages:
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
     if "grpo" in c.stages:
         options = c.grpo.to_dict()
-        preflight.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
+        checks.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
     if is_evaluated(c) or ("grpo" in c.stages and c.grpo.eval_steps):
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
 
@@ -109,7 +109,7 @@ class Run:
         check_batches(c, self.mesh, self.rollout_mesh)
         if "grpo" in c.stages:
             outputs, drawn = self.backbone.image_outputs, int(self.backbone.grammar.image_len)
-            preflight.check_images(c.grpo.to_dict(), outputs, drawn)
+            checks.check_images(c.grpo.to_dict(), outputs, drawn)
         for stage in dict.fromkeys((*c.stages, *["eval"] * is_evaluated(c))):
             self.check_first_rows(stage)
         self.eval_sets = self._eval_sets()
@@ -196,9 +196,9 @@ class Run:
         sets = {"sft": [c.data.get("train")], "grpo": [c.data.get("grpo")]}
         for options in sets.get(stage) or [options for *_, options in self._eval_options()]:
             given = self.resolve_task(options)
-            rows = preflight.check_first(*given, render, self._leave_out() is None)
+            rows = checks.check_first(*given, render, self._leave_out() is None)
             if stage == "sft":
-                preflight.check_taught(rows)
+                checks.check_taught(rows)
                 if any(row.images for row in rows):  # they become ids
                     batch = c.data.tokenize_batch
                     meshes.check_rows("data.tokenize_batch", batch, self.mesh)
@@ -288,7 +288,7 @@ class Run:
             TooLong: it leaves none.
         """
         row, most = self.backbone.renderer.prompt(example), self.c[group].max_completion_length
-        return preflight.check_prompt(row, self.backbone.context, most, group)
+        return checks.check_prompt(row, self.backbone.context, most, group)
 
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""

@@ -10,7 +10,7 @@ from clu.parameter_overview import count_parameters
 
 from assets import make_chameleon_vqgan as fit
 from mmcot_jax import config, models, stages, tasks
-from mmcot_jax.train import preflight
+from mmcot_jax.train import checks
 from mmcot_jax.train.objective import from_config
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -66,7 +66,7 @@ def test_the_prompt_of_a_512_pixel_puzzle_leaves_room_for_a_completion_of_the_7b
         length = len(renderer.prompt(example).tokens)
         assert 1026 < length <= c.plan.prompt_tokens
         budget = c.grpo.max_completion_length
-        preflight.check_prompt(renderer.prompt(example), c.model.context, budget)
+        checks.check_prompt(renderer.prompt(example), c.model.context, budget)
 
 
 @pytest.mark.reference

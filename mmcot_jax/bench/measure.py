@@ -20,7 +20,7 @@ from mmcot_jax import compilation, log, models, stages
 from mmcot_jax.bench import questions
 from mmcot_jax.compilation import Compilation
 from mmcot_jax.plan import programs
-from mmcot_jax.train import grpo, policy, preflight
+from mmcot_jax.train import checks, grpo, policy
 from mmcot_jax.types import Backbone, Variables
 
 REWARD = "mmcot_jax.bench.reward:checksum"
@@ -142,7 +142,7 @@ def run(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh, steps: int, began: float)
     )
     sizes = c.plan.prompt_tokens, c.plan.prompt_slots
     rows = questions.make(backbone, options["prompts_per_step"], *sizes)
-    preflight.check_room(rows, backbone.context, options["max_completion_length"])
+    checks.check_room(rows, backbone.context, options["max_completion_length"])
     key = jax.random.key(c.seed)
     given = backbone, _random_weights(c, backbone, mesh, key), lambda: grpo.Questions(rows), options
     where = {"mesh": mesh, "rollout_mesh": rollout_mesh, "rollout_keep": c.rollout_keep}

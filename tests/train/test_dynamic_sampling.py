@@ -12,7 +12,7 @@ from configs import base
 from mmcot_jax import data, rules
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
-from mmcot_jax.train import grpo, preflight
+from mmcot_jax.train import checks, grpo
 from mmcot_jax.train.dynamic_sampling import Sampled, take_groups
 from mmcot_jax.types import Batch, Rollout
 
@@ -69,7 +69,7 @@ def train(chameleon):
         devices = np.array(jax.devices()[:devices]).reshape(1, -1, 1)
         mesh = jax.sharding.Mesh(devices, rules.AXES)
         c = base.grpo(1e-2, 12) | SMALL | changes
-        preflight.check(c, mesh, mesh, ("accuracy",))
+        checks.check(c, mesh, mesh, ("accuracy",))
         rows = data.Rendered(EXAMPLES, chameleon.backbone.renderer.prompt)
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
         variables = jax.device_put(variables, meshes.shardings(variables, mesh))
