@@ -46,9 +46,10 @@ def judgements(example: Example, reply: Reply) -> list[Part]:
 
     A part is an option's own section, "# Option A" and so on, empty if there is none. Half of the
     sum is for the options that their sections name. The other half is for the sentences that an
-    option "is a strong candidate" or "is unlikely", the right one of the two without the other. The
-    answer's sentence weighs as much as those of all other options together, so a reply that rejects
-    every option has half of it.
+    option "matches well" and "is a strong candidate", or "does not fit" and "is unlikely": the
+    right two without the others, as a reason that contradicts its verdict is no reason. Those of
+    the answer weigh as much as those of all other options together, so a reply that rejects every
+    option has half of it.
 
     Raises:
         ValueError: the answer is not the letter of one of the options.
@@ -66,14 +67,16 @@ def judgements(example: Example, reply: Reply) -> list[Part]:
         start, body, end = sections.get(name, (0, 0, 0))
         section = text[body:end]
         named = section.lstrip().startswith(f"Replacing '?' with {option}:")
-        yes, no = (f". {option} is {x} " in section for x in ("a strong candidate", "unlikely"))
+        yes, no = ([x.format(option) in section for x in words] for words in (_FITS, _FAILS))
         is_answer = name == example.answer
-        right = (yes, no) == (is_answer, not is_answer)
+        right = all(yes) and not any(no) if is_answer else all(no) and not any(yes)
         value = 0.5 * named / len(options) + shares[is_answer] * right
         parts.append(Part(start, end, value))
     return parts
 
 
+_FITS = (" matches well the ", ". {} is a strong candidate ")
+_FAILS = (" does not fit the observed ", ". {} is unlikely ")
 _FINAL = "# Final Answer:"
 _OPTION = re.compile(r"^# Option ([A-Z])$", re.MULTILINE)
 

@@ -105,11 +105,13 @@ def judged(*options: tuple[str, str], letters: str = "ABC") -> Reply:
     segments: list = [PATTERN]
     for letter, (option, verdict) in zip(letters, options, strict=True):
         name = f"# Option {letter}\nReplacing '?' with {option}: "
-        segments += [name, PICTURE, f"\nReasoning: It is so. {option} is {verdict} it.\n\n"]
+        segments += [name, PICTURE, f"\nReasoning: It {verdict.replace('NAME', option)} it.\n\n"]
     return Reply((*segments, FINAL))
 
 
-NO, YES = "unlikely to be", "a strong candidate for"
+FITS, FAILS = "matches well the pattern", "does not fit the observed pattern"
+STRONG, UNLIKELY = "NAME is a strong candidate for", "NAME is unlikely to be"
+YES, NO = f"{FITS}. {STRONG}", f"{FAILS}. {UNLIKELY}"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,12 @@ NO, YES = "unlikely to be", "a strong candidate for"
         (judged(("red", NO), ("blue", NO), ("green", NO)), 3 / 4),  # rejects every option
         (judged(("red", YES), ("blue", YES), ("green", YES)), 3 / 4),
         (judged(("red", NO), ("red", NO), ("green", NO)), 7 / 12),  # blue is not named
-        (judged(("red", f"{YES} it. red is {NO}"), ("blue", YES), ("green", NO)), 7 / 8),
+        (judged(("red", f"{NO} it. {STRONG}"), ("blue", YES), ("green", NO)), 7 / 8),
+        # a reason that contradicts its verdict, or is left out
+        (judged(("red", f"{FITS}. {UNLIKELY}"), ("blue", YES), ("green", NO)), 7 / 8),
+        (judged(("red", NO), ("blue", f"{FAILS}. {STRONG}"), ("green", NO)), 3 / 4),
+        (judged(("red", NO), ("blue", f"{FITS}, {FAILS}. {STRONG}"), ("green", NO)), 3 / 4),
+        (judged(("red", NO), ("blue", f"is. {STRONG}"), ("green", NO)), 3 / 4),
         (judged(("red", NO), ("blue", YES), letters="AB"), 17 / 24),
         (judged(("red", NO), ("blue", YES), letters="BA"), 0.0),
         (judged(("red", YES), ("red", NO), letters="AA"), 1 / 6),  # the first section counts
