@@ -22,11 +22,15 @@ NOTICE_SECONDS = 5.0
 SECOND_SECONDS = 1.0
 """A second Ctrl-C ends the command at once. An earlier one is the first one's copy: `timeout` sends
 a signal to its child, then to the whole group."""
+STARTING_SECONDS = 5.0
+"""A command that ends waits for so long at most until workers being started have started."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _requested = threading.Event()
 _unsaved = threading.Event()
 _ending = threading.Lock()
+_starting = threading.Lock()
+"""Held while worker processes are started."""
 _cleanups: list[Callable[[], object]] = []
 
 
@@ -167,8 +171,10 @@ def end(line: str, status: int) -> NoReturn:
     for cleanup in reversed(_cleanups):
         with contextlib.suppress(OSError):
             cleanup()
+    # a worker that has just begun would report that the semaphores are gone, or its parent
+    _starting.acquire(timeout=STARTING_SECONDS)
     workers = multiprocessing.active_children()
-    for worker in workers:  # one that has just begun would report that the semaphores are gone
+    for worker in workers:
         with contextlib.suppress(OSError):
             os.kill(worker.pid, signal.SIGSTOP)
     # semaphores of process pools: their tracker warns of those that are left
@@ -186,12 +192,14 @@ def blocked() -> Iterator[None]:
 
     A pool is made in such a block too: its resource tracker ends at SIGHUP otherwise.
     Signals to this process are not lost: they are handled by another thread, or after the block.
+    A command does not end within the block, so that none of the workers is left behind.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with _starting:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def initialize_worker() -> None:

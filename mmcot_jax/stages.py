@@ -75,14 +75,14 @@ def check_batches(c: ConfigDict, mesh: Mesh, rollout_mesh: Mesh) -> None:
     """Checks that the devices share every batch evenly.
 
     Raises:
-        ValueError: they do not, or as `checks.check`.
+        ValueError: they do not, or as `checks.check_grpo`.
     """
     if "sft" in c.stages:
         parts = c.sft.gradient_accumulation_steps
         meshes.check_rows("sft.batch_size", c.sft.batch_size, mesh, parts)
     if "grpo" in c.stages:
         options = c.grpo.to_dict()
-        checks.check(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
+        checks.check_grpo(options, mesh, rollout_mesh, evaluation.assess_metrics(options))
     if is_evaluated(c) or ("grpo" in c.stages and c.grpo.eval_steps):
         meshes.check_rows("eval.batch_size", c.eval.batch_size, rollout_mesh)
 

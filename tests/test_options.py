@@ -11,7 +11,8 @@ from helpers.flags import flags
 from mmcot_jax import config, options, stages
 from mmcot_jax import main as command
 from mmcot_jax.options import markdown
-from mmcot_jax.options.table import OPTIONS, STAGES
+from mmcot_jax.options.choices import STAGES
+from mmcot_jax.options.table import OPTIONS
 
 ROOT = pathlib.Path(__file__).parents[1]
 PRESETS = {

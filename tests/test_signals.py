@@ -138,6 +138,28 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
+def test_a_command_ends_after_the_workers_that_it_is_starting():
+    code = """
+import threading, time
+from mmcot_jax import signals
+
+def start(begun):
+    with signals.blocked():
+        begun.set()
+        time.sleep(0.5)
+        print("started", flush=True)
+    with signals.blocked():
+        print("one more", flush=True)
+
+begun = threading.Event()
+threading.Thread(target=start, args=(begun,), daemon=True).start()
+begun.wait()
+signals.end("ended", 3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "started\n", "ended\n")
+
+
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     process = begun(tmp_path, "workers", ("worker*", 2))
     process.kill()

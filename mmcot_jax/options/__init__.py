@@ -13,7 +13,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmcot_jax.errors import suggest
-from mmcot_jax.options.table import LORA_TARGETS, OPTIONS, STAGES, Option
+from mmcot_jax.options.choices import LORA_TARGETS, STAGES
+from mmcot_jax.options.table import OPTIONS, Option
 
 _BY_KEY = {option.key: option for option in OPTIONS}
 _EXAMPLES = re.compile(r"^(data\.(train|grpo)|eval\.data|eval\.sets\.[^.]+)\.")

@@ -7,6 +7,15 @@
 
 from typing import Any, NamedTuple
 
+from mmcot_jax.options.choices import (
+    AGGREGATIONS,
+    LEVELS,
+    LOSS_TYPES,
+    OPTIMIZERS,
+    SCALES,
+    SCHEDULES,
+    WHAT,
+)
 from mmcot_jax.options.values import (
     LARGEST,
     Values,
@@ -24,26 +33,6 @@ from mmcot_jax.options.values import (
     whole,
     whole_numbers,
 )
-
-STAGES = ("sft", "grpo", "eval")
-WHAT = ("lora", "all")
-OPTIMIZERS = ("adamw", "muon")
-SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
-LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
-LEVELS = ("token", "sequence")
-SCALES = ("group", "batch", "none")
-AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
-LORA_TARGETS = {
-    "q_proj": "q",
-    "k_proj": "k",
-    "v_proj": "v",
-    "o_proj": "o",
-    "gate_proj": "gate",
-    "up_proj": "up",
-    "down_proj": "down",
-    "lm_head": "head",
-}
-"""PEFT's name of a layer that can have an adapter -> the name here."""
 
 # why an option may change between two starts of a run
 DURATION = "how long to train"

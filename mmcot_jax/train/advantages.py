@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mmcot_jax.errors import check_choice
-from mmcot_jax.options.table import AGGREGATIONS, SCALES
+from mmcot_jax.options.choices import AGGREGATIONS, SCALES
 
 _EPS = 1e-4
 _EQUAL = 1e-8

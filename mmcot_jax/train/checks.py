@@ -1,4 +1,4 @@
-"""Checks of a config's group `grpo` and of the first questions, before any weight is read."""
+"""Checks of a config's group `grpo`, of prompts and of first rows, before the first step."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,9 @@ _FIRST = 4
 """Examples of each kind that are rendered before all are."""
 
 
-def check(c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequence[str]) -> None:
+def check_grpo(
+    c: Mapping[str, Any], mesh: Mesh, rollout_mesh: Mesh, metrics: Sequence[str]
+) -> None:
     """Checks a config's group `grpo` before any weight is read; `metrics` are those of `Assess`.
 
     Raises:

@@ -104,7 +104,7 @@ def run(
 ) -> loop.Trained:
     """Trains on rewards as the config's group `grpo` describes; returns the trained variables.
 
-    `c` is one that `checks.check` accepts. `read()` returns the questions; it is not called if
+    `c` is one that `checks.check_grpo` accepts. `read()` returns the questions; it is not called if
     a checkpoint completes the stage. `variables` are those of `start` and lie on `mesh`; the
     trained ones among them are given away. Completions are sampled on `rollout_mesh`, the same
     devices in another shape: frozen weights are kept in both layouts, or resharded before each

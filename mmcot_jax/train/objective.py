@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmcot_jax.errors import check_choice
-from mmcot_jax.options.table import LEVELS, LOSS_TYPES
+from mmcot_jax.options.choices import LEVELS, LOSS_TYPES
 
 _CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo")
 _BY_ROW = ("grpo", "sapo")

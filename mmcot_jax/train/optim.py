@@ -10,7 +10,7 @@ import optax
 from jaxtyping import PyTree
 
 from mmcot_jax.errors import check_choice
-from mmcot_jax.options.table import WHAT
+from mmcot_jax.options.choices import WHAT
 from mmcot_jax.types import Variables
 
 Decay = Callable[[float, int], optax.Schedule]

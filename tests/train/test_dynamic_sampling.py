@@ -69,7 +69,7 @@ def train(chameleon):
         devices = np.array(jax.devices()[:devices]).reshape(1, -1, 1)
         mesh = jax.sharding.Mesh(devices, rules.AXES)
         c = base.grpo(1e-2, 12) | SMALL | changes
-        checks.check(c, mesh, mesh, ("accuracy",))
+        checks.check_grpo(c, mesh, mesh, ("accuracy",))
         rows = data.Rendered(EXAMPLES, chameleon.backbone.renderer.prompt)
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
         variables = jax.device_put(variables, meshes.shardings(variables, mesh))

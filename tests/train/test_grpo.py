@@ -47,7 +47,7 @@ def train(chameleon, tmp_path):
         mesh = jax.sharding.Mesh(devices, rules.AXES)
         rollout_mesh = meshes.remesh(mesh, *rollout) if rollout else mesh
         c = base.grpo(1e-2, 12) | SMALL | changes
-        checks.check(c, mesh, rollout_mesh, ("accuracy",))
+        checks.check_grpo(c, mesh, rollout_mesh, ("accuracy",))
         rows = data.Rendered(EXAMPLES, chameleon.backbone.renderer.prompt)
         checks.check_room(rows, chameleon.backbone.context, c["max_completion_length"])
         variables = jax.tree.map(jnp.copy, chameleon.variables)  # they are given away
@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_refused_in_one_line(train, changes, message):
 def test_a_metric_the_evaluation_does_not_give_is_refused():
     c = base.grpo(1e-3, 8, metric_for_best_model="pass@3")
     with pytest.raises(ValueError, match="'pass@3'; the evaluation gives accuracy"):
-        checks.check(c, meshes.make(data=-1), meshes.make(data=-1), ("accuracy",))
+        checks.check_grpo(c, meshes.make(data=-1), meshes.make(data=-1), ("accuracy",))
 
 
 @pytest.mark.slow

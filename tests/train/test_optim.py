@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax import rules
-from mmcot_jax.options.table import OPTIMIZERS, SCHEDULES
+from mmcot_jax.options.choices import OPTIMIZERS, SCHEDULES
 from mmcot_jax.train import optim
 from mmcot_jax.train.optim import DECAYS, optimizer, schedule, warmup_steps
 from mmcot_jax.train.step import start, update
