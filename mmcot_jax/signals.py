@@ -29,6 +29,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _requested = threading.Event()
 _unsaved = threading.Event()
 _ending = threading.Lock()
+"""Held from the first line of `end` until the process is gone."""
 _starting = threading.Lock()
 """Held while worker processes are started."""
 _cleanups: list[Callable[[], object]] = []
@@ -192,8 +193,11 @@ def blocked() -> Iterator[None]:
 
     A pool is made in such a block too: its resource tracker ends at SIGHUP otherwise.
     Signals to this process are not lost: they are handled by another thread, or after the block.
-    A command does not end within the block, so that none of the workers is left behind.
+    A command does not end within the block, so that none of the workers is left behind. Once it is
+    ending, no block begins.
     """
+    with _ending:  # never free again when the command ends
+        pass
     with _starting:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:

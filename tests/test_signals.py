@@ -146,15 +146,17 @@ from mmcot_jax import signals
 def start(begun):
     with signals.blocked():
         begun.set()
+        ending.wait()
         time.sleep(0.5)
         print("started", flush=True)
     with signals.blocked():
         print("one more", flush=True)
 
-begun = threading.Event()
+begun, ending = threading.Event(), threading.Event()
 threading.Thread(target=start, args=(begun,), daemon=True).start()
 begun.wait()
-signals.end("ended", 3)
+with signals.at_exit(ending.set):
+    signals.end("ended", 3)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (3, "started\n", "ended\n")
