@@ -45,7 +45,7 @@ def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     if preset in PLANNING:
         return planning_7b() if preset == "planning-7b" else planning(preset)
     size, _, variant = preset.partition("-")
-    config = {"7b": full, "tiny": tiny}[size]()
+    config = {"7b": full, "tiny": small}[size]()
     if variant == "text":
         config.model.draws = False
         config.data.train.chain = "textual"
@@ -155,11 +155,12 @@ def full() -> ConfigDict:
     )
 
 
-def tiny() -> ConfigDict:
-    """Two kinds at 64 pixels, 64 ids a picture, a decoder of 2.5 million from scratch.
+def small() -> ConfigDict:
+    """The base of the small presets: steps and optimizer of most are set in `get_config`.
 
-    Half of the supervised chains guess, and so does the model after them. GRPO has to find that
-    drawing is rewarded.
+    Two kinds at 64 pixels, 64 ids a picture, a decoder of 2.5 million from scratch. Half of the
+    supervised chains guess, and so does the model after them. GRPO has to find that drawing is
+    rewarded.
     """
     config = full()
     config.rollout_mesh = None
@@ -296,7 +297,7 @@ def planning(preset: str) -> ConfigDict:
     from 0.17 to 0.66 drawn.
     """
     text, rival = "text" in preset, preset.rpartition("-")[2]
-    config = tiny()
+    config = small()
     config.model.update(
         {
             "tokenizer": "packaged:grid_tokenizer.json",

@@ -37,7 +37,7 @@ PRESETS = (
 def get_config(preset: str = PRESETS[0]) -> ConfigDict:
     """The study's settings at full size, real small weights, or a small model from scratch."""
     size, _, variant = preset.partition("-")
-    config = {"8b": full, "tiny": tiny, "smol": smol}[size]()
+    config = {"8b": full, "tiny": small, "smol": smol}[size]()
     if variant in LOSSES:
         config.grpo.loss_type = variant
     if preset == "tiny":
@@ -208,11 +208,11 @@ def full() -> ConfigDict:
     return config
 
 
-def tiny() -> ConfigDict:
-    """Toy scenes in words, 8 ids a picture, a decoder of 2.5 million from scratch.
+def small() -> ConfigDict:
+    """The base of the small presets, of which `tiny` changes data, steps and rewards.
 
-    Half of the supervised chains guess (not those of the preset `tiny`); GRPO has to find that
-    drawing is rewarded.
+    Toy scenes in words, 8 ids a picture, a decoder of 2.5 million from scratch. Half of the
+    supervised chains guess; GRPO has to find that drawing is rewarded.
     """
     config = full()
     config.mesh.tensor, config.rollout_mesh = 1, None

@@ -35,7 +35,7 @@ class Args(NamedTuple):
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """Loads `file.py` or `file.py:preset` with overrides like `sft.steps=10`; the config is locked.
+    """Loads `file.py` or `file.py:preset` with overrides like `sft.max_steps=10`, and locks it.
 
     A value is parsed as the type of the default it replaces: `1e3` is an int if it is whole, a
     tuple is `(1, 2)` or `1,2`. If the default is None, it is a Python literal or else a string.
@@ -144,7 +144,7 @@ def _other_types(key: str, text: str, default: Any) -> list[Any]:
 
 
 def _namesake(key: str, leaves: Iterable[str]) -> str:
-    """Suggests keys with the same last part: `steps` -> `sft.steps or grpo.steps`."""
+    """Suggests keys with the same last part: `max_steps` -> `sft.max_steps or grpo.max_steps`."""
     last = key.rpartition(".")[2]
     names = {leaf.rpartition(".")[2] for leaf in leaves}
     near = difflib.get_close_matches(last, names, n=1)
@@ -222,7 +222,7 @@ def differing(there: Tree, here: Tree) -> dict[str, tuple[Any, Any]]:
 
 
 def differences(config: Tree, other: Tree) -> list[str]:
-    """`"sft.steps is 10 here and 20 there"` for every key that differs; lists equal tuples."""
+    """`"sft.max_steps is 10 here and 20 there"` for every key that differs; lists equal tuples."""
     return [
         f"{key} is {shown(here)} here and {shown(there)} there"
         for key, (there, here) in differing(other, config).items()
@@ -262,7 +262,7 @@ def parse_args(argv: Sequence[str]) -> Args:
     parser = Parser(prog="python -m mmcot_jax.main", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE[:PRESET]", help="what to run")
     parser.add_argument("--workdir", help="folder of the run's results")
-    parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.steps=10"
+    parser.epilog = "--config.KEY=VALUE changes one value of the config, --config.sft.max_steps=10"
     known, rest = parser.parse_known_args(argv)
     changes = overrides(rest)  # first: an error names the misspelt flag, not the missing one
     missing = [f"--{name}" for name, value in vars(known).items() if value is None]

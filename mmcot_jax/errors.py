@@ -55,7 +55,7 @@ _PATH = re.compile(r"""["'](/[^"']+)["']|writing (/[^ ;]+)""")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Returns `", did you mean 'sft.steps'?"`, or "" if no known word is similar."""
+    """Returns `", did you mean 'sft.max_steps'?"`, or "" if no known word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f", did you mean {near[0]!r}?" if near else ""
 

@@ -57,12 +57,17 @@ class Selected(Sequence[Example]):
 
     def __init__(self, examples: Sequence[Example], indices: Sequence[int]):
         self._examples, self._indices = examples, indices
+        self._sized = getattr(examples, "sized", examples.__getitem__)
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Example:
         return self._examples[self._indices[index]]
+
+    def sized(self, index: int) -> Example:
+        """The example with blank images of the same sizes, if the sequence can do that."""
+        return self._sized(self._indices[index])
 
 
 class Reply(NamedTuple):

@@ -22,7 +22,7 @@ class Setting(NamedTuple):
     name: str
     """Its name there; `vision_config.depth` is in a group."""
     value: Any
-    """Ours; a frozenset is compared only, and holds all that theirs may be."""
+    """Ours. A frozenset has all accepted values of a setting that is checked and never written."""
     key: str = ""
     """The config key that sets ours; "": the backbone decides it."""
     default: Any = None

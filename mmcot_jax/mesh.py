@@ -214,7 +214,7 @@ class ReshardedWeights:
         self._copies, self._keep = {mesh: weights}, keep
 
     def on(self, mesh: Mesh) -> PyTree:
-        """The weights on `mesh`, resharded if they are not there; without `keep`, only there."""
+        """Returns the weights on `mesh`, resharded at first use; without `keep` the others go."""
         if mesh not in self._copies:
             weights = next(iter(self._copies.values()))
             if not self._keep:

@@ -114,12 +114,12 @@ class Run:
             self.check_first_rows(stage)
         self.eval_sets = self._eval_sets()
         self._data: dict[str, Any] = {}
-        self._begun: Iterator[data.Row] | None = None
+        self._sft_rows: Iterator[data.Row] | None = None
         for stage in training_stages(c):
-            if stage == "grpo" or self._is_read_without_weights():
+            if stage == "grpo" or self._needs_no_image_ids():
                 self.read_early(stage)
             elif not is_trained(c, workdir, stage):
-                self._begun = self._supervised_rows()
+                self._sft_rows = self._supervised_rows()
         named, trained = c.eval.get("checkpoints", ()), training_stages(c)
         if named and all(is_trained(c, workdir, stage) for stage in trained):
             series.find(workdir, trained, named)
@@ -212,7 +212,7 @@ class Run:
         return data.Rendered(examples, partial(self._prompt, group), self._leave_out())
 
     def _leave_out(self) -> Callable[[Sequence[errors.TooLong], int], None] | None:
-        """What leaves rows out that are too long; None if they are refused."""
+        """Returns a callback that leaves out rows that are too long; None if they are errors."""
         if self.c.data.get("on_bad_record") != "skip":
             return None
         return partial(encode.leave_out, max_bad=self.c.data.max_bad)
@@ -260,11 +260,11 @@ class Run:
             from mmcot_jax import store  # imports tensorflow_datasets: most runs have no store
 
             return store.open(self.c.data.store, fingerprint(self.c))
-        if self._is_read_without_weights():
+        if self._needs_no_image_ids():
             return data.Rendered(self.load(self.c.data.train), self._supervise, self._leave_out())
         return data.Rows(list(self.encoded_rows()))
 
-    def _is_read_without_weights(self) -> bool:
+    def _needs_no_image_ids(self) -> bool:
         """True if no image of a supervised row becomes ids by the weights."""
         task = tasks.get(task_name(self.c, self.c.data.train))
         return bool(self.c.data.store) or task.LAZY_IMAGES
@@ -277,7 +277,7 @@ class Run:
 
     def encoded_rows(self) -> Iterator[data.Row]:
         """Streams the training split: rendered, its images as ids."""
-        rows, self._begun = self._begun or self._supervised_rows(), None
+        rows, self._sft_rows = self._sft_rows or self._supervised_rows(), None
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
 

@@ -117,8 +117,9 @@ class Cache(NamedTuple):
     prompt: PromptCache | None = None
     """Before the slots of rows n G .. n G + G - 1 is prompt n, which exists once."""
     rows: Int[Array, "S B/S"] | None = None
-    """If rows are no longer in the order of their prompts: which of its shard's rows each row was.
-    Then a batch may be the first rows of each of the S shards, and only those are computed."""
+    """Permutation of each shard's rows: the row that is now at i was row `rows[s, i]` of shard s
+    in the order of the prompts. If it is given, a batch may be the first R rows of each of the S
+    shards, and only those are computed. None: rows are in the order of their prompts."""
 
 
 class Grammar(NamedTuple):
@@ -180,9 +181,10 @@ class Experience(NamedTuple):
     ref_logps: Float[Array, "N G T"] | None = None
     """Nats, of the reference policy; None if it is not used."""
     image_advantage: Float[Array, "N G"] | None = None
-    """What image tokens have besides `advantage`, 0 where it is NaN; None: all tokens have that."""
+    """Added to `advantage` on image tokens, NaN counts as 0; None: nothing is added."""
     token_advantage: Float[Array, "N G T"] | None = None
-    """What each token has besides, of parts that process rewards score; None: no such reward."""
+    """Added to the advantage of each token, summed over the parts of process rewards that it is in;
+    None: there is no process reward."""
 
 
 class TrainState(NamedTuple):

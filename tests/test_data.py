@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmcot_jax import data
+from mmcot_jax.errors import TooLong
 from mmcot_jax.example import Example, Row, Windows
 
 IMAGE = np.full((2, 2, 3), 7, np.uint8)
@@ -142,6 +143,25 @@ def test_sizes_are_learned_without_pixels_where_the_examples_can():
     source = data.Rendered(Photographs([Example("a", (), "3"), Example("b", (), "5")]), render)
     assert source.lengths.tolist() == [3, 5] and seen == [True, True]
     assert len(source[1].tokens) == 5 and seen[2:] == [False]
+
+
+def test_rows_that_are_left_out_do_not_make_the_others_be_read_again():
+    class Photographs(list):
+        def sized(self, index):
+            return self[index]._replace(extra={"blank": True})
+
+    def render(example):
+        seen.append("blank" in example.extra)
+        if example.id == "long":
+            raise TooLong("long")
+        return row(example.id, int(example.answer))
+
+    seen = []
+    examples = Photographs(Example(x, (), "3") for x in ("a", "long", "b"))
+    kept = data.Rendered(examples, render, lambda errors, count: None).examples
+    assert [x.id for x in kept] == ["a", "b"]
+    assert data.Rendered(kept, render).lengths.tolist() == [3, 3]
+    assert seen == [True] * 5
 
 
 def test_examples_that_render_to_two_shapes_and_none_are_refused():

@@ -24,14 +24,14 @@ from mmcot_jax.types import Backbone, Variables
 
 
 class Beginnings(NamedTuple):
-    """How answers begin, one for each example: they are continued from there, once."""
+    """Beginnings of answers, one for each example; sampling continues each once."""
 
     ids: Sequence[np.ndarray]
     """int32 [T] each: the tokens after the prompt, pictures as ids."""
     numbers: np.ndarray
-    """int32 [N], the numbers of the answers: each draws the noise of its own."""
+    """int32 [N]: answer n draws with `fold_in(key, n)`."""
     written: np.ndarray
-    """int32 [N], tokens of the completion so far, those that were cut out included."""
+    """int32 [N]: tokens of the budget that are spent, also on pictures removed from `ids`."""
     draws: bool = True
     """False: the answers continue without a picture."""
 
@@ -69,14 +69,14 @@ def answer(
 ) -> list[Answered]:
     """Answers all `examples`, in order; every process returns every answer.
 
-    `c` has `batch_size`, which divides as `mesh.check_rows` checks, `max_completion_length`, the
-    fields of `Sampling`, and `num_generations` if an example has several answers, which are then
-    adjacent. Answer g of example i draws with `fold_in(key, i * num_generations + g)`, whatever
-    the batch size. With `decode_images` the whole pictures of this process's rows are decoded, and
-    with `gather_images` every process has their pixels; otherwise only this one has.
+    `c` has `batch_size`, a multiple of data x fsdp (`mesh.check_rows`), `max_completion_length`,
+    the fields of `Sampling`, and `num_generations` if an example has several answers, which are
+    then adjacent. Answer g of example i draws with `fold_in(key, i * num_generations + g)`,
+    whatever the batch size. With `decode_images` the whole pictures of this process's rows are
+    decoded, and with `gather_images` every process has their pixels; otherwise only this one has.
     `preempted` is called after every batch; True stops. With `beginnings` every example has one
-    answer, which is continued; the budget of a completion counts its beginning. The pictures of
-    the first `prompt_pictures.MOST_SHOWN` questions are saved in `pictures_to`, if that is given.
+    answer, which is continued; the budget of a completion counts its beginning. The pictures of the
+    first `prompt_pictures.MOST_SHOWN` questions are saved in `pictures_to`, if that is given.
 
     Raises:
         Preempted: `preempted()` returned True; the next run answers again.

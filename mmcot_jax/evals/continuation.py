@@ -13,28 +13,10 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import needs_images, picture_ablation
 from mmcot_jax.evals.answer import Beginnings, answer, decoded_pictures
 from mmcot_jax.evals.picture_ablation import FORMS, Chain, Outcome
-from mmcot_jax.example import Answered, Example
+from mmcot_jax.example import Answered, Example, Selected
 from mmcot_jax.hosts import never_preempted
 from mmcot_jax.log import Log, write_completions
 from mmcot_jax.types import Backbone, Variables
-
-
-class _Chosen(Sequence[Example]):
-    """Examples by their indices; each is read when it is indexed."""
-
-    def __init__(self, examples: Sequence[Example], indices: Sequence[int]):
-        self._examples, self._indices = examples, indices
-        self._sized = getattr(examples, "sized", examples.__getitem__)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[self._indices[index]]
-
-    def sized(self, index: int) -> Example:
-        """The example with an image of the same size, as `data.Rendered` measures it."""
-        return self._sized(self._indices[index])
 
 
 def ablate(
@@ -79,7 +61,7 @@ def ablate(
     forms: dict[str, list[Answered]] = {}
     if pairs:
         per_example = len(answered) // len(examples)
-        chosen = _Chosen(examples, [chain.number // per_example for chain, _ in pairs])
+        chosen = Selected(examples, [chain.number // per_example for chain, _ in pairs])
         for form, beginnings in _beginnings(pairs).items():
             batches = -(-len(pairs) // c["batch_size"])
             with Log(workdir, f"{stage}_{form}", batches, process_index=jax.process_index()) as log:

@@ -167,9 +167,10 @@ def assess(
     mesh: Mesh,
     key: jax.Array,
 ) -> dict[str, float]:
-    """Greedy accuracy, and pass@k of `num_generations_eval` sampled answers, of a policy.
+    """Returns the accuracy of a policy, and pass@k if `num_generations_eval` is more than 1.
 
-    Sampled answers use the sampling options of `grpo_config`.
+    Accuracy is that of answers as `eval_config` decodes them, greedily only if `greedy` says so.
+    The answers of pass@k are sampled with the options of `grpo_config`.
     """
 
     def correct(c: Mapping[str, Any]) -> np.ndarray:

@@ -192,10 +192,10 @@ def attend_shared_some(
     mask: Bool[Array, "S R T W"],
     rows: Int[Array, "S M"],
 ) -> Float[Array, "S R T H C"]:
-    """Equals `attend_shared` for some rows, in any order within each of S shards.
+    """Equals `attend_shared` for the first R rows of each of S shards, in the order of `rows`.
 
-    `rows` is a permutation of each shard's M = N G / S rows; the first R of them are given. Queries
-    go to the place of their row, so that the prompts stay where they are.
+    `rows` is a permutation of each shard's M = N G / S rows, as in `Cache`. Queries are put back in
+    the order of the prompts, so that the keys and values of prompts are not copied.
     """
     s, r, t = q.shape[:3]
     n, heads = prompt_k.shape[0], prompt_k.shape[1]

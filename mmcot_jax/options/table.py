@@ -156,8 +156,8 @@ _GRPO = (
            "those of reward_funcs that score parts of a chain: each part has its own advantage, "
            "added to that of the others (arXiv 2402.03300, 4.1.3)", ((),),
            "all tokens have the same", ABSENT),
-    Option("reward_timeout", number(above=0), "seconds that a reward may take", trl=ABSENT,
-           may_change=WORKERS),
+    Option("reward_timeout", number(above=0), "seconds that a reward may take for each sample",
+           trl=ABSENT, may_change=WORKERS),
     Option("reward_processes", whole(1), "processes that compute rewards", trl=ABSENT,
            may_change=WORKERS),
     Option("chat", one_of("auto", True, False),
@@ -275,8 +275,8 @@ _DATA = (
 _MODEL = (
     Option("backbone", text(), "chameleon, seed_llama, qwen25vl, or the path of your own",
            trl=ABSENT),
-    Option("weights", text(), "folder of a released model", ("",), "random weights",
-           "model_name_or_path"),
+    Option("weights", text(), "folder of a released model, or a hub repository ORG/NAME", ("",),
+           "random weights", "model_name_or_path"),
     Option("adapter", text(), "PEFT adapter to start from", ("",), "a new one", ABSENT),
     Option("context", whole(1), "most tokens of a row: prompt and completion", trl="max_length"),
     Option("min_pixels", whole(1), "smaller images are enlarged", optional=True),

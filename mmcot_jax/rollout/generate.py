@@ -102,6 +102,9 @@ class Generator:
 
         `indices` are the prompts' numbers n, int [N]. `continued` has int32 [N G], for prompts that
         end with the beginning of their reply; what is returned begins after it.
+
+        Raises:
+            ValueError: a prompt is longer than the last width of the shapes.
         """
         g = self._static.num_generations
         batch = self._shapes.pad(rows)

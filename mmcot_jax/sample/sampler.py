@@ -64,12 +64,15 @@ STATIC = "backbone", "static"
 
 
 class Continued(NamedTuple):
-    """Rows whose prompts end with the beginning of their completion, in text."""
+    """State of rows whose prompts end with the beginning of their completion.
+
+    The grammar is in text there.
+    """
 
     written: Int[Array, "B"]
-    """Tokens of the completion so far: the noise of the next one is that of this place."""
+    """Tokens of the completion so far; the next one draws with `fold_in(row's key, written)`."""
     room: Int[Array, "B"]
-    """Tokens that may follow, at most `SampleStatic.length`."""
+    """Tokens left in the budget, at most `SampleStatic.length`."""
 
 
 @partial(jax.jit, static_argnames=STATIC)
@@ -86,7 +89,8 @@ def sample(
 
     `keys` has one key for each of the N * num_generations rows; a token's noise depends on its
     row's key and its place alone. The prompt is prefilled once per group. Stops when all rows have
-    ended. A prompt may end with the beginning of a completion, which is then `continued`.
+    ended. A prompt may end with the beginning of a completion, which is then `continued`. Returns
+    N groups of `num_generations` completions, [N G length].
     """
     write = partial(_sample, backbone, variables, grammar, static=static)
     g, parts = static.num_generations, static.micro_batches
@@ -166,9 +170,10 @@ length reads 9/16 of its slots on average; half of them are written."""
 
 
 def windows(length: int) -> tuple[int, ...]:
-    """Returns how many slots of its own are read while a completion grows, ascending.
+    """Returns the sizes of the window of a completion's own slots that is read, ascending.
 
-    All are whole checks; the last holds `length` tokens. 400 -> 104 200 304 400
+    A completion of t tokens reads the smallest window that holds t. All are multiples of
+    `TOKENS_PER_CHECK`; the last holds `length` tokens. 400 -> 104 200 304 400
     """
     checks = -(-length // TOKENS_PER_CHECK)
     count = min(MOST_WINDOWS, -(-length // WINDOW))
@@ -182,9 +187,10 @@ they save 0.05 s a step with 16 rows x 64 tokens, and 0.7 s of 1.9 with 64 x 96.
 
 
 def row_counts(rows: int, length: int) -> tuple[int, ...]:
-    """Returns how many of a device's rows are decoded while they end, descending.
+    """Returns the batch sizes of decoding on a device, descending.
 
-    Each count below all of them is a program of its own. 64 of 96 tokens -> 64 48 32 16
+    Once at most 48 of 64 rows are unfinished, 48 are computed, and so on. Each size is a loop of
+    its own to compile. 64 rows of 96 tokens -> 64 48 32 16
     """
     if rows < FEWEST_ROWS or rows * length < FEWEST_TOKENS:
         return (rows,)

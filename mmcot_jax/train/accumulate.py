@@ -23,7 +23,7 @@ class Skip(NamedTuple):
     test: Callable[[Any], Bool[Array, ""]]
     """A micro-batch -> True if its gradient is 0."""
     values: Callable[[Any, Any], Any]
-    """That micro-batch and the auxiliary values of none, zeros -> its auxiliary values."""
+    """(skipped micro-batch, zero auxiliary values) -> its auxiliary values."""
 
 
 def accumulate(

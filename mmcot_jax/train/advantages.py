@@ -60,9 +60,9 @@ class ModalityAdvantages(NamedTuple):
     """Advantages by modality."""
 
     every: Advantages
-    """Its `advantage` is that of all tokens; its reward, std and share are those of both."""
+    """Its `advantage` is for all tokens; its reward, std and share are of both modalities."""
     image: Float[Array, "N G"]
-    """What image tokens have besides; NaN where no picture is scored."""
+    """Added on image tokens; NaN where no picture is scored."""
 
 
 def modality_advantages(

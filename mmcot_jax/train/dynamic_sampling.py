@@ -36,7 +36,10 @@ class Sampled(NamedTuple):
     """M, batches of prompts."""
 
     def rows(self, values: np.ndarray, other: float | bool, mesh: Mesh) -> np.ndarray:
-        """Returns a row of `values`, [N G ...] of the kept groups, a reply; `other` elsewhere."""
+        """Scatters `values` of the kept groups, [N G ...], to all replies of this process.
+
+        Returns [replies ...], with `other` for the replies of dropped groups.
+        """
         n, (g, *rest) = len(self.kept), values.shape[1:]
         every = np.full((self.batches * n, g, *rest), other, values.dtype)
         every[self.kept] = values

@@ -28,8 +28,8 @@ class Groups(NamedTuple):
     """bool [N]: True where a group's samples differ in advantage, of either modality."""
     metrics: dict[str, float]
     image_advantage: np.ndarray | None = None
-    """float32 [B], what image tokens have besides, with `image_reward_funcs`; NaN where no reward
-    of pictures applies."""
+    """float32 [B], added on image tokens, with `image_reward_funcs`; NaN where no reward of
+    pictures applies."""
     parts: np.ndarray | None = None
     """float64 [N G R S 3], with `process_reward_funcs`: first token, end and advantage of parts."""
 
@@ -55,7 +55,7 @@ def gather_groups(rows: Sequence[np.ndarray], c: Mapping[str, Any], mesh: Mesh) 
 def compare(c: Mapping[str, Any], gathered: np.ndarray, parts: np.ndarray | None = None) -> Groups:
     """Computes advantages and TRL's metrics from the rewards of all processes, float64 [N G R].
 
-    `parts` are float64 [N G R' S 3].
+    `parts` are float64 [N G R' S 3]: first token, end token (exclusive), reward.
     """
     names = short_names(c["reward_funcs"])
     weights = np.array(c["reward_weights"] or [1.0] * len(names), np.float32)

@@ -106,7 +106,7 @@ def run(
 
     `c` is one that `checks.check_grpo` accepts. `read()` returns the questions; it is not called if
     a checkpoint completes the stage. `variables` are those of `start` and lie on `mesh`; the
-    trained ones among them are given away. Completions are sampled on `rollout_mesh`, the same
+    trained ones among them are donated. Completions are sampled on `rollout_mesh`, the same
     devices in another shape: frozen weights are kept in both layouts, or resharded before each
     phase if `rollout_keep` is false (None: `mesh.keep_both_layouts` decides); trained weights are
     resharded in every step. Resumes from the last checkpoint in `workdir`. `preempted` is called

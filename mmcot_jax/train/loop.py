@@ -136,7 +136,7 @@ def run(
 
     Returns the trained weights of the last step, or with `load_best_model_at_end` those of the step
     with the best evaluation. A stage that evaluates always keeps its best step, in
-    `checkpoints/STAGE_best`. `trained` is given away: its memory is used again or freed.
+    `checkpoints/STAGE_best`. `trained` is donated: its memory is used again or freed.
 
     Raises:
         Preempted: `preempted()` returned True; the state is saved.

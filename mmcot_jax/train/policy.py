@@ -26,7 +26,7 @@ def prepare(
 
     "all" merges adapters into the decoder; none remain. "lora" adds new adapters, drawn with `key`,
     to a decoder that has none; their output is 0. `alpha` is that of the adapters. `variables` are
-    given away.
+    donated.
     """
     if what == "all" and "lora" in variables:
         params, lora = variables["params"], variables["lora"]

@@ -1,8 +1,7 @@
 """Process rewards: each part of a chain has the advantage of its own reward.
 
-A judgement of the third option says nothing of the first one: with one advantage for a whole chain,
-each part is pushed by the luck of the others. Here a part's reward is compared with that of the
-same part, by its number, of the other samples of the group.
+With one advantage for a whole chain, a right step is made less likely when another step fails. Here
+the k-th part of a sample is compared with the k-th parts of the other samples of its group.
 
 Axes: N prompts, G samples per prompt, B = N G rows, R process rewards, S parts, T time.
 Source: arXiv 2402.03300 section 4.1.3 (process supervision). There all steps of a group have one
@@ -36,8 +35,12 @@ def in_tokens(
 ) -> RewardResult:
     """Returns a result whose parts of process rewards begin and end at tokens, not characters.
 
-    `ids` are int32 [T] of each row, and `read` what made the replies of them. A row for which a
-    reward returned a number has one part, all of it; one without a reward has none.
+    Args:
+        ids: int32 [T] of each row.
+        read: the renderer's method that made the replies of the ids.
+
+    A row for which a reward returned a number has one part, (0, T, number); one without a reward
+    (NaN) has none.
     """
     names, found = short_names(c["reward_funcs"]), {}
     for i in indices(c):
@@ -86,10 +89,11 @@ def stack(result: RewardResult, c: Mapping[str, Any]) -> Float[np.ndarray, "B R 
 def advantages(
     parts: Float[np.ndarray, "N G R S 3"], weights: Float[np.ndarray, "R"], scale: str | bool
 ) -> Float[np.ndarray, "N G R S 3"]:
-    """Puts the weighted advantages in place of the rewards of parts; 0 where there is none.
+    """Puts weight * (reward - mean of the group's k-th parts) / (std + 1e-4) for a part's reward.
 
-    The mean is that of the parts of one number in the group. As for whole chains, the std is that
-    of the group, of the batch, or 1 (`scale_rewards`); of all parts of a reward.
+    The std is that of these differences, over all parts of one reward, with n - 1: of the group or
+    of the batch, as `scale_rewards` says for whole chains; "none" does not divide. Parts that are
+    missing have 0.
     """
     values = parts[..., 2]
     known = ~np.isnan(values)

@@ -37,9 +37,10 @@ def run(
     """Trains on rows as the config's group `sft` describes; returns the trained variables.
 
     `read()` returns the rows; it is not called if a checkpoint completes the stage.
-    `c["batch_size"]` must divide as `mesh.check_rows` checks. Resumes from the last checkpoint in
-    `workdir`. `variables` are those of `start`; the trained ones among them are given away.
-    `preempted` is called after every step; True saves and stops.
+    `c["batch_size"]` is a multiple of data x fsdp x gradient_accumulation_steps, as
+    `mesh.check_rows` checks. Resumes from the last checkpoint in `workdir`. `variables` are those
+    of `start`; the trained ones among them are donated. `preempted` is called after every step;
+    True saves and stops.
 
     Raises:
         Preempted: `preempted()` returned True.

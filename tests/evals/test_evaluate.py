@@ -18,7 +18,7 @@ from configs import m2t
 PRESETS = ("tiny",)
 
 def get_config(preset):
-    c = m2t.tiny()
+    c = m2t.small()
     c.stages = ("sft", "eval")
     c.data.train.count = 16
     c.sft.update({{"max_steps": 1, "batch_size": 8, "warmup_steps": 0}})
