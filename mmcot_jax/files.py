@@ -1,6 +1,7 @@
 """Writes files and folders atomically and durably; removes what killed processes left.
 
-A temporary file or folder is named `.NAME.PID`, beside what it becomes. No jax.
+A temporary file or folder is named `.NAME.RANDOM.PID`, beside what it becomes: processes of several
+machines may share a disk, and have equal numbers. No jax.
 """
 
 import contextlib
@@ -8,12 +9,13 @@ import errno
 import os
 import pathlib
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from typing import IO
 
 TEMPORARY = (
-    r"\..+\.\d+",  # .results.json.4711
+    r"\..+\.\d+",  # .results.json.1f0c9a52.4711
     r"config\.\d+",  # of an earlier version
 )
 """Names of temporary files, as regular expressions."""
@@ -40,7 +42,7 @@ def atomic(path: str | pathlib.Path, mode: str = "wb") -> Iterator[IO]:
         OSError: with `path` as its file name.
     """
     path = pathlib.Path(path)
-    temporary = _temporary(path)
+    temporary = temporary_of(path)
     try:
         make_folder(path.parent)
         with naming(path):
@@ -78,7 +80,7 @@ def atomic_folder(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     for leftover in path.parent.glob(f".{_escape(path.name)}.*"):
         if leftover.name.rpartition(".")[2].isdigit() and not _is_alive(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
-    temporary = _temporary(path)
+    temporary = temporary_of(path)
     try:
         make_folder(path.parent)
         temporary.mkdir()
@@ -98,8 +100,9 @@ def _escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
-def _temporary(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+def temporary_of(path: pathlib.Path) -> pathlib.Path:
+    """Returns a path beside `path` that no other process or thread has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}")
 
 
 def _is_alive(temporary: pathlib.Path) -> bool:

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from mmcot_jax import signals
+from mmcot_jax import files, signals
 from mmcot_jax.errors import STATUS
 
 FILE = "lock.json"
@@ -241,7 +241,7 @@ def _create(path: pathlib.Path, holder: Holder) -> bool:
 
 
 def _replace(path: pathlib.Path, holder: Holder) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = files.temporary_of(path)
     try:
         temporary.write_text(_text(holder))
         os.replace(temporary, path)

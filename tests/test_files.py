@@ -1,5 +1,6 @@
 """A file or folder is the old one or the new one; leftovers of killed processes are removed."""
 
+import concurrent.futures
 import json
 import os
 import signal
@@ -86,6 +87,17 @@ def test_folders_of_dead_processes_are_removed_and_of_living_ones_stay(tmp_path)
     with files.atomic_folder(tmp_path / "out"):
         pass
     assert names(tmp_path) == sorted([f".other.{DEAD}", alive, ".out.txt", "out"])
+
+
+def test_threads_and_hosts_with_one_process_number_may_write_one_file_at_once(tmp_path):
+    def write(number):
+        for _ in range(20):
+            files.write_text(tmp_path / "a.txt", f"{number}" * 1000)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    text = (tmp_path / "a.txt").read_text()
+    assert text == text[0] * 1000 and names(tmp_path) == ["a.txt"]
 
 
 def test_a_text_with_half_a_character_is_written_as_json_escapes_it(tmp_path):

@@ -14,6 +14,7 @@ folder of a baseline.
 replies: FOLDER holds anole/, qwen_7b_2_5_vl/ and qwen_3b_2_5_vl/. They are printed as well.
 """
 
+import pathlib
 import shutil
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ import rich
 from mmcot_jax import errors, files
 from mmcot_jax.config import Parser, check_folder
 from mmcot_jax.report import figure, page, runs, series, study, tables
+
+_NAMES = ("index", "chains", "pictures", "tables", "figure4", "series")
+"""What a report writes, without suffixes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +42,7 @@ def _report(argv: Sequence[str]) -> None:
     parser.add_argument("--study", metavar="FOLDER", help="the study's stored replies")
     given = parser.parse_args(argv)
     out = check_folder("--out", given.out)
-    if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
-        raise ValueError(f"{out} holds other files; give a new folder, or one of an earlier report")
+    _check_out(out, given.runs)
     if not given.runs and not given.study:
         raise ValueError("nothing to report; give folders of runs, or --study FOLDER")
     found = runs.read([check_folder("RUN", run) for run in given.runs])
@@ -60,10 +63,37 @@ def _report(argv: Sequence[str]) -> None:
             figure.draw(folder / "series", points, {}, series.X_LABEL, "score, %")
         size = made.stat().st_size
         if out.exists():
-            shutil.rmtree(out)  # the earlier report, once this one is complete
+            shutil.rmtree(out.resolve())  # the earlier report, once this one is complete
     for table in theirs:
         rich.print(tables.console(table))
     print(f"{out / 'index.html'}: {len(found)} runs, {count:,} chains, {size / 1e6:.1f} MB")
+
+
+def _check_out(out: pathlib.Path, folders: Sequence[str]) -> None:
+    """Checks that nothing but an earlier report is replaced.
+
+    Raises:
+        ValueError: the folder holds other files, a run, or the working directory.
+    """
+    inside = [text for text in (*folders, ".") if out.resolve() in _and_parents(text)]
+    if inside:
+        what = "the working directory" if inside[0] == "." else inside[0]
+        raise ValueError(
+            f"--out {out} holds {what}, and is replaced as a whole; give another folder"
+        )
+    there = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    others = [name for name in there if name.split(".")[0] not in _NAMES]
+    page = out / "index.html"
+    if there and (others or not page.is_file() or "reportChunk" not in page.read_text("utf-8")):
+        shown = f" ({', '.join(others[:3])})" if others else ""
+        raise ValueError(
+            f"{out} holds other files{shown}; give a new folder, or one of an earlier report"
+        )
+
+
+def _and_parents(text: str) -> list[pathlib.Path]:
+    path = pathlib.Path(text).resolve()
+    return [path, *path.parents]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 
 import pytest
 from helpers.readers import EXAMPLE
@@ -266,6 +267,29 @@ def test_numbers_that_json_lacks_are_null():
     }
 
 
+def test_only_an_earlier_report_is_replaced(tmp_path, capsys, monkeypatch):
+    run = str(make_run(tmp_path / "one"))
+    out = tmp_path / "out"
+    (tmp_path / "link").symlink_to(out)
+    out.mkdir()
+    for where in (out, out, tmp_path / "link"):
+        assert main([run, "--out", str(where)]) == 0
+    site = tmp_path / "site"
+    (site / "src").mkdir(parents=True)
+    (site / "index.html").write_text("mine")
+    (site / "src/thesis.tex").write_text("years")
+    assert main([run, "--out", str(site)]) == 2
+    assert "site holds other files (src); give a new folder" in capsys.readouterr().err
+    shutil.rmtree(site / "src")
+    assert main([run, "--out", str(site)]) == 2 and (site / "index.html").read_text() == "mine"
+    assert main([run, "--out", str(tmp_path)]) == 2
+    assert f"holds {run}, and is replaced as a whole" in capsys.readouterr().err
+    monkeypatch.chdir(out)
+    assert main([run, "--out", "."]) == 2
+    assert "holds the working directory" in capsys.readouterr().err
+    assert (out / "index.html").is_file() and (tmp_path / "one/config.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -274,7 +298,7 @@ def test_numbers_that_json_lacks_are_null():
             "none holds no run (no config.json); give a run's --workdir",
         ),
         (["{}/one", "{}/one", "--out", "{}/out"], "one is given twice; name each run once"),
-        (["{}/one", "--out", "{}/full"], "full holds other files; give a new folder, or one of an"),
+        (["{}/one", "--out", "{}/full"], "full holds other files (notes.txt); give a new folder"),
         (["", "--out", "{}/out"], "RUN is empty; give a folder (is a variable of the shell not"),
         (["{}/one"], "the following arguments are required: --out"),
         (
