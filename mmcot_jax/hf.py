@@ -192,16 +192,24 @@ def read_tokenizer(
 ) -> Tokenizer:
     """Reads a tokenizer.json, found as by `find_tokenizer`.
 
+    It neither truncates nor pads, and has no dropout, whatever the file says: transformers saves
+    what its last call did.
+
     Raises:
         ValueError: no such file, followed by `advice`; or a file that is not a tokenizer.
     """
     file = find_tokenizer(path, advice, names)
     try:
-        return Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exceptions
         kind = file_kind(file)
         reason = error if "JSON" in kind else kind
         raise ValueError(f"model.tokenizer: {file} is not a tokenizer.json ({reason})") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None):
+        tokenizer.model.dropout = None
+    return tokenizer
 
 
 # --- adapters in PEFT's format ---------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import BPE, WordLevel
 
 from mmcot_jax import hf, safetensors_io
 from mmcot_jax.keytable import TRANSFORMS, Rule, Table
@@ -377,3 +377,13 @@ def test_an_adapter_saved_by_peft_is_read_merged_and_saved_as_peft_does(referenc
     assert ours.keys() == theirs.keys()
     for name, x in theirs.items():
         np.testing.assert_array_equal(ours[name], x)
+
+
+def test_a_tokenizer_neither_truncates_nor_pads_whatever_its_file_says(tmp_path):
+    vocab = {"a": 0, "b": 1, "ab": 2}
+    tokenizer = Tokenizer(BPE(vocab, [("a", "b")], dropout=1.0))
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    read = hf.read_tokenizer(tmp_path, "give one")
+    assert read.encode("ababab").ids == [2, 2, 2]

@@ -21,7 +21,7 @@ from mmcot_jax.models.seed_llama import gguf, spm, weights
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
 from mmcot_jax.models.seed_llama.config import SeedConfig, hf_settings
 from mmcot_jax.models.seed_llama.export import describe as describe
-from mmcot_jax.models.seed_llama.render import SeedRenderer, with_pictures
+from mmcot_jax.models.seed_llama.render import END, SeedRenderer, with_pictures
 from mmcot_jax.models.unclip import config as unclip_config
 from mmcot_jax.models.unclip import weights as unclip_weights
 from mmcot_jax.models.unclip.config import UnclipConfig
@@ -55,6 +55,11 @@ def build(c: Mapping[str, Any], *, learn: str = "chain", eos: bool = True) -> Se
         tokenizer = with_pictures(tokenizer, seed.codes)
         pictures = (seed.codes, seed.queries, seed.resolution, c["preprocess"])
     renderer = SeedRenderer(tokenizer, *(pictures if seed else ()))
+    if not renderer.eos_ids:
+        raise ValueError(
+            f"model.tokenizer: the tokenizer has none of {', '.join(END)}, which end a reply; "
+            "give one that has"
+        )
     decoder = decoder_config(c)
     if decoder.vocab < tokenizer.get_vocab_size():
         raise ValueError(

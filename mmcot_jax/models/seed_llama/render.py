@@ -14,8 +14,8 @@ from mmcot_jax.models.seed_llama.preprocess import preprocess
 from mmcot_jax.nn.image_ids import ImageIdRenderer
 
 BOI, EOI = "<img>", "</img>"
-BEGIN = ("<s>",)
-END = ("</s>", "<|im_end|>", "<|endoftext|>")
+BEGIN = ("<s>", "<|begin_of_text|>")
+END = ("</s>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>")
 """Ends of text in tokenizers of this family; those that a tokenizer has all end a reply."""
 
 

@@ -2,6 +2,8 @@ import jax
 import numpy as np
 import pytest
 from helpers import tiny as tiny_backbones
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from assets.make_seed_tokenizer import TINY
 from mmcot_jax import mesh as meshes
@@ -33,6 +35,18 @@ def test_no_sizes_given_are_those_of_seed_2(config):
     built = module.build(words | {"decoder": config["decoder"] | {"vocab": 8553}})
     assert built.seed == SeedConfig()
     assert (built.renderer.codes, built.renderer.image_len, built.renderer.eoi) == (8192, 32, 8552)
+
+
+def test_a_tokenizer_without_an_end_of_text_is_refused(config, tmp_path):
+    def build(*marks):
+        tokenizer = Tokenizer(WordLevel({"x": 0, **{m: i + 1 for i, m in enumerate(marks)}}, "x"))
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        return module.build(config | {"seed": None, "tokenizer": str(tmp_path)})
+
+    with pytest.raises(ValueError, match=r"the tokenizer has none of </s>.*, which end a reply"):
+        build("<s>")
+    llama3 = build("<|begin_of_text|>", "<|eot_id|>", "<|end_of_text|>").renderer
+    assert (llama3.begin_ids, llama3.eos_ids) == ((1,), (2, 3))
 
 
 @pytest.mark.parametrize("how", [{"learn": "all"}, {"eos": False}])
