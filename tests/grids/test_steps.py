@@ -9,6 +9,7 @@ from mmcot_jax import rewards
 from mmcot_jax.example import Example, Picture, Reply
 from mmcot_jax.grids import Grid, distances, name, pictures, shortest, steps
 from mmcot_jax.tasks import frozenlake
+from mmcot_jax.train import process_rewards
 
 # S . x
 # . . .
@@ -124,7 +125,9 @@ def test_progress_has_a_part_for_each_step():
         found = rewards.REWARDS["progress"](example, Reply(segments))
         return [(text[part.start : part.end], part.value) for part in found]
 
-    assert parts("go right b1, left") == [("go right b1", 0.25), (", left", 0.0)]
+    # it stops early: the two steps that it lacks are of the text after its last one
+    early = [("go right b1", 0.25), (", left", 0.0), (" and stop", 0.0), (" and stop", 0.0)]
+    assert parts("go right b1, left and stop") == early
     state, there = drawn((0, 1), (1, 1))
     seen = parts("so: right", state, " then ", there, " up down")
     assert seen == [
@@ -133,8 +136,20 @@ def test_progress_has_a_part_for_each_step():
         (" up", 0.0),
         (" down", 0.0),
     ]
-    assert parts(" right up down right") == [(" right", 0.25), (" up", -1.25)]
-    assert parts("nowhere") == []
+    # what comes after an illegal step is not judged
+    assert parts(" right up down right") == [(" right", 0.25), (" up", -1.25), ("", 0.0), ("", 0.0)]
+    assert parts("nowhere") == [("nowhere", 0.0)] * 4
+
+
+def test_a_chain_that_stops_early_is_worse_than_one_that_goes_on():
+    example = Example("x", (), "4", extra={"grid": GRID})
+    texts = (" right down down right", "I do not know.", " right and stop")
+    parts = [rewards.REWARDS["progress"](example, Reply((text,))) for text in texts]
+    given = np.array(parts).reshape(1, 3, 1, 4, 3)
+    found = process_rewards.spread(process_rewards.advantages(given, np.ones(1), "none"), 22)[0]
+    right, silent, early = found
+    assert (right > 0).sum() == 22 and (silent[:14] < 0).all() and not silent[14:].any()
+    assert (early[:6] > 0).all() and (early[6:15] < 0).all()
 
 
 def malformed(rng, grids):
@@ -168,7 +183,11 @@ def test_random_replies_are_scored(count):
         example, reply = examples[number % len(examples)], malformed(rng, grids)
         parts, goal = (rewards.REWARDS[x](example, reply) for x in ("progress", "goal"))
         assert -5.0 <= sum(part.value for part in parts) <= 1.0 and goal in (0.0, 1.0)
-        ends = [0, *(part.end for part in parts), len(reply.text)]
-        assert ends == sorted(ends) and [part.start for part in parts] == ends[: len(parts)]
-        found.add(steps.of(example, reply).verdicts[-1:])
+        seen = steps.of(example, reply)
+        made, lacked = parts[: len(seen.verdicts)], parts[len(seen.verdicts) :]
+        ends = [0, *(part.end for part in made), len(reply.text)]
+        assert ends == sorted(ends) and [part.start for part in made] == ends[: len(made)]
+        rest = (0, 0) if seen.illegal else (ends[-2], ends[-1])
+        assert len(parts) >= seen.shortest and all(part == (*rest, 0.0) for part in lacked)
+        found.add(seen.verdicts[-1:])
     assert found == {(), ("progress",), ("legal",), ("illegal",)}
