@@ -17,13 +17,14 @@ NO_LETTER = r"(?!a\s++\w|[AIi]\s++(?!(?:and|are|as|because|but|for|is|or|since|w
 # A letter stands alone: not the B of "Based", not the a of "a mystery", not one of "(A) (B) (C)".
 _BARE = rf"(?<![^\W_]){NO_LETTER}([A-Za-z])(?![^\W_]|[-'’]\w)"
 _ROUND = r"\([\s*_]*+([A-Za-z])[\s*_]*+\)"
-_ONE_OF_MANY = r"(?!(?:[,/& ]|and\b|or\b)*+\([A-Za-z]\)| *+(?:[,/&]|and\b|or\b) *+[A-Z]\b)"
+_ONE_OF_MANY = r"(?!\s*+\?|(?:[,/& ]|and\b|or\b)*+\([A-Za-z]\)| *+(?:[,/&]|and\b|or\b) *+[A-Z]\b)"
 # `is: **`, `:`, ` = `, `>`; a full stop or a new heading ends the statement.
-_IS = r"[\s*_]*+(?:(?i:(?:is|was|(?:would|should|must)\s++be)\b)|[:=>-])"
+_IS = r"[\s*_]*+(?:(?i:(?:is|was|(?:would|should|must)\s++be)\b)|[:=>–—-])"
 _NO_WORD = r"(?:[^\w.!?;#(]++|_++)*+"
-_NOISE = rf"{_NO_WORD}(?:(?i:option|choice|letter)\b{_NO_WORD})?+"
+_NOISE = rf"{_NO_WORD}(?:(?i:(?:the\s++)?+(?:option|choice|letter))\b{_NO_WORD})?+"
 # "is: green (B)": the option's words may come before its letter.
-_WORDS = r"(?:(?!\bnot\b|\bnor?\b)(?:[^().!?;\n]|\.\d)){0,60}+"
+_DENIED = r"\b(?i:not|nor?|neither|never|unlikely|except|anything\s++but|different\s++from)\b"
+_WORDS = rf"(?:(?!{_DENIED})(?:[^().!?;\n]|\.\d)){{0,60}}+"
 _ABOUT = r"\s++(?:to|for|of)(?=\s)(?:\s[^().!?;:\n]{0,60}?(?<![\s*_]))??"
 _CUE = rf"(?i:\banswer|\b(?:correct|right|best)\s++(?:option|choice))(?:{_ABOUT})?{_IS}"
 _AFTER = (
@@ -35,23 +36,33 @@ _BEFORE = (
     r"(?i:(?:correct|right|best|final)\s++)*+(?i:answer|option|choice)\b(?!\s*+[:=])"
 )
 _STATEMENT = re.compile(rf"{_AFTER}|{_BEFORE}")
+_DENIAL = re.compile(rf"{_CUE}[^().!?;\n]{{0,40}}?{_DENIED}{_NO_WORD}(?:{_BARE}|{_ROUND})")
+_BOXED = re.compile(
+    r"\\boxed\s*+\{(?:\s*+\\(?:text|textbf|mathrm)\s*+\{)?+\s*+\(?+([A-Za-z])\)?+\s*+\}"
+)
 
 
 def parse_strict(text: str, options: int = 4) -> str | None:
     """Returns the last stated answer as an upper-case letter, or None.
 
     Statements: "the answer is: (C).", "Final Answer: B", "answer is d", "The answer is: green
-    (B)", "(B) is the correct answer". No statements: letters inside words ("Final Answer: Based
-    on"), the article and the pronoun ("a mystery", "I think"), several letters at once ("is (A) or
-    (B)"), negations. Returns None too if the last stated letter is beyond the number of `options`.
+    (B)", "(B) is the correct answer", "\\boxed{B}". No statements: letters inside words ("Final
+    Answer: Based on"), the article and the pronoun ("a mystery", "I think"), several letters at
+    once ("is (A) or (B)"), questions, negations; "the answer is not (A)" takes an earlier A back.
+    Returns None too if the last stated letter is beyond the number of `options`.
     """
+    text = _BOXED.sub(r"the answer is: (\1)", text.translate(HALF_WIDTH))
+    denied = {_letter(found): found.start() for found in _DENIAL.finditer(text)}
     letters = [
-        letter.upper()
-        for statement in _STATEMENT.finditer(text.translate(HALF_WIDTH))
-        for letter in statement.groups()
-        if letter
+        letter
+        for statement in _STATEMENT.finditer(text)
+        if statement.start() > denied.get(letter := _letter(statement), -1)
     ]
     return letters[-1] if letters and LETTERS.index(letters[-1]) < options else None
+
+
+def _letter(found: re.Match[str]) -> str:
+    return next(filter(None, found.groups())).upper()
 
 
 _REFERENCE = tuple(

@@ -1,6 +1,7 @@
 """Reads replies that think in <think> and answer in <answer>."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from mmcot_jax.answers.letter import HALF_WIDTH, LETTERS, NO_LETTER
@@ -10,8 +11,8 @@ from mmcot_jax.example import Example
 # the C of "20 °C"
 _TITLE = r"(?!(?<=[A-Za-z][.:)]\s)A\s++[A-Z][a-z])"
 _LETTER = re.compile(
-    r"\(\s*+([A-Za-z])\s*+\)"
-    rf"|(?<![^\W_])(?<!°){NO_LETTER}{_TITLE}([A-Z])(?![^\W_]|['’]\w|-[a-z0-9])"
+    r"(?<![Nn]ot )\(\s*+([A-Za-z])\s*+\)"
+    rf"|(?<![^\W_])(?<!°)(?<![Nn]ot ){NO_LETTER}{_TITLE}([A-Z])(?![^\W_]|['’]\w|-[a-z0-9])"
     r"|^[ \t]*+([a-z])[).:](?!\S)|(?i:\b(?:option|choice|letter))\s++(?!a\s++\w)([a-z])\b",
     re.MULTILINE,
 )
@@ -20,7 +21,8 @@ _LOWER_CASE = re.compile(
     rf"\s*+{_SMALL}(?:\s*+(?:[,;/&]|\b(?:and|or)\b)\s*+{_SMALL})*+\s*+[.,;:]?+\s*+"
 )
 # marks around an answer, but not the point of ".5"
-_OUTER = re.compile(r"""^(?:[,;:!?"'` ]|\.(?!\d))++|(?<![.,;:!?"'` ])[.,;:!?"'` ]++$""")
+_OUTER = re.compile(r"""^(?:[,;:!?"'`。 ]|\.(?!\d))++|(?<![.,;:!?"'`。 ])[.,;:!?"'`。 ]++$""")
+_STRAIGHT = str.maketrans("‘’“”", "''\"\"")
 
 
 def blocks(text: str, tag: str) -> Iterator[str]:
@@ -71,30 +73,39 @@ def option_letters(answer: str, options: int) -> frozenset[str]:
 def named_options(answer: str, choices: Sequence[str]) -> frozenset[str]:
     """Returns which letters an answer names, as `option_letters`, by the texts of the options too.
 
-    A text after its own letter names nothing more: {B} of "(B) Vitamin C" if that is option B.
+    An option's text alone names it. Beside its own letter it names nothing more: {B} of
+    "(B) Vitamin C", "B - Vitamin C", "**B** Vitamin C" and "Vitamin C (B)" if that is option B.
     """
-    quoted = "|".join(
-        rf"\({letter}\)[.:]?\s*{words}|{letter}[.):]\s*{words}"
-        for letter, text in zip(LETTERS, choices, strict=False)
-        if (words := r"\s+".join(map(re.escape, text.rstrip(".,;:!? ").split())))
-    )
+    texts = [normalize(choice) for choice in choices]
+    if texts.count(whole := normalize(answer)) == 1 and len(whole) > 1:
+        return frozenset(LETTERS[texts.index(whole)])
     answer = answer.translate(HALF_WIDTH)
-    if quoted:
-        pattern = rf"(?<![^\W_])(?:{quoted})(?![^\W_])"
-        answer = re.sub(pattern, _letter_of, answer, flags=re.IGNORECASE)
+    for letter, text in zip(LETTERS, choices, strict=False):
+        if words := r"\s+".join(map(re.escape, text.rstrip(".,;:!? ").split())):
+            before = rf"[(\[*_]*({letter})[)\]*_]*\s*[.:,–—-]?[)*_]*\s*{words}"
+            after = rf"{words}\s*[(\[*_]+({letter})[)\]*_]+"
+            quoted = rf"(?<![^\W_])(?:{before}|{after})(?![^\W_])"
+            answer = re.sub(
+                quoted, lambda found: f"({found[1] or found[2]})", answer, flags=re.IGNORECASE
+            )
     return option_letters(answer, len(choices))
 
 
-def _letter_of(quoted: re.Match[str]) -> str:
-    return f"({quoted[0].lstrip('(')[0]})"
+def plain_text(text: str) -> str:
+    """Returns a text in Unicode's form NFKC, with straight quotes and without invisible marks.
+
+    One letter may be written as one character or two ("é"), a digit in full width.
+    """
+    text = unicodedata.normalize("NFKC", text).translate(_STRAIGHT)
+    return "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
 def normalize(answer: str) -> str:
     """Returns a short answer in lower case, without outer marks and doubled spaces.
 
-    " Two  Dogs." becomes "two dogs". The point of ".5" stays.
+    " Two  Dogs." becomes "two dogs". The point of ".5" stays. Characters are those of `plain_text`.
     """
-    return _OUTER.sub("", " ".join(answer.lower().split()))
+    return _OUTER.sub("", " ".join(plain_text(answer).lower().split()))
 
 
 def right_answers(example: Example) -> tuple[str, ...]:

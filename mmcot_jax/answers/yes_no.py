@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from mmcot_jax.answers.think_answer import blocks, read_answer
+from mmcot_jax.answers.think_answer import blocks, plain_text, read_answer
 
 
 def letters_and_digits(answer: str) -> str:
     """Returns the letters and digits of an answer, case folded: "yes" of " Yes. "."""
-    return "".join(c for c in answer.casefold() if c.isalnum())
+    return "".join(c for c in plain_text(answer).casefold() if c.isalnum())
 
 
 def read_unanimous(text: str) -> str | None:

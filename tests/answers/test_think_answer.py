@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmcot_jax.answers import think_answer
+from mmcot_jax.answers import think_answer, yes_no
 from mmcot_jax.evals import metrics
 from mmcot_jax.example import Example
 
@@ -74,6 +74,26 @@ def test_a_letter_beyond_the_options_is_none():
 SAMPLES = ("neither; both are as warm", "sample A", "sample B")
 
 
+def test_the_text_of_another_option_that_begins_with_a_letter_names_that_option():
+    options = ("A bus", "A Toyota", "A dog", "Vitamin C")
+    example = Example("", ("",), "A", extra={"options": options})
+    assert not think_answer.is_correct("A Toyota", example)
+    assert think_answer.is_correct("A Toyota", example._replace(answer="B"))
+    assert not think_answer.is_correct("Vitamin C", example._replace(answer="C"))
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("café", "cafe\u0301"), ("cafe\u0301", "café"), ("2", "２"), ("don't", "don’t"),
+        ("yes", "yes。"), ("yes", "\u200byes"),
+    ],
+)  # fmt: skip
+def test_one_text_written_in_two_ways_of_unicode_is_equal(gold, answer):
+    assert think_answer.is_correct(answer, Example("", ("",), gold))
+    assert yes_no.letters_and_digits(answer) == yes_no.letters_and_digits(gold)
+
+
 @pytest.mark.parametrize(
     ("answer", "letters"),
     [
@@ -85,7 +105,15 @@ SAMPLES = ("neither; both are as warm", "sample A", "sample B")
         ("A. sample B", "AB"),  # another option's text
         ("B. sample AB", "B"),
         ("a, b. sample A", "AB"),
-        ("sample A", "A"),
+        ("sample A", "B"),  # its text alone
+        ("neither; both are as warm", "A"),
+        ("B - sample A", "B"),
+        ("**B** sample A", "B"),
+        ("**B.** sample A", "B"),
+        ("[B] sample A", "B"),
+        ("B\nsample A", "B"),
+        ("sample A (B)", "B"),
+        ("B, not C", "B"),
     ],
 )
 def test_an_option_s_text_after_its_letter_names_no_other(answer, letters):
