@@ -253,12 +253,24 @@ def _beginning(text: str) -> str:
 
 
 def write_json(path: str | pathlib.Path, value: Any) -> None:
-    """Writes plain values as indented JSON, atomically.
+    """Writes values as indented JSON, atomically, as `plain` makes them."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
 
-    Raises:
-        ValueError: a number is not finite.
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON holds it: numpy's as Python's, a number that is not finite as None.
+
+    A judge of one's own may return any of them, after hours of answers.
     """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    if isinstance(value, Mapping):
+        return {name: plain(x) for name, x in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(x) for x in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def write_completions(
@@ -287,7 +299,7 @@ def write_completions(
     if written:
         files.sync_folder(written[0].parent)
     if process_index == 0:
-        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+        lines = (json.dumps(plain(entry), ensure_ascii=False) + "\n" for entry in entries)
         write_text(path, "".join(lines))
         trackers.current().completions(path, entries)
 

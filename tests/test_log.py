@@ -208,10 +208,21 @@ def test_on_a_terminal_progress_is_a_bar(tmp_path):
 def test_json_is_written_atomically(tmp_path):
     path = tmp_path / "a" / "results.json"
     log.write_json(path, {"puzzlevqa": {"accuracy": 0.5}})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        log.write_json(path, {"accuracy": math.inf})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        log.write_json(path, {"accuracy": object()})
     assert json.loads(path.read_text()) == {"puzzlevqa": {"accuracy": 0.5}}
     assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_what_a_judge_of_ones_own_returns_is_written(tmp_path):
+    numbers = {"accuracy": np.float32(0.5), "f1": math.nan, "by_kind": {"a": np.array([1, 2])}}
+    log.write_json(tmp_path / "results.json", numbers)
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written == {"accuracy": 0.5, "f1": None, "by_kind": {"a": [1, 2]}}
+    row = {"correct": np.bool_(True), "score": np.float64("inf"), "read": ("a", None)}
+    log.write_completions(tmp_path / "eval.jsonl", [row], [()])
+    written = json.loads((tmp_path / "eval.jsonl").read_text())
+    assert written == {"correct": True, "score": None, "read": ["a", None], "pictures": []}
 
 
 def test_pictures_of_completions_are_files(tmp_path):

@@ -71,10 +71,16 @@ def agreement(answered: Sequence[Answered]) -> dict[str, Any]:
     found: dict[str, Any] = {"n": len(known)}
     for parser in metrics.NORMALIZERS:
         rows = [
-            metrics.Tagged((a.example.extra["llava_answers"][parser],), a.reply.text) for a in known
+            metrics.Tagged((a.example.extra["llava_answers"][parser],), _tagged(a)) for a in known
         ]
         found[parser] = metrics.short_answer(rows, parser).scores
     return found
+
+
+def _tagged(answered: Answered) -> str:
+    """Returns a reply with its answer in <answer>, also if the whole reply is the answer."""
+    whole = answered.example.extra["reads_whole_reply"]
+    return f"<answer>{read(answered)}</answer>" if whole else answered.reply.text
 
 
 def results(official: Mapping[str, Any], answered: Sequence[Answered]) -> dict[str, Any]:

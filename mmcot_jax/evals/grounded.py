@@ -19,25 +19,33 @@ def summarize(answered: Sequence[Answered]) -> tuple[dict[str, Any], list[dict[s
     """Returns the results for `results.json`, and one row a question for completions.
 
     `{"multiple_choice" or "short_answer": {"strict", "reference"}, "boxes": {...}, "kinds": {kind:
-    {"accuracy", "n"}}}`. Answers are in percent, boxes and kinds 0..1. "boxes" and "kinds" are
-    there if questions have some.
+    {"accuracy", "n"}}}`, both of the first two if some questions have options and others none.
+    Answers are in percent, boxes and kinds 0..1. "boxes" and "kinds" are there if questions have
+    some.
     """
-    options = answered[0].example.extra.get("options", ())
-    metric = "multiple_choice" if options else "short_answer"
-    score = metrics.multiple_choice if options else metrics.short_answer
-    tagged = [_tagged(a.example, a.reply.text) for a in answered]
-    pooled = {parser: score(tagged, parser) for parser in metrics.LETTER_PARSERS}
     verdicts = correct(answered)
+    read: dict[int, Sequence[str]] = {}
+    scores: dict[str, Any] = {}
+    for metric, score in (
+        ("multiple_choice", metrics.multiple_choice),
+        ("short_answer", metrics.short_answer),
+    ):
+        chosen = [i for i, a in enumerate(answered) if _metric(a.example) == metric]
+        if chosen:
+            tagged = [_tagged(answered[i].example, answered[i].reply.text) for i in chosen]
+            pooled = {parser: score(tagged, parser) for parser in metrics.LETTER_PARSERS}
+            scores[metric] = {parser: scored.scores for parser, scored in pooled.items()}
+            read |= dict(zip(chosen, pooled["strict"].answers, strict=True))
     results: dict[str, Any] = {
-        metric: {parser: scored.scores for parser, scored in pooled.items()},
+        **scores,
         "boxes": metrics.boxes(
             [a.example.extra.get("boxes", ()) for a in answered], [a.reply.text for a in answered]
         ),
         "kinds": _by_kind([a.example.extra.get("kind") for a in answered], verdicts),
     }
     rows = [
-        row(a, read, verdict)
-        for a, read, verdict in zip(answered, pooled["strict"].answers, verdicts, strict=True)
+        row(a, read[i], verdict)
+        for i, (a, verdict) in enumerate(zip(answered, verdicts, strict=True))
     ]
     return {name: value for name, value in results.items() if value}, rows
 
@@ -51,6 +59,10 @@ def answers(answered: Sequence[Answered]) -> tuple[str | None, ...]:
     """Returns the content of each reply's <answer> as it is compared, or None without one."""
     read = [read_answer(a.reply.text) for a in answered]
     return tuple(None if text is None else normalize(text) for text in read)
+
+
+def _metric(example: Example) -> str:
+    return "multiple_choice" if example.extra.get("options") else "short_answer"
 
 
 def _tagged(example: Example, reply: str) -> metrics.Tagged:

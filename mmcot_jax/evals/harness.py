@@ -31,13 +31,13 @@ def samples(answered: Sequence[Answered], rows: Sequence[Mapping[str, Any]]) -> 
     """Returns the samples of an evaluation, in order.
 
     `rows` are those that the judge returned: their `score`, or `correct`, is the score if there is
-    one row an answer.
+    one row an answer. No answer (None) scores 0.
     """
     aligned = rows if len(rows) == len(answered) else [{}] * len(answered)
     groups: dict[str, list[tuple[Answered, float | None]]] = {}
     for a, row in zip(answered, aligned, strict=True):
-        score = row.get("score", row.get("correct"))
-        groups.setdefault(a.example.id, []).append((a, None if score is None else float(score)))
+        scores = [float(row[name] or 0) for name in ("score", "correct") if name in row]
+        groups.setdefault(a.example.id, []).append((a, scores[0] if scores else None))
     return [
         Sample(tuple(a for a, _ in of), _mean([score for _, score in of])) for of in groups.values()
     ]
@@ -113,7 +113,8 @@ def write_vlmevalkit(path: pathlib.Path, given: Sequence[Sample]) -> None:
 def _columns(answered: Answered) -> dict[str, str]:
     extra, text = answered.example.extra, answered.reply.text
     columns = extra.get("columns")
-    if not isinstance(columns, Mapping):  # of a user's table these may be any values
+    # a user's table may have any values of that name
+    if not isinstance(columns, Mapping) or not isinstance(columns.get("index"), str):
         given = (extra.get(name) for name in ("choices", "options"))
         choices = next((x for x in given if x and isinstance(x, list | tuple)), ())
         columns = {
@@ -123,6 +124,7 @@ def _columns(answered: Answered) -> dict[str, str]:
             "answer": answered.example.answer,
             "category": str(extra.get("kind") or ""),
         }
+    columns = {name: str(value) for name, value in columns.items()}
     return {**columns, "prediction": _prediction(answered), "thinking": read_thought(text)}
 
 

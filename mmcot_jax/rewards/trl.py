@@ -163,8 +163,8 @@ def _call(
     if chat:
         prompts = [[{"role": "user", "content": text}] for text in prompts]
         completions = [[{"role": "assistant", "content": text}] for text in completions]
-    images = _images(samples) if reward.reads_pixels else {}
-    arguments = images | _columns(samples.examples)
+    arguments = _columns(samples.examples)
+    arguments |= _images(samples) if reward.reads_pixels else {}  # not the names of their files
     arguments |= {
         "prompts": list(prompts),
         "completions": list(completions),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mmcot_jax import score
-from mmcot_jax.evals import pope, vqa
+from mmcot_jax.evals import exact_match, pope, vqa
 from mmcot_jax.example import Answered, Example, Reply
 
 STORED = "data/reference_outputs/qwen_3b_2_5_vl"
@@ -39,6 +39,20 @@ def test_agreement_with_llava_reproduces_the_studys_scores(reference, run, judge
     scores = json.loads((folder / "scores.json").read_text())
     assert results["llava_agreement"]["reference"] == pytest.approx(scores, rel=1e-15)
     assert results["llava_agreement"]["n"] == 2000
+
+
+def test_a_plain_reply_is_compared_with_llavas_answer_as_a_whole():
+    extra = {
+        "options": (), "possible_answers": ("red",), "boxes": (), "space": None,
+        "question_id": "1", "reads_whole_reply": True, "human_answers": ("red",), "groups": {},
+        "llava_answers": {"reference": "red", "strict": "red"},
+    }  # fmt: skip
+    example = Example("q/1", ("?",), "red", extra=extra)
+    replies = [Answered(example, Reply((text,)), "?", 1, True) for text in ("red", "blue")]
+    found = exact_match.summarize(replies)[0]
+    assert found["official"]["accuracy"] == 50.0
+    agreement = found["llava_agreement"]
+    assert {max(agreement[parser].values()) for parser in ("strict", "reference")} == {50.0}
 
 
 def test_stored_rows_are_judged_to_the_same_results(tmp_path, capsys):

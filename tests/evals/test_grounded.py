@@ -88,3 +88,14 @@ def test_stored_rows_are_scored_to_the_same_numbers(tmp_path, capsys, metric, op
     said = json.loads(capsys.readouterr().out)
     (name,) = set(results) & {"multiple_choice", "short_answer"}
     assert {key: said[key] for key in results[name]["strict"]} == results[name]["strict"]
+
+
+def test_a_set_may_have_questions_with_options_and_without():
+    rows = [answered(RIGHT), answered("<answer>cat</answer>", options=()), answered(RIGHT)]
+    results, kept = grounded.summarize(rows)
+    assert results["multiple_choice"]["strict"]["exam_score"] == 100.0
+    assert results["short_answer"]["strict"] == {"accuracy": 0.0} or (
+        0.0 in results["short_answer"]["strict"].values()
+    )
+    assert [row["correct"] for row in kept] == [True, False, True]
+    assert [row["answers"] for row in kept] == [["A"], ["cat"], ["A"]]

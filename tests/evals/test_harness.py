@@ -59,6 +59,19 @@ def test_several_answers_to_a_question_are_one_sample(tmp_path):
     assert line["filtered_resps"] == ["B", "A"] and "exact_match" not in line
 
 
+def test_no_answer_scores_0():
+    given = [answered(), answered(), answered("q/2")]
+    rows = [{"correct": True}, {"correct": None}, {"correct": None}]
+    assert [sample.score for sample in harness.samples(given, rows)] == [0.5, 0.0]
+
+
+def test_columns_of_a_users_table_are_no_benchmarks(tmp_path):
+    given = harness.samples([answered(columns={"w": 1})], [{}])
+    harness.write_vlmevalkit(tmp_path / "x.xlsx", given)
+    head, row = read_sheet(tmp_path / "x.xlsx")
+    assert row[head.index("index")] == "q/1"
+
+
 def test_vlmevalkits_predictions_have_the_columns_of_its_file(tmp_path):
     given = [answered(columns=COLUMNS), answered("q/2", columns=COLUMNS | {"index": "8"})]
     harness.write(["vlmevalkit"], tmp_path, run="run", name="MMB", answered=given, rows=[])

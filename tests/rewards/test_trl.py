@@ -81,6 +81,12 @@ def test_a_function_reads_pictures_of_questions_and_replies():
     assert image[0] is images[0][0] and images[1] == [] and image[1] is None
     assert drawn[0] == [] and drawn[1][0].getpixel((1, 1)) == (9, 9, 9) and drawn[1][1] is None
 
+    named = samples._replace(
+        examples=[e._replace(extra=dict(e.extra) | {"image": "1.jpg"}) for e in samples.examples]
+    )
+    called(sizes, named)
+    assert seen[1][2][0].size == (6, 4)  # not the name of its file
+
     def mentions(**kwargs):
         return [len(row) for row in kwargs["images"]]
 
