@@ -191,10 +191,9 @@ class Checkpoints:
     in all folders, so two saves at once would wait for each other's barriers."""
 
     def __init__(self, folder: str | pathlib.Path, keep: int | None = 3):
-        self._folder = pathlib.Path(folder).absolute()
+        self._folder, self._keep = pathlib.Path(folder).absolute(), keep
         _report_one_failure()
         self._set_aside(contents=False)
-        on_main_process(functools.partial(_remove_old, self._folder, keep))
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep or None,
             cleanup_tmp_directories=True,
@@ -249,8 +248,10 @@ class Checkpoints:
                 other arrays than `like`: lists all differences.
         """
         self.wait()
-        if self._set_aside(contents=True):
-            self._manager.reload()
+        self._set_aside(contents=True)
+        # not before: the last ones may be damaged
+        on_main_process(functools.partial(_remove_old, self._folder, self._keep))
+        self._manager.reload()
         step = self.latest()
         if step is None:
             return None

@@ -91,7 +91,10 @@ def flatten(found: Mapping[str, Any]) -> dict[str, Any]:
     The rotation is `rope_theta`, `rope_type` and `mrope_section`, wherever they were. Other groups
     keep their name: `vision_config.depth`.
     """
-    text = {name: x for name, x in (found.get("text_config") or {}).items() if x is not None}
+    group = found.get("text_config") or {}
+    if not isinstance(group, Mapping):
+        raise ValueError(f"config.json has the text_config {group!r:.40}; an object is expected")
+    text = {name: x for name, x in group.items() if x is not None}
     # as transformers reads it: either may say so
     tied = [x["tie_word_embeddings"] for x in (found, text) if "tie_word_embeddings" in x]
     both = {name: x for name, x in found.items() if x is not None} | text

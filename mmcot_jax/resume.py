@@ -56,6 +56,8 @@ def check(workdir: pathlib.Path, c: ConfigDict) -> Start:
         return Start(False, {}, [])
     try:
         before = json.loads(path.read_text())
+        if not isinstance(before, dict):
+            raise ValueError(f"it holds {before!r:.40}")
         earlier = before.pop(CHANGES, [])
         before.pop(COMMAND, None)
     except (ValueError, TypeError) as error:

@@ -80,7 +80,7 @@ def test_a_step_that_a_killed_run_left_behind_is_removed_at_the_next_start(tmp_p
         for step in (1, 2, 3, 4):
             checkpoints.save(step, state(step), {})
     with Checkpoints(tmp_path / "sft", keep=3) as checkpoints:
-        assert checkpoints.latest() == 4
+        assert int(checkpoints.restore(like(state(0))).state.step) == 4
     assert ckpt.saved_steps(tmp_path / "sft") == [2, 3, 4]
 
 
@@ -233,6 +233,19 @@ def test_a_damage_to_any_file_is_found_before_it_is_read(two_steps, tmp_path, da
         if name.name != ckpt.MANIFEST:
             assert passed_over["4"].startswith(name.relative_to("4").as_posix()), name
             assert DAMAGES[damage] in passed_over["4"], name
+
+
+def test_the_last_whole_checkpoint_stays_where_newer_ones_are_damaged(two_steps, tmp_path):
+    """A kill may come before orbax removes the older one, and damage the newer one."""
+    shutil.copytree(two_steps, tmp_path / "sft")
+    files = (path for path in (tmp_path / "sft/4/state").rglob("*") if path.is_file())
+    flip_a_bit(max(files, key=lambda path: path.stat().st_size))
+    with Checkpoints(tmp_path / "sft", keep=1) as checkpoints:
+        assert checkpoints.restore(like_ten_numbers()).data == {"next": 3}
+    shutil.copytree(two_steps, tmp_path / "two")
+    with Checkpoints(tmp_path / "two", keep=1) as checkpoints:
+        assert checkpoints.restore(like_ten_numbers()).data == {"next": 4}
+    assert not (tmp_path / "two/3").exists()
 
 
 def empty_folder(folder: pathlib.Path) -> None:

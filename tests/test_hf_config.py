@@ -137,6 +137,12 @@ def test_what_leaves_no_trace_in_shapes_is_compared(change, message):
         assert message in refused(qwen(), {"model_type": "qwen2_5_vl", "text_config": text} | top)
 
 
+@pytest.mark.parametrize("group", ["x", [1]])
+def test_a_text_config_that_is_no_object_is_named(group):
+    found = {"model_type": "qwen2_5_vl", "text_config": group}
+    assert "config.json has the text_config" in refused(qwen(), found)
+
+
 def test_what_is_absent_is_what_transformers_takes():
     assert "rms_norm_eps is 1e-05 there" in refused(qwen(), {"model_type": "qwen2_5_vl"})
     assert "rope_theta" not in refused(qwen(), {"model_type": "qwen2_5_vl"})

@@ -217,7 +217,7 @@ def test_an_evaluation_of_a_stage_that_goes_on_is_made_again(tmp_path):
     assert not (tmp_path / "results_sft.json").exists()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", ""])
+@pytest.mark.parametrize("text", ["{", "[]", "", "null", '"x"', "5"])
 def test_a_broken_config_json_is_named(tmp_path, text):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.json").write_text(text)

@@ -80,7 +80,8 @@ _OPTIMIZER = (
     Option("adam_beta2", number(0, below=1), "decay of the mean of their squares"),
     # below float32's smallest number a gradient of zeros would be 0 / 0
     Option("adam_epsilon", number(1e-30), "added to the root of that mean"),
-    Option("weight_decay", number(above=0), "pulls weights to 0", (0,), "no decay"),
+    Option("weight_decay", number(above=0), "pulls weights to 0, norms and biases too", (0,),
+           "no decay"),
     Option("max_grad_norm", number(above=0), "clips the global norm", (0, None), "no clipping"),
     Option("max_steps", whole(1), "updates (grpo: rollouts) in all; instead of num_train_epochs",
            (-1, 0), "num_train_epochs decides", may_change=DURATION),

@@ -43,8 +43,9 @@ def _examples(config: Mapping[str, Any], file: str) -> Iterator[Example]:
         group = data["grpo"]
     else:
         sets = evaluation.get("sets") or {}
-        group = next((sets[name] for name in sets if file.endswith(f"_{name}")), None)
-        group = group or evaluation["data"]
+        named = [name for name in sets if file.endswith(f"_{name}")]
+        # of gqa and my_gqa the longer one
+        group = sets[max(named, key=len)] if named else evaluation["data"]
     name = group.get("task", data["task"])
     task = tasks.get(name)
     if not file.startswith("grpo_step") and hasattr(task, "eval_options"):

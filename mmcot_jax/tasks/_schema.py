@@ -82,7 +82,8 @@ def text_or_number(value: Any, name: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, float) and not math.isfinite(value):
             raise _wrong(value, name, "a number")
-        return str(value)
+        whole_number = isinstance(value, float) and value.is_integer()
+        return str(int(value) if whole_number else value)  # pandas makes 3.0 of 3 beside a gap
     return text(value, name)
 
 

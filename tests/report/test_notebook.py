@@ -105,6 +105,15 @@ def test_pictures_are_those_of_the_questions_asked_for(folder):
     np.testing.assert_array_equal(found[trained.id][0], trained.prompt[0])
 
 
+def test_of_two_sets_whose_names_end_alike_the_longer_is_meant(folder):
+    (run,) = runs.read([with_questions(folder)])
+    sets = run.config["eval"]["sets"]
+    both = {"shapes": sets["shapes"] | {"split": "train"}, "my_shapes": sets["shapes"]}
+    run = run._replace(config=run.config | {"eval": run.config["eval"] | {"sets": both}})
+    ids = [example.id for example in shapes.stream(**SHAPES, split="test")]
+    assert set(questions.read_pictures(run, "eval_my_shapes", ids)) == set(ids)
+
+
 def test_a_run_without_its_data_says_so_and_shows_its_chains(folder):
     lines = (folder / "completions/eval.jsonl").read_text()
     (folder / "completions/eval.jsonl").write_text(lines.replace('["p/0.png"]', "[]"))

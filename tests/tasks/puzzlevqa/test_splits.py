@@ -52,6 +52,12 @@ def test_a_released_answer_that_is_no_option_is_named(tmp_path):
         splits.released(TRIANGLE, tmp_path)
 
 
+def test_a_released_record_has_an_option_for_each_letter_at_most(tmp_path):
+    release(tmp_path, RECORD | {"options": [1, 2, 3, 4, 20]})
+    with pytest.raises(ValueError, match="json:1 has 5 options; 2 to 4 are expected"):
+        splits.released(TRIANGLE, tmp_path)
+
+
 def test_lines_of_released_records_end_at_line_feeds_and_broken_ones_are_skipped(tmp_path, caplog):
     release(tmp_path, RECORD)
     lines = [json.dumps(RECORD | {"caption": "a\u2028b"}, ensure_ascii=False)] * 20
