@@ -28,8 +28,7 @@ class Objective(NamedTuple):
 
     loss_type: str = "dapo"
     """grpo, sapo: mean over rows of each row's mean; dapo, cispo, bnpo: mean over all tokens of
-    the update, for dapo and cispo with those of masked rows; dr_grpo: sum over tokens / (rows *
-    max_completion_length)."""
+    the update; dr_grpo: sum over tokens / (rows * max_completion_length)."""
     importance_sampling_level: str = "token"
     """Unit of the importance ratio: a token, or a sequence (GSPO, arXiv 2507.18071)."""
     epsilon: float = 0.2
@@ -146,14 +145,11 @@ def loss_sums(
     ref_logps: Float[Array, "B T"] | None,
     advantage: Float[Array, "B"] | Float[Array, "B T"],
     weight: Float[Array, "B T"],
-    all_tokens: Float[Array, ""] | None = None,
 ) -> LossSums:
     """Numerator and denominator of the loss; only `logps` has a gradient.
 
-    `weight` comes from `token_weights`; values where it is 0 are ignored. `all_tokens` is its sum
-    without a mask of truncated rows, which dapo and cispo divide by; None: there is no such mask.
-    `old_logps` None means those of this policy. With `ref_logps` the sums hold `kl`, which at beta
-    0 is only logged.
+    `weight` comes from `token_weights`; values where it is 0 are ignored. `old_logps` None means
+    those of this policy. With `ref_logps` the sums hold `kl`, which at beta 0 is only logged.
 
     Raises:
         ValueError: beta without reference log-probabilities, or a ratio of sequences with
@@ -192,10 +188,8 @@ def loss_sums(
         numerator, denominator = jnp.sum(_divide(by_row, length)), rows
     elif o.loss_type == "dr_grpo":
         numerator, denominator = jnp.sum(by_row), rows * o.max_completion_length
-    elif o.loss_type == "bnpo" or all_tokens is None:
-        numerator, denominator = jnp.sum(by_row), tokens
     else:
-        numerator, denominator = jnp.sum(by_row), all_tokens
+        numerator, denominator = jnp.sum(by_row), tokens
 
     largest = {}
     for name, where in clipped.items():

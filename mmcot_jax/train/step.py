@@ -227,12 +227,7 @@ def _loss_sums(
     if experience.token_advantage is not None:
         advantage = formulas.by_token(advantage) + _flat(experience.token_advantage)
     weight = formulas.token_weights(o, sampled, image, done, advantage)
-    every = formulas.token_weights(
-        o._replace(mask_truncated_completions=False), sampled, image, done, advantage
-    )
-    return formulas.loss_sums(
-        o, logps, old_logps, ref_logps, advantage, weight, all_tokens=jnp.sum(every)
-    )
+    return formulas.loss_sums(o, logps, old_logps, ref_logps, advantage, weight)
 
 
 def _flat(x: Array) -> Array:
