@@ -171,7 +171,9 @@ class Run:
         """The evaluation's sets, checked against the context before any training."""
         found = {}
         for name, task, options in self._eval_options() if is_evaluated(self.c) else ():
-            examples = self._prompts("eval", self.load(options)).examples
+            examples = self.load(options)
+            tasks.check_ids(name, examples)
+            examples = self._prompts("eval", examples).examples
             found[name] = EvalSet(examples, evaluator(task))
         return found
 

@@ -16,7 +16,8 @@ where `trained` are the options of the training sets.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -104,6 +105,24 @@ def check_example(example: Example) -> None:
             raise ValueError(
                 f"example {example.id!r} has the text {value!r:.60} as its {name}; give a tuple, "
                 f"({value!r:.20},)"
+            )
+
+
+def check_ids(name: str, examples: Sequence[Example]) -> None:
+    """Checks that the questions of an evaluation set have ids of their own.
+
+    Answers with one id count as those to one question, as in pass@k. Sets that are read lazily,
+    which are releases with pictures, are not read for this.
+
+    Raises:
+        ValueError: two questions have one id.
+    """
+    if isinstance(examples, list | tuple):
+        repeated = [id for id, count in Counter(e.id for e in examples).items() if count > 1]
+        if repeated:
+            raise ValueError(
+                f"evaluation set {name!r}: {len(repeated)} ids are those of several questions, "
+                f"such as {repeated[0]!r}; give each question its own"
             )
 
 
