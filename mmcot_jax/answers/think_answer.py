@@ -81,9 +81,11 @@ def named_options(answer: str, choices: Sequence[str]) -> frozenset[str]:
         return frozenset(LETTERS[texts.index(whole)])
     answer = answer.translate(HALF_WIDTH)
     for letter, text in zip(LETTERS, choices, strict=False):
-        if words := r"\s+".join(map(re.escape, text.rstrip(".,;:!? ").split())):
-            before = rf"[(\[*_]*({letter})[)\]*_]*\s*[.:,–—-]?[)*_]*\s*{words}"
-            after = rf"{words}\s*[(\[*_]+({letter})[)\]*_]+"
+        if words := r"\s{1,9}".join(map(re.escape, text.rstrip(".,;:!? ").split())):
+            # bounded, so that the time is linear in the text
+            before = rf"[(\[*_]{{0,4}}({letter})[)\]*_]{{0,4}}\s{{0,9}}"
+            before += rf"[.:,–—-]?[)*_]{{0,4}}\s{{0,9}}{words}"
+            after = rf"{words}\s{{0,9}}[(\[*_]{{1,4}}({letter})[)\]*_]{{1,4}}"
             quoted = rf"(?<![^\W_])(?:{before}|{after})(?![^\W_])"
             answer = re.sub(
                 quoted, lambda found: f"({found[1] or found[2]})", answer, flags=re.IGNORECASE

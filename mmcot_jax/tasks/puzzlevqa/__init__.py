@@ -55,6 +55,8 @@ IN_DOMAIN = (
 Split = Literal["train", "validation", "test"]
 Chain = Literal["multimodal", "textual", "none"]
 WordingName = Literal["corrected", "original"]
+TEST_COUNT = 100
+"""Sampled test puzzles of each kind that training leaves out, unless `test_count` is given."""
 
 
 def eval_options(
@@ -67,9 +69,21 @@ def eval_options(
         evaluation: a config's `eval`; with `transfer_count`, the set has `count` puzzles of each
             kind of `trained` and `transfer_count` of each other kind.
         trained: the options of the training sets.
+
+    Raises:
+        ValueError: a training set leaves out fewer test puzzles than are evaluated.
     """
     if "transfer_count" not in evaluation:
         return dict(options)
+    for group in trained:
+        left_out = group.get("test_count", TEST_COUNT)
+        if evaluation["count"] > left_out and not (
+            group.get("released") or options.get("released")
+        ):
+            raise ValueError(
+                f"eval.count is {evaluation['count']} and a training set's test_count {left_out}: "
+                f"it may train on the other test puzzles; lower eval.count to {left_out}"
+            )
     return {
         **options,
         "count": evaluation["count"],
@@ -92,7 +106,7 @@ def plan(
     seed: int = 0,
     split: str = "train",
     released: str | PathLike[str] | None = None,
-    test_count: int = 100,
+    test_count: int = TEST_COUNT,
     validation_count: int = 0,
     trained: Sequence[str] | None = None,
     transfer_count: int | None = None,
@@ -214,7 +228,7 @@ def stream(
     wording: str = "corrected",
     guesses: float = 0.0,
     released: str | PathLike[str] | None = None,
-    test_count: int = 100,
+    test_count: int = TEST_COUNT,
     validation_count: int = 0,
     trained: Sequence[str] | None = None,
     transfer_count: int | None = None,

@@ -160,6 +160,14 @@ def test_an_evaluation_takes_its_counts_and_the_trained_kinds():
     }
     assert eval_options(options, {"count": 2}, train) == options.to_dict()
     assert eval_options({}, {"count": 2, "transfer_count": 1}, [])["trained"] == ()
+    few = [{"kinds": ("triangle",), "test_count": 50}]
+    asked = {"count": 100, "transfer_count": 1}
+    with pytest.raises(
+        ValueError, match=r"eval.count is 100 and a training set's test_count 50: it"
+    ):
+        eval_options({}, asked, few)
+    assert eval_options({}, asked | {"count": 50}, few)["count"] == 50
+    assert eval_options({"released": "folder"}, asked, few)["count"] == 100
 
 
 @pytest.mark.parametrize(
