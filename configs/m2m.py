@@ -262,11 +262,13 @@ def few_chains(config: ConfigDict) -> None:
 
     SFT ends at a loss of 3e-7, where a temperature of 1 explores little. At 4, cut by `min_p`,
     words differ where the model is in doubt. Pictures are drawn at .5, as a judgement follows its
-    picture: samples that draw alike and judge differently teach to judge. Each option's section
-    has an advantage of its own.
+    picture: samples that draw alike and judge differently teach to judge. Each option's section has
+    an advantage of its own. Overlapping squares have only 105 different questions: 50 test puzzles
+    leave two thirds of them to GRPO, where 100 leave one.
     """
     config.data.train.update({"count": 40, "guesses": 0.0})
-    config.data.grpo.count = 800
+    config.data.grpo.update({"count": 800, "test_count": 50})
+    config.eval.count = 50
     config.sft.max_steps = 1000
     config.grpo.update(
         {
