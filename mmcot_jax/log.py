@@ -263,10 +263,10 @@ def plain(value: Any) -> Any:
     A judge of one's own may return any of them, after hours of answers.
     """
     if isinstance(value, Mapping):
-        return {name: plain(x) for name, x in value.items()}
+        return {plain(name): plain(x) for name, x in value.items()}
     if hasattr(value, "tolist"):
         return plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return [plain(x) for x in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -293,13 +293,13 @@ def write_completions(
             if pixels is not None:
                 written.append(path.parent / name)
                 _write_picture(written[-1], pixels)
-        entries.append({**row, "pictures": names})
+        entries.append(plain({**row, "pictures": names}))
     with concurrent.futures.ThreadPoolExecutor(_SYNCS) as pool:
         collections.deque(pool.map(files.sync_file, written), maxlen=0)
     if written:
         files.sync_folder(written[0].parent)
     if process_index == 0:
-        lines = (json.dumps(plain(entry), ensure_ascii=False) + "\n" for entry in entries)
+        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
         write_text(path, "".join(lines))
         trackers.current().completions(path, entries)
 

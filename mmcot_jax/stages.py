@@ -173,8 +173,7 @@ class Run:
         for name, task, options in self._eval_options() if is_evaluated(self.c) else ():
             examples = self.load(options)
             tasks.check_ids(name, examples)
-            examples = self._prompts("eval", examples).examples
-            found[name] = EvalSet(examples, evaluator(task))
+            found[name] = EvalSet(self._prompts("eval", examples).examples, evaluator(task))
         return found
 
     def check_first_rows(self, stage: str) -> None:

@@ -22,8 +22,8 @@ _ONE_OF_MANY = r"(?!\s*+\?|(?:[,/& ]|and\b|or\b)*+\([A-Za-z]\)| *+(?:[,/&]|and\b
 _IS = r"[\s*_]*+(?:(?i:(?:is|was|(?:would|should|must)\s++be)\b)|[:=>–—-])"
 _NO_WORD = r"(?:[^\w.!?;#(]++|_++)*+"
 _NOISE = rf"{_NO_WORD}(?:(?i:(?:the\s++)?+(?:option|choice|letter))\b{_NO_WORD})?+"
-# "is: green (B)": the option's words may come before its letter.
 _DENIED = r"\b(?i:not|nor?|neither|never|unlikely|except|anything\s++but|different\s++from)\b"
+# "is: green (B)": the option's words may come before its letter.
 _WORDS = rf"(?:(?!{_DENIED})(?:[^().!?;\n]|\.\d)){{0,60}}+"
 _ABOUT = r"\s++(?:to|for|of)(?=\s)(?:\s[^().!?;:\n]{0,60}?(?<![\s*_]))??"
 _CUE = rf"(?i:\banswer|\b(?:correct|right|best)\s++(?:option|choice))(?:{_ABOUT})?{_IS}"
@@ -36,7 +36,10 @@ _BEFORE = (
     r"(?i:(?:correct|right|best|final)\s++)*+(?i:answer|option|choice)\b(?!\s*+[:=])"
 )
 _STATEMENT = re.compile(rf"{_AFTER}|{_BEFORE}")
-_DENIAL = re.compile(rf"{_CUE}[^().!?;\n]{{0,40}}?{_DENIED}{_NO_WORD}(?:{_BARE}|{_ROUND})")
+_IS_NOT = r"(?i:\b(?:answer|option|choice)\s++(?:isn['’]t|wasn['’]t|can['’]t\s++be|cannot\s++be)\b)"
+_DENIAL = re.compile(
+    rf"(?:{_CUE}[^().!?;\n]{{0,40}}?{_DENIED}|{_IS_NOT}){_NO_WORD}(?:{_BARE}|{_ROUND})"
+)
 _BOXED = re.compile(
     r"\\boxed\s*+\{(?:\s*+\\(?:text|textbf|mathrm)\s*+\{)?+\s*+\(?+([A-Za-z])\)?+\s*+\}"
 )

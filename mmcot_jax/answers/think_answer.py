@@ -11,8 +11,8 @@ from mmcot_jax.example import Example
 # the C of "20 °C"
 _TITLE = r"(?!(?<=[A-Za-z][.:)]\s)A\s++[A-Z][a-z])"
 _LETTER = re.compile(
-    r"(?<![Nn]ot )\(\s*+([A-Za-z])\s*+\)"
-    rf"|(?<![^\W_])(?<!°)(?<![Nn]ot ){NO_LETTER}{_TITLE}([A-Z])(?![^\W_]|['’]\w|-[a-z0-9])"
+    r"(?<![Nn][Oo][Tt] )\(\s*+([A-Za-z])\s*+\)"
+    rf"|(?<![^\W_])(?<!°)(?<![Nn][Oo][Tt] ){NO_LETTER}{_TITLE}([A-Z])(?![^\W_]|['’]\w|-[a-z0-9])"
     r"|^[ \t]*+([a-z])[).:](?!\S)|(?i:\b(?:option|choice|letter))\s++(?!a\s++\w)([a-z])\b",
     re.MULTILINE,
 )

@@ -79,8 +79,8 @@ def agreement(answered: Sequence[Answered]) -> dict[str, Any]:
 
 def _tagged(answered: Answered) -> str:
     """Returns a reply with its answer in <answer>, also if the whole reply is the answer."""
-    whole = answered.example.extra["reads_whole_reply"]
-    return f"<answer>{read(answered)}</answer>" if whole else answered.reply.text
+    text, answer = answered.reply.text, read(answered)
+    return text if answer is None or read_answer(text) else f"<answer>{answer}</answer>"
 
 
 def results(official: Mapping[str, Any], answered: Sequence[Answered]) -> dict[str, Any]:

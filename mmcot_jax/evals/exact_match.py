@@ -6,7 +6,7 @@ Source: GQA's evaluation, arXiv 1902.09506; of its measures this is the accuracy
 from collections.abc import Sequence
 from typing import Any
 
-from mmcot_jax.answers.letter import LETTERS, parse_strict
+from mmcot_jax.answers.letter import parse_strict
 from mmcot_jax.answers.think_answer import named_options, normalize
 from mmcot_jax.evals import _benchmark as benchmark
 from mmcot_jax.example import Answered
@@ -45,9 +45,6 @@ def is_right_choice(answer: str, letters: Sequence[str], choices: Sequence[str])
 
     "B", "(B) red", "The answer is B." and "red" name B of the options blue and red.
     """
-    texts = [normalize(choice) for choice in choices]
-    if texts.count(normalize(answer)) == 1 and len(normalize(answer)) > 1:
-        return set(letters) == {LETTERS[texts.index(normalize(answer))]}
     named = set(named_options(answer, choices))
     if len(named) != 1 and (stated := parse_strict(answer, len(choices))):
         named = named if len(letters) > 1 else {stated}

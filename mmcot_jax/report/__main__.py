@@ -25,8 +25,11 @@ from mmcot_jax import errors, files
 from mmcot_jax.config import Parser, check_folder
 from mmcot_jax.report import figure, page, runs, series, study, tables
 
-_NAMES = ("index", "chains", "pictures", "tables", "figure4", "series")
-"""What a report writes, without suffixes."""
+_NAMES = (
+    "index.html", "chains", "pictures", "tables.md", "tables.tex",
+    *(f"{name}.{suffix}" for name in ("figure4", "series") for suffix in ("png", "svg")),
+)  # fmt: skip
+"""All that a report writes into its folder."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,9 +85,9 @@ def _check_out(out: pathlib.Path, folders: Sequence[str]) -> None:
             f"--out {out} holds {what}, and is replaced as a whole; give another folder"
         )
     there = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    others = [name for name in there if name.split(".")[0] not in _NAMES]
-    page = out / "index.html"
-    if there and (others or not page.is_file() or "reportChunk" not in page.read_text("utf-8")):
+    others = [name for name in there if name not in _NAMES]
+    made = out / "index.html"
+    if there and (others or not made.is_file() or b"reportChunk" not in made.read_bytes()):
         shown = f" ({', '.join(others[:3])})" if others else ""
         raise ValueError(
             f"{out} holds other files{shown}; give a new folder, or one of an earlier report"

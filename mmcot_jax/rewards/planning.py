@@ -18,7 +18,8 @@ def progress(example: Example, reply: Reply) -> list[Part]:
     The number is that of a shortest path if there are fewer steps, so a path that stops early
     scores its share. Steps that come nearer than all before count as progress: walking to and fro
     earns nothing. The steps end at the first illegal one. A part begins where the one before ends.
-    Steps that a path lacks because it stops early are parts worth 0, of all the text after it.
+    Steps that a path lacks are parts worth 0: each spans the text after the last step, or nothing
+    if that step was illegal.
     """
     found = steps.of(example, reply)
     number = max(len(found.verdicts), found.shortest)
@@ -26,7 +27,7 @@ def progress(example: Example, reply: Reply) -> list[Part]:
         Part(start, end, STEP_REWARDS[verdict] / number)
         for start, end, verdict in zip((0, *found.ends), found.ends, found.verdicts, strict=False)
     ]
-    rest = (0, 0) if found.illegal else (parts[-1].end if parts else 0, len(reply.text))
+    rest = (0, 0) if found.illegal else ((0, *found.ends)[-1], len(reply.text))
     return parts + [Part(*rest, 0.0)] * (number - len(parts))
 
 

@@ -164,7 +164,8 @@ def _call(
         prompts = [[{"role": "user", "content": text}] for text in prompts]
         completions = [[{"role": "assistant", "content": text}] for text in completions]
     arguments = _columns(samples.examples)
-    arguments |= _images(samples) if reward.reads_pixels else {}  # not the names of their files
+    if reward.reads_pixels:  # in place of a column `image` with the name of a file
+        arguments |= _images(samples)
     arguments |= {
         "prompts": list(prompts),
         "completions": list(completions),

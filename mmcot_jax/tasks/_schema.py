@@ -82,8 +82,9 @@ def text_or_number(value: Any, name: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, float) and not math.isfinite(value):
             raise _wrong(value, name, "a number")
-        whole_number = isinstance(value, float) and value.is_integer()
-        return str(int(value) if whole_number else value)  # pandas makes 3.0 of 3 beside a gap
+        if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+            return str(int(value))  # pandas makes 3.0 of 3 beside a gap
+        return str(value)
     return text(value, name)
 
 

@@ -20,7 +20,7 @@ from mmcot_jax import mesh as meshes
 from mmcot_jax.boxes import Space
 from mmcot_jax.evals.grounded import boxes_of
 from mmcot_jax.example import Example, Question, Reply
-from mmcot_jax.log import completions_table, write_completions, write_text
+from mmcot_jax.log import completions_table, plain, write_completions, write_text
 from mmcot_jax.rewards import COMPLETION_COLUMNS, columns_of, free_name, short_names
 from mmcot_jax.rewards.results import FailureWatch, RewardResult, failure_mask
 from mmcot_jax.rollout.generate import Generations
@@ -109,7 +109,7 @@ class StepLog:
         shown = prompt_pictures.save(folder, [question.example for question in questions])
         each = [question for question in questions for _ in range(g)]
         given = {"advantage": advantage, "image_advantage": image_advantage}
-        given = {name: _plain(x) for name, x in given.items() if x is not None}
+        given = {name: plain(x) for name, x in given.items() if x is not None}
         names = columns_of(c["reward_funcs"])
         extra = user_columns(result.extra, (*COMPLETION_COLUMNS, *names))
         rows = [
@@ -118,7 +118,7 @@ class StepLog:
                 "prompt": self._read(question.row.tokens).text,
                 "reply": replies[i].text,
                 "answer": question.example.answer,
-                **dict(zip(names, _plain(result.values[i]), strict=True)),
+                **dict(zip(names, plain(result.values[i]), strict=True)),
                 **{name: values[i] for name, values in given.items()},
                 **({} if parts is None else self._parts(generations.ids[i], i, result, parts[i])),
                 "tokens": int(generations.tokens[i]),
@@ -146,7 +146,7 @@ class StepLog:
                 name: [
                     {"text": self._read(ids[start:end]).text, "reward": value, "advantage": found}
                     for (start, end, value), found in zip(
-                        result.parts[name][row], _plain(column[:, 2]), strict=False
+                        result.parts[name][row], plain(column[:, 2]), strict=False
                     )
                 ]
                 for name, column in zip(names, advantages, strict=True)
@@ -263,8 +263,3 @@ def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
         name: max(values) if name.startswith("time/") else sum(values) / len(values)
         for name, values in found.items()
     }
-
-
-def _plain(values: Iterable[Any]) -> list[float | None]:
-    """Numbers for JSON, which has no NaN: None instead."""
-    return [float(v) if math.isfinite(v) else None for v in values]

@@ -80,6 +80,8 @@ def test_a_stated_answer_is_read(text, letter):
         "The answer is anything but (B)",
         "The answer is different from (A)",
         "I think the answer is (A). No wait, the answer is not (A).",
+        "The answer is (A). Wait, the answer isn't (A).",
+        "The answer is A. The answer cannot be A.",
         "The answer is (A)? No, it is (C).",
         "the answer is unclear! (A) fits",
         "is unlikely to be the correct answer.\n\n# Option B",

