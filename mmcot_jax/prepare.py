@@ -26,7 +26,7 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
     Raises:
         ValueError: a fault of the config, the data or the weights.
     """
-    from mmcot_jax import hosts, lock, stages, store
+    from mmcot_jax import hosts, lock, run_data, stages, store
     from mmcot_jax.main_process import on_main_process
 
     stages.check(c)
@@ -38,9 +38,9 @@ def prepare(c: ConfigDict, folder: pathlib.Path) -> None:
         on_main_process(lambda: stack.enter_context(lock.hold(folder)))
         on_main_process(lambda: store.check_new(folder))
         run = stages.Run(c, folder)
-        run.check_first_rows("sft")
+        run.data.check_first_rows("sft", run.mesh)
         rows = run.encoded_rows()
-        fingerprint = stages.fingerprint(c)
+        fingerprint = run_data.fingerprint(c)
         if hosts.is_main_process():
             store.write(folder, rows, shards=c.data.shards, fingerprint=fingerprint)
         else:

@@ -1,26 +1,24 @@
-"""The stages of a config, in order, and what they share: meshes, backbone, weights, examples."""
+"""The stages of a config, in order, and what they share: meshes, backbone, weights, data."""
 
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmcot_jax import data, errors, models, series, signals, tasks
+from mmcot_jax import data, models, series, signals, tasks
 from mmcot_jax import mesh as meshes
-from mmcot_jax.config import Tree
 from mmcot_jax.evals import evaluate as evaluation
 from mmcot_jax.evals import picture_ablation
-from mmcot_jax.evals.evaluate import EvalSet
 from mmcot_jax.evals.sets import check_pictures, eval_sets, evaluator, is_evaluated, task_name
-from mmcot_jax.example import Example, Row
+from mmcot_jax.example import Row
 from mmcot_jax.hosts import Preempted, never_preempted
 from mmcot_jax.options import check as check_options
 from mmcot_jax.rollout import encode
+from mmcot_jax.run_data import RunData
 from mmcot_jax.train import checks, grpo, loop, policy, sft
 from mmcot_jax.types import Variables
 
@@ -110,16 +108,18 @@ class Run:
         if "grpo" in c.stages:
             outputs, drawn = self.backbone.image_outputs, int(self.backbone.grammar.image_len)
             checks.check_images(c.grpo.to_dict(), outputs, drawn)
+        self.data = RunData(c, self.backbone)
         for stage in dict.fromkeys((*c.stages, *["eval"] * is_evaluated(c))):
-            self.check_first_rows(stage)
-        self.eval_sets = self._eval_sets()
-        self._data: dict[str, Any] = {}
-        self._sft_rows: Iterator[data.Row] | None = None
+            if stage not in DATA or not is_trained(c, workdir, stage):
+                self.data.check_first_rows(stage, self.mesh)
+        self.eval_sets = self.data.eval_sets()
+        self._read: dict[str, Any] = {}
+        self._sft_rows: Iterator[Row] | None = None
         for stage in training_stages(c):
-            if stage == "grpo" or self._needs_no_image_ids():
+            if stage == "grpo" or not self.data.needs_image_ids:
                 self.read_early(stage)
             elif not is_trained(c, workdir, stage):
-                self._sft_rows = self._supervised_rows()
+                self._sft_rows = self.data.stream_supervised()
         named, trained = c.eval.get("checkpoints", ()), training_stages(c)
         if named and all(is_trained(c, workdir, stage) for stage in trained):
             series.find(workdir, trained, named)
@@ -133,99 +133,14 @@ class Run:
         """A random key of the run: 0 weights, 1 sft, 2 eval, 3 grpo, 4 its evaluation."""
         return jax.random.fold_in(jax.random.key(self.c.seed), number)
 
-    def resolve_task(self, options: Tree, **changes: Any) -> tuple[ModuleType, dict[str, Any]]:
-        """A task and its options: the group's, and those that all groups share.
-
-        Raises:
-            ValueError: an option that the task does not have.
-        """
-        shared = {
-            "sight": getattr(self.backbone.renderer, "sight", None),
-            **{x: self.c.data.get(x) for x in ("on_bad_record", "max_bad", "max_image_pixels")},
-        }
-        return tasks.resolve(task_name(self.c, options), {**options, **changes}, shared)
-
-    def load(self, options: Tree, **changes: Any) -> Sequence[Example]:
-        """Examples of a group of `data`, or of a set of the evaluation.
-
-        Raises:
-            ValueError: as `tasks.resolve`, the task's `load` and `tasks.check_example`.
-        """
-        task, given = self.resolve_task(options, **changes)
-        examples = task.load(**given)
-        if len(examples):
-            first = getattr(examples, "sized", examples.__getitem__)  # without reading a picture
-            tasks.check_example(first(0))
-        return examples
-
-    def _eval_options(self) -> Iterator[tuple[str, ModuleType, Tree]]:
-        """Name, task and options of each set of the evaluation."""
-        for name, options in eval_sets(self.c).items():
-            task = tasks.get(task_name(self.c, options))
-            if hasattr(task, "eval_options"):
-                trained = tasks.training_sets(self.c.data, task_name(self.c, options))
-                options = task.eval_options(options, self.c.eval, trained)
-            yield name, task, options
-
-    def _eval_sets(self) -> dict[str, EvalSet]:
-        """The evaluation's sets, checked against the context before any training."""
-        found = {}
-        for name, task, options in self._eval_options() if is_evaluated(self.c) else ():
-            examples = self.load(options)
-            tasks.check_ids(name, examples)
-            found[name] = EvalSet(self._prompts("eval", examples).examples, evaluator(task))
-        return found
-
-    def check_first_rows(self, stage: str) -> None:
-        """Renders a few rows of a stage's data, or opens its store, before all pictures are drawn.
-
-        Raises:
-            ValueError: a row does not fit in the context, no row of SFT has a chain, or as the
-                task's `stream`.
-        """
-        c = self.c
-        if stage in DATA and is_trained(c, self.workdir, stage):
-            return
-        if stage == "sft" and c.data.store:
-            self.train_rows()
-            return
-        render = {
-            "sft": self._supervise,
-            "grpo": partial(self._prompt, "grpo"),
-            "eval": partial(self._prompt, "eval"),
-        }[stage]
-        sets = {"sft": [c.data.get("train")], "grpo": [c.data.get("grpo")]}
-        for options in sets.get(stage) or [options for *_, options in self._eval_options()]:
-            given = self.resolve_task(options)
-            rows = checks.check_first(*given, render, self._leave_out() is None)
-            if stage == "sft":
-                checks.check_taught(rows)
-                if any(row.images for row in rows):  # they become ids
-                    batch = c.data.tokenize_batch
-                    meshes.check_rows("data.tokenize_batch", batch, self.mesh)
-
-    def _supervise(self, example: Example) -> Row:
-        """Renders a row that fits in the context; raises `TooLong` for others."""
-        return encode.check_length(self.backbone.renderer.supervise(example), self.backbone.context)
-
-    def _prompts(self, group: str, examples: Sequence[Example]) -> data.Rendered:
-        """Prompts that are rendered when they are used, with room for a completion of a group."""
-        return data.Rendered(examples, partial(self._prompt, group), self._leave_out())
-
-    def _leave_out(self) -> Callable[[Sequence[errors.TooLong], int], None] | None:
-        """Returns a callback that leaves out rows that are too long; None if they are errors."""
-        if self.c.data.get("on_bad_record") != "skip":
-            return None
-        return partial(encode.leave_out, max_bad=self.c.data.max_bad)
-
     def read_early(self, stage: str) -> None:
         """Reads the data of a stage that is not finished, so that its faults are found now."""
-        if stage not in self._data and not is_trained(self.c, self.workdir, stage):
-            self._data[stage] = DATA[stage](self)
+        if stage not in self._read and not is_trained(self.c, self.workdir, stage):
+            self._read[stage] = DATA[stage](self)
 
     def data_of(self, stage: str) -> Any:
         """The data of a stage, for its own use: as `read_early` read it, or read now."""
-        return self._data.pop(stage) if stage in self._data else DATA[stage](self)
+        return self._read.pop(stage) if stage in self._read else DATA[stage](self)
 
     def variables_on(self, mesh: Mesh) -> Variables:
         """The weights, resharded to `mesh`."""
@@ -257,45 +172,21 @@ class Run:
 
         Rows of a task with `LAZY_IMAGES` are read and rendered in every epoch, and keep pixels.
         """
-        if self.c.data.store:
-            from mmcot_jax import store  # imports tensorflow_datasets: most runs have no store
+        if self.data.needs_image_ids:
+            return data.Rows(list(self.encoded_rows()))
+        return self.data.supervised()
 
-            return store.open(self.c.data.store, fingerprint(self.c))
-        if self._needs_no_image_ids():
-            return data.Rendered(self.load(self.c.data.train), self._supervise, self._leave_out())
-        return data.Rows(list(self.encoded_rows()))
-
-    def _needs_no_image_ids(self) -> bool:
-        """True if no image of a supervised row becomes ids by the weights."""
-        task = tasks.get(task_name(self.c, self.c.data.train))
-        return bool(self.c.data.store) or task.LAZY_IMAGES
-
-    def _supervised_rows(self) -> Iterator[data.Row]:
-        """Streams the training split, rendered; faults of its source are raised at the call."""
-        task, options = self.resolve_task(self.c.data.train)
-        render = self._supervise
-        return encode.render_stream(task.stream(**options), render, self._leave_out())
-
-    def encoded_rows(self) -> Iterator[data.Row]:
+    def encoded_rows(self) -> Iterator[Row]:
         """Streams the training split: rendered, its images as ids."""
-        rows, self._sft_rows = self._sft_rows or self._supervised_rows(), None
+        rows, self._sft_rows = self._sft_rows or self.data.stream_supervised(), None
         given = self.backbone, self.variables_on(self.mesh), rows, self.mesh
         return encode.encode_images(*given, batch=self.c.data.tokenize_batch)
-
-    def _prompt(self, group: str, example: Example) -> Row:
-        """Renders a prompt that leaves room for a completion of a group of the config.
-
-        Raises:
-            TooLong: it leaves none.
-        """
-        row, most = self.backbone.renderer.prompt(example), self.c[group].max_completion_length
-        return checks.check_prompt(row, self.backbone.context, most, group)
 
     def grpo_questions(self) -> grpo.Questions:
         """The questions of `data.grpo`, and the evaluation of GRPO's policy if there is one."""
         # the evaluation's few rows first: their faults are found before all prompts are rendered
         assess = self._assess_policy() if self.c.grpo.eval_steps else None
-        rows = self._prompts("grpo", self.load(self.c.data.grpo))
+        rows = self.data.prompts("grpo", self.data.load(self.c.data.grpo))
         c, count = self.c.grpo.to_dict(), len(rows)
         data.check_batch(count, c["prompts_per_step"])
         loop.total_steps(c, count // c["prompts_per_step"])
@@ -303,19 +194,14 @@ class Run:
 
     def _assess_policy(self) -> grpo.Assess:
         """The evaluation of GRPO's policy, on questions that are kept from `data.grpo`."""
-        c, options = self.c, self.c.data.grpo
-        task = tasks.get(task_name(c, options))
-        shown = {k: v for k, v in options.items() if k not in task.COSMETIC_OPTIONS}
-        held_out = self.load(shown, split="validation", count=c.grpo.eval_count)
-        held_out = self._prompts("eval", held_out).examples
         return partial(
             evaluation.assess,
             self.backbone,
-            EvalSet(held_out, evaluator(task)),
+            self.data.held_out(),
             mesh=self.rollout_mesh,
             key=self.key(4),
-            eval_config=c.eval.to_dict(),
-            grpo_config=c.grpo.to_dict(),
+            eval_config=self.c.eval.to_dict(),
+            grpo_config=self.c.grpo.to_dict(),
         )
 
 
@@ -391,10 +277,3 @@ def run_all(run: Run) -> None:
         run.done.append(name)
     if run.c.eval.get("checkpoints"):
         evaluate_series(run)
-
-
-def fingerprint(c: ConfigDict) -> dict[str, str]:
-    """Everything that a store of encoded rows depends on; a store of another is refused."""
-    name = task_name(c, c.data.train)
-    images = models.get(c.model.backbone, "picture_identity").picture_identity(c.model.to_dict())
-    return encode.fingerprint(c, name, tasks.get(name).COSMETIC_OPTIONS, images)

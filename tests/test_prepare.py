@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.flags import flags
 
-from mmcot_jax import config, data, lock, prepare, stages, store
+from mmcot_jax import config, data, lock, prepare, run_data, stages, store
 
 
 @pytest.mark.slow
@@ -12,7 +12,7 @@ def test_a_prepared_store_holds_the_rows_made_in_memory(tmp_path, capfd):
     arguments = flags(tmp_path / "store", "data.train.count=8", "data.shards=2")
     assert prepare.main(arguments) == 0
     c = config.parse_args(arguments).config
-    kept = store.open(tmp_path / "store", stages.fingerprint(c))
+    kept = store.open(tmp_path / "store", run_data.fingerprint(c))
     with c.unlocked():
         c.stages = ()
     made = list(stages.Run(c, tmp_path).encoded_rows())
@@ -33,7 +33,7 @@ def test_a_store_of_other_supervision_is_refused(tmp_path):
     assert prepare.main(arguments) == 0
     other = config.parse_args([*arguments, "--config.sft.eos=false"]).config
     with pytest.raises(ValueError, match="supervision"):
-        store.open(tmp_path / "store", stages.fingerprint(other))
+        store.open(tmp_path / "store", run_data.fingerprint(other))
 
 
 def test_a_store_that_another_command_writes_is_refused(tmp_path, capfd):

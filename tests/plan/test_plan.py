@@ -107,7 +107,7 @@ def test_the_shapes_of_a_small_config_hold_its_data(name, tmp_path):
         ("train", run.backbone.renderer.supervise, c.plan.row_tokens, c.plan.row_slots),
         ("grpo", run.backbone.renderer.prompt, c.plan.prompt_tokens, c.plan.prompt_slots),
     ):
-        rows = data.Rendered(run.load(c.data[group]), render)
+        rows = data.Rendered(run.data.load(c.data[group]), render)
         assert 0.8 * tokens <= rows.lengths.max() <= tokens
         assert rows.slots.max() == slots
 
