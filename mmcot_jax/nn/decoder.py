@@ -24,6 +24,7 @@ from mmcot_jax.nn.attention import (
     causal,
     implementation,
 )
+from mmcot_jax.nn.layers import scan_layers
 from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, QuantizedEmbed, RMSNorm
 from mmcot_jax.nn.rope import angles, rotate
 from mmcot_jax.rules import constrain
@@ -184,14 +185,12 @@ class Decoder(nn.Module):
         self.embed = _embed(c)
         policy = REMAT_POLICIES[c.remat_policy]
         block = nn.remat(Block, prevent_cse=False, policy=policy)
-        self.layers = nn.scan(
+        self.layers = scan_layers(
+            self,
             block if c.remat else Block,
-            variable_axes={"params": 0, "lora": 0},
-            split_rngs={"params": True, "lora": True, "dropout": True},
+            c.layers,
             in_axes=(nn.broadcast, nn.broadcast, 0),
-            length=c.layers,
-            # the values of each layer are drawn by one piece of program
-            unroll=1 if self.is_initializing() else c.unroll,
+            unroll=c.unroll,
         )(c)
         self.norm = RMSNorm(c.eps, c.param_dtype)
         if not c.tied:

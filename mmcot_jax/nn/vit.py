@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from mmcot_jax.nn.attention import attend
 from mmcot_jax.nn.initializers import as_matrix
+from mmcot_jax.nn.layers import scan_layers
 from mmcot_jax.nn.linear import Linear
 
 
@@ -77,9 +78,7 @@ class Blocks(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "N T D"]) -> Float[Array, "N T D"]:
         """Returns the same shape, without a last norm."""
-        every = nn.scan(
-            Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.c.layers
-        )
+        every = scan_layers(self, Block, self.c.layers)
         return every(self.c, name="layers")(x.astype(self.c.dtype))[0]
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from mmcot_jax.models.clip.config import ClipConfig, Tower
 from mmcot_jax.models.clip.resize import resize_and_crop
 from mmcot_jax.nn.initializers import as_matrix
+from mmcot_jax.nn.layers import scan_layers
 from mmcot_jax.nn.linear import Linear
 from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 from mmcot_jax.nn.vit import layer_norm
@@ -104,10 +105,7 @@ class Blocks(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "N T D"]) -> Float[Array, "N T D"]:
         """Returns the same shape, without a last norm."""
-        every = nn.scan(
-            Block, variable_axes={"params": 0}, split_rngs={"params": True},
-            length=self.tower.layers,
-        )  # fmt: skip
+        every = scan_layers(self, Block, self.tower.layers)
         return every(self.c, self.tower, self.causal, name="layers")(x)[0]
 
 

@@ -18,6 +18,7 @@ from mmcot_jax.models.qwen25vl.config import VisionConfig
 from mmcot_jax.nn import rope
 from mmcot_jax.nn.attention import attend
 from mmcot_jax.nn.initializers import as_matrix
+from mmcot_jax.nn.layers import scan_layers
 from mmcot_jax.nn.linear import Linear, RMSNorm
 from mmcot_jax.nn.pixels import CLIP_MEAN, CLIP_STD
 
@@ -58,13 +59,8 @@ class Vision(nn.Module):
             at, image = at - 1, jnp.pad(image, more, constant_values=-1)
         inside = jnp.repeat(at[..., 0] >= 0, c.merge**2, axis=2)
         owner = jnp.where(inside, image[..., None], -1)
-        layers = nn.scan(
-            Layer,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
-            length=c.depth,
-        )(c, self.dtype, self.param_dtype, name="layers")
+        every = scan_layers(self, Layer, c.depth, in_axes=(0, nn.broadcast, nn.broadcast))
+        layers = every(c, self.dtype, self.param_dtype, name="layers")
         full = jnp.isin(jnp.arange(c.depth), jnp.array(c.full, jnp.int32))
         x, _ = layers(self._embed(patches), full, angles(at, c), owner)
         x = RMSNorm(c.eps, self.param_dtype, name="norm")(x)
