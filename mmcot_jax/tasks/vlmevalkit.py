@@ -80,8 +80,8 @@ def load(
     """
     check_choice("split", split, ("test",))
     options = Options(
-        form, boxes, frame, sight, count=count, on_bad_record=on_bad_record, max_bad=max_bad,
-        max_image_pixels=max_image_pixels,
+        form=form, boxes=boxes, frame=frame, sight=sight, count=count,
+        on_bad_record=on_bad_record, max_bad=max_bad, max_image_pixels=max_image_pixels,
     )  # fmt: skip
     options.check()
     file = Path(source)

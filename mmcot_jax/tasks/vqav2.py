@@ -82,8 +82,9 @@ def load(
     """
     check_choice("split", split, SPLITS)
     options = Options(
-        form, boxes, frame, sight, instruction, subset, count, llava_questions, llava_answers,
-        on_bad_record, max_bad, max_image_pixels,
+        form=form, boxes=boxes, frame=frame, sight=sight, instruction=instruction, subset=subset,
+        count=count, llava_questions=llava_questions, llava_answers=llava_answers,
+        on_bad_record=on_bad_record, max_bad=max_bad, max_image_pixels=max_image_pixels,
     )  # fmt: skip
     options.check(needs_llava="VQAv2's test-dev" if split == "test" else "")
     name = SPLITS[split]
