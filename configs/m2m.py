@@ -277,7 +277,7 @@ def few_chains(config: ConfigDict) -> None:
             "temperature": 4.0,
             "image_temperature": 0.5,
             "min_p": 0.05,
-            "max_steps": 60,
+            "max_steps": 120,
             "prompts_per_step": 16,
             "gradient_accumulation_steps": 8,  # parts of groups that are alike are skipped
             "scale_rewards": "batch",
