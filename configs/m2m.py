@@ -214,7 +214,7 @@ def small() -> ConfigDict:
             "adam_beta2": 0.95,
             "weight_decay": 0.1,
             "num_train_epochs": 0.0,
-            "max_steps": 600,
+            "max_steps": 750,
             "batch_size": 8,
             "length_multiple": 8,
             "logging_steps": 10,
