@@ -20,14 +20,14 @@ def scan_layers(
         unroll: how many layers are one piece of program, but for drawing their first values.
     """
     names = ("params", "lora")
-    draws = stack.is_initializing()
+    initializing = stack.is_initializing()
     return nn.scan(
         layer,
         variable_axes=dict.fromkeys(names, 0),
         split_rngs=dict.fromkeys((*names, "dropout"), True),
         in_axes=in_axes,
         length=length,
-        unroll=1 if draws else unroll,
+        unroll=1 if initializing else unroll,
         # the check traces a layer once more; the values that a seed draws depend on it
-        check_constancy_invariants=draws,
+        check_constancy_invariants=initializing,
     )
