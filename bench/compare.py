@@ -25,7 +25,7 @@ from statistics import median
 HERE = pathlib.Path(__file__).parent
 DECODER = {
     "vocab": 2048, "width": 256, "layers": 4, "heads": 4, "kv_heads": 4, "mlp": 704,
-    "qk_norm": False, "remat": False, "unroll": 4,
+    "qk_norm": False, "remat": False, "unroll": 1,
 }  # fmt: skip
 LORA = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": "q,k,v,o,gate,up,down"}
 VISION = {
