@@ -23,6 +23,7 @@ REDUCTIONS = (
 )  # fmt: skip
 """Operations that apply a computation to single elements."""
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+"""Collectives within a slice; those between slices are compiled to `send` and `recv`."""
 
 _ARRAY = re.compile(rf"\b({'|'.join(BYTES)})\[([0-9,]*)\]")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{\s*$")
@@ -34,6 +35,8 @@ _CALLED = re.compile(
 _OOM = re.compile(
     r"CompileTimeHbmOom.*?\((\d+(?:\.\d+)?)([KMG])\).*?\((\d+(?:\.\d+)?)([KMG])\)", re.S
 )
+_TRANSFER = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
+_SLICES = re.compile(r'_xla_megascale_target="\{([\d,]+)\}')
 _UNIT = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -49,12 +52,12 @@ class CollectiveBytes(NamedTuple):
     across_slices: float
     """Bytes to other slices."""
     count: int
-    """Collectives run."""
+    """Collectives run, and transfers to other slices."""
 
     @property
     def total(self) -> float:
         """All bytes."""
-        return sum(self.within_slice.values()) + self.across_slices
+        return sum(self.within_slice.values(), self.across_slices)
 
 
 class Instruction(NamedTuple):
@@ -78,40 +81,35 @@ class Module(NamedTuple):
     """Those that run inside one instruction: of fusions and reductions."""
 
 
-class _Collective(NamedTuple):
-    kind: str
-    sent: float
-    across_slices: bool
-
-
-def collective_bytes(module: Module, slice_devices: int = 0) -> CollectiveBytes:
+def collective_bytes(module: Module, slices: int = 1) -> CollectiveBytes:
     """Counts the bytes that a program's collectives send.
 
     An all-gather of n shards to S bytes sends S (n-1)/n per device, a reduce-scatter the same, an
-    all-reduce twice that: as ring algorithms do, which send the least. `slice_devices`: devices of
-    a slice, 0 with one slice.
+    all-reduce twice that: as ring algorithms do, which send the least. `slices` are those of the
+    program; they all take part in a transfer whose text does not say which do.
 
     Raises:
-        Unreadable: device groups in an unknown format.
+        Unreadable: device groups or a transfer in an unknown format.
     """
     # by channel: an asynchronous collective is in the text twice, as its start and as its body
-    by_channel: dict[str, tuple[int, _Collective]] = {}
+    by_channel: dict[str, tuple[int, str, float]] = {}
+    across, transfers = 0.0, 0
     for name, times in module.times.items():
         for number, line in enumerate(module.computations[name]):
-            if line.op.removesuffix("-start") not in KINDS:
+            if line.op == "send" and (transfer := _TRANSFER.search(line.rest)):
+                across += times * _sent_to_slices(transfer.group(1), line, slices)
+                transfers += times
+            if (kind := line.op.removesuffix("-start")) not in KINDS:
                 continue
             channel = re.search(r"channel_id=(\d+)", line.rest)
             key = channel.group(1) if channel else f"{name} {number}"
             if key not in by_channel or by_channel[key][0] < times:
-                by_channel[key] = times, _collective(line, slice_devices)
+                by_channel[key] = times, kind, _sent(kind, line)
     within: dict[str, float] = defaultdict(float)
-    across = 0.0
-    for times, (kind, size, across_slices) in by_channel.values():
-        if across_slices:
-            across += times * size
-        else:
-            within[kind] += times * size
-    return CollectiveBytes(dict(within), across, sum(times for times, _ in by_channel.values()))
+    for times, kind, size in by_channel.values():
+        within[kind] += times * size
+    count = sum(times for times, _, _ in by_channel.values())
+    return CollectiveBytes(dict(within), across, count + transfers)
 
 
 def parse(text: str, loop_steps: Sequence[int] = (1,)) -> Module:
@@ -182,8 +180,25 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
             body[-1] += line
 
 
-def _collective(line: Instruction, slice_devices: int) -> _Collective:
-    kind = line.op.removesuffix("-start")
+def _sent_to_slices(kind: str, line: Instruction, slices: int) -> float:
+    """Bytes of a transfer that the runtime of several slices makes, from what it is given."""
+    named = _SLICES.search(line.rest)
+    n = named.group(1).count(",") + 1 if named else slices
+    size = array_bytes(line.shape)[0]  # shape is (given, and two more)
+    sent = {
+        "ALL_GATHER": size * (n - 1),  # given is the shard
+        "ALL_REDUCE": 2 * size * (n - 1) / n,
+        "REDUCE_SCATTER": size * (n - 1) / n,
+        "ALL_TO_ALL": size * (n - 1) / n,
+        "ONE_TO_ONE": size,
+    }
+    if kind not in sent:
+        raise Unreadable(f"a transfer between slices of an unknown kind: {kind}")
+    return sent[kind]
+
+
+def _sent(kind: str, line: Instruction) -> float:
+    """Bytes of a collective within a slice, from the shape of its result."""
     groups = _groups(kind, line.rest)
     n = groups.shape[1] if groups.size else 1
     sizes = array_bytes(line.shape)
@@ -193,15 +208,13 @@ def _collective(line: Instruction, slice_devices: int) -> _Collective:
     if line.op == "collective-permute-start":  # (from, to, and two numbers)
         size = max(sizes)
     share = (n - 1) / n if n else 0.0
-    sent = {
+    return {
         "all-gather": size * share,
         "all-reduce": 2 * size * share,
         "reduce-scatter": size * (n - 1),  # shape is the shard
         "all-to-all": size * share,
         "collective-permute": size,
     }[kind]
-    slices = groups // slice_devices if slice_devices else np.zeros_like(groups)
-    return _Collective(kind, sent, bool((slices != slices[:, :1]).any()))
 
 
 def _groups(kind: str, line: str) -> np.ndarray:

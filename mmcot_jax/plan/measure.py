@@ -58,11 +58,10 @@ class Estimate(NamedTuple):
         return f"fits, {self.headroom:.0%} to spare"
 
 
-def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: int = 0) -> Estimate:
+def measure(program: Program, chip: Chip, decoder_bytes: float, slices: int = 1) -> Estimate:
     """Traces and compiles a program for its mesh.
 
-    `decoder_bytes` are what a device reads to run the decoder on a token once; `slice_devices` as
-    in `hlo.collective_bytes`.
+    `decoder_bytes` are what a device reads to run the decoder on a token once.
     """
     began = time.monotonic()
     steps = program.loop_steps or (1,)
@@ -95,18 +94,18 @@ def measure(program: Program, chip: Chip, decoder_bytes: float, slice_devices: i
     peak = memory.peak_memory_in_bytes + residents
     # at least; what a loop over tokens reads, the compiled program says
     read = max(
-        memory.argument_size_in_bytes + memory.output_size_in_bytes,
+        float(memory.argument_size_in_bytes + memory.output_size_in_bytes),
         program.weight_reads * decoder_bytes + program.extra_bytes_read,
     )
     sent, note = None, ""
     try:
         module = hlo.parse(compiled.as_text(), steps)
-        sent = hlo.collective_bytes(module, slice_devices)
+        sent = hlo.collective_bytes(module, slices)
         if program.loop_steps:
             read = reads.bytes_read(module)
     except (jax.errors.JaxRuntimeError, hlo.Unreadable) as error:
         note = f"bytes sent unknown, read estimated: {str(error).splitlines()[0][:120]}"
-    ici, dcn = (sum(sent.within_slice.values()), sent.across_slices) if sent else (None, None)
+    ici, dcn = (sum(sent.within_slice.values(), 0.0), sent.across_slices) if sent else (None, None)
     return estimate(
         peak=peak,
         budget=chip.hbm,

@@ -30,11 +30,6 @@ class Slice(NamedTuple):
         """
         return cls(name, topology.devices(name, slices), topology.chip(name), slices)
 
-    @property
-    def devices_per_slice(self) -> int:
-        """Devices of each slice; 0 with one slice."""
-        return len(self.devices) // self.slices if self.slices > 1 else 0
-
 
 def estimates(c: ConfigDict, slice_: Slice, names: Sequence[str] = ()) -> Iterator[Estimate]:
     """Estimates the programs of a config, all or by name, one after another.
@@ -49,7 +44,7 @@ def estimates(c: ConfigDict, slice_: Slice, names: Sequence[str] = ()) -> Iterat
         raise ValueError(f"there is no program {', '.join(unknown)}; there are {', '.join(known)}")
     for program, decoder in found:
         if not names or program.name in names:
-            yield measure(program, slice_.chip, decoder, slice_.devices_per_slice)
+            yield measure(program, slice_.chip, decoder, slice_.slices)
 
 
 def planned(c: ConfigDict, slice_: Slice) -> Iterator[tuple[Program, float]]:

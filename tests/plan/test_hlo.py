@@ -28,8 +28,8 @@ ENTRY %main (x: f32[8]) -> f32[8] {
 GATHERED, REDUCED = 8 * 4 * 3 / 4, 2 * 8 * 4 * 3 / 4
 
 
-def sent(text, loop_steps=(1,), slice_devices=0):
-    return hlo.collective_bytes(hlo.parse(text, loop_steps), slice_devices)
+def sent(text, loop_steps=(1,), slices=1):
+    return hlo.collective_bytes(hlo.parse(text, loop_steps), slices)
 
 
 def program(line):
@@ -103,20 +103,42 @@ def test_bytes_are_those_of_ring_algorithms(line, kind, size):
     assert sent(program(line)).within_slice == {kind: size}
 
 
+def transfer(kind, target="", handler="_xla_megascale_transfer_type"):
+    attributes = f'{handler}="{kind}"{target}'
+    return (
+        "(f32[8]{0:T(128)}, u32[], token[]) send(%x, %t), channel_id=2, is_host_transfer=true, "
+        f"frontend_attributes={{{attributes}}}"
+    )
+
+
 @pytest.mark.parametrize(
-    ("groups", "crosses"),
+    ("kind", "size"),
     [
-        ("[2,4]<=[8]", False),  # 0123 4567
-        ("[4,2]<=[2,4]T(1,0)", True),  # 04 15 26 37
-        ("mesh['axis_0'=2,'axis_1'=4] {'axis_1'}", False),
-        ("mesh['axis_0'=2,'axis_1'=4] {'axis_0'}", True),
-        ("{{0,1,2,3},{4,5,6,7}}", False),
+        ("ALL_GATHER", 32 * 3),
+        ("ALL_REDUCE", 2 * 32 * 3 / 4),
+        ("REDUCE_SCATTER", 32 * 3 / 4),
+        ("ALL_TO_ALL", 32 * 3 / 4),
+        ("ONE_TO_ONE", 32),
     ],
 )
-def test_groups_across_slices_are_counted_apart(groups, crosses):
-    line = f"f32[8] all-gather(%x), replica_groups={groups}"
-    found = sent(program(line), slice_devices=4)
-    assert (found.across_slices > 0, bool(found.within_slice)) == (crosses, not crosses)
+def test_transfers_between_slices_are_counted_apart(kind, size):
+    found = sent(program(transfer(kind)), slices=4)
+    assert (found.within_slice, found.across_slices, found.count) == ({}, size, 1)
+
+
+def test_a_transfer_counts_the_slices_that_it_names_and_every_iteration():
+    pair = transfer("ALL_GATHER", ',_xla_megascale_target="{1,2}x{0:15}"')
+    assert sent(program(pair), slices=4).across_slices == 32
+    text = LOOP.replace("<ANNOTATION>", "").replace("  %ag =", f"  %s = {pair}\n  %ag =")
+    found = sent(text, slices=4)
+    assert (found.across_slices, found.within_slice["all-gather"]) == (5 * 32, 5 * GATHERED)
+
+
+def test_a_transfer_to_the_host_itself_is_sent_nowhere_and_an_unknown_kind_is_refused():
+    other = transfer("callback", handler="_xla_host_transfer_handler_name")
+    assert sent(program(other)).total == 0
+    with pytest.raises(hlo.Unreadable, match="between slices of an unknown kind: BROADCAST"):
+        sent(program(transfer("BROADCAST")))
 
 
 @pytest.mark.parametrize("groups", ["{}", "mesh['a'=4] {'a':(1)2}"])

@@ -148,6 +148,25 @@ def test_a_program_that_cannot_fit_is_estimated_by_its_excess(capsys):
 
 @pytest.mark.tpu_aot
 @needs_libtpu
+def test_a_sum_over_two_slices_is_sent_between_them():
+    """Each device sends its 4 KiB once around a ring of two, summed, and once back."""
+    from mmcot_jax.plan import measure
+    from mmcot_jax.plan.programs import Program
+
+    mesh = meshes.make(2, 4, 1, devices=topology.devices("v5e:2x2", 2))
+    places = [jax.sharding.PartitionSpec(*axes) for axes in (("data", "fsdp"), ("fsdp",))]
+    given, place = (jax.sharding.NamedSharding(mesh, spec) for spec in places)
+    x = jax.ShapeDtypeStruct((2, 4 * 1024), jax.numpy.float32, sharding=given)
+    summed = jax.jit(lambda x: x.sum(0), out_shardings=place)
+    estimate = measure.measure(
+        Program("sums", lambda: summed.trace(x), mesh, 0.0), CHIPS["v5e"], 0.0, 2
+    )
+    assert (estimate.sent.across_slices, estimate.sent.within_slice) == (4096, {})
+    assert estimate.bound.network == 4096 / CHIPS["v5e"].dcn_rate
+
+
+@pytest.mark.tpu_aot
+@needs_libtpu
 @pytest.mark.parametrize(
     ("prompts", "heads", "kv_heads"),
     [
