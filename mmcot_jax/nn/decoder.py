@@ -25,7 +25,7 @@ from mmcot_jax.nn.attention import (
     implementation,
 )
 from mmcot_jax.nn.layers import scan_layers
-from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, QuantizedEmbed, RMSNorm
+from mmcot_jax.nn.linear import HeadNorm, Linear, Lora, QuantizedEmbed, RMSNorm, dot
 from mmcot_jax.nn.rope import angles, rotate
 from mmcot_jax.rules import constrain
 from mmcot_jax.types import Batch, Cache, PromptCache, SharedPrompt
@@ -209,7 +209,9 @@ class Decoder(nn.Module):
         Only the first `window` slots of the cache are read; None: all.
         """
         c = self.c
-        x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds.astype(c.dtype)
+        x = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
+        # cast after the lookup: a gradient is the sum of all uses of a word, and bf16 ends at 256
+        x = x.astype(c.dtype)
         angle = angles(batch.positions, c.channels, c.rope_theta, c.rope_sections)
         prompt = None
         if cache is None:
@@ -243,8 +245,9 @@ class Decoder(nn.Module):
             return self.head(hidden)
         if self.c.base_dtype:
             return self.embed.attend(hidden)
-        table = self.embed.embedding.astype(self.c.dtype)
-        return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        logits = dot(rows, self.embed.embedding.T, jnp.float32)
+        return logits.reshape(*hidden.shape[:-1], -1)
 
     def init_all(self, batch: Batch) -> jax.Array:
         """Returns the logits of a batch; uses every parameter, for initialisation."""
@@ -374,5 +377,4 @@ def _embed(c: DecoderConfig) -> nn.Module:
     if c.base_dtype:
         return QuantizedEmbed(c.vocab, c.width, c.dtype, c.param_dtype, c.embed_init)
     init = nn.initializers.normal(c.embed_init)
-    dtypes = {"dtype": c.dtype, "param_dtype": c.param_dtype}
-    return nn.Embed(c.vocab, c.width, embedding_init=init, **dtypes)
+    return nn.Embed(c.vocab, c.width, param_dtype=c.param_dtype, embedding_init=init)

@@ -245,3 +245,26 @@ def test_a_seed_has_the_weights_that_it_always_had():
     kernels = layers["attention"]["k"]["kernel"], layers["mlp"]["up"]["kernel"]
     found = [float(jnp.abs(kernel).sum()) for kernel in kernels]
     assert found == pytest.approx([49.065243, 99.276131], rel=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_in_bfloat16_gradients_of_float32_weights_are_sums_in_float32(tied):
+    """Of 2,048 equal words; bf16 adds numbers like these to 256 times the first, and no further."""
+    fields = {"layers": 1, "heads": 2, "kv_heads": 2, "mlp": 32, "qkv_bias": True, "tied": tied}
+    c = DecoderConfig(vocab=8, width=16, **fields)
+    words = batch(np.full((1, 2048), 3), np.ones((1, 2048), np.int32))
+    variables = Decoder(c).init(jax.random.key(0), words, method="init_all")
+
+    def gradient(dtype):
+        decoder = Decoder(c._replace(dtype=dtype))
+        value = lambda v: decoder.apply(v, words, method="init_all")[..., 5].sum()  # noqa: E731
+        return jax.grad(value)(variables)["params"]
+
+    def near(path, found, expected):
+        off = jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected)
+        assert found.dtype == jnp.float32 and off < 0.05, (jax.tree_util.keystr(path), off)
+
+    found, expected = gradient("bfloat16"), gradient("float32")
+    for tree in (found, expected):  # equal words attend to one another alike, whatever q and k are
+        del tree["layers"]["attention"]["q"], tree["layers"]["attention"]["k"]
+    jax.tree_util.tree_map_with_path(near, found, expected)

@@ -57,6 +57,38 @@ def test_a_new_adapter_changes_nothing_and_is_float32():
     np.testing.assert_array_equal(layer.apply(variables, X), base)
 
 
+@pytest.mark.parametrize("param_dtype", [jnp.float32, jnp.bfloat16])
+def test_gradients_are_summed_in_the_dtype_of_the_weights(param_dtype):
+    """bf16 rounds 257 to 256. An input of ones; A is 1, B is 1, and the kernel 0."""
+    layer = Linear(1, name="q", lora=Lora(rank=1, alpha=1.0), dtype=jnp.bfloat16)
+    one = jnp.ones((1, 1))
+    variables = {"params": {"kernel": 0 * one.astype(param_dtype)}, "lora": {"a": one, "b": one}}
+    ones = jnp.ones((257, 1), jnp.bfloat16)
+    slope, given = jax.grad(lambda v, x: layer.apply(v, x).sum(), argnums=(0, 1))(variables, ones)
+    assert (slope["lora"]["a"], slope["lora"]["b"]) == (257, 257)
+    kernel = slope["params"]["kernel"]
+    assert (kernel.dtype, kernel) == (param_dtype, 257 if param_dtype == jnp.float32 else 256)
+    assert given.dtype == jnp.bfloat16 and (given == 1).all()
+
+
+def test_a_product_of_mixed_dtypes_has_the_value_and_gradients_of_the_cast():
+    """For logits too, which are float32; numbers that bf16 holds, and sums that it holds."""
+    x, w, dy = (
+        jax.random.randint(jax.random.key(i), shape, -3, 4)
+        for i, shape in enumerate([(4, 3), (3, 2), (4, 2)])
+    )
+    layer = Linear(2, dtype=jnp.bfloat16, out_dtype=jnp.float32)
+
+    def value(w, x):
+        return (layer.apply({"params": {"kernel": w}}, x) * dy).sum()
+
+    given = w.astype(jnp.float32), x.astype(jnp.bfloat16)
+    y, (dw, dx) = jax.value_and_grad(value, argnums=(0, 1))(*given)
+    assert (y, dw.dtype, dx.dtype) == (((x @ w) * dy).sum(), jnp.float32, jnp.bfloat16)
+    np.testing.assert_array_equal(dw, x.T @ dy)
+    np.testing.assert_array_equal(dx, dy @ w.T)
+
+
 def test_dropout_drops_inputs_of_the_adapter_and_only_with_a_key():
     layer = linear(lora=Lora(rank=2, alpha=2.0, dropout=0.5))
     variables = BASE | {"lora": ADAPTER}
