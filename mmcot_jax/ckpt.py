@@ -15,6 +15,7 @@ import pathlib
 import re
 import shutil
 import sys
+import warnings
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -318,9 +319,10 @@ def _report_one_failure() -> None:
     """Drops the reports of arrays that were still being written when another one failed.
 
     Orbax raises the first failure and closes the event loop. Python then logs the failure of every
-    other array, and tensorstore's threads print that the loop is closed: a traceback of each would
-    hide the line that says why the first one failed.
+    other array and warns of writes that had not begun, and tensorstore's threads print that the
+    loop is closed: these would hide the line that says why the first one failed.
     """
+    warnings.filterwarnings("ignore", "coroutine '.*write_fragment' was never awaited")
     logging.getLogger("asyncio").addFilter(_is_not_of_disk)
     report = sys.unraisablehook
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -392,6 +393,16 @@ def save():
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 sys.exit(errors.run_command(save))
 """
+
+
+def test_a_write_that_had_not_begun_when_another_failed_is_not_reported(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        ckpt._report_one_failure.__wrapped__()
+        for name in ("save.<locals>.write_fragment", "reward"):
+            warnings.warn(f"coroutine '{name}' was never awaited", RuntimeWarning, stacklevel=1)
+    assert [str(each.message) for each in seen] == ["coroutine 'reward' was never awaited"]
 
 
 @pytest.mark.slow
