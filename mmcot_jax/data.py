@@ -114,7 +114,8 @@ class Rendered(_Sized):
 
     def question(self, index: int) -> Question:
         """Example `index` with its row."""
-        return Question(self.examples[index], self[index])
+        example = self.examples[index]
+        return Question(example, self._render(example))
 
 
 class Questions(Sequence[Question]):

@@ -129,6 +129,21 @@ def test_rows_may_be_rendered_each_time_they_are_read():
     assert len(seen) == 5
 
 
+def test_a_question_reads_its_example_once():
+    """Examples of photographs decode them when they are indexed."""
+
+    class Photographs(list):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    read = []
+    render = lambda example: row(example.id, int(example.answer))  # noqa: E731
+    source = data.Rendered(Photographs([Example("a", (), "3"), Example("b", (), "5")]), render)
+    read.clear()
+    assert source.question(1).row.id == "b" and read == [1]
+
+
 def test_sizes_are_learned_without_pixels_where_the_examples_can():
     class Photographs(list):
         def sized(self, index):

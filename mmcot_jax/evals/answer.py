@@ -176,7 +176,9 @@ class _Batches:
         self, questions: Sequence[Question], numbers: Sequence[int], filler: Sequence[int]
     ) -> tuple[Generations, Sequence[Reply]]:
         """Samples replies to this process's questions, and decodes the pictures in them."""
-        given = [q.row for q in questions] + [self._rows.question(0).row for _ in filler]
+        given = [q.row for q in questions]
+        if filler:
+            given += [self._rows.question(0).row] * len(filler)
         every = [*numbers, *filler]
         indices = np.array(every, np.int32)
         continued, begun = None, self._beginnings

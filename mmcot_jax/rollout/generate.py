@@ -4,7 +4,7 @@ Axes: N prompts, G samples per prompt, B = N G rows of this process, T time, K i
 """
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -219,6 +219,7 @@ DECODED = ("embedding", "pixels", "clip")
 """Fields of a `Picture` that backbones compute; "clip" from "pixels"."""
 
 
+@cache  # an evaluation would trace them anew
 def image_decoders(backbone: Backbone) -> dict[str, Callable[..., jax.Array]]:
     """Returns jitted functions that compute fields of a `Picture`, by the field's name.
 

@@ -239,10 +239,13 @@ def _sample(
 ) -> Sampled:
     """Samples a batch of a step, and starts to score it."""
     key = jax.random.fold_in(run.key, number)
-    generations = _generate(run, state, questions, key, batch)
+    variables = run.policy.for_sampling(state.trained)
+    generations = _generate(run, variables, questions, key, batch)
     clock.stop("rollout")
     save = run.log.should_save(number)
-    questions, replies = _decode_for_rewards(run, state, questions, generations, key, batch, save)
+    questions, replies = _decode_for_rewards(
+        run, variables, questions, generations, key, batch, save
+    )
     clock.stop("paint")
     rewards = _submit_rewards(run, questions, generations, replies, number)
     kept = np.arange(run.c["prompts_per_step"])
@@ -285,18 +288,17 @@ def _groups(run: _Run, sampled: Sampled, result: RewardResult) -> Groups:
 
 
 def _generate(
-    run: _Run, state: TrainState, questions: Sequence[Question], key: jax.Array, batch: int = 0
+    run: _Run, variables: Variables, questions: Sequence[Question], key: jax.Array, batch: int = 0
 ) -> Generations:
     """Samples G completions per prompt; the prompts of a step's further batches count on."""
     n = run.c["prompts_per_step"]
     numbers = batch * n + meshes.rows(run.policy.rollout_mesh, n)
-    variables = run.policy.for_sampling(state.trained)
     return run.generator(variables, [question.row for question in questions], numbers, key)
 
 
 def _decode_for_rewards(
     run: _Run,
-    state: TrainState,
+    variables: Variables,
     questions: list[Question],
     generations: Generations,
     key: jax.Array,
@@ -304,7 +306,7 @@ def _decode_for_rewards(
     save: bool = False,
 ) -> tuple[list[Question], list[Reply]]:
     """Computes what the rewards read of pictures and scenes, and the pixels if they are saved."""
-    n, variables = run.c["prompts_per_step"], run.policy.for_sampling(state.trained)
+    n = run.c["prompts_per_step"]
     numbers = batch * n + meshes.rows(run.policy.rollout_mesh, n)
     fields = fields_read(run.c["reward_funcs"])
     replies = run.generator.decode_images(
@@ -374,8 +376,9 @@ def _preflight(run: _Run, state: TrainState, questions: Sequence[Question]) -> N
     """Samples and scores one step's groups, prints the counts; raises if nothing can be learned."""
     mesh = run.policy.mesh
     key = jax.random.fold_in(run.key, np.uint32(2**32 - 1))
-    generations = _generate(run, state, questions, key)
-    questions, replies = _decode_for_rewards(run, state, questions, generations, key)
+    variables = run.policy.for_sampling(state.trained)
+    generations = _generate(run, variables, questions, key)
+    questions, replies = _decode_for_rewards(run, variables, questions, generations, key)
     result = _submit_rewards(run, questions, generations, replies, 0)()
     found = preflight(
         group(result.values, run.c, run.policy.rollout_mesh, stack(result, run.c)),

@@ -7,6 +7,7 @@ import pytest
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Picture, Reply
 from mmcot_jax.models.seed_llama.backbone import SeedLlama
+from mmcot_jax.rollout import generate
 from mmcot_jax.rollout.generate import Generator, PromptShapes
 from mmcot_jax.sample.distribution import Sampling
 from mmcot_jax.sample.sampler import SampleStatic
@@ -69,6 +70,11 @@ class Painter(SeedLlama):
     def embed_pixels(self, variables, pixels):
         assert pixels.dtype == "uint8"
         return jax.numpy.stack([pixels.mean((1, 2, 3)), pixels.std((1, 2, 3))], axis=-1)
+
+
+def test_decoders_are_traced_once_for_all_evaluations(seed_llama):
+    first, again = (generate.image_decoders(seed_llama.backbone) for _ in range(2))
+    assert first["embedding"] is again["embedding"]
 
 
 def test_noise_is_a_function_of_reply_and_picture_not_of_the_batch(seed_llama, mesh):
