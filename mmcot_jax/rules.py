@@ -36,7 +36,6 @@ PARAMS = [
     # the decoder
     (r"embed/embedding", "vd"),
     (r"head/kernel", "dv"),
-    (r"head/bias", "v"),
     (r"attention/[qkv]/kernel", "ldh"),
     (r"attention/[qkv]/bias", "lh"),
     (r"attention/[qk]_norm/(scale|bias)", "lh."),
@@ -75,7 +74,6 @@ path and the number of axes counts. A user's own backbone has its rows in `PARAM
 
 HEAD = {
     "head/kernel": ".v",
-    "head/bias": "v",
     "head/a": "..",
     "head/b": ".v",
     "embed/embedding": "v.",

@@ -60,8 +60,7 @@ def planned(c: ConfigDict, slice_: Slice) -> Iterator[tuple[Program, float]]:
 def decoder_bytes(c: ConfigDict) -> int:
     """Bytes of the decoder's weights that every token uses: all but the input embedding."""
     d = c.model.decoder
-    head_dim = d.get("head_dim", 0) or d.width // d.heads
-    attention = 2 * d.width * head_dim * (d.heads + d.kv_heads)
+    attention = 2 * d.width * (d.width // d.heads) * (d.heads + d.kv_heads)
     layer = attention + 3 * d.width * d.mlp
     itemsize = jax.numpy.dtype(d.get("base_dtype") or d.get("dtype", "float32")).itemsize
     return (d.layers * layer + d.vocab * d.width) * itemsize

@@ -1,7 +1,8 @@
 """Formulas of GRPO and its variants: log-probabilities and advantages to a loss.
 
 Axes: B rows, T time (completions only).
-Names and values of options are TRL's, and the results equal TRL's to 1e-6.
+Names and values of options are TRL's, and the results equal TRL's to 1e-6, where every sample has
+a reward. A sample without one counts nowhere; TRL counts its tokens among those of the update.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from jaxtyping import Array, Bool, Float
 from mmcot_jax.errors import check_choice
 from mmcot_jax.options.choices import LEVELS, LOSS_TYPES
 
-_CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo")
 _BY_ROW = ("grpo", "sapo")
 NO_SEQUENCE_RATIO = (
     "grpo.image_reward_funcs gives image tokens another advantage than text, and "
