@@ -42,6 +42,7 @@ The study's ablations are flags:
     checkpoints --config.eval.checkpoints=all, then
                 python -m mmcot_jax.report runs/m2t-3b --out page
     objective   --config.grpo.loss_type=grpo --config.grpo.beta=0.04 --config.grpo.num_generations=4
+                --config.grpo.use_bias_correction_kl=False
                 and for 3b-viscot --config.grpo.gradient_accumulation_steps=8
 """
 

@@ -170,7 +170,8 @@ def assess(
     """Returns the accuracy of a policy, and pass@k if `num_generations_eval` is more than 1.
 
     Accuracy is that of answers as `eval_config` decodes them, greedily only if `greedy` says so.
-    The answers of pass@k are sampled with the options of `grpo_config`.
+    The answers of pass@k are sampled with the options of `grpo_config`, but for their length, which
+    is that of `eval_config`.
     """
 
     def correct(c: Mapping[str, Any]) -> np.ndarray:

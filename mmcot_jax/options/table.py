@@ -39,6 +39,7 @@ DURATION = "how long to train"
 RECORDS = "what is written, and when"
 LAYOUT = "the same numbers, computed elsewhere or in other parts"
 PADDING = "padding only"
+DROPOUT = "; dropout draws anew"
 WORKERS = "workers"
 START = "before the first step only"
 UNUSED = "a run does not read it"
@@ -90,11 +91,11 @@ _OPTIMIZER = (
     Option("gradient_accumulation_steps", whole(1),
            "parts that the batch of a step is split into; a part more needs less memory; grpo, "
            "beta 0: parts whose groups have equal rewards are skipped",
-           may_change=LAYOUT),
+           may_change=LAYOUT + DROPOUT),
     Option("logps_chunk", whole(1), "positions whose logits exist at once", trl=ABSENT,
            may_change=LAYOUT),
     Option("length_multiple", whole(1), "padded lengths are multiples of it",
-           trl="pad_to_multiple_of", may_change=PADDING),
+           trl="pad_to_multiple_of", may_change=PADDING + DROPOUT),
     Option("image_weight", number(above=0), "an image token counts as so many", (0,),
            "left out of the loss", ABSENT),
     Option("logging_steps", whole(1), "steps between two lines of metrics", (0,),
@@ -113,7 +114,7 @@ _SFT = (
     Option("batch_size", whole(1), "rows of a step, over all devices",
            trl="per_device_train_batch_size x devices x gradient_accumulation_steps"),
     Option("length_buckets", whole(1), "padded lengths, so many compiled programs", trl=ABSENT,
-           may_change=PADDING),
+           may_change=PADDING + DROPOUT),
 )  # fmt: skip
 
 _SAMPLING = (

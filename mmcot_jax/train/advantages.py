@@ -1,7 +1,8 @@
 """Formulas of GRPO and its variants: rewards to advantages.
 
 Axes: N prompts, G samples per prompt, R rewards, B = N G rows, T time (completions only).
-Names and values of options are TRL's, and the results equal TRL's to 1e-6.
+Names and values of options are TRL's, and the results equal TRL's to 1e-6, where every sample has
+a reward.
 """
 
 from collections.abc import Sequence
