@@ -308,7 +308,8 @@ def _decode_for_rewards(
     """Computes what the rewards read of pictures and scenes, and the pixels if they are saved."""
     n = run.c["prompts_per_step"]
     numbers = batch * n + meshes.rows(run.policy.rollout_mesh, n)
-    fields = fields_read(run.c["reward_funcs"])
+    # a reward that names no fields reads those that there are
+    fields = fields_read(run.c["reward_funcs"]) & {*run.static.backbone.image_outputs}
     replies = run.generator.decode_images(
         variables,
         generations.replies,
