@@ -82,11 +82,11 @@ class Generator:
         """With `draws` False the replies are text, whatever the backbone's grammar allows."""
         self._backbone, self._mesh = backbone, mesh
         self._shapes, self._static = shapes, static
-        self._prepare = jax.jit(backbone.prepare)
+        self._prepare = _jit(backbone.prepare)
         self._sample = sample_on(mesh.devices.flat[0].platform)
         self._image_decoders = image_decoders(backbone)
         if "clip" in backbone.image_outputs:
-            self._embed_texts = jax.jit(lambda *given: _normalize(backbone.embed_texts(*given)))
+            self._embed_texts = _text_embedder(backbone)
         grammar = backbone.grammar if draws else backbone.grammar._replace(image_len=0)
         self._grammar = meshes.replicate(grammar, mesh)
 
@@ -219,7 +219,16 @@ DECODED = ("embedding", "pixels", "clip")
 """Fields of a `Picture` that backbones compute; "clip" from "pixels"."""
 
 
-@cache  # an evaluation would trace them anew
+# once for a backbone: each evaluation has a generator of its own, which would trace them anew
+_jit = cache(jax.jit)
+
+
+@cache
+def _text_embedder(backbone: Backbone) -> Callable[..., jax.Array]:
+    return jax.jit(lambda *given: _normalize(backbone.embed_texts(*given)))
+
+
+@cache
 def image_decoders(backbone: Backbone) -> dict[str, Callable[..., jax.Array]]:
     """Returns jitted functions that compute fields of a `Picture`, by the field's name.
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from mmcot_jax import data
 from mmcot_jax import mesh as meshes
 from mmcot_jax.evals import answer as answering
 from mmcot_jax.example import Answered, Example, Picture, Reply
@@ -71,6 +72,15 @@ def test_every_question_is_answered_once_in_order_and_the_last_batch_is_filled(a
         "completions/clipped_ratio": 0.0,
         "image/count": 0.0,
     }
+
+
+def test_rows_that_fill_a_batch_are_rendered_once(answer, monkeypatch):
+    read, question = [], data.Rendered.question
+    monkeypatch.setattr(
+        data.Rendered, "question", lambda rows, i: read.append(i) or question(rows, i)
+    )
+    answer()
+    assert read == [*range(11), 0]
 
 
 def test_several_answers_of_a_question_are_next_to_each_other(answer):

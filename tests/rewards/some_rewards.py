@@ -21,6 +21,15 @@ def every_hundred(example, reply):
     return [(120 * i, 120 * (i + 1), 1.0) if i < steps else (0, 0, 0.0) for i in range(4)]
 
 
+def decoded(example, reply):
+    """How many pictures have a field that a backbone computes."""
+    fields = ("embedding", "pixels", "clip")
+    return sum(any(getattr(p, f) is not None for f in fields) for p in reply.pictures)
+
+
+decoded.needs_images = True
+
+
 def share_of_a(example, reply):
     words = reply.text.replace("<image>", "")
     return words.count("a") / max(len(words), 1)

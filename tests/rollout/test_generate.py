@@ -72,9 +72,13 @@ class Painter(SeedLlama):
         return jax.numpy.stack([pixels.mean((1, 2, 3)), pixels.std((1, 2, 3))], axis=-1)
 
 
-def test_decoders_are_traced_once_for_all_evaluations(seed_llama):
-    first, again = (generate.image_decoders(seed_llama.backbone) for _ in range(2))
-    assert first["embedding"] is again["embedding"]
+def test_generators_of_a_backbone_share_their_programs(seed_llama, mesh):
+    """Each evaluation has a generator of its own."""
+    first, again = (generator(seed_llama.backbone, mesh) for _ in range(2))
+    assert first._prepare is again._prepare
+    assert first._image_decoders["embedding"] is again._image_decoders["embedding"]
+    backbone = seed_llama.backbone
+    assert generate._text_embedder(backbone) is generate._text_embedder(backbone)
 
 
 def test_noise_is_a_function_of_reply_and_picture_not_of_the_batch(seed_llama, mesh):

@@ -12,7 +12,7 @@ from configs import base
 from mmcot_jax import data, rules
 from mmcot_jax import mesh as meshes
 from mmcot_jax.example import Example
-from mmcot_jax.train import checks, grpo
+from mmcot_jax.train import checks, grpo, policy
 from mmcot_jax.train import step as steps
 
 FILE = pathlib.Path(__file__).parents[1] / "rewards" / "some_rewards.py"
@@ -162,6 +162,34 @@ def test_a_second_iteration_is_off_policy_and_beta_brings_a_divergence(train, mo
 def test_at_beta_0_the_divergence_is_computed_when_it_is_asked_for(train):
     metrics, _ = train(kl_steps=2, max_steps=3)
     assert ["kl" in m for m in metrics] == [True, False, True]
+
+
+def test_a_rollout_reshards_the_trained_weights_once(train, monkeypatch):
+    """For sampling and for what rewards read; the second one is that of the preflight."""
+    calls, real = [], policy.Policy.for_sampling
+    count = lambda *given: calls.append(given) or real(*given)  # noqa: E731
+    monkeypatch.setattr(policy.Policy, "for_sampling", count)
+    train(max_steps=1)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("draws", ["chameleon", "seed_llama", ""])
+def test_a_reward_that_needs_images_gets_what_the_backbone_computes(draws, request, tmp_path):
+    """As TRL's `completion_images`, it names no fields; none of these backbones has CLIP."""
+    backbone, variables = request.getfixturevalue(draws or "qwen")
+    examples = [Example(f"q{i}", ("abc"[i % 3],), "a") for i in range(8)]
+    rewards = f"{FILE}:length", f"{FILE}:decoded"
+    c = base.grpo(1e-3, 24) | SMALL | {"max_steps": 1, "reward_funcs": rewards}
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), rules.AXES)
+    variables = meshes.replicate(jax.tree.map(np.copy, variables), mesh)
+    questions = grpo.Questions(data.Rendered(examples, backbone.renderer.prompt))
+    grpo.run(
+        backbone, variables, lambda: questions, c, mesh=mesh, key=jax.random.key(0), seed=0,
+        workdir=tmp_path,
+    )  # fmt: skip
+    rows = lines(tmp_path / "completions" / "grpo_step_00000.jsonl")
+    assert len(rows) == 32 and bool(sum(row["decoded"] for row in rows)) == bool(draws)
+    assert all(row["decoded"] <= row["reply"].count("<image>") for row in rows)
 
 
 class Killed(BaseException):
