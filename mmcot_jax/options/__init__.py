@@ -36,7 +36,7 @@ def may_change(key: str) -> bool:
     """Returns whether an option may change between two starts of one run.
 
     Such an option changes how long is trained, what is recorded, or where and in which parts the
-    same numbers are computed, but no result.
+    same numbers are computed, but no result; only dropout's masks depend on the parts.
     """
     option = find(key)
     return option is not None and bool(option.may_change)
